@@ -1,0 +1,191 @@
+"""What was seen in one run: the one file between collecting and judging.
+
+A recording says all that a judge needs and nothing that a judge concluded: the scenario as it was asked for, the
+machine, the probe's events, the kernel's own histograms, the sockets, the settings read back. It knows neither how the
+data was collected nor what is expected of it. The same recording gives the same verdict on any machine, years later.
+
+On disk it is a ZIP archive of ``recording.json`` and one ``.npy`` array a table (no pickles), written under another
+name and renamed, so that there is never half a recording.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from rttcheck.collect.probe.layout import EVENT
+from rttcheck.errors import RecordingError
+
+SCHEMA = 1
+"""Version of the file's layout; a reader refuses what is newer than itself."""
+
+SUFFIX = ".rttrec"
+
+_UNITS = ("us", "ms")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepTaken:
+    """A change of the link in mid-connection: from ``at_ns`` (CLOCK_MONOTONIC) the step ``index`` was in force."""
+
+    at_ns: int
+    index: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Recording:
+    """One run of one scenario, as it was seen.
+
+    Times in events are microseconds where their name ends in ``_us`` and CLOCK_MONOTONIC nanoseconds in ``_ns``.
+    """
+
+    scenario: Mapping[str, Any]
+    """The scenario's keywords; ``Scenario.make(**scenario)`` builds it again."""
+    kernel: str
+    """``uname -r`` of the kernel under test."""
+    clock: str
+    """``virtual`` (guest time counts instructions) or ``real``."""
+    engine: str
+    """What delayed the packets: ``netem``."""
+    probe: str
+    """The backend that saw the samples: ``fexit`` or ``kprobe``."""
+    events: np.ndarray
+    """Every call of ``tcp_ack_update_rtt`` in the lab's namespaces, dtype ``EVENT``, in order of arrival."""
+    histograms: Mapping[str, np.ndarray]
+    """The kernel-side log2 histograms, ``us`` and ``ms``: 17 counts each."""
+    lost: int
+    """Events that the probe could not hand over."""
+    control: np.ndarray
+    """Events (dtype ``EVENT``) of the same traffic over the same lab without delay, in the same session."""
+    control_lost: int = 0
+    flows: tuple[Mapping[str, Any], ...] = ()
+    """One a connection: ``client`` and ``server`` address (``[ip, port]``), socket cookies, times, both TCP_INFO."""
+    steps: tuple[StepTaken, ...] = ()
+    netem: Mapping[str, Any] = field(default_factory=dict)
+    """The impairments as the kernel gave them back, and the qdiscs' counters after the traffic."""
+    sysctls: Mapping[str, str] = field(default_factory=dict)
+    machine: Mapping[str, Any] = field(default_factory=dict)
+    """Versions, architecture, HZ and the like: who ran it, not what came out."""
+
+    def save(self, path: Path) -> Path:
+        """Write the recording to ``path``, whole or not at all.
+
+        Raises RecordingError when the file cannot be written (no space, no permission).
+        """
+        path = Path(path)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        except OSError as error:
+            raise RecordingError(_cannot_write(path, error)) from error
+        temporary = Path(name)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                self._write(file)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.chmod(0o644)
+            temporary.replace(path)
+        except OSError as error:
+            raise RecordingError(_cannot_write(path, error)) from error
+        finally:
+            temporary.unlink(missing_ok=True)
+        return path
+
+    def _write(self, file: IO[bytes]) -> None:
+        header = {
+            "schema": SCHEMA,
+            "scenario": dict(self.scenario),
+            "kernel": self.kernel,
+            "clock": self.clock,
+            "engine": self.engine,
+            "probe": self.probe,
+            "lost": self.lost,
+            "control_lost": self.control_lost,
+            "flows": [dict(flow) for flow in self.flows],
+            "steps": [[step.at_ns, step.index] for step in self.steps],
+            "netem": dict(self.netem),
+            "sysctls": dict(self.sysctls),
+            "machine": dict(self.machine),
+        }
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("recording.json", json.dumps(header, indent=1, sort_keys=True))
+            for name, array in self._tables().items():
+                with archive.open(f"{name}.npy", "w") as member:
+                    np.lib.format.write_array(member, array, allow_pickle=False)
+
+    def _tables(self) -> dict[str, np.ndarray]:
+        return {
+            "events": self.events,
+            "control": self.control,
+            **{f"histogram_{unit}": np.asarray(self.histograms[unit], np.uint64) for unit in _UNITS},
+        }
+
+    @classmethod
+    def load(cls, path: Path) -> Recording:
+        """Read a recording.
+
+        Raises RecordingError when the file is missing, damaged, cut short or newer than this program.
+        """
+        path = Path(path)
+        try:
+            with zipfile.ZipFile(path) as archive:
+                damaged = archive.testzip()
+                if damaged is not None:
+                    raise RecordingError(f"the recording {path} is damaged in {damaged}: record the run again")
+                header = json.loads(archive.read("recording.json"))
+                if not isinstance(header, dict) or header.get("schema", 0) > SCHEMA:
+                    found = header.get("schema") if isinstance(header, dict) else "none"
+                    raise RecordingError(
+                        f"the recording {path} has schema {found} and this rttcheck reads up to {SCHEMA}: upgrade it"
+                    )
+                tables = {name: _table(archive, name) for name in ("events", "control", *_histogram_names())}
+        except FileNotFoundError as error:
+            raise RecordingError(f"there is no recording {path}: check the name") from error
+        except (OSError, zipfile.BadZipFile, KeyError, ValueError, EOFError) as error:
+            raise RecordingError(f"{path} is not a whole recording ({error}): record the run again") from error
+        for name in ("events", "control"):
+            if tables[name].dtype != EVENT:
+                raise RecordingError(
+                    f"the {name} of {path} have another layout than this rttcheck's: judge it with the version in "
+                    f"its header, {header.get('machine', {}).get('rttcheck', 'unknown')}"
+                )
+        return cls(
+            scenario=header["scenario"],
+            kernel=header["kernel"],
+            clock=header["clock"],
+            engine=header["engine"],
+            probe=header["probe"],
+            events=tables["events"],
+            histograms={unit: tables[f"histogram_{unit}"] for unit in _UNITS},
+            lost=header["lost"],
+            control=tables["control"],
+            control_lost=header["control_lost"],
+            flows=tuple(header["flows"]),
+            steps=tuple(StepTaken(at_ns=at_ns, index=index) for at_ns, index in header["steps"]),
+            netem=header["netem"],
+            sysctls=header["sysctls"],
+            machine=header["machine"],
+        )
+
+
+def _histogram_names() -> tuple[str, ...]:
+    return tuple(f"histogram_{unit}" for unit in _UNITS)
+
+
+def _table(archive: zipfile.ZipFile, name: str) -> np.ndarray:
+    with archive.open(f"{name}.npy") as member:
+        array: np.ndarray = np.lib.format.read_array(member, allow_pickle=False)
+        return array
+
+
+def _cannot_write(path: Path, error: OSError) -> str:
+    return f"the recording {path} could not be written ({error.strerror}): make room or name another directory"
