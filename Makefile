@@ -1,0 +1,50 @@
+# Two commands do everything on a fresh Debian 12 with root: `make rtt` and `make test`.
+# Both install what is missing and are idempotent: a second run installs nothing.
+
+PYTHON ?= python3
+VENV   ?= .venv
+PYTEST  = $(VENV)/bin/python -m pytest
+
+.PHONY: rtt test check bpf lock setup system guest-kernel bench bench-quick clean
+
+rtt: setup guest-kernel  ## Judge a kernel: the running one if it can be, else a guest in virtual time
+	$(PYTEST) -m rtt tests/rtt
+
+test: setup guest-kernel  ## The project's own tests: unit, lab, guests
+	$(MAKE) --no-print-directory check
+	$(PYTEST) tests/unit tests/lab tests/guest
+
+check: setup  ## Formatting, lint, types
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy
+
+setup: system .stamps/venv
+
+system:
+	@sh ./setup/system-packages.sh
+
+.stamps/venv: requirements.lock pyproject.toml
+	@mkdir -p .stamps
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@# A guest's root is read-only and its processor emulated: bytecode is made here, once.
+	$(VENV)/bin/python -m compileall -q -j 0 $(VENV)/lib rttcheck netns tests || true
+	@touch $@
+
+guest-kernel: setup
+	@$(VENV)/bin/python -m rttcheck.kernels.archive --needed
+
+bench: setup guest-kernel  ## Measure, and write the tables in the README
+	$(VENV)/bin/python -m benchmarks --write README.md
+
+bpf:  ## Rebuild the BPF objects (needs clang and libbpf-dev)
+	$(MAKE) -C bpf
+
+lock:  ## Pin the dependencies anew
+	$(VENV)/bin/python -m pip install --quiet pip-tools
+	$(VENV)/bin/pip-compile --quiet --strip-extras --generate-hashes --no-header --no-emit-index-url --no-emit-find-links --extra dev --output-file requirements.lock pyproject.toml
+
+clean:
+	rm -rf .venv .stamps .rttcheck dist build
