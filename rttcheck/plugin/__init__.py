@@ -1,1 +1,40 @@
+"""The pytest plugin: ``@pytest.mark.rtt(...)``, the fixtures ``rtt`` and ``lab``, and guests as xdist gateways.
 
+Thin on purpose: what a scenario is, how it is run and what it is judged by live elsewhere. This package knows pytest,
+and is the only one that does. Importing it must stay cheap: pytest loads it in every session, guests included.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from rttcheck.plugin.fixtures import lab, rtt, rtt_harness
+from rttcheck.plugin.options import Options, add_options
+
+__all__ = ["lab", "pytest_addoption", "pytest_configure", "rtt", "rtt_harness"]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the ``--rtt-*`` options."""
+    add_options(parser)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the marker; in a controller decide where the scenarios run, before xdist looks at its own options."""
+    config.addinivalue_line(
+        "markers",
+        'rtt(**scenario): a scenario with an injected round trip, as in rtt(rtt="40ms", loss="1%"); '
+        "run with `pytest -m rtt`",
+    )
+    from rttcheck.plugin.worker import Worker
+
+    options = Options.of(config)
+    if hasattr(config, "workerinput"):
+        config.pluginmanager.register(Worker(), "rttcheck-worker")
+        return
+    if not options.wants_scenarios or config.option.collectonly or config.option.help or config.option.version:
+        return
+    from rttcheck.plugin.controller import start
+
+    start(config, options)

@@ -1,0 +1,174 @@
+"""Runs a scenario in a lab and writes down what was seen: scenario in, recording out.
+
+It owns the order of things: the lab first, the probe's watch before the traffic, the drained link before the watch ends.
+It knows nothing of what the numbers ought to be.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+import rttcheck
+from rttcheck import netns
+from rttcheck.collect.probe.probe import Probe, open_probe
+from rttcheck.collect.traffic import FlowResult, run_traffic
+from rttcheck.recording import Recording, StepTaken
+from rttcheck.scenario.model import Scenario
+
+DRAIN_DEADLINE_S = 10.0
+"""How long the last packets in flight may take to arrive, seconds of the lab's clock."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """What one pass of traffic through one lab left behind."""
+
+    events: np.ndarray
+    histograms: Mapping[str, np.ndarray]
+    lost: int
+    flows: tuple[Mapping[str, Any], ...]
+    steps: tuple[StepTaken, ...]
+    netem: Mapping[str, Any]
+    sysctls: Mapping[str, str]
+
+
+@dataclass(slots=True)
+class Collector:
+    """Records scenarios on the running kernel with a probe that is loaded once.
+
+    Control runs are kept for the session: scenarios with the same traffic over the same kind of lab share one.
+    """
+
+    probe: Probe
+    clock: str
+    _controls: dict[str, Run] = field(default_factory=dict)
+
+    def control(self, scenario: Scenario) -> Run:
+        """The zero-delay run of the scenario's traffic, made when first asked for."""
+        control = scenario.control()
+        keywords = {name: value for name, value in control.keywords().items() if name != "name"}
+        key = repr(sorted(keywords.items()))
+        if key not in self._controls:
+            self._controls[key] = self._run(control)
+        return self._controls[key]
+
+    def record(self, scenario: Scenario) -> Recording:
+        """Run ``scenario`` (and its control run, if there is none yet) and return the recording.
+
+        Raises TrafficError when the traffic does not get through, NetnsError when the lab cannot be built.
+        """
+        control = self.control(scenario)
+        run = self._run(scenario)
+        return Recording(
+            scenario=scenario.keywords(),
+            kernel=platform.release(),
+            clock=self.clock,
+            engine="netem",
+            probe=self.probe.backend,
+            events=run.events,
+            histograms=run.histograms,
+            lost=run.lost,
+            control=control.events,
+            control_lost=control.lost,
+            flows=run.flows,
+            steps=run.steps,
+            netem=run.netem,
+            sysctls=run.sysctls,
+            machine=machine_facts(),
+        )
+
+    def _run(self, scenario: Scenario) -> Run:
+        steps: list[StepTaken] = []
+        with open_lab(scenario) as lab, self.probe.watch(lab.inodes) as watch:
+
+            def on_step(index: int) -> None:
+                step = scenario.steps[index]
+                lab.drain(deadline_s=DRAIN_DEADLINE_S)
+                lab.impair(out=step.out, back=step.back)
+                steps.append(StepTaken(at_ns=time.monotonic_ns(), index=index))
+
+            traffic = run_traffic(lab, scenario, on_step=on_step if scenario.steps else None)
+            # The ACK of the last FIN is still under way when both ends have seen the end of the stream.
+            lab.drain(deadline_s=DRAIN_DEADLINE_S)
+            return Run(
+                events=watch.events(),
+                histograms=watch.histograms(),
+                lost=watch.lost,
+                flows=tuple(_flow(result) for result in traffic.flows),
+                steps=tuple(steps),
+                netem={direction: str(value) for direction, value in (("out", lab.out), ("back", lab.back))},
+                sysctls=dict(lab.sysctls),
+            )
+
+
+@contextmanager
+def open_collector(backend: str = "auto") -> Iterator[Collector]:
+    """Load and attach the probe, and give a collector for the running kernel.
+
+    Raises CapabilityError when no probe backend works here.
+    """
+    with open_probe(backend) as probe:
+        yield Collector(probe=probe, clock=current_clock())
+
+
+def current_clock() -> str:
+    """``virtual`` in a guest whose time counts instructions, else ``real``."""
+    return os.environ.get("RTTCHECK_CLOCK", "real")
+
+
+def machine_facts() -> dict[str, Any]:
+    """Who ran it: versions that a reader of the recording may want to know."""
+    return {
+        "rttcheck": rttcheck.__version__,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "machine": platform.machine(),
+        "kernel_version": platform.version(),
+        "byteorder": sys.byteorder,
+        "recorded_unix_s": int(time.time()),
+    }
+
+
+@contextmanager
+def open_lab(scenario: Scenario) -> Iterator[netns.Lab]:
+    """Build the scenario's network, IPv4 and IPv6, and take it down again.
+
+    Raises NetnsError when the kernel refuses a part of it or gives back other settings than it was told.
+    """
+    build = {"routed": netns.routed, "direct": netns.direct}[scenario.topology]
+    offloads = netns.Offloads.all_on() if scenario.offloads else netns.Offloads()
+    with build(
+        out=scenario.out,
+        back=scenario.back,
+        offloads=offloads,
+        sysctls=dict(scenario.sysctls),
+        quickack=scenario.quickack,
+        mtu=scenario.mtu,
+    ) as lab:
+        yield lab
+
+
+def _flow(result: FlowResult) -> dict[str, Any]:
+    """A connection as the recording keeps it: only what JSON can hold."""
+    waits_ns = result.timings["done_ns"] - result.timings["sent_ns"]
+    return {
+        "client": list(result.client_address),
+        "server": list(result.server_address),
+        "client_cookie": result.client_cookie,
+        "server_cookie": result.server_cookie,
+        "started_ns": result.started_ns,
+        "connected_ns": result.connected_ns,
+        "finished_ns": result.finished_ns,
+        "waits_ns": [int(wait) for wait in waits_ns],
+        "client_info": result.client_info.as_dict(),
+        "server_info": result.server_info.as_dict(),
+    }

@@ -1,0 +1,100 @@
+"""The whole way from a scenario to a verdict, on the running kernel.
+
+The one place where collecting and judging meet, for the pytest plugin and the command line alike. It decides nothing:
+the collector records, the judge judges, and what is known before the traffic (a value at a bucket's edge) is refused
+before the traffic.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from rttcheck.collect.collector import Collector, open_collector
+from rttcheck.errors import CapabilityError
+from rttcheck.judge.findings import Outcome
+from rttcheck.judge.nominal import refuse_near_edge
+from rttcheck.judge.verdict import Verdict, judge
+from rttcheck.recording import SUFFIX, Recording
+from rttcheck.scenario.model import Scenario
+
+Row = dict[str, str | int | float]
+"""One scenario's result in a form that JSON, JUnit and a gateway can carry."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Result:
+    """What a scenario came to: the recording, the judge's verdict on it, and where the recording lies."""
+
+    recording: Recording
+    verdict: Verdict
+    path: Path | None = None
+
+    @property
+    def outcome(self) -> Outcome:
+        """Passed, failed or inconclusive."""
+        return self.verdict.outcome
+
+    def row(self) -> Row:
+        """The result in one line's worth of plain values; times in microseconds."""
+        verdict, recording = self.verdict, self.recording
+        worst = verdict.findings[0] if verdict.findings and verdict.outcome is not Outcome.PASSED else None
+        return {
+            "scenario": str(recording.scenario["name"]),
+            "outcome": verdict.outcome.value,
+            "guilty": worst.layer.value if worst is not None else "",
+            "reason": worst.message if worst is not None else "",
+            "kernel": recording.kernel,
+            "clock": recording.clock,
+            "engine": recording.engine,
+            "probe": recording.probe,
+            "lost": recording.lost,
+            "recording": str(self.path) if self.path is not None else "",
+            **verdict.summary(),
+        }
+
+
+@dataclass(slots=True)
+class Harness:
+    """Runs scenarios on this kernel; ``recordings`` is where each run's recording is kept, None keeps none."""
+
+    collector: Collector
+    recordings: Path | None = None
+
+    def run(self, scenario: Scenario, *, reproduce: str | None = None) -> Result:
+        """Control run, traffic, recording, verdict.
+
+        ``reproduce`` is the command a failing verdict names. Raises ScenarioError when the injected value sits so
+        near a bucket's edge that the control run's overhead would carry it over.
+        """
+        control = self.collector.control(scenario)
+        refuse_near_edge(scenario, control.events)
+        recording = self.collector.record(scenario)
+        path = None
+        if self.recordings is not None:
+            path = recording.save(self.recordings / f"{_file_name(scenario.name)}{SUFFIX}")
+        return Result(recording=recording, verdict=judge(recording, path=path, reproduce=reproduce), path=path)
+
+
+@contextmanager
+def open_harness(*, backend: str = "auto", recordings: Path | None = None) -> Iterator[Harness]:
+    """A harness on the running kernel.
+
+    Raises CapabilityError without root, or where no probe backend works.
+    """
+    if os.geteuid() != 0:
+        raise CapabilityError(
+            "network namespaces and the RTT probe need root and this is user "
+            f"{os.geteuid()}: run it again with sudo, or in a privileged container"
+        )
+    with open_collector(backend) as collector:
+        yield Harness(collector=collector, recordings=recordings)
+
+
+def _file_name(name: str) -> str:
+    """A scenario's name as a file name: what a file system or a shell might trip over becomes a dash."""
+    return re.sub(r"[^\w.+-]+", "-", name).strip("-.") or "scenario"

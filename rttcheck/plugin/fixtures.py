@@ -1,0 +1,139 @@
+"""The fixtures that users' tests ask for: ``rtt`` runs a scenario, ``lab`` is a live network to drive by hand."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from rttcheck.errors import CapabilityError, RttcheckError
+from rttcheck.plugin.options import Options
+from rttcheck.plugin.worker import in_guest
+
+if TYPE_CHECKING:
+    from rttcheck.harness import Harness, Result
+    from rttcheck.netns import Lab
+    from rttcheck.scenario.model import Scenario
+
+PROPERTY = "rtt."
+"""Prefix of the properties that carry a scenario's row in reports and JUnit files."""
+
+
+class RttFailure(AssertionError):
+    """A scenario's verdict was not passed; the message is the verdict, with its picture."""
+
+
+@pytest.fixture(scope="session")
+def rtt_harness(pytestconfig: pytest.Config) -> Iterator[Harness]:
+    """A harness on the kernel that this process runs on, its probe loaded once for the session.
+
+    Skips, with the reason, where the kernel cannot be judged and nobody asked for just this kernel; a kernel or a probe
+    that was asked for by name is an error.
+    """
+    from rttcheck.harness import open_harness
+
+    options = Options.of(pytestconfig)
+    asked_for = in_guest() or "host" in options.kernels or options.probe != "auto"
+    try:
+        with open_harness(backend=options.probe, recordings=_recordings(options)) as harness:
+            yield harness
+    except CapabilityError as error:
+        if asked_for:
+            pytest.fail(str(error), pytrace=False)
+        pytest.skip(f"{error} (`pytest -m rtt` takes a guest's kernel instead)")
+
+
+@dataclass(slots=True)
+class Runner:
+    """What the fixture ``rtt`` gives: call it to run the marker's scenario, or another one.
+
+    ``rtt()`` runs the scenario of ``@pytest.mark.rtt(...)`` and fails the test unless the verdict is passed;
+    ``rtt(rtt="80ms")`` runs it with changes; ``rtt(check=False)`` leaves the asserting to the test.
+    """
+
+    harness: Harness
+    node: pytest.Item
+    options: Options
+    keywords: dict[str, Any]
+
+    def scenario(self, **changes: Any) -> Scenario:
+        """The marker's scenario with ``changes``; raises ScenarioError for what makes no sense."""
+        from rttcheck.scenario.model import Scenario
+
+        keywords = {**self.keywords, **changes}
+        keywords.setdefault("name", self.node.name.removeprefix("test_"))
+        return Scenario.make(**keywords)
+
+    def __call__(self, *, check: bool = True, **changes: Any) -> Result:
+        """Run the scenario and return its Result; with ``check``, anything but a passed verdict ends the test."""
+        __tracebackhide__ = True
+        try:
+            result = self.harness.run(self.scenario(**changes), reproduce=self._command())
+        except RttcheckError as error:
+            pytest.fail(str(error), pytrace=False)
+        self.node.user_properties += [(PROPERTY + name, value) for name, value in result.row().items()]
+        if check:
+            self._require_passed(result)
+        return result
+
+    def _require_passed(self, result: Result) -> None:
+        __tracebackhide__ = True
+        outcome = result.outcome.value
+        if outcome == "failed" or (outcome == "inconclusive" and self.options.strict):
+            raise RttFailure("\n" + result.verdict.render(width=100))
+        if outcome == "inconclusive":
+            pytest.skip(f"inconclusive: {result.row()['reason']}")
+
+    def _command(self) -> str:
+        kernel = os.environ.get("RTTCHECK_KERNEL", "host")
+        clock = f" --rtt-clock {os.environ['RTTCHECK_CLOCK']}" if in_guest() else ""
+        return f"pytest '{self.node.nodeid}' --rtt-kernel {kernel}{clock}"
+
+
+@pytest.fixture
+def rtt(request: pytest.FixtureRequest, rtt_harness: Harness) -> Runner:
+    """Run scenarios: ``result = rtt()`` for the marker's, ``rtt(rtt="80ms")`` for a variation of it."""
+    return Runner(rtt_harness, request.node, Options.of(request.config), _marker_keywords(request.node))
+
+
+@pytest.fixture
+def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
+    """A live lab with the marker's topology and impairment (none: no delay), to drive by hand.
+
+    ``lab.client.namespace.socket(...)`` gives a socket inside; ``lab.impair(out=..., back=...)`` changes the link.
+    """
+    from rttcheck.collect.collector import open_lab
+    from rttcheck.netns import NetnsError
+    from rttcheck.scenario.model import Scenario
+
+    keywords = {"name": request.node.name, "rtt": "0ms", **_marker_keywords(request.node)}
+    if "out" in keywords or "back" in keywords:
+        del keywords["rtt"]
+    with ExitStack() as stack:
+        try:
+            live = stack.enter_context(open_lab(Scenario.make(**keywords)))
+        except (RttcheckError, NetnsError) as error:
+            pytest.fail(str(error), pytrace=False)
+        yield live
+
+
+def _marker_keywords(node: pytest.Item) -> dict[str, Any]:
+    """Keywords of all ``rtt`` markers on the test, the nearest winning."""
+    keywords: dict[str, Any] = {}
+    for marker in reversed(list(node.iter_markers("rtt"))):
+        if marker.args:
+            pytest.fail(
+                f'@pytest.mark.rtt takes keywords only and got {marker.args[0]!r}: write rtt(rtt="40ms")', pytrace=False
+            )
+        keywords.update(marker.kwargs)
+    return keywords
+
+
+def _recordings(options: Options) -> Path:
+    """A directory of its own for each kernel, so that two guests of a session do not overwrite each other's."""
+    return options.recordings / os.uname().release

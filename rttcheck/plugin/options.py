@@ -1,0 +1,98 @@
+"""The plugin's command-line options, read once into one frozen value."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+DEFAULT_RECORDINGS = Path(".rttcheck") / "recordings"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What the user asked of this session. Deadlines are seconds of the host's time."""
+
+    kernels: tuple[str, ...]
+    """As given; empty means ``auto``."""
+    clock: str | None
+    probe: str
+    recordings: Path
+    strict: bool
+    boot_deadline_s: float
+    test_deadline_s: float
+    wants_scenarios: bool
+    """Whether this session is about scenarios: a kernel was named, or ``-m`` selects the marker."""
+
+    @classmethod
+    def of(cls, config: pytest.Config) -> Options:
+        """Read ``config``; raises UsageError for kernels that exclude each other."""
+        kernels = tuple(dict.fromkeys(config.getoption("rtt_kernel") or ()))
+        if len(kernels) > 1 and {"auto", "host"} & set(kernels):
+            raise pytest.UsageError(
+                f"--rtt-kernel {' '.join(kernels)}: `host` and `auto` stand alone in a session; "
+                "run them in one of their own"
+            )
+        recordings = config.getoption("rtt_recordings")
+        return cls(
+            kernels=tuple(kernel for kernel in kernels if kernel != "auto"),
+            clock=config.getoption("rtt_clock"),
+            probe=config.getoption("rtt_probe"),
+            recordings=Path(recordings).absolute() if recordings else config.rootpath / DEFAULT_RECORDINGS,
+            strict=config.getoption("rtt_strict"),
+            boot_deadline_s=config.getoption("rtt_boot_deadline"),
+            test_deadline_s=config.getoption("rtt_test_deadline"),
+            wants_scenarios=bool(kernels) or _selects_marker(config.getoption("markexpr") or ""),
+        )
+
+
+def add_options(parser: pytest.Parser) -> None:
+    """Add the ``--rtt-*`` options to pytest's."""
+    group = parser.getgroup("rtt", "TCP round-trip times (rttcheck)")
+    group.addoption(
+        "--rtt-kernel",
+        action="append",
+        metavar="auto|host|SPEC",
+        help="kernel to judge: `host` is the running one, `debian:6.12` or a path to an image boots a guest, `auto` "
+        "(the default with `-m rtt`) takes the running kernel if it can inject delay and see every sample, else a guest;"
+        " may be given several times, for several guests in one session",
+    )
+    group.addoption(
+        "--rtt-clock",
+        choices=("virtual", "real"),
+        help="clock of guests: `virtual` (default) counts instructions, so timing is exact on any machine",
+    )
+    group.addoption(
+        "--rtt-probe",
+        choices=("auto", "fexit", "kprobe"),
+        default="auto",
+        help="probe backend; one that does not work on the kernel is an error, not a skip (default: auto)",
+    )
+    group.addoption(
+        "--rtt-recordings",
+        metavar="DIR",
+        help=f"where recordings are kept (default: {DEFAULT_RECORDINGS} under the root directory)",
+    )
+    group.addoption("--rtt-strict", action="store_true", help="an inconclusive scenario fails")
+    group.addoption(
+        "--rtt-boot-deadline",
+        type=float,
+        default=180.0,
+        metavar="SECONDS",
+        help="host time a guest may take to boot (default: %(default)s)",
+    )
+    group.addoption(
+        "--rtt-test-deadline",
+        type=float,
+        default=120.0,
+        metavar="SECONDS",
+        help="host time a guest may take over one test before it counts as lost (default: %(default)s)",
+    )
+
+
+def _selects_marker(expression: str) -> bool:
+    """Whether a ``-m`` expression asks for the marker ``rtt`` (and does not merely exclude it)."""
+    names = re.findall(r"(not\s+)?\b(\w+)\b", expression)
+    return any(name == "rtt" and not negated for negated, name in names)
