@@ -1,0 +1,131 @@
+"""The layout of one probe event, as a NumPy dtype and as the constants that give its numbers a meaning.
+
+It owns the Python side of ``bpf/rtt_event.h``: names, types, order. It knows neither how an event is made nor what it
+proves. A test compares the two sides through the BTF of the built object.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Final
+
+import numpy as np
+
+MINMAX_SAMPLE: Final = np.dtype([("t", "<u4"), ("v", "<u4")])
+"""One of the three candidates of the kernel's windowed minimum (``struct minmax_sample``): jiffies, microseconds."""
+
+EVENT: Final = np.dtype(
+    [
+        ("timestamp_ns", "<u8"),  # CLOCK_MONOTONIC when the function returned
+        ("tcp_mstamp_us", "<u8"),  # tp->tcp_mstamp, the "now" that the samples were taken against
+        ("sk", "<u8"),  # the kernel reuses socket addresses: a connection is (sk, generation)
+        ("cookie", "<u8"),  # SO_COOKIE; 0 while nobody has asked for it
+        ("generation", "<u8"),  # timestamp_ns of the connection's first event
+        ("first_rtt_us", "<i8"),  # argument seq_rtt_us: nettrace's `rtt`; -1 when there is none
+        ("sack_rtt_us", "<i8"),  # argument sack_rtt_us
+        ("last_rtt_us", "<i8"),  # argument ca_rtt_us: nettrace's `rtt_min`
+        ("rs_rtt_us", "<i8"),  # rs->rtt_us on return: last_rtt_us after the timestamp fallback
+        ("sample_us", "<i8"),  # what the estimator was fed; -1 when nothing was taken
+        ("min_rtt", MINMAX_SAMPLE, (3,)),  # tp->rtt_min; [0]["v"] is what TCP_INFO shows
+        ("srtt_us", "<u4"),  # tp->srtt_us as the kernel keeps it: the smoothed RTT << 3
+        ("mdev_us", "<u4"),  # tp->mdev_us as the kernel keeps it: the mean deviation << 2
+        ("mdev_max_us", "<u4"),
+        ("rttvar_us", "<u4"),
+        ("rtt_seq", "<u4"),
+        ("snd_una", "<u4"),
+        ("snd_nxt", "<u4"),
+        ("write_seq", "<u4"),
+        ("packets_out", "<u4"),
+        ("retrans_out", "<u4"),
+        ("sacked_out", "<u4"),
+        ("lost_out", "<u4"),
+        ("delivered", "<u4"),
+        ("mss_cache", "<u4"),
+        ("rcv_tsecr", "<u4"),  # the last echoed timestamp, where saw_tstamp
+        ("flag", "<i4"),  # argument flag, see FLAG_
+        ("jiffies", "<u4"),  # low 32 bits; the call's own tcp_jiffies32 give or take one tick
+        ("rto_jiffies", "<u4"),  # icsk_rto
+        ("timer_jiffies", "<i4"),  # until the timer in `timer` expires; negative when overdue
+        ("wmem_queued", "<i4"),  # bytes
+        ("rmem_alloc", "<i4"),  # bytes
+        ("write_queue", "<u4"),  # segments: nettrace's mem:(w)
+        ("read_queue", "<u4"),  # segments: nettrace's mem:(r)
+        ("netns", "<u4"),  # inode number of the socket's network namespace
+        ("cpu", "<u4"),
+        ("ifindex", "<u4"),  # interface the socket last received from; 0 when unknown
+        ("pid", "<u4"),  # the thread that was current, often not the socket's owner
+        ("watch", "<u4"),  # number of the watch that was on
+        ("hz", "<u2"),  # jiffies a second
+        ("family", "<u2"),  # AF_INET or AF_INET6
+        ("sport", "<u2"),  # host byte order
+        ("dport", "<u2"),  # host byte order
+        ("saddr", "u1", (16,)),  # network byte order; IPv4 as ::ffff:a.b.c.d
+        ("daddr", "u1", (16,)),
+        ("comm", "S16"),
+        ("state", "u1"),  # see TcpState
+        ("ca_state", "u1"),  # see CaState
+        ("taken", "u1"),  # the return value: 1 when the estimators were updated
+        ("hook", "u1"),  # see Hook
+        ("timer", "u1"),  # icsk_pending, see Timer
+        ("saw_tstamp", "u1"),
+        ("backoff", "u1"),  # icsk_backoff, reset by every sample that is taken
+        ("reserved", "u1"),
+    ]
+)
+"""``struct rtt_event``: what the probe saw in one call of ``tcp_ack_update_rtt()``.
+
+``first_rtt_us``, ``sack_rtt_us``, ``last_rtt_us`` and ``flag`` are the arguments at entry; all else is read on return,
+when srtt and min_rtt hold the sample already.
+"""
+
+FLAG_DATA_ACKED: Final = 0x04
+FLAG_RETRANS_DATA_ACKED: Final = 0x08
+FLAG_SYN_ACKED: Final = 0x10
+FLAG_ORIG_SACK_ACKED: Final = 0x200
+FLAG_ACK_MAYBE_DELAYED: Final = 0x10000
+# The values are those of net/ipv4/tcp_input.c, the same from 5.10 to 7.3.
+
+
+class TcpState(IntEnum):
+    """``sk->sk_state`` (include/net/tcp_states.h)."""
+
+    ESTABLISHED = 1
+    SYN_SENT = 2
+    SYN_RECV = 3
+    FIN_WAIT1 = 4
+    FIN_WAIT2 = 5
+    TIME_WAIT = 6
+    CLOSE = 7
+    CLOSE_WAIT = 8
+    LAST_ACK = 9
+    LISTEN = 10
+    CLOSING = 11
+    NEW_SYN_RECV = 12
+
+
+class CaState(IntEnum):
+    """``icsk_ca_state`` (include/uapi/linux/tcp.h, enum tcp_ca_state)."""
+
+    OPEN = 0
+    DISORDER = 1
+    CWR = 2
+    RECOVERY = 3
+    LOSS = 4
+
+
+class Timer(IntEnum):
+    """``icsk_pending`` (include/net/inet_connection_sock.h)."""
+
+    NONE = 0
+    RETRANS = 1
+    DACK = 2
+    PROBE0 = 3
+    LOSS_PROBE = 5
+    REO_TIMEOUT = 6
+
+
+class Hook(IntEnum):
+    """Which program made the event."""
+
+    FEXIT = 1
+    KRETPROBE = 2
