@@ -1,0 +1,141 @@
+"""What each event of the probe is: which kind of sample, from which of the kernel's sources, on whose socket.
+
+It owns the words for an event (handshake, data, FIN; first-acked, SACK, timestamp; client, server) and derives them
+from the event's own fields, whole arrays at a time. It does not know what a sample ought to be.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Sequence
+from enum import IntEnum
+
+import numpy as np
+import numpy.typing as npt
+
+from rttcheck.collect.probe.layout import FLAG_SYN_ACKED, TcpState
+
+Address = tuple[str, int]
+"""An IP address as text, IPv4 or IPv6, and a port."""
+
+_OWN_FIN_IN_FLIGHT = (TcpState.FIN_WAIT1, TcpState.CLOSING, TcpState.LAST_ACK)
+
+_TUPLE = np.dtype([("saddr", "u1", (16,)), ("daddr", "u1", (16,)), ("sport", "<u2"), ("dport", "<u2")])
+
+
+class Kind(IntEnum):
+    """What the acknowledged segments were."""
+
+    NONE = 0
+    """No sample was taken: nothing newly acknowledged, or only what had been retransmitted (Karn)."""
+    HANDSHAKE = 1
+    """The SYN, or the SYN-ACK."""
+    DATA = 2
+    FIN = 3
+    """The ACK covered the FIN, with or without data before it: often a delayed ACK, so nothing to judge a link by."""
+
+
+class Source(IntEnum):
+    """Which of the kernel's three sources fed the estimator."""
+
+    NONE = 0
+    FIRST = 1
+    """The first newly acknowledged segment, to the microsecond."""
+    SACK = 2
+    """The first newly SACKed segment, to the microsecond."""
+    TSECR = 3
+    """The echoed timestamp, to the millisecond: may lie up to 1 ms below the truth."""
+
+
+class Side(IntEnum):
+    """Whose socket took the sample."""
+
+    NEITHER = 0
+    CLIENT = 1
+    SERVER = 2
+
+
+def classify(events: np.ndarray) -> npt.NDArray[np.uint8]:
+    """The `Kind` of each event (dtype ``EVENT``).
+
+    Source: ``FLAG_SYN_ACKED`` of ``tcp_clean_rtx_queue()`` and ``tcp_synack_rtt_meas()``; the FIN takes the last
+    sequence number a socket ever writes, and ``tcp_rcv_state_process()`` looks at ACKs before it changes the state.
+    """
+    kinds = np.full(len(events), Kind.DATA, dtype=np.uint8)
+    fin_acked = np.isin(events["state"], _OWN_FIN_IN_FLIGHT) & (events["snd_una"] == events["write_seq"])
+    kinds[fin_acked] = Kind.FIN
+    kinds[(events["flag"] & FLAG_SYN_ACKED) != 0] = Kind.HANDSHAKE
+    kinds[events["taken"] == 0] = Kind.NONE
+    return kinds
+
+
+def sources(events: np.ndarray) -> npt.NDArray[np.uint8]:
+    """The `Source` of each event's sample, in the order in which ``tcp_ack_update_rtt()`` tries them."""
+    found = np.full(len(events), Source.TSECR, dtype=np.uint8)
+    found[events["sack_rtt_us"] >= 0] = Source.SACK
+    found[events["first_rtt_us"] >= 0] = Source.FIRST
+    found[events["taken"] == 0] = Source.NONE
+    return found
+
+
+def visible_to_nettrace(events: np.ndarray) -> npt.NDArray[np.bool_]:
+    """Which events nettrace counts and prints: those with a first-acked sample, and no other source."""
+    visible: npt.NDArray[np.bool_] = events["first_rtt_us"] >= 0
+    return visible
+
+
+def address_bytes(address: str) -> bytes:
+    """An address as events hold it: 16 bytes in network order, IPv4 as ``::ffff:a.b.c.d``.
+
+    Raises OSError when the text is no address.
+    """
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    return socket.inet_pton(socket.AF_INET6, f"::ffff:{address}" if family == socket.AF_INET else address)
+
+
+def address_text(packed: bytes) -> str:
+    """The address in 16 bytes of an event, IPv4 in its own notation."""
+    if packed.startswith(b"\x00" * 10 + b"\xff\xff"):
+        return socket.inet_ntop(socket.AF_INET, packed[12:])
+    return socket.inet_ntop(socket.AF_INET6, packed)
+
+
+def connections_of(
+    events: np.ndarray, connections: Sequence[tuple[Address, Address]]
+) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.uint8]]:
+    """Index into ``connections`` (client's address, server's address) of each event, -1 for none, and its `Side`.
+
+    An event belongs to the client when it happened on a socket whose own address is the client's.
+    """
+    index = np.full(len(events), -1, dtype=np.intp)
+    side = np.full(len(events), Side.NEITHER, dtype=np.uint8)
+    if not len(connections):
+        return index, side
+    known = np.zeros(2 * len(connections), dtype=_TUPLE)
+    for place, (client, server) in enumerate(connections):
+        for row, (own, peer) in ((2 * place, (client, server)), (2 * place + 1, (server, client))):
+            known[row] = (
+                list(address_bytes(own[0])),
+                list(address_bytes(peer[0])),
+                own[1],
+                peer[1],
+            )
+    seen = np.zeros(len(events), dtype=_TUPLE)
+    for name in _TUPLE.names or ():
+        seen[name] = events[name]
+    as_bytes = np.dtype((np.void, _TUPLE.itemsize))
+    order = np.argsort(known.view(as_bytes), kind="stable")
+    in_order = known.view(as_bytes)[order]
+    wanted = seen.view(as_bytes)
+    # A void compares bytewise, so a sorted search finds the row of each event without a loop over events.
+    place_of = np.minimum(np.searchsorted(in_order, wanted), len(in_order) - 1)
+    hit = in_order[place_of] == wanted
+    row_of = order[place_of]
+    index[hit] = row_of[hit] // 2
+    side[hit] = np.where(row_of[hit] % 2 == 0, Side.CLIENT, Side.SERVER)
+    return index, side
+
+
+def sides(events: np.ndarray, connections: Sequence[tuple[Address, Address]]) -> npt.NDArray[np.uint8]:
+    """The `Side` of each event, given each connection's client's and server's address."""
+    return connections_of(events, connections)[1]
