@@ -56,8 +56,8 @@ def add_options(parser: pytest.Parser) -> None:
         action="append",
         metavar="auto|host|SPEC",
         help="kernel to judge: `host` is the running one, `debian:6.12` or a path to an image boots a guest, `auto` "
-        "(the default with `-m rtt`) takes the running kernel if it can inject delay and see every sample, else a guest;"
-        " may be given several times, for several guests in one session",
+        "(the default with `-m rtt`) takes the running kernel if it can inject delay and see every sample, else a guest"
+        "; may be given several times, for several guests in one session",
     )
     group.addoption(
         "--rtt-clock",

@@ -1,0 +1,125 @@
+"""A recording comes back as it was written, and half a recording is never taken for a whole one."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import json
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rttcheck.collect.probe.layout import EVENT
+from rttcheck.errors import RecordingError
+from rttcheck.recording import SCHEMA, Recording, StepTaken
+
+
+def planted(events: int = 3) -> Recording:
+    table = np.zeros(events, EVENT)
+    table["sample_us"] = 40_035 + np.arange(events)
+    return Recording(
+        scenario={"name": "forty", "rtt": "40ms"},
+        kernel="6.12.0",
+        clock="virtual",
+        engine="netem",
+        probe="fexit",
+        events=table,
+        histograms={"us": np.arange(17, dtype=np.uint64), "ms": np.zeros(17, np.uint64)},
+        lost=0,
+        control=table[:1],
+        flows=({"client": ["10.0.0.1", 4711], "server": ["10.0.1.1", 80]},),
+        steps=(StepTaken(at_ns=12_345, index=0),),
+        sysctls={"net.ipv4.tcp_sack": "1"},
+    )
+
+
+def test_a_recording_comes_back_as_it_was_written(tmp_path: Path) -> None:
+    before = planted()
+    after = Recording.load(before.save(tmp_path / "deep" / "forty.rttrec"))
+    for name in (field.name for field in dataclasses.fields(Recording)):
+        one, other = getattr(before, name), getattr(after, name)
+        if isinstance(one, np.ndarray):
+            assert one.dtype == other.dtype
+            assert one.tobytes() == other.tobytes(), name
+        elif name == "histograms":
+            assert {unit: list(counts) for unit, counts in one.items()} == {
+                unit: list(counts) for unit, counts in other.items()
+            }
+        else:
+            assert one == other, name
+
+
+def test_saving_leaves_one_file_and_replaces_the_old_one(tmp_path: Path) -> None:
+    path = tmp_path / "forty.rttrec"
+    planted(1).save(path)
+    planted(5).save(path)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["forty.rttrec"]
+    assert len(Recording.load(path).events) == 5
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = planted(1).save(tmp_path / "forty.rttrec")
+
+    def no_space(_fd: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", no_space)
+    with pytest.raises(RecordingError, match="No space left on device"):
+        planted(5).save(path)
+    monkeypatch.undo()
+    assert [entry.name for entry in tmp_path.iterdir()] == ["forty.rttrec"]
+    assert len(Recording.load(path).events) == 1
+
+
+def test_a_missing_recording_is_named(tmp_path: Path) -> None:
+    with pytest.raises(RecordingError, match=r"no recording .*gone\.rttrec"):
+        Recording.load(tmp_path / "gone.rttrec")
+
+
+@pytest.mark.parametrize("keep", [0, 10, 400, -30])
+def test_a_file_cut_short_is_refused(tmp_path: Path, keep: int) -> None:
+    path = planted(200).save(tmp_path / "forty.rttrec")
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(RecordingError, match="not a whole recording"):
+        Recording.load(path)
+
+
+def test_a_flipped_bit_is_refused(tmp_path: Path) -> None:
+    path = planted(200).save(tmp_path / "forty.rttrec")
+    content = bytearray(path.read_bytes())
+    # In the middle of the first table's compressed bytes, past all headers.
+    content[len(content) // 3] ^= 0x10
+    path.write_bytes(bytes(content))
+    with pytest.raises(RecordingError, match=r"damaged|not a whole recording"):
+        Recording.load(path)
+
+
+def rewrite(path: Path, change: Callable[[dict[str, bytes]], None]) -> None:
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    change(members)
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+
+
+def test_a_recording_from_the_future_is_refused_with_both_versions(tmp_path: Path) -> None:
+    path = planted().save(tmp_path / "forty.rttrec")
+
+    def newer(members: dict[str, bytes]) -> None:
+        header = json.loads(members["recording.json"])
+        members["recording.json"] = json.dumps({**header, "schema": SCHEMA + 1}).encode()
+
+    rewrite(path, newer)
+    with pytest.raises(RecordingError, match=rf"schema {SCHEMA + 1} .* reads up to {SCHEMA}"):
+        Recording.load(path)
+
+
+def test_a_recording_without_a_table_is_refused(tmp_path: Path) -> None:
+    path = planted().save(tmp_path / "forty.rttrec")
+    rewrite(path, lambda members: members.pop("events.npy") and None)
+    with pytest.raises(RecordingError, match=r"events\.npy"):
+        Recording.load(path)
