@@ -1,0 +1,226 @@
+"""Debian's signed archive, seen through an apt of our own.
+
+Owns a private apt (configuration, lists and downloads under one directory): the machine's sources, lists and hooks are
+neither read nor touched, its proxies are honoured. Signatures are checked against Debian's archive keyring, by apt.
+Refuses to know what a kernel is for.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rttcheck.errors import KernelError
+from rttcheck.kernels.cache import Progress
+
+KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+MIRROR = "http://deb.debian.org"
+FRESH_S = 24 * 3600.0
+"""A package list younger than this is not asked for again."""
+
+_IMAGE = re.compile(r"linux-image-(?P<release>\d+\.\d+\.[0-9A-Za-z.+~-]*?)-(?P<flavour>(?:rt-)?amd64)")
+
+
+@dataclass(frozen=True, slots=True)
+class Suite:
+    """One suite of the archive and the kernel series that it may hold (empty: any)."""
+
+    name: str
+    series: tuple[str, ...] = ()
+
+    @property
+    def line(self) -> str:
+        """Its line in ``sources.list``."""
+        where = "debian-security" if self.name.endswith("-security") else "debian"
+        return f"deb [arch=amd64 signed-by={KEYRING}] {MIRROR}/{where} {self.name} main"
+
+    def may_hold(self, series: str) -> bool:
+        """Whether a kernel of `series` can be in it."""
+        return not self.series or series in self.series
+
+
+SUITES = (
+    Suite("trixie-security", ("6.12",)),
+    Suite("trixie", ("6.12",)),
+    Suite("trixie-backports", ("6.16", "6.17", "6.18", "6.19", "7.0", "7.1", "7.2", "7.3")),
+    Suite("bookworm-security", ("6.1", "6.12")),
+    Suite("bookworm", ("6.1",)),
+    Suite("bookworm-backports", ("6.5", "6.6", "6.7", "6.9", "6.10", "6.11", "6.12")),
+    Suite("bullseye-security", ("5.10", "6.1")),
+    Suite("sid", ("7.2", "7.3", "7.4")),
+)
+"""Every suite that is asked, the preferred first: of two builds of one version the earlier suite's is taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImagePackage:
+    """One kernel image package: ``linux-image-6.12.117+deb13-amd64``, version ``6.12.117-1``."""
+
+    name: str
+    version: str
+    release: str
+    flavour: str
+    rank: int
+
+    @property
+    def upstream(self) -> tuple[int, ...]:
+        """The kernel's own version, from the package's: (6, 12, 117)."""
+        return tuple(int(part) for part in re.split(r"[-~+]", self.version)[0].split(".") if part.isdigit())
+
+    @property
+    def series(self) -> str:
+        """The series that it belongs to: ``"6.12"``."""
+        return ".".join(str(part) for part in self.upstream[:2])
+
+    @property
+    def order(self) -> tuple[tuple[int, ...], int, tuple[int, ...]]:
+        """Sort key: the newest, and of equals the one from the preferred suite, comes last."""
+        return (self.upstream, -self.rank, tuple(int(part) for part in re.findall(r"\d+", self.version)))
+
+
+class Archive:
+    """Debian's archive through a private apt in `directory`, for the given suites.
+
+    Every method raises `KernelError` with apt's own last words when it fails.
+    """
+
+    def __init__(self, directory: Path, suites: Sequence[Suite] = SUITES) -> None:
+        self.directory = directory
+        self.suites = tuple(suites)
+
+    def refresh(self, *, progress: Progress) -> None:
+        """Bring the suites' lists up to date unless they are younger than `FRESH_S`; signatures are checked."""
+        stamp = self.directory / "stamp"
+        wanted = "\n".join(sorted(suite.name for suite in self.suites))
+        if self._fresh(stamp, wanted):
+            return
+        progress(f"asking Debian's archive which kernels there are ({len(self.suites)} suites)")
+        self._configure()
+        self._apt("apt-get", "update", "--error-on=any", failed="read the package lists of")
+        stamp.write_text(wanted)
+
+    def images(self) -> tuple[ImagePackage, ...]:
+        """All kernel images in the lists at hand, the oldest first; cloud kernels have no 9p and are left out."""
+        names = [name for name in self._apt("apt-cache", "pkgnames", "linux-image-").split() if _IMAGE.fullmatch(name)]
+        if not names:
+            return ()
+        found: dict[tuple[str, str], ImagePackage] = {}
+        for row in self._apt("apt-cache", "madison", *names).splitlines():
+            name, version, source = (field.strip() for field in row.split("|"))
+            match = _IMAGE.fullmatch(name)
+            if match is None or not source.endswith("Packages") or "-cloud" in name:
+                continue
+            package = ImagePackage(name, version, match["release"], match["flavour"], self._rank(source))
+            known = found.get((name, version))
+            if known is None or package.rank < known.rank:
+                found[name, version] = package
+        return tuple(sorted(found.values(), key=lambda package: package.order))
+
+    def download(self, package: ImagePackage, into: Path, *, progress: Progress) -> Path:
+        """The package's ``.deb`` in `into`, its checksum verified by apt against the signed list."""
+        command = ["apt-get", "download", "-q", f"{package.name}={package.version}"]
+        with subprocess.Popen(
+            command, cwd=into, env=self._environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        ) as process:
+            try:
+                while True:
+                    try:
+                        said, _ = process.communicate(timeout=2.0)
+                        break
+                    except subprocess.TimeoutExpired:
+                        have = sum(part.stat().st_size for part in into.rglob("*.deb*"))
+                        progress(f"downloading {package.name}: {have / 1e6:.0f} MB so far")
+            finally:
+                process.kill()
+        debs = sorted(into.glob("*.deb"))
+        if process.returncode or not debs:
+            raise _refused(f"download {package.name} from", said)
+        return debs[0]
+
+    def _fresh(self, stamp: Path, wanted: str) -> bool:
+        try:
+            young = time.time() - stamp.stat().st_mtime < FRESH_S
+            return young and stamp.read_text() == wanted
+        except FileNotFoundError:
+            return False
+
+    def _rank(self, source: str) -> int:
+        for rank, suite in enumerate(self.suites):
+            if f" {suite.name}/" in source:
+                return rank
+        return len(self.suites)
+
+    def _configure(self) -> None:
+        if not KEYRING.exists():
+            raise KernelError(
+                f"Debian's archive keys are not in {KEYRING}; install them: apt-get install debian-archive-keyring"
+            )
+        for part in ("etc", "state/lists/partial", "cache/archives/partial"):
+            (self.directory / part).mkdir(parents=True, exist_ok=True)
+        (self.directory / "etc/sources.list").write_text("".join(f"{suite.line}\n" for suite in self.suites))
+        (self.directory / "apt.conf").write_text(self._configuration())
+
+    def _configuration(self) -> str:
+        """What APT_CONFIG points at: it is read first, and turns apt away from the machine's own files.
+
+        Of the machine's settings the ``Acquire`` tree (proxies, retries, timeouts) is kept; hooks are not.
+        """
+        machine = _run(["apt-config", "dump", "Acquire"], env=dict(os.environ)).stdout
+        own = {
+            "Dir::Etc::main": "/dev/null",
+            "Dir::Etc::parts": "/dev/null",
+            "Dir::Etc::sourcelist": str(self.directory / "etc/sources.list"),
+            "Dir::Etc::sourceparts": "/dev/null",
+            "Dir::Etc::preferences": "/dev/null",
+            "Dir::Etc::preferencesparts": "/dev/null",
+            "Dir::Etc::trusted": "/dev/null",
+            "Dir::Etc::trustedparts": "/dev/null",
+            "Dir::State": str(self.directory / "state"),
+            "Dir::State::status": "/dev/null",
+            "Dir::Cache": str(self.directory / "cache"),
+            "Acquire::Languages": "none",
+            "Acquire::AllowInsecureRepositories": "false",
+            "APT::Get::AllowUnauthenticated": "false",
+            # The cache usually lies under a home directory, where the _apt user cannot write.
+            "APT::Sandbox::User": "",
+            "APT::Architecture": "amd64",
+            "Debug::NoLocking": "true",
+        }
+        kept = [row for row in machine.splitlines() if not row.startswith(("Acquire::Languages", "Acquire::AllowIns"))]
+        return "\n".join([*kept, *(f'{key} "{value}";' for key, value in own.items())]) + "\n"
+
+    def _environment(self) -> dict[str, str]:
+        return {**os.environ, "APT_CONFIG": str(self.directory / "apt.conf"), "LC_ALL": "C.UTF-8"}
+
+    def _apt(self, *command: str, failed: str = "read") -> str:
+        done = _run(list(command), env=self._environment())
+        if done.returncode:
+            raise _refused(failed, done.stdout + done.stderr)
+        return done.stdout
+
+
+def _run(command: list[str], *, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    except FileNotFoundError as error:
+        raise KernelError(
+            f"{command[0]} is not installed, and kernels from Debian's archive are fetched with it; on a machine "
+            "without apt give the path of a kernel image"
+        ) from error
+
+
+def _refused(what: str, said: str) -> KernelError:
+    lines = [line for line in said.splitlines() if line.startswith(("E:", "W:", "Err"))] or said.splitlines()[-1:]
+    reason = lines[0].split(":", 1)[-1].strip() if lines else "it gave no reason"
+    return KernelError(f"apt could not {what} Debian's archive ({reason}); check the network or the proxy")
+
+
+def series_of(images: Iterable[ImagePackage]) -> tuple[str, ...]:
+    """The series among `images`, the oldest first."""
+    numbers = {image.upstream[:2] for image in images}
+    return tuple(".".join(map(str, number)) for number in sorted(numbers))

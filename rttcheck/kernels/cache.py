@@ -1,0 +1,110 @@
+"""The directory that keeps what took long to make: kernels, package lists, guest images.
+
+Owns where it is, who may write, and that nothing in it is ever half made: a thing is built in a staging directory and
+renamed into place. Knows nothing of what the things are.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import shutil
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from rttcheck.errors import KernelError
+
+Progress = Callable[[str], None]
+"""Called with one line for a person whenever something takes more than two seconds."""
+
+
+def cache_root() -> Path:
+    """``$RTTCHECK_CACHE``, else ``$XDG_CACHE_HOME/rttcheck``, else ``~/.cache/rttcheck``; it need not exist."""
+    own = os.environ.get("RTTCHECK_CACHE")
+    if own:
+        return Path(own).absolute()
+    xdg = os.environ.get("XDG_CACHE_HOME")
+    return (Path(xdg) if xdg else Path.home() / ".cache").absolute() / "rttcheck"
+
+
+@contextlib.contextmanager
+def exclusive(root: Path, *, progress: Progress, deadline_s: float = 900.0) -> Iterator[None]:
+    """Hold the cache for writing; a second session waits until the first is done.
+
+    The lock is an ``flock``, so the kernel drops it whatever kills its owner. Raises `KernelError` after `deadline_s`
+    seconds of host time, or when the directory cannot be made.
+    """
+    with _sentences(root):
+        root.mkdir(parents=True, exist_ok=True)
+        lock = os.open(root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        _acquire(lock, root, progress, deadline_s)
+        yield
+    finally:
+        os.close(lock)
+
+
+def _acquire(lock: int, root: Path, progress: Progress, deadline_s: float) -> None:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        progress(f"waiting for another session that is writing to {root}")
+    else:
+        return
+    # flock knows no deadline, so a thread waits for it; one that comes too late gives the lock back by itself.
+    held = threading.Event()
+    late = threading.Event()
+
+    def wait() -> None:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        held.set()
+        if late.is_set():
+            fcntl.flock(lock, fcntl.LOCK_UN)
+
+    threading.Thread(target=wait, name="rttcheck-cache-lock", daemon=True).start()
+    if held.wait(deadline_s):
+        return
+    late.set()
+    raise KernelError(
+        f"another session has been writing to {root} for {deadline_s:.0f} s; end it or set RTTCHECK_CACHE to another "
+        "directory"
+    )
+
+
+@contextlib.contextmanager
+def staged(target: Path) -> Iterator[Path]:
+    """A new empty directory that becomes `target` when the block ends well, and is gone when it does not.
+
+    Raises `KernelError` on a full or read-only disk, with the directory's name.
+    """
+    with _sentences(target.parent):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    try:
+        with _sentences(target.parent):
+            yield staging
+            staging.chmod(0o755)
+            if target.exists():
+                shutil.rmtree(target)
+            staging.rename(target)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _sentences(directory: Path) -> Iterator[None]:
+    """Disk errors as one sentence."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise KernelError(f"the disk of {directory} is full; free some space or set RTTCHECK_CACHE") from error
+        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
+            raise KernelError(
+                f"{directory} cannot be written ({error.strerror}); set RTTCHECK_CACHE to a directory that can"
+            ) from error
+        raise

@@ -1,0 +1,85 @@
+#!/bin/busybox sh
+# PID 1 of a guest, in two stages. The first runs in the initramfs: it loads what the kernel has as modules, reports to
+# the launcher, and reads the session (shell assignments and functions, see session.py). The second runs in the root:
+# an overlay that shows the host's files and keeps every write in this guest's memory. There is no udev, no systemd and
+# no service; a lab needs none of them. Whatever goes wrong here ends the guest at once, and the launcher reads why on
+# the console.
+
+die() {
+    echo "rttcheck init: $*" >/dev/console
+    $B reboot -f
+}
+
+must() {
+    "$@" || die "failed: $*"
+}
+
+port_named() {
+    for file in /sys/class/virtio-ports/*/name; do
+        [ -e "$file" ] || continue
+        read -r name <"$file"
+        if [ "$name" = "$1" ]; then
+            file=${file%/name}
+            echo "/dev/${file##*/}"
+            return
+        fi
+    done
+    return 1
+}
+
+first() {
+    B=/bin/busybox
+    $B mount -t proc proc /proc
+    $B mount -t sysfs sysfs /sys
+    $B mount -t devtmpfs devtmpfs /dev
+    while read -r module; do
+        must $B insmod "/modules/$module"
+    done </modules/order
+    # The ports come up in a work item of the kernel's, and there is nobody here who could be told when.
+    tries=0
+    until control=$(port_named rttcheck.control); do
+        tries=$((tries + 1))
+        [ $tries -lt 2000 ] || die "no control port"
+        $B usleep 1000
+    done
+    exec 3<>"$control"
+    echo hello >&3
+    read -r size <&3
+    $B head -c "$size" <&3 >/session
+    . /session
+    session_root
+    for directory in proc sys dev; do
+        must $B mount --move /$directory /newroot/$directory
+    done
+    must $B mount -t tmpfs -o mode=755 tmpfs /newroot/run
+    must $B mkdir -p /newroot/run/rttcheck
+    must $B cp /bin/busybox /init /session /newroot/run/rttcheck/
+    exec $B switch_root /newroot /run/rttcheck/busybox sh /run/rttcheck/init second
+}
+
+second() {
+    B=/run/rttcheck/busybox
+    . /run/rttcheck/session
+    $B mkdir -p /dev/shm /dev/pts
+    $B mount -t tmpfs tmpfs /dev/shm
+    $B mount -t devpts devpts /dev/pts
+    $B mount -t cgroup2 cgroup2 /sys/fs/cgroup
+    $B mount -t bpf bpffs /sys/fs/bpf
+    $B mount -t debugfs debugfs /sys/kernel/debug
+    $B mount -t tracefs tracefs /sys/kernel/tracing
+    $B ip link set lo up
+    session_mounts
+    stdin=$(port_named rttcheck.stdin) || die "no stdin port"
+    stdout=$(port_named rttcheck.stdout) || die "no stdout port"
+    stderr=$(port_named rttcheck.stderr) || die "no stderr port"
+    echo start >&3
+    session_command <"$stdin" >"$stdout" 2>"$stderr" 3>&-
+    echo "exit $?" >&3
+    $B reboot -f
+}
+
+if [ "$1" = second ]; then
+    second
+else
+    first
+fi

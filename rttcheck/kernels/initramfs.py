@@ -1,0 +1,76 @@
+"""The guests' initramfs: busybox, one script, and the modules that are needed to reach the host's files.
+
+Owns its contents and its cache (one image for each kernel and each version of the script). The archive is in the
+"newc" cpio format (Documentation/driver-api/early-userspace/buffer-format.rst); that of virtme-ng cannot be told to
+leave its own init out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Iterator
+from importlib import resources
+from pathlib import Path
+
+from rttcheck.errors import KernelError
+from rttcheck.kernels.cache import cache_root, staged
+from rttcheck.kernels.kernel import Kernel
+from rttcheck.kernels.modules import load_order
+
+NEEDED_MODULES = ("virtio_pci", "virtio_console", "9pnet_virtio", "9p", "overlay")
+"""Loaded by init in this order with what they need; what a kernel has built in is skipped."""
+
+_DIRECTORIES = ("bin", "dev", "modules", "newroot", "proc", "sys")
+
+
+def initramfs_of(kernel: Kernel, root: Path | None = None) -> Path:
+    """The image for `kernel`, from the cache or made now.
+
+    Raises `KernelError` when no static busybox is installed.
+    """
+    root = cache_root() if root is None else root
+    busybox = _busybox()
+    script = resources.files("rttcheck.kernels").joinpath("guest_init.sh").read_bytes()
+    modules = load_order(kernel.modules, NEEDED_MODULES) if kernel.modules else ()
+    digest = hashlib.sha256(script)
+    for path in (busybox, *modules):
+        status = path.stat()
+        digest.update(f"{path}:{status.st_size}:{status.st_mtime_ns}\n".encode())
+    target = root / "initramfs" / digest.hexdigest()[:16]
+    if not target.exists():
+        with staged(target) as staging, (staging / "initramfs").open("wb") as file:
+            for piece in _archive(busybox, script, modules):
+                file.write(piece)
+    return target / "initramfs"
+
+
+def _busybox() -> Path:
+    for name in ("busybox", "busybox-static", "busybox.static"):
+        found = shutil.which(name)
+        # A dynamic one finds no loader in an initramfs; a static ELF has no program interpreter.
+        if found and b"/ld-linux" not in Path(found).read_bytes()[:4096]:
+            return Path(found)
+    raise KernelError("guests start with a static busybox, and there is none; apt-get install busybox-static")
+
+
+def _archive(busybox: Path, script: bytes, modules: tuple[Path, ...]) -> Iterator[bytes]:
+    inode = 0
+    for name in _DIRECTORIES:
+        inode += 1
+        yield _entry(inode, name, 0o040755, b"")
+    # The kernel opens it for init before devtmpfs is mounted.
+    yield _entry(inode + 1, "dev/console", 0o020600, b"", device=(5, 1))
+    yield _entry(inode + 2, "bin/busybox", 0o100755, busybox.read_bytes())
+    yield _entry(inode + 3, "init", 0o100755, script)
+    order = "".join(f"{module.name}\n" for module in modules)
+    yield _entry(inode + 4, "modules/order", 0o100644, order.encode())
+    for number, module in enumerate(modules):
+        yield _entry(inode + 5 + number, f"modules/{module.name}", 0o100644, module.read_bytes())
+    yield _entry(0, "TRAILER!!!", 0, b"")
+
+
+def _entry(inode: int, name: str, mode: int, body: bytes, *, device: tuple[int, int] = (0, 0)) -> bytes:
+    fields = (inode, mode, 0, 0, 1, 0, len(body), 0, 0, *device, len(name) + 1, 0)
+    head = b"070701" + b"".join(b"%08X" % value for value in fields) + name.encode() + b"\0"
+    return head + b"\0" * (-len(head) % 4) + body + b"\0" * (-len(body) % 4)

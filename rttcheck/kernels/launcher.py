@@ -1,0 +1,128 @@
+"""Boot a guest and run this Python in it, as if it were here: ``python -m rttcheck.kernels.launcher --kernel SPEC -- ARGS``.
+
+Owns one QEMU from power-on to its end: bytes in both directions, deadlines in host time, the console's file, the exit
+status. It passes the status of the guest's Python on; a guest that died or hung is `EXIT_LOST`. QEMU never outlives it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from rttcheck.errors import GuestLost, KernelError
+from rttcheck.kernels.archive import fetch
+from rttcheck.kernels.emulator import Emulator
+from rttcheck.kernels.guest import CLOCKS, EXIT_LOST, EXIT_USAGE, GuestSettings
+from rttcheck.kernels.kernel import Kernel
+from rttcheck.kernels.leash import hear_of_parents_death
+from rttcheck.kernels.session import Session
+
+_PASSED_ON = ("COLUMNS", "FORCE_COLOR", "HYPOTHESIS_", "LANG", "LC_", "NO_COLOR", "PYTEST_", "PYTHON", "PY_", "RTTCHECK_")
+"""Variables of these names (or prefixes) mean in the guest what they mean here."""
+
+
+def guest_environment(settings: GuestSettings, environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment of the guest's Python; `environment` is the launcher's own."""
+    passed = {name: value for name, value in environment.items() if name.startswith(_PASSED_ON) and name.isidentifier()}
+    return {
+        **passed,
+        "HOME": environment.get("HOME", "/root"),
+        "PATH": environment.get("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "RTTCHECK_CLOCK": settings.clock,
+        "RTTCHECK_GUEST": "1",
+        "RTTCHECK_KERNEL": settings.kernel,
+        "TMPDIR": "/tmp",
+        **dict(settings.environment),
+    }
+
+
+def session_of(kernel: Kernel, settings: GuestSettings, arguments: Sequence[str]) -> Session:
+    """This very Python, with `arguments`, in this very directory."""
+    return Session(
+        argv=[sys.executable, *arguments],
+        cwd=Path.cwd(),
+        environment=guest_environment(settings, os.environ),
+        modules=kernel.modules,
+        rw=settings.rw,
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m rttcheck.kernels.launcher",
+        description="Boot a kernel in QEMU with this machine's files and run this Python in it.",
+    )
+    parser.add_argument("--kernel", required=True, metavar="SPEC", help="debian:6.12, debian:6.12.107+deb13 or a path")
+    parser.add_argument("--clock", choices=CLOCKS, default="virtual", help="virtual: exact, one CPU; real: as it comes")
+    parser.add_argument("--console", type=Path, metavar="FILE", help="keep the guest's console in FILE")
+    parser.add_argument("--rw", type=Path, metavar="DIR", help="a directory that the guest writes to, at the same path")
+    parser.add_argument("--cpus", type=int, default=2, help="CPUs of a guest in real time (virtual time has one)")
+    parser.add_argument("--memory-mb", type=int, default=1024)
+    parser.add_argument("--boot-s", type=float, default=90.0, help="deadline from power-on to Python, host seconds")
+    parser.add_argument("--gateway-s", type=float, default=90.0, help="deadline from there to Python's first byte")
+    parser.add_argument("--silence-s", type=float, default=300.0, help="deadline from one byte to the next")
+    parser.add_argument("--overall-s", type=float, default=None, help="deadline for everything (none)")
+    parser.add_argument("--gateway", action="store_true", help="standard input is a controller: end when it ends")
+    parser.add_argument("--env", action="append", default=[], metavar="NAME=VALUE", help="set in the guest")
+    parser.add_argument("arguments", nargs=argparse.REMAINDER, metavar="-- ARGS", help="arguments for Python")
+    return parser
+
+
+def _settings(options: argparse.Namespace) -> GuestSettings:
+    rw: Path | None = options.rw
+    if rw is not None and not rw.is_dir():
+        raise KernelError(f"--rw {rw} is no directory; make it first")
+    pairs = [assignment.partition("=") for assignment in options.env]
+    for name, equals, _ in pairs:
+        if not equals or not name.isidentifier():
+            raise KernelError(f"--env {name!r} is no assignment; write --env NAME=VALUE")
+    return GuestSettings(
+        kernel=options.kernel,
+        clock=options.clock,
+        console=options.console,
+        rw=rw.resolve() if rw is not None else None,
+        cpus=options.cpus,
+        memory_mb=options.memory_mb,
+        boot_s=options.boot_s,
+        gateway_s=options.gateway_s,
+        silence_s=options.silence_s,
+        overall_s=options.overall_s,
+        gateway=options.gateway,
+        environment=tuple((name, value) for name, _, value in pairs),
+    )
+
+
+def _terminated(number: int, _frame: object) -> None:
+    raise SystemExit(128 + number)
+
+
+def main(command_line: Sequence[str] | None = None) -> int:
+    """The launcher; returns its exit status."""
+    parent = os.getppid()
+    signal.signal(signal.SIGTERM, _terminated)
+    signal.signal(signal.SIGHUP, _terminated)
+    hear_of_parents_death(parent)
+    options = _parser().parse_args(command_line)
+    arguments = options.arguments[1:] if options.arguments[:1] == ["--"] else options.arguments
+    try:
+        settings = _settings(options)
+        kernel = fetch(settings.kernel)
+        with Emulator(kernel, settings, session_of(kernel, settings, arguments)) as emulator:
+            return emulator.run(stdin=0, stdout=1, stderr=2)
+    except KernelError as error:
+        print(f"rttcheck: {error}", file=sys.stderr, flush=True)
+        return EXIT_USAGE
+    except GuestLost as lost:
+        print(f"rttcheck: {lost}\n{lost.console_tail}", file=sys.stderr, flush=True)
+        return EXIT_LOST
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,79 @@
+"""What one guest is told to do after it has booted: its root, its shares, its environment and its command.
+
+Owns the shell text that the guest's init reads from the control port (``guest_init.sh`` calls the three functions that
+are defined here). The kernel command line and the initramfs say nothing of it, so they are the same for all sessions.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT_TAG = "/dev/root"
+"""The 9p mount tag of the host's root: the one that virtme-ng gives it."""
+
+RW_TAG = "rttcheck.rw"
+"""The 9p mount tag of the directory that is shared read-write."""
+
+# Without a cache every stat of an import is a round trip to the host: 21 s instead of 4 s for pytest.
+_9P = "trans=virtio,version=9p2000.L,access=any,msize=512000"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """One command in a guest.
+
+    ``argv`` is run in ``cwd`` with ``environment``; ``modules`` is the host's ``lib/modules/RELEASE`` directory;
+    ``rw`` a host directory that the guest writes to at the same path.
+    """
+
+    argv: Sequence[str]
+    cwd: Path
+    environment: Mapping[str, str] = field(default_factory=dict)
+    modules: Path | None = None
+    rw: Path | None = None
+
+    def script(self) -> str:
+        """The session as shell text."""
+        return "\n".join([*self._root(), *self._mounts(), *self._command(), ""])
+
+    def _root(self) -> list[str]:
+        return [
+            "session_root() {",
+            "    must $B mkdir -p /lower /scratch",
+            f"    must $B mount -t 9p -o {_9P},cache=loose,ro {ROOT_TAG} /lower",
+            "    must $B mount -t tmpfs -o mode=755,size=75% tmpfs /scratch",
+            "    must $B mkdir -p /scratch/upper /scratch/work",
+            "    must $B mount -t overlay -o lowerdir=/lower,upperdir=/scratch/upper,workdir=/scratch/work overlay "
+            "/newroot",
+            "}",
+        ]
+
+    def _mounts(self) -> list[str]:
+        lines = ["session_mounts() {", "    :"]
+        if self.modules is not None:
+            release = shlex.quote(self.modules.name)
+            lines += [
+                "    $B mkdir -p /lib/modules",
+                "    must $B mount -t tmpfs -o mode=755 tmpfs /lib/modules",
+                f"    must $B ln -s {shlex.quote(str(self.modules))} /lib/modules/{release}",
+            ]
+        if self.rw is not None:
+            where = shlex.quote(str(self.rw))
+            lines += [
+                f"    $B mkdir -p {where}",
+                f"    must $B mount -t 9p -o {_9P},cache=none,rw {RW_TAG} {where}",
+            ]
+        return [*lines, "}"]
+
+    def _command(self) -> list[str]:
+        exports = [f"    export {name}={shlex.quote(value)}" for name, value in sorted(self.environment.items())]
+        return [
+            "session_command() {",
+            f"    cd {shlex.quote(str(self.cwd))} || return 126",
+            *exports,
+            f"    {shlex.join(self.argv)}",
+            "}",
+        ]
