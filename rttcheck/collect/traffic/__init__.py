@@ -1,1 +1,13 @@
+"""TCP traffic through a lab: real sockets in its namespaces, threads on both ends, one deadline for all.
 
+It owns what is written when and the account of it. It refuses to know what the link does to the packets, who watches
+the samples, and what they ought to be.
+"""
+
+from __future__ import annotations
+
+from rttcheck.collect.traffic.result import TIMING, FlowResult, TrafficResult
+from rttcheck.collect.traffic.run import run_traffic
+from rttcheck.collect.traffic.tcp_info import TcpInfo
+
+__all__ = ["TIMING", "FlowResult", "TcpInfo", "TrafficResult", "run_traffic"]

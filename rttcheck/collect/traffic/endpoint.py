@@ -1,0 +1,209 @@
+"""One end of a TCP connection: the socket with its options, the wait for its last ACK, its orderly end.
+
+It owns what is done to a socket besides reading and writing, each wait being for an event of the kernel. It refuses to
+know what is said over the connection, and who does when.
+
+How an end learns that all its data was acknowledged: the last write before a pause or before the end asks for a
+transmit timestamp on acknowledgment (SOF_TIMESTAMPING_TX_ACK, ``Documentation/networking/timestamping.rst``), which
+the kernel puts on the socket's error queue when the ACK of that byte comes in (``tcp_ack_tstamp()``). Unlike a farewell
+byte of the application that costs no segment and no sample.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import select
+import socket
+import struct
+import termios
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rttcheck.collect.traffic.result import Address
+from rttcheck.collect.traffic.stage import Aborted, Stage
+from rttcheck.collect.traffic.tcp_info import State, TcpInfo
+from rttcheck.errors import TrafficError
+
+if TYPE_CHECKING:
+    from rttcheck.netns import Host
+    from rttcheck.scenario.traffic import Traffic
+
+SO_TIMESTAMPING = 37
+SO_COOKIE = 57
+SOF_TIMESTAMPING_TX_ACK = 1 << 9
+SOF_TIMESTAMPING_SOFTWARE = 1 << 4
+SOF_TIMESTAMPING_OPT_TSONLY = 1 << 11
+
+_AF = {4: socket.AF_INET, 6: socket.AF_INET6}
+_TELL_WHEN_ACKED = [(socket.SOL_SOCKET, SO_TIMESTAMPING, struct.pack("=I", SOF_TIMESTAMPING_TX_ACK))]
+_AVAILABLE = "/proc/sys/net/ipv4/tcp_available_congestion_control"
+
+
+class PeerGone(Exception):
+    """The other end closed before all was said."""
+
+
+@dataclass(slots=True)
+class Endpoint:
+    """A socket of the lab, used by one thread."""
+
+    sock: socket.socket
+    stage: Stage
+    quickack: bool
+
+    def rearm_quickack(self) -> None:
+        """Set TCP_QUICKACK, which the kernel drops again by itself: after each read (``tcp(7)``: "not permanent")."""
+        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+
+    def read_exactly(self, buffer: memoryview) -> None:
+        """Fill ``buffer``. Raises PeerGone when the stream ends first."""
+        got = self.sock.recv_into(buffer, 0, socket.MSG_WAITALL)
+        while got < len(buffer):
+            more = self.sock.recv_into(buffer[got:], 0, socket.MSG_WAITALL)
+            if not more:
+                raise PeerGone
+            got += more
+
+    def write_last(self, message: memoryview) -> None:
+        """Write all of ``message`` and ask to be told when it is acknowledged."""
+        written = 0
+        while written < len(message):
+            written += self.sock.sendmsg([message[written:]], _TELL_WHEN_ACKED)
+
+    def await_acked(self) -> None:
+        """Wait until everything written is acknowledged; the last write was `write_last`. Raises Aborted, OSError."""
+        while self.unacknowledged_bytes():
+            self.stage.await_poll(self.sock, 0)
+            self._take_error_queue()
+        self._take_error_queue()
+
+    def unacknowledged_bytes(self) -> int:
+        """Bytes written and not acknowledged, sent or not (SIOCOUTQ)."""
+        return int.from_bytes(fcntl.ioctl(self.sock, termios.TIOCOUTQ, bytes(4)), "little")
+
+    def _take_error_queue(self) -> None:
+        while True:
+            try:
+                self.sock.recvmsg(1, 512, socket.MSG_ERRQUEUE | socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                break
+        error = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if error:
+            raise OSError(error, errno.errorcode.get(error, str(error)))
+
+    def local_address(self) -> Address:
+        """This end's address and port."""
+        address = self.sock.getsockname()
+        return address[0], address[1]
+
+    def remote_address(self) -> Address:
+        """The other end's address and port."""
+        address = self.sock.getpeername()
+        return address[0], address[1]
+
+    def cookie(self) -> int:
+        """The socket's cookie (SO_COOKIE), made now if nobody asked before."""
+        return int.from_bytes(self.sock.getsockopt(socket.SOL_SOCKET, SO_COOKIE, 8), "little")
+
+    def info(self) -> TcpInfo:
+        """The socket's TCP_INFO now."""
+        return TcpInfo.of(self.sock)
+
+    def close_first(self) -> None:
+        """Send a FIN, wait for the other end's, and close: this end goes to TIME_WAIT. Raises Aborted."""
+        self.sock.shutdown(socket.SHUT_WR)
+        self.await_end_of_stream()
+        self.stage.close(self.sock)
+
+    def await_end_of_stream(self) -> None:
+        """Wait for the other end's FIN. Raises TrafficError when data comes instead."""
+        if self.sock.recv(1):
+            raise TrafficError(
+                "{} port {} was sent more than the traffic has to say: see what else writes in the lab".format(
+                    *self.local_address()
+                )
+            )
+        if self.stage.aborting.is_set():
+            raise Aborted
+
+    def close_last(self) -> None:
+        """Answer the other end's FIN with one, wait until that one is acknowledged, and close. Raises Aborted, OSError.
+
+        The wait is on an edge-triggered epoll, because a socket that both ends have shut down polls as hung up long
+        before its last ACK is in; ``tcp_done()`` wakes the pollers once more when it is.
+        """
+        with self.stage.edges_of(self.sock) as edges:
+            self.sock.shutdown(socket.SHUT_WR)
+            while self.info().state is not State.CLOSE:
+                edges.poll()
+                if self.stage.aborting.is_set():
+                    raise Aborted
+        error = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if error:
+            raise OSError(error, errno.errorcode.get(error, str(error)))
+        self.stage.close(self.sock)
+
+
+def open_listener(stage: Stage, host: Host, traffic: Traffic, *, family: int, backlog: int) -> socket.socket:
+    """A listening socket inside ``host``'s namespace, on its address and a port that the kernel picks.
+
+    What is accepted from it has the options already. Raises TrafficError for a congestion control that is not there.
+    """
+    sock = _prepare(stage, host.namespace.socket(_AF[family], socket.SOCK_STREAM), traffic)
+    sock.bind((host.ipv4 if family == 4 else host.ipv6, 0))
+    sock.listen(backlog)
+    return sock
+
+
+def accept(stage: Stage, listener: socket.socket, traffic: Traffic) -> Endpoint:
+    """The next connection. Raises OSError when the listener was shut down."""
+    sock, _ = listener.accept()
+    end = Endpoint(stage.keep(sock), stage, traffic.quickack)
+    _set_sticky(sock, traffic)
+    return end
+
+
+def open_client(stage: Stage, traffic: Traffic, *, family: int) -> Endpoint:
+    """A socket inside the namespace that the calling thread is in, not connected yet."""
+    sock = _prepare(stage, socket.socket(_AF[family], socket.SOCK_STREAM), traffic)
+    return Endpoint(sock, stage, traffic.quickack)
+
+
+def connect(end: Endpoint, address: Address) -> None:
+    """Connect and wait until the handshake is through on this side. Raises Aborted, OSError."""
+    end.sock.setblocking(False)
+    error = end.sock.connect_ex(address)
+    if error == errno.EINPROGRESS:
+        end.stage.await_poll(end.sock, select.POLLOUT)
+        error = end.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    if error:
+        raise OSError(error, errno.errorcode.get(error, str(error)))
+    end.sock.setblocking(True)
+
+
+def _prepare(stage: Stage, sock: socket.socket, traffic: Traffic) -> socket.socket:
+    stage.keep(sock)
+    _set_congestion(sock, traffic.congestion)
+    _set_sticky(sock, traffic)
+    return sock
+
+
+def _set_sticky(sock: socket.socket, traffic: Traffic) -> None:
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, traffic.nodelay)
+    report = struct.pack("=I", SOF_TIMESTAMPING_SOFTWARE | SOF_TIMESTAMPING_OPT_TSONLY)
+    sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPING, report)
+    if traffic.quickack:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+
+
+def _set_congestion(sock: socket.socket, name: str) -> None:
+    try:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, name.encode())
+    except OSError as error:
+        available = ", ".join(Path(_AVAILABLE).read_text(encoding="ascii").split())
+        raise TrafficError(
+            f"congestion={name!r} was asked for and this kernel refuses it ({error.strerror}): it has {available}; "
+            f"take one of these, or load the module tcp_{name} first"
+        ) from error

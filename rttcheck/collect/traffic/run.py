@@ -1,0 +1,185 @@
+"""One run of a scenario's traffic through a lab.
+
+It owns what the calling thread does: set up, pause everybody at each step, wait for the end, and turn what went wrong
+into one sentence. It refuses to know what a step changes.
+"""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import os
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from rttcheck.collect.traffic.endpoint import PeerGone, open_listener
+from rttcheck.collect.traffic.flow import AT_A_GATE, THROUGH, Flow
+from rttcheck.collect.traffic.meeting import FlowFailed, Lobby, Stretch
+from rttcheck.collect.traffic.pattern import pattern_of
+from rttcheck.collect.traffic.result import TrafficResult
+from rttcheck.collect.traffic.server import Server
+from rttcheck.collect.traffic.stage import DeadlinePassed, Gate, Stage
+from rttcheck.errors import ScenarioError, TrafficError
+
+if TYPE_CHECKING:
+    from rttcheck.netns import Lab
+    from rttcheck.scenario.model import Scenario
+    from rttcheck.scenario.traffic import Traffic
+
+_REMEDIES = {
+    errno.EADDRNOTAVAIL: "the client is out of ports, so make fewer connections",
+    errno.ECONNREFUSED: "nothing listens there any more, so see what else runs in the lab",
+    errno.ECONNRESET: "see what else runs in the lab and resets connections",
+    errno.EHOSTUNREACH: "see that the lab's links are up and its neighbours are known",
+    errno.EMFILE: "raise the limit of open files (ulimit -n), or take fewer flows",
+    errno.ENETUNREACH: "see that the lab's links are up and its routes are there",
+    errno.ETIMEDOUT: "the kernel gave up retransmitting, so see that the link lets packets through",
+}
+
+
+def run_traffic(lab: Lab, scenario: Scenario, *, on_step: Callable[[int], None] | None = None) -> TrafficResult:
+    """Run ``scenario.traffic`` from ``lab.client`` to ``lab.server``; return when the last FIN is acknowledged.
+
+    All flows connect first and then start together (``connections``: each connects as it comes). Where a step of the
+    scenario is due (``Step.after`` exchanges or writes of each flow; for ``connections`` that many connections, for
+    ``bulk`` that many writes of 64 KiB), all flows pause with nothing unacknowledged at either end, ``on_step(i)`` is
+    called once in the calling thread, and all go on when it returns. Without ``on_step`` nothing pauses. The deadline
+    is for all of it, ``on_step`` included.
+
+    Raises TrafficError when the deadline passes or a connection fails, ScenarioError for a step or a pace that the
+    traffic never reaches, and whatever ``on_step`` raises; in each case no thread and no socket is left.
+    """
+    traffic = scenario.traffic
+    connections = traffic.flows * (traffic.count if traffic.kind == "connections" else 1)
+    flows: list[Flow] = []
+    begun_ns = time.monotonic_ns()
+    try:
+        with Stage(deadline_s=traffic.deadline_s) as stage:
+            start, pauses, stretches = _plan(stage, scenario, pause=on_step is not None)
+            listener = open_listener(stage, lab.server, traffic, family=scenario.family, backlog=traffic.flows)
+            address = listener.getsockname()
+            lobby = Lobby(stage)
+            tickets = itertools.count()
+            for index in range(traffic.flows):
+                flow = Flow(
+                    index=index,
+                    traffic=traffic,
+                    family=scenario.family,
+                    stage=stage,
+                    lobby=lobby,
+                    client_host=lab.client,
+                    server_address=(address[0], address[1]),
+                    pattern=pattern_of(traffic),
+                    start=start,
+                    stretches=stretches,
+                )
+                flows.append(flow)
+                server = Server(
+                    index=index,
+                    traffic=traffic,
+                    stage=stage,
+                    lobby=lobby,
+                    listener=listener,
+                    pattern=pattern_of(traffic),
+                    start=start,
+                    stretches=stretches,
+                    tickets=tickets,
+                    connections=connections,
+                )
+                stage.spawn(f"server {index}", server.run)
+                stage.spawn(f"client {index}", flow.run)
+            stage.await_all_at(start)
+            start.opened.set()
+            for step, gate in pauses:
+                stage.await_all_at(gate)
+                assert on_step is not None  # no pauses are planned without it
+                on_step(step)
+                gate.opened.set()
+            stage.await_end()
+    except DeadlinePassed:
+        raise TrafficError(_late(flows, traffic)) from None
+    except FlowFailed as failed:
+        raise TrafficError(_failed(flows, failed, time.monotonic_ns() - begun_ns)) from failed.cause
+    return TrafficResult(tuple(result for flow in flows for result in flow.results))
+
+
+def _plan(stage: Stage, scenario: Scenario, *, pause: bool) -> tuple[Gate, list[tuple[int, Gate]], list[Stretch]]:
+    """The starting gate, the pauses as (step, gate) in order, and the stretches of traffic between them."""
+    traffic = scenario.traffic
+    total = traffic.count if traffic.kind == "connections" else pattern_of(traffic).writes
+    takes_s = (total - 1) * traffic.interval_us / 1e6
+    if takes_s > traffic.deadline_s:
+        raise ScenarioError(
+            f"{total} writes, one every {traffic.interval_us / 1000:g} ms, take {takes_s:g} s and the deadline is "
+            f"{traffic.deadline_s:g} s: lower count or interval, or raise the deadline"
+        )
+    # A server's thread of `connections` accepts whoever comes next, so that only the clients know where they are.
+    parties = traffic.flows * (1 if traffic.kind == "connections" else 2)
+    start = stage.gate(parties)
+    pauses: list[tuple[int, Gate]] = []
+    stretches: list[Stretch] = []
+    at = 0
+    steps = sorted(enumerate(scenario.steps), key=lambda numbered: numbered[1].after) if pause else []
+    for index, step in steps:
+        if not 0 <= step.after <= total:
+            raise ScenarioError(
+                f"step {index} comes after {step.after} {_unit(traffic)} and there are {total} of them in a flow: "
+                f"give it an after between 0 and {total}"
+            )
+        gate = stage.gate(parties)
+        pauses.append((index, gate))
+        stretches.append(Stretch(at, step.after, gate))
+        at = step.after
+    stretches.append(Stretch(at, total, None))
+    return start, pauses, stretches
+
+
+def _unit(traffic: Traffic) -> str:
+    return {"pingpong": "exchanges", "connections": "connections"}.get(traffic.kind, "writes")
+
+
+def _progress(flow: Flow) -> str:
+    traffic = flow.traffic
+    if traffic.kind == "connections":
+        done, total = len(flow.results), traffic.count
+    else:
+        done, total = flow.columns.done() if flow.columns else 0, flow.pattern.writes
+    return f"{done} of {total} {_unit(traffic)} done"
+
+
+def _who(flow: Flow) -> str:
+    client = "{} port {}".format(*flow.address) if flow.address else "not connected"
+    server = "{} port {}".format(*flow.server_address)
+    return f"{flow.traffic.kind} flow {flow.index} ({client} to {server})"
+
+
+def _late(flows: list[Flow], traffic: Traffic) -> str:
+    unfinished = [flow for flow in flows if flow.phase != THROUGH]
+    # Who waits at a gate waits for somebody else: name the one that is waited for.
+    held_up = [flow for flow in unfinished if flow.phase != AT_A_GATE] or unfinished
+    if not held_up:
+        return (
+            f"{traffic.kind} traffic was not set up within its deadline of {traffic.deadline_s:g} s: raise the deadline"
+        )
+    first, others = held_up[0], len(unfinished) - 1
+    besides = f" (and {others} more flow{'s' if others > 1 else ''})" if others else ""
+    return (
+        f"{_who(first)}{besides} was still {first.phase}, {_progress(first)}, when its deadline of "
+        f"{traffic.deadline_s:g} s passed: see that the link lets packets through (its qdiscs count drops), "
+        "or raise the deadline"
+    )
+
+
+def _failed(flows: list[Flow], failed: FlowFailed, after_ns: int) -> str:
+    flow = next((flow for flow in flows if failed.client and flow.address == failed.client), flows[failed.index])
+    cause = failed.cause
+    if isinstance(cause, PeerGone):
+        said, remedy = "the other end closed too early", "see what else runs in the lab and closes connections"
+    else:
+        said = os.strerror(cause.errno) if cause.errno else str(cause)
+        remedy = _REMEDIES.get(cause.errno or 0, "see that the lab's links and routes are as the scenario says")
+    return (
+        f"{_who(flow)} failed on the {failed.side}'s side while {flow.phase}, {_progress(flow)}, "
+        f"after {after_ns / 1e9:.3g} s ({said}): {remedy}"
+    )

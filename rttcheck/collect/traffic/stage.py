@@ -1,0 +1,229 @@
+"""The stage that the two ends of all flows act on: threads that start, pause and stop together.
+
+It owns the threads, the one deadline, the gates where everybody waits, and the way all end when one fails. It refuses
+to know what the threads say to each other.
+
+The calling thread is the only one that looks at the clock: the others block in the kernel without a timeout, which
+costs them no extra system call an exchange. What wakes them when time is up is that their sockets are shut down and
+that ``abort_fd`` becomes readable.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
+from types import TracebackType
+
+from rttcheck.errors import TrafficError
+
+_JOIN_S = 10.0
+
+
+class Aborted(Exception):
+    """Raised in a thread of the stage that was woken because all must end; never reaches the caller."""
+
+
+class DeadlinePassed(Exception):
+    """The deadline came before what was waited for."""
+
+
+@dataclass(slots=True)
+class Gate:
+    """A place where ``parties`` threads wait until the calling thread lets them go."""
+
+    parties: int
+    opened: threading.Event = field(default_factory=threading.Event)
+
+
+@dataclass(frozen=True, slots=True)
+class _Failed:
+    error: BaseException
+
+
+_ARRIVED, _FINISHED = "arrived", "finished"
+
+
+class Stage:
+    """Threads and sockets of one run of traffic; a context manager that leaves neither behind.
+
+    Leaving it with an exception resets the connections (SO_LINGER 0), because an orphaned socket with unacknowledged
+    data would keep its network namespace alive for minutes.
+    """
+
+    def __init__(self, *, deadline_s: float) -> None:
+        self.deadline_ns = time.monotonic_ns() + round(deadline_s * 1e9)
+        self.aborting = threading.Event()
+        self._abort_fd = -1
+        self._lock = threading.Lock()
+        self._sockets: set[socket.socket] = set()
+        self._events: list[threading.Event] = []
+        self._threads: list[threading.Thread] = []
+        self._reports: SimpleQueue[str | _Failed] = SimpleQueue()
+        self._finished = 0
+
+    def __enter__(self) -> Stage:
+        self._abort_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            if error is not None:
+                self._abort()
+            until = time.monotonic() + _JOIN_S
+            for thread in self._threads:
+                thread.join(max(0.0, until - time.monotonic()))
+            stuck = [thread.name for thread in self._threads if thread.is_alive()]
+        finally:
+            self._close(reset=error is not None)
+        if stuck:
+            raise TrafficError(
+                f"the thread {stuck[0]!r} did not end within {_JOIN_S:g} s after its sockets were shut down: "
+                "this is a defect of rttcheck or of the kernel, see where it hangs with py-spy or gdb"
+            ) from error
+
+    # What the calling thread does.
+
+    def spawn(self, name: str, act: Callable[[], None]) -> None:
+        """Run ``act`` in a thread; what it raises ends the whole run."""
+
+        def run() -> None:
+            try:
+                act()
+            except Aborted:
+                pass
+            except BaseException as error:
+                self._reports.put(_Failed(error))
+            else:
+                self._reports.put(_FINISHED)
+
+        thread = threading.Thread(target=run, name=f"rttcheck {name}", daemon=True)
+        thread.start()
+        self._threads.append(thread)
+
+    def gate(self, parties: int) -> Gate:
+        """A new gate for ``parties`` threads; make it before the threads that pass it."""
+        gate = Gate(parties)
+        self._events.append(gate.opened)
+        return gate
+
+    def await_all_at(self, gate: Gate) -> None:
+        """Wait until all parties are at ``gate``; they stay there until its ``opened`` is set.
+
+        Raises DeadlinePassed, or what a thread raised.
+        """
+        arrived = 0
+        while arrived < gate.parties:
+            if self._next_report() == _ARRIVED:
+                arrived += 1
+
+    def await_end(self) -> None:
+        """Wait until all threads are through. Raises DeadlinePassed, or what a thread raised."""
+        while self._finished < len(self._threads):
+            self._next_report()
+
+    def _next_report(self) -> str:
+        remaining_s = (self.deadline_ns - time.monotonic_ns()) / 1e9
+        try:
+            report = self._reports.get(timeout=max(0.0, remaining_s))
+        except Empty:
+            raise DeadlinePassed from None
+        if isinstance(report, _Failed):
+            raise report.error
+        if report == _FINISHED:
+            self._finished += 1
+        return report
+
+    # What its threads do.
+
+    def arrive_at(self, gate: Gate) -> None:
+        """Tell the calling thread that this one is at ``gate`` and wait until it opens. Raises Aborted."""
+        self._reports.put(_ARRIVED)
+        self.await_event(gate.opened)
+
+    def event(self) -> threading.Event:
+        """An event for `await_event`, set by one thread for another, or by the abort."""
+        event = threading.Event()
+        with self._lock:
+            self._events.append(event)
+            if self.aborting.is_set():
+                event.set()
+        return event
+
+    def drop(self, event: threading.Event) -> None:
+        """Forget an event that nobody will wait for again."""
+        with self._lock:
+            self._events.remove(event)
+
+    def await_event(self, event: threading.Event) -> None:
+        """Wait until ``event`` is set. Raises Aborted when it was set because all must end."""
+        event.wait()
+        if self.aborting.is_set():
+            raise Aborted
+
+    def await_time(self, at_ns: int) -> None:
+        """Wait until CLOCK_MONOTONIC reads ``at_ns``; returns at once when that is past. Raises Aborted."""
+        remaining_ns = at_ns - time.monotonic_ns()
+        if remaining_ns > 0 and self.aborting.wait(remaining_ns / 1e9):
+            raise Aborted
+
+    def await_poll(self, sock: socket.socket, events: int) -> int:
+        """Wait until ``sock`` has one of ``events`` (or POLLERR, POLLHUP) and return which. Raises Aborted."""
+        poll = select.poll()
+        poll.register(sock, events)
+        poll.register(self._abort_fd, select.POLLIN)
+        ready = dict(poll.poll())
+        if self._abort_fd in ready:
+            raise Aborted
+        return ready[sock.fileno()]
+
+    def edges_of(self, sock: socket.socket) -> select.epoll:
+        """An edge-triggered epoll on everything that can happen to ``sock``, and on the abort; close it after use."""
+        epoll = select.epoll()
+        epoll.register(self._abort_fd, select.EPOLLIN)
+        epoll.register(sock, select.EPOLLET | select.EPOLLIN | select.EPOLLRDHUP)
+        return epoll
+
+    def keep(self, sock: socket.socket) -> socket.socket:
+        """Take charge of ``sock``: it is shut down on abort and closed at the end. Raises Aborted (and closes it)."""
+        with self._lock:
+            if not self.aborting.is_set():
+                self._sockets.add(sock)
+                return sock
+        sock.close()
+        raise Aborted
+
+    def close(self, sock: socket.socket) -> None:
+        """Close ``sock`` in good order, before the end."""
+        with self._lock:
+            self._sockets.discard(sock)
+            sock.close()
+
+    def _abort(self) -> None:
+        with self._lock:
+            self.aborting.set()
+            for event in self._events:
+                event.set()
+            for sock in self._sockets:
+                try:
+                    sock.shutdown(socket.SHUT_RDWR)
+                except OSError:  # not connected yet, or not any more: whoever waits for it waits for abort_fd as well
+                    continue
+        os.eventfd_write(self._abort_fd, 1)
+
+    def _close(self, *, reset: bool) -> None:
+        with self._lock:
+            for sock in self._sockets:
+                if reset:
+                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                sock.close()
+            self._sockets.clear()
+        os.close(self._abort_fd)
