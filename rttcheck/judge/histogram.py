@@ -28,8 +28,8 @@ _EDGES = np.array([1 << exponent for exponent in range(1, BUCKETS)], dtype=np.in
 _ALWAYS_SHOWN = 9
 """Buckets 0 to 8 are printed even when nothing is in them or after them."""
 
-_HEADER = "rtt distribution:"
-_HEADER_LINE = re.compile(rf"{re.escape(_HEADER)} +(\d+)")
+HEADER = "rtt distribution:"
+_HEADER_LINE = re.compile(rf"{re.escape(HEADER)} +(\d+)")
 _BUCKET_LINE = re.compile(r" *(?:(\d+) - +(\d+)|>= (\d+))(us|ms): (\d+) +(\d+\.\d{4})")
 
 
@@ -165,7 +165,7 @@ class Histogram:
         """
         filled = [index for index, count in enumerate(self.counts) if count]
         shown = max(_ALWAYS_SHOWN, filled[-1] + 1 if filled else 0)
-        lines = [f"{_HEADER:<34}{self.total}"]
+        lines = [f"{HEADER:<34}{self.total}"]
         lines += [
             f"{bucket_label(index, self.unit):>32}: {self.counts[index]:<8d} {self.share(index)}"
             for index in range(shown)
@@ -183,7 +183,7 @@ class Histogram:
         lines = text.removesuffix("\n").split("\n")
         header = _HEADER_LINE.fullmatch(lines[0])
         if header is None:
-            raise HistogramError(f"a table was expected to begin with '{_HEADER}' and a total, found '{lines[0]}'")
+            raise HistogramError(f"a table was expected to begin with '{HEADER}' and a total, found '{lines[0]}'")
         counts: list[int] = []
         units: set[str] = set()
         for number, line in enumerate(lines[1:], start=2):
