@@ -1,0 +1,146 @@
+"""A recording made ready for judging: what each sample is, and what it may be.
+
+It owns the arrays that all checks share, worked out once: kinds, sources, sides, and the bounds in force when each
+sample was taken. It finds nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rttcheck.judge.bounds import RoundTrip, scenario_bounds, union
+from rttcheck.judge.histogram import Unit
+from rttcheck.judge.samples import Address, Kind, Side, Source, classify, connections_of, sources, visible_to_nettrace
+from rttcheck.judge.slack import Slack
+from rttcheck.recording import Recording
+from rttcheck.scenario.model import Scenario
+
+TSECR_GRAIN_US = 1_000
+"""A sample from the echoed timestamp counts milliseconds (TCP_TS_HZ) and cuts both ends: up to 1 ms too short."""
+
+UNBOUNDED_US = np.iinfo(np.int64).max
+"""Stands for "no upper bound" in arrays."""
+
+Booleans = npt.NDArray[np.bool_]
+Microseconds = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Evidence:
+    """One row an event in every array; ``lowest_us`` and ``highest_us`` are the link's own bounds, without slack."""
+
+    recording: Recording
+    scenario: Scenario
+    events: np.ndarray
+    kinds: npt.NDArray[np.uint8]
+    sources: npt.NDArray[np.uint8]
+    connections: npt.NDArray[np.intp]
+    sides: npt.NDArray[np.uint8]
+    lowest_us: Microseconds
+    highest_us: Microseconds
+    """`UNBOUNDED_US` where the link's model has no upper bound."""
+    bounds: tuple[RoundTrip, ...]
+    """At the start and after each step."""
+    slack: Slack
+
+    @classmethod
+    def of(cls, recording: Recording) -> Evidence:
+        """Work out what ``recording`` holds. Raises ScenarioError when its scenario is none that this version knows."""
+        scenario = Scenario.make(**recording.scenario)
+        events = recording.events
+        flows = addresses(recording)
+        connections, sides = connections_of(events, flows)
+        found = sources(events)
+        bounds = scenario_bounds(scenario)
+        lowest, highest = _in_force(recording, events, bounds)
+        coarse = found == Source.TSECR
+        lowest[coarse] -= TSECR_GRAIN_US
+        highest[coarse & (highest != UNBOUNDED_US)] += TSECR_GRAIN_US
+        return cls(
+            recording=recording,
+            scenario=scenario,
+            events=events,
+            kinds=classify(events),
+            sources=found,
+            connections=connections,
+            sides=sides,
+            lowest_us=lowest,
+            highest_us=highest,
+            bounds=bounds,
+            slack=Slack.of(scenario, recording.control, clients={client[0] for client, _ in flows}),
+        )
+
+    @property
+    def unit(self) -> Unit:
+        """The unit of the histogram whose buckets are asserted."""
+        return Unit(self.scenario.unit)
+
+    @property
+    def whole(self) -> RoundTrip:
+        """The bounds of the whole run, its steps included."""
+        return union(self.bounds)
+
+    @property
+    def data(self) -> Booleans:
+        """Samples of data segments, from whichever source."""
+        data: Booleans = self.kinds == Kind.DATA
+        return data
+
+    @property
+    def shown(self) -> Booleans:
+        """Data samples that nettrace shows: those with a first-acked segment."""
+        return self.data & visible_to_nettrace(self.events)
+
+    @property
+    def bounded_above(self) -> Booleans:
+        """Data samples that the network alone is answerable for.
+
+        Where ACKs may be delayed, a server's samples also hold the client's time to think, and have no upper bound.
+        """
+        above: Booleans = self.data & (self.highest_us != UNBOUNDED_US)
+        if not self.scenario.quickack and self.scenario.traffic.server_writes:
+            above &= self.sides == Side.CLIENT
+        return above
+
+    @property
+    def virtual(self) -> bool:
+        """Whether time counted the guest's instructions, so that no noise of the machine is in the samples."""
+        return self.recording.clock == "virtual"
+
+    @property
+    def lost(self) -> int:
+        """Events that the probe could not hand over."""
+        return self.recording.lost
+
+
+def addresses(recording: Recording) -> list[tuple[Address, Address]]:
+    """Client's and server's address of each connection."""
+
+    def address(value: Any) -> Address:
+        return str(value[0]), int(value[1])
+
+    return [(address(flow["client"]), address(flow["server"])) for flow in recording.flows]
+
+
+def _in_force(
+    recording: Recording, events: np.ndarray, bounds: tuple[RoundTrip, ...]
+) -> tuple[Microseconds, Microseconds]:
+    """The bounds of the link as it was while each sample was under way; those of both links across a step."""
+    changes = np.array([step.at_ns for step in recording.steps], dtype=np.int64)
+    acked_ns = events["timestamp_ns"].astype(np.int64)
+    sent_ns = acked_ns - np.maximum(events["sample_us"], 0) * 1_000
+    links = (0, *(step.index + 1 for step in recording.steps))
+    first = np.searchsorted(changes, sent_ns, side="right")
+    last = np.searchsorted(changes, acked_ns, side="right")
+    lowest = np.full(len(events), UNBOUNDED_US, dtype=np.int64)
+    highest = np.zeros(len(events), dtype=np.int64)
+    for place, link in enumerate(links):
+        here = (first <= place) & (place <= last)
+        lowest[here] = np.minimum(lowest[here], bounds[link].lowest_us)
+        most = bounds[link].highest_us
+        highest[here] = np.maximum(highest[here], UNBOUNDED_US if most is None else most)
+    return lowest, highest

@@ -1,0 +1,66 @@
+"""The words of a verdict: how a check can end, which layer a fault lies in, and what one check found.
+
+It owns no check. A finding says enough to be understood alone: what was expected and from where, what was seen, and in
+how many samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Outcome(StrEnum):
+    """How a check, or a whole scenario, ended."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    INCONCLUSIVE = "inconclusive"
+    """The check could not be made: events lost, too few samples, a machine too noisy. Not the same as passed."""
+
+
+class Layer(StrEnum):
+    """Where a fault lies, from the wire to the reader: what comes first is the cause of what comes after."""
+
+    LINK = "link"
+    """The link is not the one that was asked for."""
+    SAMPLE = "sample"
+    """The kernel measured another time than the one that passed."""
+    ELIGIBILITY = "eligibility"
+    """A sample was due and none was taken, or the reverse."""
+    ARITHMETIC = "arithmetic"
+    """srtt, min_rtt and the like do not follow from the samples."""
+    OBSERVER = "observer"
+    """What is shown is not what the kernel had."""
+    NOMINAL = "nominal"
+    """Samples and injected latency do not match, and nothing above says whose fault it is."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """What one check came to. ``message`` is one sentence; ``samples`` is how many values were looked at."""
+
+    layer: Layer
+    check: str
+    outcome: Outcome
+    message: str
+    expected: str
+    """What, and from where."""
+    seen: str
+    samples: int
+
+
+_SEVERITY = (Outcome.FAILED, Outcome.INCONCLUSIVE, Outcome.PASSED)
+_DEPTH = tuple(Layer)
+
+
+def ranked(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Failures first, then the inconclusive; among equals the layer nearest to the wire first, as the likely cause."""
+    return tuple(sorted(findings, key=lambda finding: (_SEVERITY.index(finding.outcome), _DEPTH.index(finding.layer))))
+
+
+def outcome_of(findings: Iterable[Finding]) -> Outcome:
+    """The worst of the findings' outcomes; nothing found at all is inconclusive."""
+    outcomes = {finding.outcome for finding in findings}
+    return next((outcome for outcome in _SEVERITY if outcome in outcomes), Outcome.INCONCLUSIVE)

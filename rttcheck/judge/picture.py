@@ -1,0 +1,92 @@
+"""The picture of a verdict: what was expected over what was seen, as bars of text.
+
+It owns the drawing. What is expected, and whether that is good or bad, is told to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from rttcheck.judge.histogram import Unit, bucket_label
+
+_STEPS: Final = 10
+"""Rows of a picture with even steps."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """One row: how many samples lie in it, and whether any may."""
+
+    label: str
+    expected: bool
+    seen: int
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """Rows from the smallest value to the largest, and what the rows are."""
+
+    title: str
+    bars: tuple[Bar, ...]
+
+    def render(self, width: int = 80, *, color: bool = False, ascii_only: bool = False) -> str:
+        """The picture in lines of at most ``width`` columns.
+
+        Each row has what is expected above what was seen: where exactly one row may hold samples, it is expected to
+        hold all of them, else any number may lie in each of the rows that may.
+        """
+        expected_mark, seen_mark = (".", "#") if ascii_only else ("░", "█")
+        total = sum(bar.seen for bar in self.bars)
+        label_width = max((len(bar.label) for bar in self.bars), default=0)
+        count_width = len(str(total))
+        room = max(10, width - label_width - count_width - len("    < not expected"))
+        most = max((bar.seen for bar in self.bars), default=0)
+        alone = sum(bar.expected for bar in self.bars) == 1
+        top = total if alone else most
+        lines = [f"{'':{label_width}}  expected {expected_mark} over seen {seen_mark}: {self.title}"]
+        for bar in self.bars:
+            due = room if bar.expected else 0
+            length = max(1, round(room * bar.seen / top)) if bar.seen else 0
+            count = f"{total if alone else 'any':>{count_width}}" if bar.expected else ""
+            lines.append(f"{bar.label:>{label_width}} |{expected_mark * due:{room}} {count}".rstrip())
+            odd = bar.seen > 0 and not bar.expected
+            drawn = f"{seen_mark * length:{room}} {bar.seen:>{count_width}}{' < not expected' if odd else ''}"
+            if color:
+                drawn = f"\x1b[{31 if odd else 32}m{drawn}\x1b[0m" if bar.seen else drawn
+            lines.append(f"{'':{label_width}} |{drawn}".rstrip())
+        return "\n".join(lines)
+
+
+def in_buckets(counts: Sequence[int], allowed: Sequence[bool], unit: Unit) -> Picture:
+    """The histogram's own buckets, from one before the first that matters to one after the last."""
+    matter = [index for index, count in enumerate(counts) if count or allowed[index]]
+    if not matter:
+        return Picture("no sample", ())
+    shown = range(max(0, matter[0] - 1), min(len(counts), matter[-1] + 2))
+    if all(allowed[index] for index in range(matter[0], len(counts))):
+        # Without an upper bound every bucket up to the last may hold samples: an endless picture says no more.
+        filled = [index for index, count in enumerate(counts) if count] or matter[:1]
+        shown = range(max(0, min(matter[0], filled[0]) - 1), min(len(counts), filled[-1] + 2))
+    return Picture(
+        "data samples in each bucket",
+        tuple(Bar(bucket_label(index, unit).strip(), bool(allowed[index]), int(counts[index])) for index in shown),
+    )
+
+
+def in_steps(values_us: np.ndarray, lowest_us: int, highest_us: int) -> Picture:
+    """Even steps of microseconds over the samples and over what is expected, for faults finer than a bucket."""
+    start = min(int(values_us.min()), lowest_us)
+    stop = max(int(values_us.max()), highest_us) + 1
+    # A step begins at the lower bound, so that no row is half expected on the side where a single sample counts.
+    step = max(1, -(-(stop - start) // _STEPS))
+    edges = np.arange(lowest_us - -(-(lowest_us - start) // step) * step, stop + step, step)
+    counts, _ = np.histogram(values_us, edges)
+    bars = tuple(
+        Bar(f"{int(low)} - {int(high) - 1} us", bool(low <= highest_us and high > lowest_us), int(count))
+        for low, high, count in zip(edges[:-1], edges[1:], counts, strict=True)
+    )
+    return Picture("data samples, microseconds", bars)

@@ -1,0 +1,106 @@
+"""How much a machine adds to a round trip by itself, as its own control run shows it.
+
+It owns the figures of a run over a link that delays nothing: every sample of it is overhead. There are no constants for
+a machine's speed anywhere in the judge; what slack was granted is printed with the verdict.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from rttcheck.judge.samples import Kind, address_bytes, classify
+from rttcheck.scenario.model import Scenario
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Slack:
+    """The overheads of a control run, in microseconds, and how long its data took to cross."""
+
+    overheads_us: npt.NDArray[np.int64]
+    burst_us: int
+    """What a burst adds to the samples of its own last segments; 0 for traffic that waits for each ACK.
+
+    All segments of a burst carry the time at which it began (``tcp_write_xmit()``), and the last one is sent when those
+    before it are. How long the machine needs for all of the traffic's segments is in the control run: twice as much is
+    granted, as the delayed run arms a timer for each.
+    """
+
+    @classmethod
+    def of(cls, scenario: Scenario, control: np.ndarray, *, clients: Iterable[str] = ()) -> Slack:
+        """From the events of ``scenario``'s control run; ``clients`` are the clients' IP addresses.
+
+        Where the server's ACKs may be delayed (no quickack on the routes), only samples of ``clients`` count.
+        """
+        kept = (classify(control) == Kind.DATA) & (control["first_rtt_us"] >= 0)
+        if not scenario.quickack and scenario.traffic.server_writes:
+            kept &= from_hosts(control, clients)
+        data = control[kept]
+        burst_us = 0
+        if scenario.bursts and len(data):
+            span_ns = int(control["timestamp_ns"].max()) - int(control["timestamp_ns"].min())
+            burst_us = 2 * span_ns // 1_000
+        return cls(data["sample_us"].astype(np.int64), burst_us)
+
+    @property
+    def samples(self) -> int:
+        """How many overheads were seen."""
+        return len(self.overheads_us)
+
+    @property
+    def highest_us(self) -> int:
+        """The largest overhead."""
+        return int(self.overheads_us.max())
+
+    @property
+    def spread_us(self) -> int:
+        """From the smallest overhead to the largest."""
+        return int(self.overheads_us.max()) - int(self.overheads_us.min())
+
+    @property
+    def upper_us(self) -> int:
+        """What a sample may lie above the link's own upper bound.
+
+        The largest overhead and the spread once more, because the largest of a finite number of draws is not the
+        largest there is; and a burst's own queue.
+        """
+        return self.highest_us + self.spread_us + self.burst_us
+
+    @property
+    def typical_us(self) -> int:
+        """As `upper_us`, but from the middle 80 %: one outlier on a busy machine does not move it."""
+        low, high = np.percentile(self.overheads_us, (10, 90))
+        return round(2 * high - low) + self.burst_us
+
+    def render(self) -> str:
+        """The figures in a line."""
+        if not self.samples:
+            return "no data sample in the control run"
+        text = (
+            f"control run of {self.samples} samples at zero delay: "
+            f"{int(self.overheads_us.min())} to {self.highest_us} us, median {int(np.median(self.overheads_us))} us"
+        )
+        return text + (f", bursts {self.burst_us} us" if self.burst_us else "")
+
+
+def from_hosts(events: np.ndarray, hosts: Iterable[str]) -> npt.NDArray[np.bool_]:
+    """Which events happened on a socket bound to one of ``hosts`` (IP addresses as text)."""
+    known = np.zeros(len(events), dtype=np.bool_)
+    for host in hosts:
+        known |= (events["saddr"] == np.frombuffer(address_bytes(host), dtype=np.uint8)).all(axis=1)
+    return known
+
+
+def chance_of_exceeding(exceeding: int, measured: int, control: int) -> float:
+    """How likely it is that so many of the ``measured`` overheads lie above all the ``control`` ones by chance alone.
+
+    The exceedance test: if both runs drew from one distribution, whichever it is, every order of the draws is equally
+    likely, so that the ``exceeding`` largest are all measured ones with the product of (m - i) / (m + n - i).
+    """
+    chance = 1.0
+    for taken in range(exceeding):
+        chance *= (measured - taken) / (measured + control - taken)
+    return chance

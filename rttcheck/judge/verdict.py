@@ -1,0 +1,182 @@
+"""The verdict on a recording: outcome, findings with the cause first, guilty layer, and the text that says it all.
+
+It owns the order in which things are told and nothing else: checks are made elsewhere. A verdict is a pure function of the
+recording; the same file gives the same verdict on any machine.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from textwrap import wrap
+from typing import Any
+
+import numpy as np
+
+from rttcheck.judge.agreement import check_agreement
+from rttcheck.judge.coverage import check_coverage
+from rttcheck.judge.evidence import Evidence
+from rttcheck.judge.findings import Finding, Layer, Outcome, outcome_of, ranked
+from rttcheck.judge.histogram import BUCKETS, buckets_of
+from rttcheck.judge.nominal import check_nominal, expected_buckets, spread
+from rttcheck.judge.picture import Picture, in_buckets, in_steps
+from rttcheck.recording import Recording
+
+_COLORS = {Outcome.PASSED: 32, Outcome.FAILED: 31, Outcome.INCONCLUSIVE: 33}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What a recording proves. ``findings`` are ranked: the first is the reason for the outcome, its layer the guilty."""
+
+    outcome: Outcome
+    findings: tuple[Finding, ...]
+    name: str
+    machine: str
+    """Kernel, clock, engine and probe in a line."""
+    expected: str
+    seen: str
+    notes: tuple[str, ...]
+    """What is not asserted, and why."""
+    picture: Picture
+    figures: tuple[tuple[str, int], ...]
+    """Names and values in microseconds, and counts, of what was expected and seen."""
+    path: str | None = None
+    reproduce: str | None = None
+
+    @property
+    def guilty(self) -> Layer | None:
+        """The layer of the first finding that did not pass; None when all passed."""
+        return None if self.outcome is Outcome.PASSED else self.findings[0].layer
+
+    def render(self, width: int = 100, *, color: bool = False, ascii_only: bool = False) -> str:
+        """The verdict as text of at most ``width`` columns: what was expected, what was seen, who is guilty, what to do."""
+        title = self.outcome.value.upper()
+        if color:
+            title = f"\x1b[1;{_COLORS[self.outcome]}m{title}\x1b[0m"
+        lines = [f"{title} {self.name}" + (f": look at the {self.guilty} layer" if self.guilty else "")]
+        reasons = [finding for finding in self.findings if finding.outcome is not Outcome.PASSED]
+        if reasons:
+            lines += _entry(width, "why", f"{reasons[0].check}: {reasons[0].message}")
+            if reasons[0].expected != self.expected:
+                lines += _entry(width, "wanted", reasons[0].expected)
+        lines += _entry(width, "expected", self.expected)
+        lines += _entry(width, "seen", self.seen)
+        if self.picture.bars:
+            picture = self.picture.render(width - 2, color=color, ascii_only=ascii_only)
+            lines += ["", *(f"  {line}".rstrip() for line in picture.splitlines()), ""]
+        for finding in reasons[1:]:
+            lines += _entry(width, "also", f"{finding.outcome} ({finding.layer}) {finding.check}: {finding.message}")
+        passed = len(self.findings) - len(reasons)
+        lines += _entry(width, "checks", f"{passed} of {len(self.findings)} passed")
+        for note in self.notes:
+            lines += _entry(width, "note", note)
+        lines += _entry(width, "machine", self.machine)
+        # Not wrapped: a path or a command that is broken over two lines cannot be copied.
+        lines += [f"  recording  {self.path}"] if self.path else []
+        lines += [f"  reproduce  {self.reproduce}"] if self.reproduce else []
+        return "\n".join(lines)
+
+    def summary(self) -> dict[str, str | int | float]:
+        """The figures for one row of a table; names ending in ``_us`` are microseconds."""
+        return {"expected": self.expected, "seen": self.seen, "checks": len(self.findings), **dict(self.figures)}
+
+    def as_dict(self) -> dict[str, Any]:
+        """The whole verdict as JSON can hold it."""
+        return {
+            "name": self.name,
+            "outcome": self.outcome.value,
+            "guilty": self.guilty.value if self.guilty else None,
+            "machine": self.machine,
+            "expected": self.expected,
+            "seen": self.seen,
+            "notes": list(self.notes),
+            "figures": dict(self.figures),
+            "findings": [
+                {name: getattr(value, "value", value) for name, value in asdict(finding).items()}
+                for finding in self.findings
+            ],
+            "picture": [asdict(bar) for bar in self.picture.bars],
+            "recording": self.path,
+            "reproduce": self.reproduce,
+        }
+
+
+def judge(recording: Recording, *, path: Path | None = None, reproduce: str | None = None) -> Verdict:
+    """Judge a recording. ``path`` is where it lies and ``reproduce`` the command that repeats it, both only to be shown.
+
+    Raises ScenarioError when the recording's scenario is none that this version knows.
+    """
+    evidence = Evidence.of(recording)
+    findings = ranked((*check_coverage(evidence), *check_agreement(evidence), *check_nominal(evidence)))
+    values = evidence.events["sample_us"][evidence.data]
+    figures = [("samples", len(values)), ("lowest_us", evidence.whole.lowest_us)]
+    if evidence.whole.highest_us is not None:
+        figures.append(("highest_us", evidence.whole.highest_us))
+    if len(values):
+        figures += [("min_us", int(values.min())), ("median_us", int(np.median(values))), ("max_us", int(values.max()))]
+    if evidence.slack.samples:
+        figures.append(("slack_us", evidence.slack.upper_us))
+    outcome = outcome_of(findings)
+    return Verdict(
+        outcome=outcome,
+        findings=findings,
+        name=evidence.scenario.name,
+        machine=(
+            f"kernel {recording.kernel}, {recording.clock} clock, engine {recording.engine}, probe {recording.probe}, "
+            f"{recording.lost} events lost"
+        ),
+        expected=_expected(evidence),
+        seen=f"{len(values)} data samples, {spread(values)}",
+        notes=_notes(evidence),
+        picture=_picture(evidence, outcome),
+        figures=tuple(figures),
+        path=str(path) if path is not None else None,
+        reproduce=reproduce,
+    )
+
+
+def _expected(evidence: Evidence) -> str:
+    trips = " then ".join(dict.fromkeys(bounds.render() for bounds in evidence.bounds))
+    text = f"a round trip of {trips}, never less ({evidence.whole.source})"
+    if evidence.whole.highest_us is not None and evidence.slack.samples:
+        text += f", and up to {evidence.slack.upper_us} us more ({evidence.slack.render()})"
+    return text
+
+
+def _notes(evidence: Evidence) -> tuple[str, ...]:
+    scenario, notes = evidence.scenario, []
+    for knob in scenario.not_asserted:
+        notes.append(f"{knob} is set and not asserted: the kernel's netem does not do what the name says")
+    if not scenario.quickack and scenario.traffic.server_writes:
+        notes.append(
+            "ACKs may be delayed (quickack is off): a server's samples hold the client's time to think too, so they are "
+            "checked from below only"
+        )
+    if scenario.traffic.congestion == "bbr":
+        notes.append(
+            "BBR paces inside TCP, which delays sending and not the stamp; with fq on the path a stamp may lie in the "
+            "future and a sample fall below the wire, and the lab has no fq"
+        )
+    if evidence.slack.burst_us:
+        notes.append(
+            "bursts are stamped once, when they begin: what their own queue costs is granted from the control run"
+        )
+    return tuple(notes)
+
+
+def _picture(evidence: Evidence, outcome: Outcome) -> Picture:
+    """Buckets, or even steps where the samples fail within the buckets that they may fall in."""
+    allowed, first, last = expected_buckets(evidence)
+    values = np.maximum(evidence.events["first_rtt_us"][evidence.shown], 0)
+    found = buckets_of(values, evidence.unit)
+    outside = bool(((found < first) | (found > last)).any())
+    highest = evidence.whole.highest_us
+    if outcome is Outcome.FAILED and len(values) and not outside and highest is not None and evidence.slack.samples:
+        return in_steps(values, evidence.whole.lowest_us, highest + evidence.slack.upper_us)
+    return in_buckets(np.bincount(found, minlength=BUCKETS).tolist(), allowed.tolist(), evidence.unit)
+
+
+def _entry(width: int, name: str, text: str) -> list[str]:
+    lines = wrap(text, max(20, width - 13), break_on_hyphens=False) or [""]
+    return [f"  {name:<9}  {lines[0]}", *(f"{'':13}{line}" for line in lines[1:])]

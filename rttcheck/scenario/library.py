@@ -1,0 +1,56 @@
+"""Scenarios that have a name: the suite's own, which ``rttcheck run NAME`` runs too.
+
+It owns values that were chosen with care, and says why: far enough from a bucket's edge, traffic that shows what the
+scenario is about, short enough for an emulated machine. It judges nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+from rttcheck.scenario.model import Scenario
+
+_KEYWORDS: Final[Mapping[str, Mapping[str, object]]] = {
+    # Constant delays, one exchange at a time: every sample is the round trip and the machine's overhead, no more.
+    "rtt-1ms": {"rtt": "1ms", "count": 100},
+    "rtt-5ms": {"rtt": "5ms", "count": 100},
+    "rtt-10ms": {"rtt": "10ms", "count": 80},
+    "rtt-40ms": {"rtt": "40ms", "count": 60},
+    "rtt-100ms": {"rtt": "100ms", "count": 60},
+    "rtt-300ms": {"rtt": "300ms", "count": 60},
+    # The same round trip as rtt-40ms, split unevenly: TCP cannot tell, and must not seem to.
+    "asymmetric": {"out": "35ms", "back": "5ms", "count": 60},
+    "ipv6": {"rtt": "40ms", "family": 6, "count": 60},
+    # 750 us a round trip: a tool that shows milliseconds has nothing to show, one that shows microseconds has.
+    "microseconds": {"rtt": "750us", "unit": "us", "count": 100},
+    # More jitter than time between two writes: ACKs overtake each other, so that first-acked and last-acked part.
+    "uniform-jitter": {"rtt": "40ms", "jitter": "8ms", "traffic": "paced", "interval": "2ms", "count": 100},
+    "normal-jitter": {
+        "rtt": "80ms",
+        "jitter": "5ms",
+        "distribution": "normal",
+        "traffic": "paced",
+        "interval": "4ms",
+        "count": 100,
+    },
+    # A transfer larger than the bandwidth-delay product: its samples climb as its own queue grows.
+    "rate-queue": {"rtt": "20ms", "rate": "20mbit", "traffic": "bulk", "size": 200_000},
+    # Loss both ways: data lost makes SACK and timestamp samples, ACKs lost make first-acked and last-acked part.
+    "loss": {"rtt": "20ms", "loss": "3%", "seed": 20, "traffic": "paced", "interval": "1ms", "count": 300, "size": 600},
+    "reordering": {"rtt": "20ms", "reorder": "20%", "seed": 7, "traffic": "paced", "interval": "2ms", "count": 200},
+    "bbr": {"rtt": "40ms", "traffic": "bulk", "size": 200_000, "congestion": "bbr"},
+    "sixteen-flows": {"rtt": "40ms", "flows": 16, "count": 15},
+    "short-connections": {"rtt": "10ms", "traffic": "connections", "count": 20},
+    # Up and down again: min_rtt must stay at the smaller one, the samples must not.
+    "step": {"rtt": "20ms", "count": 90, "steps": [{"after": 30, "rtt": "80ms"}, {"after": 60, "rtt": "20ms"}]},
+}
+
+
+def _make() -> Mapping[str, Scenario]:
+    return MappingProxyType({name: Scenario.make(name=name, **keywords) for name, keywords in _KEYWORDS.items()})
+
+
+NAMED: Final = _make()
+"""Every named scenario by its name, in the order in which the suite runs them."""

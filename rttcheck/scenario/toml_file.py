@@ -1,0 +1,44 @@
+"""Scenarios in a TOML file: one table ``[scenario.NAME]`` each, with the keywords of `Scenario.make`.
+
+It owns the file's shape and says where in it something is wrong. What a keyword means is left to the model.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+from rttcheck.errors import ScenarioError
+from rttcheck.scenario.keywords import check_known
+from rttcheck.scenario.model import Scenario
+
+
+def load_scenarios(path: Path) -> tuple[Scenario, ...]:
+    """The scenarios of a file, in its order.
+
+    Raises ScenarioError, naming file and table, when the file cannot be read, is not TOML, holds no scenario, or when a
+    scenario in it makes no sense.
+    """
+    path = Path(path)
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ScenarioError(f"{path} cannot be read ({error.strerror}): name a TOML file with scenarios") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ScenarioError(f"{path} is not TOML: {error}") from error
+    check_known(document, ("scenario",), where=f"{path}, at its top,")
+    tables = document.get("scenario")
+    if not isinstance(tables, dict) or not tables:
+        raise ScenarioError(f'{path} holds no scenario: write a table such as [scenario.far-away] with rtt = "300ms"')
+    scenarios: list[Scenario] = []
+    for name, table in tables.items():
+        where = f"{path}, [scenario.{name}]"
+        if not isinstance(table, dict):
+            raise ScenarioError(f"{where} is {table!r} and no table: write its keywords below [scenario.{name}]")
+        if "name" in table:
+            raise ScenarioError(f"{where} has a name twice: its table names it, leave name out")
+        try:
+            scenarios.append(Scenario.make(name=name, **table))
+        except ScenarioError as error:
+            raise ScenarioError(f"{where}: {error}") from error
+    return tuple(scenarios)
