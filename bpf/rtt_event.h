@@ -23,7 +23,7 @@ struct rtt_minmax_sample {
 
 struct rtt_event {
 	__u64 timestamp_ns;  /* CLOCK_MONOTONIC */
-	__u64 tcp_mstamp_us; /* the "now" that the samples were taken against */
+	__u64 tcp_mstamp_us; /* the "now" of the samples; 0 in a passive handshake */
 	__u64 sk;            /* address of the socket: reused, see generation */
 	__u64 cookie;        /* SO_COOKIE, 0 while nobody asked for it */
 	__u64 generation;    /* timestamp_ns of the first event of this connection on this sk */
@@ -51,7 +51,7 @@ struct rtt_event {
 	__s32 flag;          /* argument flag */
 	__u32 jiffies;       /* low 32 bits, tcp_jiffies32 of this call give or take a tick */
 	__u32 rto_jiffies;   /* icsk_rto */
-	__s32 timer_jiffies; /* from now to the expiry of the timer in `timer`; negative when overdue */
+	__s32 timer_jiffies; /* from now to the expiry of the timer in `timer`: 0 without one, negative when overdue */
 	__s32 wmem_queued;   /* bytes */
 	__s32 rmem_alloc;    /* bytes */
 	__u32 write_queue;   /* segments, nettrace's mem:(w) */

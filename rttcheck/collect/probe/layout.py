@@ -6,7 +6,7 @@ proves. A test compares the two sides through the BTF of the built object.
 
 from __future__ import annotations
 
-from enum import IntEnum
+from enum import IntEnum, IntFlag
 from typing import Final
 
 import numpy as np
@@ -17,7 +17,7 @@ MINMAX_SAMPLE: Final = np.dtype([("t", "<u4"), ("v", "<u4")])
 EVENT: Final = np.dtype(
     [
         ("timestamp_ns", "<u8"),  # CLOCK_MONOTONIC when the function returned
-        ("tcp_mstamp_us", "<u8"),  # tp->tcp_mstamp, the "now" that the samples were taken against
+        ("tcp_mstamp_us", "<u8"),  # tp->tcp_mstamp, the "now" of the samples; 0 in a passive handshake
         ("sk", "<u8"),  # the kernel reuses socket addresses: a connection is (sk, generation)
         ("cookie", "<u8"),  # SO_COOKIE; 0 while nobody has asked for it
         ("generation", "<u8"),  # timestamp_ns of the connection's first event
@@ -45,7 +45,7 @@ EVENT: Final = np.dtype(
         ("flag", "<i4"),  # argument flag, see FLAG_
         ("jiffies", "<u4"),  # low 32 bits; the call's own tcp_jiffies32 give or take one tick
         ("rto_jiffies", "<u4"),  # icsk_rto
-        ("timer_jiffies", "<i4"),  # until the timer in `timer` expires; negative when overdue
+        ("timer_jiffies", "<i4"),  # until the timer in `timer` expires: 0 without one, negative when overdue
         ("wmem_queued", "<i4"),  # bytes
         ("rmem_alloc", "<i4"),  # bytes
         ("write_queue", "<u4"),  # segments: nettrace's mem:(w)
@@ -129,3 +129,41 @@ class Hook(IntEnum):
 
     FEXIT = 1
     KRETPROBE = 2
+
+
+BUCKETS: Final = 17
+"""nettrace's log2 buckets: [0, 1], [2, 3], [4, 7], ... and all from 65536 up in the last."""
+
+CONFIG: Final = np.dtype(
+    [
+        ("modes", "<u4"),  # Mode; 0 is off
+        ("watch", "<u4"),
+        ("filter_netns", "<u4"),
+        ("port", "<u2"),
+        ("hz", "<u2"),
+        ("first_below_us", "<i8"),
+        ("last_below_us", "<i8"),
+    ]
+)
+"""``struct rtt_config``: what the program is told."""
+
+COUNTS: Final = np.dtype(
+    [
+        ("us", "<u8", (BUCKETS,)),
+        ("ms", "<u8", (BUCKETS,)),
+        ("calls", "<u8"),
+        ("lost_ring_full", "<u8"),
+        ("lost_no_return", "<u8"),
+        ("lost_calls_full", "<u8"),
+        ("lost_no_identity", "<u8"),
+    ]
+)
+"""``struct rtt_counts``: what the program counts."""
+
+
+class Mode(IntFlag):
+    """``enum rtt_mode``: what the program does with a call."""
+
+    EVENTS = 1
+    HISTOGRAM = 2
+    WAKE = 4

@@ -1,0 +1,88 @@
+"""Which symbol of the running kernel is ``tcp_ack_update_rtt``, and the proof that its arguments are the known ones.
+
+A compiler may rename the function (``.isra.0``, ``.constprop.0``) and drop or reorder arguments with it, or leave a
+clone beside the original that some callers use. Then a probe by name shows wrong numbers, or not all, without a sound.
+It owns the decision; it attaches nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from rttcheck.collect.probe.btf import Prototype, kernel_btf
+
+FUNCTION: Final = "tcp_ack_update_rtt"
+
+PROTOTYPE: Final = Prototype(
+    "bool",
+    (
+        ("sk", "struct sock *"),
+        ("flag", "s32"),
+        ("seq_rtt_us", "s64"),
+        ("sack_rtt_us", "s64"),
+        ("ca_rtt_us", "s64"),
+        ("rs", "struct rate_sample *"),
+    ),
+)
+"""net/ipv4/tcp_input.c, the same from 5.10 to 7.3. The names count too: no type tells one RTT from another."""
+
+KALLSYMS: Final = Path("/proc/kallsyms")
+VMLINUX: Final = Path("/sys/kernel/btf/vmlinux")
+
+
+class Unproven(Exception):
+    """No symbol can be trusted to be the function; ``str()`` says why."""
+
+
+def symbols(kallsyms: bytes) -> tuple[str, ...]:
+    """The names in the text of ``/proc/kallsyms`` that are the function or a clone of it, sorted.
+
+    ``.cold`` parts are none: they are the far side of a jump out of the function, never called.
+    """
+    found = set()
+    base = FUNCTION.encode()
+    at = kallsyms.find(base)
+    while at >= 0:
+        start, end = kallsyms.rfind(b"\n", 0, at) + 1, kallsyms.find(b"\n", at)
+        fields = kallsyms[start : end if end >= 0 else len(kallsyms)].split()
+        if len(fields) >= 3 and fields[1] in b"tTwW":
+            name, _, suffix = fields[2].partition(b".")
+            if name == base and suffix.partition(b".")[0] != b"cold":
+                found.add(fields[2].decode())
+        at = kallsyms.find(base, at + len(base))
+    return tuple(sorted(found))
+
+
+def resolve(found: tuple[str, ...], prototype_of: Callable[[str], Prototype | None]) -> str:
+    """The symbol to attach to: the only one there is, with exactly the known prototype in BTF.
+
+    ``prototype_of`` looks a function up in the kernel's BTF by its exact name. Raises Unproven with the reason.
+    """
+    if not found:
+        raise Unproven(f"the kernel has no function {FUNCTION}: built without TCP, or inlined into its callers")
+    clones = ", ".join(name for name in found if name != FUNCTION)
+    if len(found) > 1:
+        raise Unproven(f"the kernel has {FUNCTION} more than once ({', '.join(found)}): a probe on one misses calls")
+    symbol = found[0]
+    prototype = prototype_of(symbol)
+    if prototype is None and clones:
+        raise Unproven(f"the compiler renamed {FUNCTION} to {clones}, and no BTF proves that clone's arguments")
+    if prototype is None:
+        raise Unproven(f"the kernel's BTF does not hold {FUNCTION}: nothing proves its arguments")
+    if prototype != PROTOTYPE:
+        raise Unproven(f"the kernel's {symbol} is {prototype} and not {PROTOTYPE}")
+    return symbol
+
+
+def proven_symbol() -> str:
+    """The running kernel's symbol to attach to. Raises Unproven with the reason, Refused when BTF cannot be read."""
+    if not VMLINUX.exists():
+        raise Unproven(f"the kernel has no BTF ({VMLINUX} is missing; it wants CONFIG_DEBUG_INFO_BTF)")
+    try:
+        kallsyms = KALLSYMS.read_bytes()
+    except OSError as error:
+        raise Unproven(f"the kernel's symbols cannot be read ({error})") from None
+    with kernel_btf() as btf:
+        return resolve(symbols(kallsyms), btf.function)
