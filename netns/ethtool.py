@@ -1,0 +1,173 @@
+"""Offloads of an interface, read and set through netlink's ethtool family (no program, no ioctl).
+
+Owns the features that change what goes over a veth, by the kernel's names; refuses to know which interfaces a lab has.
+Bit names are those of net/ethtool/common.c (netdev_features_strings), the same from 5.10 to 7.3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from .errors import NetnsError, UnsupportedByKernel
+from .netlink import ACK, GENERIC, REQUEST, Channel, Request
+from .nla import ctrlmsg, genlmsg, nla
+from .rtnetlink import encoded
+
+_CONTROL, _GETFAMILY = 0x10, 3
+_FEATURES_GET, _FEATURES_SET = 11, 12
+_COMPACT = 1
+
+FEATURES: Mapping[str, tuple[str, ...]] = {
+    "checksum": ("rx-checksum", "tx-checksum-ip-generic"),
+    "tso": (
+        "tx-tcp-segmentation",
+        "tx-tcp-ecn-segmentation",
+        "tx-tcp-mangleid-segmentation",
+        "tx-tcp6-segmentation",
+        "tx-udp-segmentation",
+    ),
+    "gso": ("tx-generic-segmentation",),
+    "gro": ("rx-gro",),
+}
+"""Each switch of `Offloads` and the kernel's names for what it switches."""
+
+
+@dataclass(frozen=True, slots=True)
+class Offloads:
+    """What interfaces may do for TCP; all off, so that what the stack sends is what goes over the wire.
+
+    Without ``gso`` the interface also has IFLA_GSO_MAX_SEGS 1: since 4.16 TCP makes packets of many segments whatever the
+    device can do, and only this keeps each segment a packet with a timestamp, an ACK and a place in netem of its own.
+    """
+
+    checksum: bool = False
+    tso: bool = False
+    gso: bool = False
+    gro: bool = False
+
+    def features(self) -> dict[str, bool]:
+        """The kernel's feature names and whether each is to be on."""
+        return {feature: getattr(self, switch) for switch, names in FEATURES.items() for feature in names}
+
+
+class ethtool_header(nla):  # type: ignore[misc]  # noqa: N801  # pyroute2 is untyped; the name is its convention
+    """ETHTOOL_A_HEADER_*."""
+
+    nla_flags = 0x8000
+    nla_map = ((1, "ETHTOOL_A_HEADER_DEV_INDEX", "uint32"), (3, "ETHTOOL_A_HEADER_FLAGS", "uint32"))
+
+
+class ethtool_bitset(nla):  # type: ignore[misc]  # noqa: N801  # as above
+    """ETHTOOL_A_BITSET_*, in the verbose form that names its bits."""
+
+    nla_flags = 0x8000
+    nla_map = (
+        (1, "ETHTOOL_A_BITSET_NOMASK", "flag"),
+        (2, "ETHTOOL_A_BITSET_SIZE", "uint32"),
+        (3, "ETHTOOL_A_BITSET_BITS", "bits"),
+        (4, "ETHTOOL_A_BITSET_VALUE", "cdata"),
+        (5, "ETHTOOL_A_BITSET_MASK", "cdata"),
+    )
+
+    class bits(nla):  # type: ignore[misc]  # noqa: N801  # as above
+        nla_flags = 0x8000
+        nla_map = ((1, "ETHTOOL_A_BITSET_BITS_BIT", "bit"),)
+
+        class bit(nla):  # type: ignore[misc]  # noqa: N801  # as above
+            nla_flags = 0x8000
+            nla_map = (
+                (1, "ETHTOOL_A_BITSET_BIT_INDEX", "uint32"),
+                (2, "ETHTOOL_A_BITSET_BIT_NAME", "asciiz"),
+                (3, "ETHTOOL_A_BITSET_BIT_VALUE", "flag"),
+            )
+
+
+class features_message(genlmsg):  # type: ignore[misc]  # noqa: N801  # as above
+    """ETHTOOL_MSG_FEATURES_GET, its reply, and ETHTOOL_MSG_FEATURES_SET."""
+
+    nla_map = (
+        (1, "ETHTOOL_A_FEATURES_HEADER", "ethtool_header"),
+        (2, "ETHTOOL_A_FEATURES_HW", "ethtool_bitset"),
+        (3, "ETHTOOL_A_FEATURES_WANTED", "ethtool_bitset"),
+        (4, "ETHTOOL_A_FEATURES_ACTIVE", "ethtool_bitset"),
+        (5, "ETHTOOL_A_FEATURES_NOCHANGE", "ethtool_bitset"),
+    )
+    ethtool_header = ethtool_header
+    ethtool_bitset = ethtool_bitset
+
+
+@lru_cache(maxsize=1)
+def _family() -> int:
+    """The ethtool family's number, the same in all namespaces until the next boot."""
+    asking = ctrlmsg()
+    asking["cmd"], asking["version"] = _GETFAMILY, 1
+    asking["attrs"] = [["CTRL_ATTR_FAMILY_NAME", "ethtool"]]
+    request = Request("find netlink's ethtool family", encoded(asking, _CONTROL, REQUEST | ACK), _no_family)
+    with Channel.here(GENERIC) as channel:
+        for raw in channel.transact([request]):
+            answer = ctrlmsg(raw)
+            answer.decode()
+            return int(answer.get_attr("CTRL_ATTR_FAMILY_ID"))
+    raise _no_family(0, "")
+
+
+def _no_family(_code: int, _says: str) -> Exception:
+    return UnsupportedByKernel(
+        "offloads were to be set and this kernel has no netlink family for it: use a kernel with CONFIG_ETHTOOL_NETLINK (5.6)"
+    )
+
+
+@lru_cache(maxsize=128)
+def _set_request(index: int, offloads: Offloads) -> Request:
+    bits = []
+    for name, on in offloads.features().items():
+        bit: list[list[object]] = [["ETHTOOL_A_BITSET_BIT_NAME", name]]
+        bits.append(["ETHTOOL_A_BITSET_BITS_BIT", {"attrs": [*bit, ["ETHTOOL_A_BITSET_BIT_VALUE", None]] if on else bit}])
+    message = _message(_FEATURES_SET, index)
+    message["attrs"].append(["ETHTOOL_A_FEATURES_WANTED", {"attrs": [["ETHTOOL_A_BITSET_BITS", {"attrs": bits}]]}])
+    return Request(f"set the offloads of interface {index}", encoded(message, _family(), REQUEST | ACK))
+
+
+def _message(command: int, index: int) -> Any:
+    message = features_message()
+    message["cmd"], message["version"] = command, 1
+    message["attrs"] = [["ETHTOOL_A_FEATURES_HEADER", {"attrs": [["ETHTOOL_A_HEADER_DEV_INDEX", index]]}]]
+    return message
+
+
+def set_offloads(channel: Channel, indexes: tuple[int, ...], offloads: Offloads) -> None:
+    """Set the offloads of interfaces in the namespace of a generic netlink channel.
+
+    Raises NetnsError when the kernel left one as it was: its reply names the features that are not as wanted.
+    """
+    asked = offloads.features()
+    for raw in channel.transact([_set_request(index, offloads) for index in indexes]):
+        reply = features_message(raw)
+        reply.decode()
+        kept = sorted(name for name in _named_bits(reply, "ETHTOOL_A_FEATURES_WANTED") if name in asked)
+        if kept:
+            raise NetnsError(
+                f"the offloads {', '.join(kept)} cannot be set as asked: the kernel ties them to others, ask for those too"
+            )
+
+
+def features(channel: Channel, index: int) -> dict[str, bool]:
+    """Which of the features that `Offloads` switches are on."""
+    request = Request(f"read the offloads of interface {index}", encoded(_message(_FEATURES_GET, index), _family(), REQUEST | ACK))
+    active: set[str] = set()
+    for raw in channel.transact([request]):
+        reply = features_message(raw)
+        reply.decode()
+        active |= _named_bits(reply, "ETHTOOL_A_FEATURES_ACTIVE")
+    return {name: name in active for names in FEATURES.values() for name in names}
+
+
+def _named_bits(reply: Any, attribute: str) -> set[str]:
+    bitset = reply.get_attr(attribute)
+    bits = bitset.get_attr("ETHTOOL_A_BITSET_BITS") if bitset is not None else None
+    if bits is None:
+        return set()
+    return {bit.get_attr("ETHTOOL_A_BITSET_BIT_NAME") for bit in bits.get_attrs("ETHTOOL_A_BITSET_BITS_BIT")}

@@ -1,0 +1,185 @@
+"""A lab: client and server, the link between them, and what the link does to packets.
+
+Owns impairing the link, its counters and waiting until it is empty; refuses to know how the lab was wired (that is
+`topology`) and anything about TCP. Directions: ``out`` is client to server, ``back`` is server to client.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from . import qdisc
+from .errors import NetemMismatch
+from .ethtool import Offloads
+from .marker import wait_until_empty
+from .namespace import Namespace
+from .netem import Netem
+from .netem_nla import compare, found
+from .netlink import Channel, Request
+from .qdisc import QdiscStatistics
+
+Direction = Literal["out", "back"]
+DIRECTIONS: tuple[Direction, Direction] = ("out", "back")
+
+_PATIENCE_S = 0.25
+"""How long a marker may take beyond twice the link's delays before it is thought lost, and sent again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Host:
+    """One node: its namespace, its interfaces, and its addresses (of its first interface).
+
+    ``indexes`` are the interfaces' numbers, in the order of ``interfaces``; ``sysctls`` what was pinned and read here.
+    """
+
+    name: str
+    namespace: Namespace
+    interfaces: tuple[str, ...]
+    indexes: tuple[int, ...]
+    ipv4: str
+    ipv6: str
+    sysctls: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def interface(self) -> str:
+        """The first interface; an end has no other."""
+        return self.interfaces[0]
+
+    def address(self, family: int) -> str:
+        """The address of IP version 4 or 6."""
+        return self.ipv6 if family == 6 else self.ipv4
+
+
+@dataclass(frozen=True, slots=True)
+class Egress:
+    """Where a direction's packets are delayed: the interface that sends them on, and the channel to tell it."""
+
+    channel: Channel
+    index: int
+
+
+class Lab:
+    """A running lab, made by `routed` or `direct`; everything in it ends with their ``with`` block."""
+
+    def __init__(
+        self,
+        *,
+        topology: Literal["routed", "direct"],
+        client: Host,
+        server: Host,
+        link: Host | None,
+        egress: Mapping[Direction, Egress],
+        offloads: Offloads,
+        mtu: int,
+        sysctls: Mapping[str, str],
+        expected_rate_bytes: int,
+    ) -> None:
+        self.topology = topology
+        self.client, self.server, self.link = client, server, link
+        self.offloads, self.mtu = offloads, mtu
+        self.sysctls: dict[str, str] = dict(sysctls)
+        """What the ends' sysctls hold: pinned, asked for and recorded ones; "absent" where the kernel has none."""
+        self._egress = egress
+        self._expected_rate_bytes = expected_rate_bytes
+        self._impaired = False
+        self._asked: dict[Direction, Netem | None] = {"out": None, "back": None}
+        self._held: dict[Direction, Netem | None] = {"out": None, "back": None}
+
+    @property
+    def out(self) -> Netem | None:
+        """What packets from client to server go through, as asked for and read back."""
+        return self._asked["out"]
+
+    @property
+    def back(self) -> Netem | None:
+        """What packets from server to client go through, as asked for and read back."""
+        return self._asked["back"]
+
+    def held(self, direction: Direction) -> Netem | None:
+        """What the kernel said that it holds, with the seed that it drew where none was asked for."""
+        return self._held[direction]
+
+    @property
+    def namespaces(self) -> tuple[Namespace, ...]:
+        """The namespaces in the order that a packet from the client sees."""
+        hosts = (self.client, self.link, self.server)
+        return tuple(host.namespace for host in hosts if host is not None)
+
+    @property
+    def inodes(self) -> tuple[int, ...]:
+        """The namespaces' inode numbers, ``net->ns.inum`` in the kernel."""
+        return tuple(namespace.inode for namespace in self.namespaces)
+
+    def impair(self, *, out: Netem | None, back: Netem | None) -> None:
+        """Replace what both directions go through; packets that wait in the old discipline are lost with it.
+
+        Always removes and adds, then reads back and compares. Raises LimitTooSmall before anything is touched,
+        UnsupportedByKernel without netem, NetemMismatch when the kernel holds something else.
+        """
+        asked: dict[Direction, Netem | None] = {"out": out, "back": back}
+        self.check_limits(asked)
+        self._install(asked)
+
+    def check_limits(self, asked: Mapping[Direction, Netem | None]) -> None:
+        for direction, netem in asked.items():
+            if netem is not None:
+                netem.check_limit(direction, expected_rate_bytes=self._expected_rate_bytes, packet_bytes=self.mtu)
+
+    def _install(self, asked: Mapping[Direction, Netem | None]) -> None:
+        removing, self._impaired = self._impaired, True
+        for channel, directions in self._channels().items():
+            requests: list[Request] = []
+            for direction in directions:
+                index, netem = self._egress[direction].index, asked[direction]
+                if removing:
+                    requests.append(qdisc.remove(index))
+                requests.append(qdisc.add_noqueue(index) if netem is None else qdisc.add_netem(index, netem))
+            channel.transact(requests)
+        self._asked = dict(asked)
+        self._read_back()
+
+    def _read_back(self) -> None:
+        for channel, directions in self._channels().items():
+            if all(self._asked[direction] is None for direction in directions):
+                self._held.update(dict.fromkeys(directions))
+                continue
+            roots = qdisc.roots(channel)
+            for direction in directions:
+                asked, root = self._asked[direction], roots.get(self._egress[direction].index)
+                self._held[direction] = None
+                if asked is None:
+                    continue
+                if root is None or root.options is None:
+                    raise NetemMismatch(direction, "the discipline", "netem", "noqueue" if root is None else root.kind)
+                held = found(root.options, asked)
+                compare(direction, asked, held)
+                self._held[direction] = held
+
+    def statistics(self) -> dict[str, QdiscStatistics]:
+        """The counters of both directions' disciplines, under "out" and "back"; noqueue counts nothing."""
+        counted: dict[str, QdiscStatistics] = {}
+        for channel, directions in self._channels().items():
+            roots = qdisc.roots(channel)
+            for direction in directions:
+                root = roots.get(self._egress[direction].index)
+                counted[direction] = QdiscStatistics(kind="noqueue") if root is None else root.statistics
+        return counted
+
+    def drain(self, *, deadline_s: float) -> None:
+        """Return when all that was under way in both directions has arrived; LinkSilent when it has not by then."""
+        delays_ns = [netem.highest_delay_ns() for netem in self._asked.values() if netem is not None]
+        wait_until_empty(
+            {"out": (self.client, self.server), "back": (self.server, self.client)},
+            queued=lambda: sum(counted.qlen for counted in self.statistics().values()),
+            patience_s=_PATIENCE_S + 2 * sum(delays_ns) / 1e9,
+            deadline_s=deadline_s,
+        )
+
+    def _channels(self) -> dict[Channel, list[Direction]]:
+        """Each channel with the directions that it serves: one for a link in the middle, two for ends."""
+        channels: dict[Channel, list[Direction]] = {}
+        for direction in DIRECTIONS:
+            channels.setdefault(self._egress[direction].channel, []).append(direction)
+        return channels

@@ -1,0 +1,56 @@
+"""How pyroute2's netlink message classes get here without the whole of pyroute2.
+
+Owns one import. Any import of ``pyroute2.x`` first runs ``pyroute2/__init__.py``, which imports the entire library with
+asyncio, ssl and multiprocessing: 230 ms, and seconds inside an emulated guest. The message classes alone take 5 ms. So
+the package is put in place without running its ``__init__`` until somebody asks it for one of its own names; from
+then on it is pyroute2 as everyone knows it. Refuses to know what the classes are used for.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+import threading
+import types
+
+_RUNNING = threading.RLock()
+
+
+class _DeferredPackage(types.ModuleType):
+    """A package whose ``__init__`` runs when a name is asked for that is not one of its submodules."""
+
+    def __getattr__(self, name: str) -> object:
+        if name.startswith("__") and name != "__version__":
+            raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
+        if not name.startswith("_") and importlib.util.find_spec(f"{self.__name__}.{name}") is not None:
+            return importlib.import_module(f"{self.__name__}.{name}")
+        with _RUNNING:
+            if type(self) is _DeferredPackage:
+                self.__class__ = types.ModuleType
+                spec = self.__spec__
+                if spec is None or spec.loader is None:
+                    raise AttributeError(name)
+                spec.loader.exec_module(self)
+        return getattr(self, name)
+
+
+def _defer(package: str) -> None:
+    if package in sys.modules:
+        return
+    spec = importlib.util.find_spec(package)
+    if spec is None:
+        raise ModuleNotFoundError(f"No module named {package!r}", name=package)
+    module = importlib.util.module_from_spec(spec)
+    module.__class__ = _DeferredPackage
+    sys.modules[package] = module
+
+
+_defer("pyroute2")
+
+from pyroute2.netlink import ctrlmsg, genlmsg, nla, nlmsg  # noqa: E402
+from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg  # noqa: E402
+from pyroute2.netlink.rtnl.ndmsg import ndmsg  # noqa: E402
+from pyroute2.netlink.rtnl.rtmsg import rtmsg  # noqa: E402
+
+__all__ = ["ctrlmsg", "genlmsg", "ifaddrmsg", "ndmsg", "nla", "nlmsg", "rtmsg"]
