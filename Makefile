@@ -5,12 +5,12 @@ PYTHON ?= python3
 VENV   ?= .venv
 PYTEST  = $(VENV)/bin/python -m pytest
 
-.PHONY: rtt test check bpf lock setup system guest-kernel bench bench-quick clean
+.PHONY: rtt test check bpf lock setup system bench bench-quick clean
 
-rtt: setup guest-kernel  ## Judge a kernel: the running one if it can be, else a guest in virtual time
+rtt: setup  ## Judge a kernel: the running one if it can be, else a guest in virtual time
 	$(PYTEST) -m rtt tests/rtt
 
-test: setup guest-kernel  ## The project's own tests: unit, lab, guests
+test: setup  ## The project's own tests: unit, lab, guests
 	$(MAKE) --no-print-directory check
 	$(PYTEST) tests/unit tests/lab tests/guest
 
@@ -33,10 +33,7 @@ system:
 	$(VENV)/bin/python -m compileall -q -j 0 $(VENV)/lib rttcheck netns tests || true
 	@touch $@
 
-guest-kernel: setup
-	@$(VENV)/bin/python -m rttcheck.kernels.archive --needed
-
-bench: setup guest-kernel  ## Measure, and write the tables in the README
+bench: setup  ## Measure, and write the tables in the README
 	$(VENV)/bin/python -m benchmarks --write README.md
 
 bpf:  ## Rebuild the BPF objects (needs clang and libbpf-dev)
