@@ -79,7 +79,7 @@ class Distribution:
 def _shipped(name: str) -> Distribution:
     if name not in NAMED:
         raise NetemInvalid(
-            f"there is no distribution {name!r}: write one of {', '.join(NAMED)}, or Distribution(name, table) for your own"
+            f"there is no distribution {name!r}: write one of {', '.join(NAMED)}, or your own Distribution(name, table)"
         )
     return Distribution.read(Path(__file__).with_name("distributions") / f"{name}.dist")
 
@@ -105,8 +105,8 @@ def _normal_quantiles() -> list[int]:
 def pareto_table() -> tuple[int, ...]:
     """Quantiles of a Pareto distribution of shape 3, centred, as iproute2's netem/pareto.c defines them.
 
-    Centred on its mean (1.5) and scaled by 4/3, the inverse of its variance. Cut at four jitters, which leaves a standard
-    deviation of 0.82 jitters and a mean 0.03 jitters below the delay.
+    Centred on its mean (1.5) and scaled by 4/3, the inverse of its variance. Cut at four jitters, which leaves a
+    standard deviation of 0.82 jitters and a mean 0.03 jitters below the delay.
     """
     return tuple(_pareto(65536 - 16 * i) for i in range(4096))
 
@@ -122,7 +122,7 @@ def paretonormal_table() -> tuple[int, ...]:
 
 
 def _pareto(part: int) -> int:
-    quantile = (part / 65536.0) ** (-1.0 / 3.0)
+    quantile = math.pow(part / 65536.0, -1.0 / 3.0)
     return round(min((quantile - 1.5) * (4.0 / 3.0) * SCALE, float(_HIGHEST)))
 
 
@@ -133,7 +133,9 @@ def _clamp(value: int) -> int:
 def table_text(name: str, table: Sequence[int]) -> str:
     """The table as a ``.dist`` file: a comment saying what it is, then eight entries a line."""
     rows = [" ".join(str(entry) for entry in table[i : i + 8]) for i in range(0, len(table), 8)]
-    return f"# The {name} distribution, computed by rttcheck.netns.distribution.{name}_table().\n" + "\n".join(rows) + "\n"
+    return (
+        f"# The {name} distribution, computed by rttcheck.netns.distribution.{name}_table().\n" + "\n".join(rows) + "\n"
+    )
 
 
 if __name__ == "__main__":

@@ -1,56 +1,22 @@
 """Offloads of an interface, read and set through netlink's ethtool family (no program, no ioctl).
 
-Owns the features that change what goes over a veth, by the kernel's names; refuses to know which interfaces a lab has.
-Bit names are those of net/ethtool/common.c (netdev_features_strings), the same from 5.10 to 7.3.
+Owns the messages and what a refusal means; refuses to know which interfaces a lab has.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 from .errors import NetnsError, UnsupportedByKernel
 from .netlink import ACK, GENERIC, REQUEST, Channel, Request
 from .nla import ctrlmsg, genlmsg, nla
+from .offloads import FEATURES, Offloads
 from .rtnetlink import encoded
 
 _CONTROL, _GETFAMILY = 0x10, 3
 _FEATURES_GET, _FEATURES_SET = 11, 12
 _COMPACT = 1
-
-FEATURES: Mapping[str, tuple[str, ...]] = {
-    "checksum": ("rx-checksum", "tx-checksum-ip-generic"),
-    "tso": (
-        "tx-tcp-segmentation",
-        "tx-tcp-ecn-segmentation",
-        "tx-tcp-mangleid-segmentation",
-        "tx-tcp6-segmentation",
-        "tx-udp-segmentation",
-    ),
-    "gso": ("tx-generic-segmentation",),
-    "gro": ("rx-gro",),
-}
-"""Each switch of `Offloads` and the kernel's names for what it switches."""
-
-
-@dataclass(frozen=True, slots=True)
-class Offloads:
-    """What interfaces may do for TCP; all off, so that what the stack sends is what goes over the wire.
-
-    Without ``gso`` the interface also has IFLA_GSO_MAX_SEGS 1: since 4.16 TCP makes packets of many segments whatever the
-    device can do, and only this keeps each segment a packet with a timestamp, an ACK and a place in netem of its own.
-    """
-
-    checksum: bool = False
-    tso: bool = False
-    gso: bool = False
-    gro: bool = False
-
-    def features(self) -> dict[str, bool]:
-        """The kernel's feature names and whether each is to be on."""
-        return {feature: getattr(self, switch) for switch, names in FEATURES.items() for feature in names}
 
 
 class ethtool_header(nla):  # type: ignore[misc]  # noqa: N801  # pyroute2 is untyped; the name is its convention
@@ -116,7 +82,7 @@ def _family() -> int:
 
 def _no_family(_code: int, _says: str) -> Exception:
     return UnsupportedByKernel(
-        "offloads were to be set and this kernel has no netlink family for it: use a kernel with CONFIG_ETHTOOL_NETLINK (5.6)"
+        "offloads are to be set and this kernel has no netlink family for it: use one with CONFIG_ETHTOOL_NETLINK (5.6)"
     )
 
 
@@ -125,7 +91,9 @@ def _set_request(index: int, offloads: Offloads) -> Request:
     bits = []
     for name, on in offloads.features().items():
         bit: list[list[object]] = [["ETHTOOL_A_BITSET_BIT_NAME", name]]
-        bits.append(["ETHTOOL_A_BITSET_BITS_BIT", {"attrs": [*bit, ["ETHTOOL_A_BITSET_BIT_VALUE", None]] if on else bit}])
+        bits.append(
+            ["ETHTOOL_A_BITSET_BITS_BIT", {"attrs": [*bit, ["ETHTOOL_A_BITSET_BIT_VALUE", None]] if on else bit}]
+        )
     message = _message(_FEATURES_SET, index)
     message["attrs"].append(["ETHTOOL_A_FEATURES_WANTED", {"attrs": [["ETHTOOL_A_BITSET_BITS", {"attrs": bits}]]}])
     return Request(f"set the offloads of interface {index}", encoded(message, _family(), REQUEST | ACK))
@@ -145,18 +113,27 @@ def set_offloads(channel: Channel, indexes: tuple[int, ...], offloads: Offloads)
     """
     asked = offloads.features()
     for raw in channel.transact([_set_request(index, offloads) for index in indexes]):
-        reply = features_message(raw)
-        reply.decode()
-        kept = sorted(name for name in _named_bits(reply, "ETHTOOL_A_FEATURES_WANTED") if name in asked)
+        kept = _not_as_wanted(raw[:8] + bytes(8) + raw[16:]) & asked.keys()
         if kept:
             raise NetnsError(
-                f"the offloads {', '.join(kept)} cannot be set as asked: the kernel ties them to others, ask for those too"
+                f"the offloads {', '.join(sorted(kept))} cannot be set as asked: the kernel ties them to others, "
+                "ask for those too"
             )
+
+
+@lru_cache(maxsize=16)
+def _not_as_wanted(reply_bytes: bytes) -> frozenset[str]:
+    """The features that a reply to ETHTOOL_MSG_FEATURES_SET says were not set as wanted."""
+    reply = features_message(reply_bytes)
+    reply.decode()
+    return frozenset(_named_bits(reply, "ETHTOOL_A_FEATURES_WANTED"))
 
 
 def features(channel: Channel, index: int) -> dict[str, bool]:
     """Which of the features that `Offloads` switches are on."""
-    request = Request(f"read the offloads of interface {index}", encoded(_message(_FEATURES_GET, index), _family(), REQUEST | ACK))
+    request = Request(
+        f"read the offloads of interface {index}", encoded(_message(_FEATURES_GET, index), _family(), REQUEST | ACK)
+    )
     active: set[str] = set()
     for raw in channel.transact([request]):
         reply = features_message(raw)

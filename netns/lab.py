@@ -12,12 +12,12 @@ from typing import Literal
 
 from . import qdisc
 from .errors import NetemMismatch
-from .ethtool import Offloads
 from .marker import wait_until_empty
 from .namespace import Namespace
 from .netem import Netem
 from .netem_nla import compare, found
 from .netlink import Channel, Request
+from .offloads import Offloads
 from .qdisc import QdiscStatistics
 
 Direction = Literal["out", "back"]

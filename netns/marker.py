@@ -1,7 +1,7 @@
 """Markers: datagrams that follow what is under way through a link, and say that it has come out.
 
-Owns sending them each way, sending them again where the link loses them, and the deadline; refuses to know what the link
-does. A marker may overtake (jitter, reordering), so its arrival counts only when nothing waits in the queues then.
+Owns sending them each way, sending them again where the link loses them, and the deadline; refuses to know what the
+link does. A marker may overtake (jitter, reordering), so its arrival counts only when nothing waits in the queues then.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def wait_until_empty(
                 return
             if time.monotonic() >= deadline:
                 raise LinkSilent(
-                    f"the link still holds {waiting} packets after {deadline_s:g} s: stop the traffic first, or give it longer"
+                    f"the link still holds {waiting} packets after {deadline_s:g} s: stop the traffic, or wait longer"
                 )
 
 

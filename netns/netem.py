@@ -4,7 +4,7 @@ Owns what can be asked for and which questions make no sense; refuses to know ho
 `netem_nla`) and what is made of it. Times are integer nanoseconds, chances are percent (0 to 100, floats), rates are
 bytes per second. Importing this imports nothing beyond the standard library.
 
-Semantics are those of net/sched/sch_netem.c (read in 5.10 to 7.3); where iproute2's words differ, its docstring says so.
+Semantics are those of net/sched/sch_netem.c (read in 5.10 to 7.3); where iproute2's words differ, a docstring says so.
 """
 
 from __future__ import annotations
@@ -103,10 +103,12 @@ class Slot:
         _within("slot max_bytes", self.max_bytes, _S31)
         if self.min_delay_ns > self.max_delay_ns:
             raise NetemInvalid(
-                f"slot: min_delay_ns {self.min_delay_ns} is above max_delay_ns {self.max_delay_ns}: write both, ascending"
+                f"slot: min_delay_ns {self.min_delay_ns} is above max_delay_ns {self.max_delay_ns}: write both"
             )
         if (self.distribution is None) != (self.dist_jitter_ns == 0):
-            raise NetemInvalid("slot: a distribution and dist_jitter_ns only mean something together: give both or none")
+            raise NetemInvalid(
+                "slot: a distribution and dist_jitter_ns only mean something together: give both or none"
+            )
         if self.distribution is not None and self.max_delay_ns:
             raise NetemInvalid("slot: the kernel takes a range or a distribution, not both: drop min and max_delay_ns")
         if not (self.max_delay_ns or self.dist_jitter_ns):
@@ -180,7 +182,7 @@ class Netem:
                 raise NetemInvalid(f"netem: {knob} does nothing without {needs}: give {needs} too, or drop {knob}")
 
     def changed(self) -> dict[str, object]:
-        """The knobs that differ from their defaults, ready for JSON: a table by its name, a loss model by its fields."""
+        """The knobs that differ from their defaults, ready for JSON: tables by name, loss models by their fields."""
         plain: dict[str, object] = {}
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
@@ -208,7 +210,7 @@ class Netem:
         if needed > self.limit:
             raise LimitTooSmall(
                 f"netem {direction}: the limit of {self.limit} packets is too small, {rate} bytes/s held for up to "
-                f"{held_ns / 1e6:g} ms are {needed} packets of {frame} bytes: write limit={needed} or more, or lower the rate",
+                f"{held_ns / 1e6:g} ms are {needed} packets of {frame} bytes: write limit={needed} or more",
                 needed,
             )
 

@@ -1,11 +1,11 @@
 """netem's netlink attributes: a `Netem` to what the kernel reads, what the kernel dumps back to a `Netem`.
 
-Owns every attribute of net/sched/sch_netem.c up to TCA_NETEM_PRNG_SEED, on pyroute2's NLA base classes (pyroute2 0.9.7's
-own netem ends at TCA_NETEM_RATE), and the comparison of asked and found. Refuses to know about sockets.
+Owns every attribute of net/sched/sch_netem.c up to TCA_NETEM_PRNG_SEED, on pyroute2's NLA base classes (its own netem
+ends at TCA_NETEM_RATE in 0.9.7), and the comparison of asked and found. Refuses to know about sockets.
 
-The 64-bit latency and jitter are exact; beside them go the old fields in ticks of 64 ns, which kernels before 4.15 read.
-Chances are 32-bit fractions, rounded as iproute2 rounds them, and compared as such. Two things are never dumped by any
-kernel, and hence not compared: the entries of the distribution tables.
+The 64-bit latency and jitter are exact; beside them go the old fields in ticks of 64 ns, read by kernels before 4.15.
+Chances are 32-bit fractions, rounded as iproute2 rounds them, and compared as such. Only the distribution
+tables are not compared: no kernel dumps them.
 """
 
 from __future__ import annotations
@@ -190,7 +190,7 @@ def found(dumped: Any, asked: Netem) -> Netem:
     rate = dumped.get_attr("TCA_NETEM_RATE") or {}
     rate64 = dumped.get_attr("TCA_NETEM_RATE64")
     delay_ns, jitter_ns = dumped.get_attr("TCA_NETEM_LATENCY64"), dumped.get_attr("TCA_NETEM_JITTER64")
-    return _unchecked(
+    held: Netem = _unchecked(
         Netem,
         delay_ns=dumped["latency"] << _TICK_SHIFT if delay_ns is None else delay_ns,
         jitter_ns=dumped["jitter"] << _TICK_SHIFT if jitter_ns is None else jitter_ns,
@@ -213,6 +213,7 @@ def found(dumped: Any, asked: Netem) -> Netem:
         limit=dumped["limit"],
         seed=dumped.get_attr("TCA_NETEM_PRNG_SEED"),
     )
+    return held
 
 
 def _unchecked(kind: Any, **fields: Any) -> Any:
@@ -261,7 +262,7 @@ def compare(direction: str, asked: Netem, held: Netem) -> None:
     """
     if asked.seed is not None and held.seed is None:
         raise UnsupportedByKernel(
-            f"netem {direction}: a seed was asked for and this kernel's netem has none: use Linux 6.6 or later, or no seed"
+            f"netem {direction}: a seed was asked for and this kernel's netem has none: use 6.6 or later, or no seed"
         )
     for name in Netem.__slots__:
         wanted, got = getattr(asked, name), getattr(held, name)

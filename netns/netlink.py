@@ -161,7 +161,9 @@ class Channel:
             raise better
         reason = f"{os.strerror(code)}: {says}" if says else os.strerror(code)
         raise NetlinkRefused(
-            f"could not {request.asks}, the kernel says '{reason}': run as root, with a kernel that has this", code, says
+            f"could not {request.asks}, the kernel says '{reason}': run as root, with a kernel that has this",
+            code,
+            says,
         )
 
 

@@ -27,7 +27,7 @@ class _DeferredPackage(types.ModuleType):
             return importlib.import_module(f"{self.__name__}.{name}")
         with _RUNNING:
             if type(self) is _DeferredPackage:
-                self.__class__ = types.ModuleType
+                object.__setattr__(self, "__class__", types.ModuleType)
                 spec = self.__spec__
                 if spec is None or spec.loader is None:
                     raise AttributeError(name)

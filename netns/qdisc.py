@@ -87,7 +87,7 @@ class QdiscStatistics:
 
 @dataclass(frozen=True, slots=True)
 class Qdisc:
-    """The root discipline of one interface as dumped; ``options`` is netem's decoded TCA_OPTIONS, None for other kinds."""
+    """The root discipline of one interface as dumped; ``options`` is netem's decoded TCA_OPTIONS, None for others."""
 
     kind: str
     options: Any
@@ -136,12 +136,12 @@ def _message(index: int, kind: int, flags: int, discipline: str | None, value: d
 def _no_netem(code: int, says: str) -> Exception | None:
     if code == errno.ENOENT:
         return UnsupportedByKernel(
-            "netem was asked for and this kernel has none: modprobe sch_netem (Debian and Ubuntu: package linux-modules-extra "
-            "or the non-cloud kernel), or use a kernel with CONFIG_NET_SCH_NETEM"
+            "netem was asked for and this kernel has none: modprobe sch_netem (Ubuntu: package linux-modules-extra, "
+            "Debian: the kernel that is not the cloud one), or use a kernel with CONFIG_NET_SCH_NETEM"
         )
     if code == errno.EINVAL and "duplicating" in says:
         return UnsupportedByKernel(
-            f"netem with duplicate was asked for and the kernel says '{says}': use a kernel where this is mended (6.12.93)"
+            f"netem with duplicate was asked for and the kernel says '{says}': use 6.12.93 or later"
         )
     return None
 

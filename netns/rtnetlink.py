@@ -68,8 +68,17 @@ def family_of(address: str) -> int:
     return int(socket.AF_INET6) if ":" in address else int(socket.AF_INET)
 
 
+@lru_cache(maxsize=64)
 def veth_pair(
-    name: str, index: int, mac: str, peer_name: str, peer_index: int, peer_mac: str, peer_fd: int, mtu: int, segments: int
+    name: str,
+    index: int,
+    mac: str,
+    peer_name: str,
+    peer_index: int,
+    peer_mac: str,
+    peer_fd: int,
+    mtu: int,
+    segments: int,
 ) -> Request:
     """A veth pair: this end here and up, the other end down, in the namespace that ``peer_fd`` holds.
 

@@ -65,7 +65,7 @@ TCP: Mapping[str, str] = {
 """For the ends, where TCP runs."""
 
 RECORDED = ("net.ipv4.tcp_congestion_control", "net.ipv4.tcp_rmem", "net.ipv4.tcp_wmem")
-"""Read and recorded, not set: the first cannot be set in a child namespace for every algorithm, the others are limits."""
+"""Read and recorded, not set: a child namespace may not take any algorithm for the first, the others are limits."""
 
 
 def pin(values: Mapping[str, str], *, required: bool = False) -> dict[str, str]:
@@ -81,7 +81,7 @@ def pin(values: Mapping[str, str], *, required: bool = False) -> dict[str, str]:
         except FileNotFoundError as missing:
             if required:
                 raise UnsupportedByKernel(
-                    f"the sysctl {name} was asked for and this kernel's namespaces have none: drop it, or use a kernel that has it"
+                    f"the sysctl {name} was asked for and this kernel's namespaces have none: drop it or use another"
                 ) from missing
             held[name] = ABSENT
             continue

@@ -1,7 +1,7 @@
 """The two networks there are: `routed` (the delay in the middle) and `direct` (two hosts, the delay at the ends).
 
 Owns names, numbers and addresses, the order of set-up, and that everything ends with the block. Refuses to know what is
-measured in it. Addresses are of the blocks set aside for benchmarks (RFC 2544, RFC 5180), so that they mean nothing elsewhere.
+measured in it. Addresses are of the blocks set aside for benchmarks (RFC 2544, RFC 5180): they mean nothing elsewhere.
 
 In `routed` netem sits on the node in the middle: on an end's own interface it changes what that end's TCP knows of its
 queue (netem orphans packets), and hides the delay from captures there. `direct` is what people do by hand.
@@ -14,11 +14,12 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from . import rtnetlink, sysctl
-from .ethtool import Offloads, set_offloads
+from .ethtool import set_offloads
 from .lab import Direction, Egress, Host, Lab
 from .namespace import Namespace, whence
 from .netem import Netem
 from .netlink import GENERIC, Channel, Request
+from .offloads import Offloads
 
 _PREFIX = {4: 24, 6: 64}
 # Not the first free numbers: tunnel modules put interfaces of their own into each new namespace.
