@@ -18,6 +18,7 @@ import pytest
 from rttcheck.collect.traffic import TIMING, run_traffic
 from rttcheck.collect.traffic.endpoint import Endpoint
 from rttcheck.collect.traffic.pattern import CHUNK_BYTES, PingPong
+from rttcheck.collect.traffic.stage import Stage
 from rttcheck.collect.traffic.tcp_info import State
 from rttcheck.errors import ScenarioError, TrafficError
 from rttcheck.netns.netem import Netem
@@ -139,12 +140,17 @@ def test_many_connections_of_many_flows_all_come_through() -> None:
     assert len({flow.client_address for flow in flows}) == 48
 
 
-def test_paced_writes_keep_their_interval_without_drifting() -> None:
+def test_paced_writes_keep_their_interval() -> None:
     flow = run_traffic(LOOPBACK, scenario(Traffic(kind="paced", count=11, interval_us=3_000))).flows[0]
     since_first_ns = flow.timings["sent_ns"] - flow.timings["sent_ns"][0]
-    turns_ns = np.arange(11, dtype=np.uint64) * 3_000_000
-    assert (since_first_ns + 200_000 >= turns_ns).all()
-    assert since_first_ns[-1] < 10 * 3_000_000 + 1_000_000_000
+    assert (since_first_ns + 200_000 >= np.arange(11, dtype=np.uint64) * 3_000_000).all()
+
+
+def test_a_late_paced_write_does_not_put_off_the_next_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    turns_ns: list[int] = []
+    monkeypatch.setattr(Stage, "await_time", lambda _, at_ns: turns_ns.append(at_ns))
+    run_traffic(LOOPBACK, scenario(Traffic(kind="paced", count=11, interval_us=3_000)))
+    assert np.diff(turns_ns).tolist() == [3_000_000] * 9
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "bulk"])
@@ -254,7 +260,7 @@ def test_one_flow_that_fails_ends_all_at_once(monkeypatch: pytest.MonkeyPatch) -
         run_traffic(LOOPBACK, scenario(Traffic(count=100_000, flows=4)))
     assert time.monotonic() - begun_s < 5
     said = str(caught.value)
-    assert "failed on the server's side while exchanging data" in said
+    assert "failed on the server's side while " in said
     assert "Connection reset by peer" in said
     assert isinstance(caught.value.__cause__, OSError)
 
@@ -265,7 +271,7 @@ def test_an_end_that_closes_too_early_is_named(monkeypatch: pytest.MonkeyPatch) 
         end.read_exactly(memoryview(bytearray(1 << 20)))
 
     monkeypatch.setattr(PingPong, "server", rude)
-    with pytest.raises(TrafficError, match=r"failed on the client's side .* the other end closed too early"):
+    with pytest.raises(TrafficError, match=r"failed on the client's side .* \(the other end closed too early\)"):
         run_traffic(LOOPBACK, scenario(Traffic()))
 
 
