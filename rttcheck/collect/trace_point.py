@@ -15,6 +15,15 @@ MONITOR_ON_RETURN = 2
 """An event is made when the function returns, and only when the filter's condition holds."""
 
 
+class Mode(Enum):
+    """What the observer shows."""
+
+    STATISTICS = "statistics"
+    """A cumulative table, counted in the kernel."""
+    DETAIL = "detail"
+    """A line for each event."""
+
+
 class Level(IntEnum):
     """How bad it is that a rule holds."""
 

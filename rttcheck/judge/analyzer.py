@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from enum import Enum, Flag, auto
+from enum import Flag, auto
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from rttcheck.collect.probe.layout import TcpState
 from rttcheck.collect.probe.layout import Timer as PendingTimer
-from rttcheck.collect.trace_point import Level, Rule, TracePoint
+from rttcheck.collect.trace_point import Level, Mode, Rule, TracePoint
 from rttcheck.judge.event_line import EMPHASIS, ERROR, WARNING, Circumstances, Endpoint, EventLine, Timer
 from rttcheck.judge.message import AnalyzerError, Dialect, RttMessage
 from rttcheck.judge.samples import Kind, Source, address_text, classify, sources, visible_to_nettrace
@@ -49,13 +49,6 @@ _SOURCE_WORDS = {Source.SACK: "SACK", Source.TSECR: "timestamp"}
 
 InterfaceName = Callable[[int, int], str]
 """Name of an interface, given its namespace's inode and its index there; empty when it has none that is known."""
-
-
-class Mode(Enum):
-    """What the observer shows."""
-
-    STATISTICS = "statistics"
-    DETAIL = "detail"
 
 
 class Status(Flag):

@@ -1,0 +1,214 @@
+"""`rttcheck trace`: what nettrace's ``--rtt`` and ``--rtt-detail`` show, with the right unit and with losses counted.
+
+It owns the subcommand's arguments and exit statuses and puts the pieces together: preparation, probe, observer, output.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from contextlib import ExitStack
+from decimal import Decimal, InvalidOperation
+from typing import TextIO
+
+EXIT_OK = 0
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_CAPABILITY = 3
+EXIT_INTERRUPTED = 130
+
+_EPILOG = """\
+what is shown:
+  rtt      the sample of the first segment that an ACK newly acknowledged: raw, not smoothed
+  rtt_min  the sample of the last one: no minimum
+  The names are nettrace's. Both are what the kernel's tcp_ack_update_rtt() was handed, on both ends of a connection.
+  Samples from SACK and from timestamps have neither; nettrace leaves them out, --every-sample shows them.
+  A line's timer is in seconds of the kernel's clock: loss_probe, 0.204s is 204 ms (nettrace, where it cannot find
+  the kernel's HZ, prints the 51 jiffies of it as 51.000s). mem:(w r) counts packets, not bytes.
+
+examples:
+  rttcheck trace                          a table of all samples of this machine, every second, until Ctrl-C
+  rttcheck trace --unit us                the same in microseconds
+  rttcheck trace --rtt-detail --port 443  a line for every sample of connections with port 443 at either end
+  rttcheck trace --detail --filter-srtt 100 --count 20
+                                          the next 20 samples of 100 ms or more, with process and namespace
+  rttcheck trace --netns 4711             for a lab: only the network namespace that process 4711 lives in
+  rttcheck trace --json --duration 10s    ten seconds as JSON, one object a line
+
+exit status:
+  0  the trace ran to its end: Ctrl-C, SIGTERM, --duration, --count or a closed pipe
+  1  it failed on the way: the output cannot be written, the probe failed
+  2  the arguments make no sense
+  3  this machine or kernel lacks what is needed (root, BTF, a probe that works): the message names the remedy,
+     and `rttcheck doctor` shows all of it
+  130  a second Ctrl-C ended it before its totals
+"""
+
+
+def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the subcommand ``trace``."""
+    parser = subparsers.add_parser(
+        "trace",
+        help="show TCP round-trip times as nettrace does, with the right unit",
+        description="Show the round-trip time samples that this kernel's TCP takes: as a cumulative log2 histogram\n"
+        "every second or, with --rtt-detail or --detail, as a line for each.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    shown = parser.add_argument_group("what to show")
+    shown.add_argument("--rtt-detail", action="store_true", help="a line for each sample instead of the table")
+    shown.add_argument(
+        "--detail", action="store_true", help="the same, and with processor, interface, process and namespace"
+    )
+    shown.add_argument("--unit", choices=("ms", "us"), help="unit of the table (default: ms)")
+    shown.add_argument(
+        "--every-sample", action="store_true", help="also samples from SACK and from timestamps, which nettrace hides"
+    )
+    shown.add_argument("--json", action="store_true", help="one JSON object a line; all times in microseconds")
+    filters = parser.add_argument_group("filters")
+    filters.add_argument(
+        "--filter-srtt", type=_milliseconds, default=0, metavar="MS", help="leave out samples whose rtt is below MS"
+    )
+    filters.add_argument(
+        "--filter-minrtt",
+        type=_milliseconds,
+        default=0,
+        metavar="MS",
+        help="leave out samples whose rtt_min is below MS",
+    )
+    filters.add_argument(
+        "--port", type=_port, default=0, metavar="N", help="only connections with port N at either end"
+    )
+    filters.add_argument(
+        "--netns",
+        metavar="PATH|PID",
+        help="only this network namespace: a process, or a path such as /run/netns/NAME (default: all of them)",
+    )
+    ends = parser.add_argument_group("when to end (besides Ctrl-C)")
+    ends.add_argument("--count", type=_count, metavar="N", help="after N samples")
+    ends.add_argument("--duration", type=_duration, metavar="T", help='after T, such as "10s" or "500ms"')
+    probe = parser.add_argument_group("probe")
+    probe.add_argument(
+        "--probe",
+        choices=("auto", "fexit", "kprobe"),
+        default="auto",
+        help="how to look (default: the first that works)",
+    )
+    probe.add_argument("--verbose", action="store_true", help="say which probe was chosen, and why")
+    parser.set_defaults(run=run, parser=parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Trace as ``args`` say, and return the exit status."""
+    from rttcheck.collect.network_namespace import NoNetworkNamespace
+    from rttcheck.errors import CapabilityError, RttcheckError
+
+    detail = args.detail or args.rtt_detail
+    if args.unit is not None and detail:
+        args.parser.error("--unit is for the table: a line is in milliseconds to the microsecond, JSON in microseconds")
+    try:
+        _trace(args, sys.stdout, sys.stderr)
+    except NoNetworkNamespace as error:
+        args.parser.error(f"--netns: {error}")
+    except CapabilityError as error:
+        return _failed(error, EXIT_CAPABILITY)
+    except RttcheckError as error:
+        _give_up_stdout()
+        return _failed(error, EXIT_FAILED)
+    except BrokenPipeError:
+        _give_up_stdout()
+    except KeyboardInterrupt:
+        return _failed("interrupted twice: the totals are missing", EXIT_INTERRUPTED)
+    return EXIT_OK
+
+
+def _trace(args: argparse.Namespace, to: TextIO, notes: TextIO) -> None:
+    import signal
+
+    from rttcheck.cli.trace_output import Json, Output, Text
+    from rttcheck.collect.network_namespace import held_namespace
+    from rttcheck.collect.observer import observe, stopped_by
+    from rttcheck.collect.preparation import Wish, prepare
+    from rttcheck.collect.probe.probe import open_probe
+    from rttcheck.collect.trace_point import Mode
+    from rttcheck.judge.histogram import Unit
+
+    with ExitStack() as stack:
+        stop = stack.enter_context(stopped_by(signal.SIGINT, signal.SIGTERM))
+        inode = None if args.netns is None else stack.enter_context(held_namespace(args.netns))
+        wish = Wish(
+            mode=Mode.DETAIL if args.detail or args.rtt_detail else Mode.STATISTICS,
+            first_below_us=args.filter_srtt,
+            last_below_us=args.filter_minrtt,
+            every_sample=args.every_sample,
+            port=args.port,
+            inodes=None if inode is None else (inode,),
+            operations=args.probe,
+        )
+        plan = prepare(wish)
+        for notice in plan.notices:
+            print(f"WARN: {notice}", file=notes)
+        probe = stack.enter_context(open_probe(plan.backend))
+        if args.verbose:
+            for line in (*(f"{attempt.backend}: {attempt.reason}" for attempt in probe.tried), *plan.enabled()):
+                print(line, file=notes)
+        output = Output(
+            wish=wish,
+            plan=plan,
+            style=Json() if args.json else Text(long=args.detail, colour=_in_colour(to)),
+            unit=Unit(args.unit or "ms"),
+            to=to,
+            notes=notes,
+            limit=args.count,
+        )
+        output.begin(probe.backend)
+        observe(probe, wish, output, stop=stop, duration_s=args.duration, count=args.count)
+
+
+def _failed(reason: object, status: int) -> int:
+    print(f"rttcheck trace: {reason}", file=sys.stderr)
+    return status
+
+
+def _give_up_stdout() -> None:
+    """Whatever is left in the buffer cannot be written; without this Python says so once more when it exits."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _in_colour(to: TextIO) -> bool:
+    return to.isatty() and not os.environ.get("NO_COLOR")
+
+
+def _milliseconds(text: str) -> int:
+    """nettrace's filters are plain milliseconds; decimals go down to the microsecond. Returns microseconds."""
+    try:
+        microseconds = Decimal(text) * 1000
+    except InvalidOperation:
+        raise argparse.ArgumentTypeError(f"'{text}' is no number of milliseconds: write 30, or 0.5") from None
+    if not (microseconds.is_finite() and microseconds >= 0 and microseconds == int(microseconds)):
+        raise argparse.ArgumentTypeError(f"{text} ms is no time: write 0 or more, with three decimals at most")
+    return int(microseconds)
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 65535:
+        raise argparse.ArgumentTypeError(f"'{text}' is no port: write 1 to 65535")
+    return int(text)
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"'{text}' is no number of samples: write 1 or more")
+    return int(text)
+
+
+def _duration(text: str) -> float:
+    """A length of time with a unit, in seconds."""
+    from rttcheck.errors import ScenarioError
+    from rttcheck.scenario.duration import parse_us
+
+    try:
+        return parse_us(text, what="duration") / 1_000_000
+    except ScenarioError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
