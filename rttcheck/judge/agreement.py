@@ -52,7 +52,8 @@ def _order(evidence: Evidence) -> Finding:
         message = (
             f"in {int(bad.sum())} of {len(events)} events rtt and rtt_min are not what the kernel used "
             f"({int(swapped.sum())} have rtt_min above rtt): the first says rtt {int(first[at])} us, rtt_min "
-            f"{int(last[at])} us, and the kernel took {int(events['sample_us'][at])} and {int(events['rs_rtt_us'][at])} us"
+            f"{int(last[at])} us, and the kernel took {int(events['sample_us'][at])} and "
+            f"{int(events['rs_rtt_us'][at])} us"
         )
         if (swapped | ~bad).all():
             message += "; the two are swapped"

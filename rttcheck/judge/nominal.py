@@ -12,7 +12,7 @@ import numpy as np
 
 from rttcheck.judge.edge import refuse_near_edge
 from rttcheck.judge.evidence import UNBOUNDED_US, Booleans, Evidence, Microseconds
-from rttcheck.judge.findings import Finding, Layer, Outcome
+from rttcheck.judge.findings import Finding, Layer, Outcome, ranked
 from rttcheck.judge.histogram import BUCKETS, bucket_label, buckets_of
 from rttcheck.judge.samples import Kind, Source
 from rttcheck.judge.slack import chance_of_exceeding
@@ -114,7 +114,12 @@ def _above(evidence: Evidence) -> Finding:
         return _finding(check, Outcome.INCONCLUSIVE, message, f"{most} and a control run's overhead", spread(values), 0)
     if evidence.virtual:
         return _above_exactly(check, evidence, values, excess, most)
-    return _above_by_rank(check, evidence, values, excess, most)
+    # One side's fault must not hide among the other side's good samples.
+    sides = evidence.sides[chosen]
+    by_side = [
+        _above_by_rank(check, evidence, values[sides == side], excess[sides == side], most) for side in np.unique(sides)
+    ]
+    return ranked(by_side)[0]
 
 
 def _above_exactly(check: str, evidence: Evidence, values: Microseconds, excess: Microseconds, most: str) -> Finding:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Final
 
 import numpy as np
@@ -25,6 +26,14 @@ class Bar:
     expected: bool
     seen: int
 
+    def drawn(self, mark: str, room: int, top: int, count_width: int, *, color: bool) -> str:
+        """What was seen, ``top`` samples filling ``room`` columns; at least one column for a single sample."""
+        length = max(1, round(room * self.seen / top)) if self.seen else 0
+        text = f"{mark * length:{room}} {self.seen:>{count_width}}"
+        odd = bool(self.seen) and not self.expected
+        text += "  < not expected" if odd else ""
+        return f"\x1b[{31 if odd else 32}m{text}\x1b[0m" if color and self.seen else text
+
 
 @dataclass(frozen=True, slots=True)
 class Picture:
@@ -39,25 +48,27 @@ class Picture:
         Each row has what is expected above what was seen: where exactly one row may hold samples, it is expected to
         hold all of them, else any number may lie in each of the rows that may.
         """
-        expected_mark, seen_mark = (".", "#") if ascii_only else ("░", "█")
+        marks = (".", "#") if ascii_only else ("░", "█")
         total = sum(bar.seen for bar in self.bars)
-        label_width = max((len(bar.label) for bar in self.bars), default=0)
-        count_width = len(str(total))
-        room = max(10, width - label_width - count_width - len("    < not expected"))
-        most = max((bar.seen for bar in self.bars), default=0)
         alone = sum(bar.expected for bar in self.bars) == 1
-        top = total if alone else most
-        lines = [f"{'':{label_width}}  expected {expected_mark} over seen {seen_mark}: {self.title}"]
-        for bar in self.bars:
-            due = room if bar.expected else 0
-            length = max(1, round(room * bar.seen / top)) if bar.seen else 0
-            count = f"{total if alone else 'any':>{count_width}}" if bar.expected else ""
-            lines.append(f"{bar.label:>{label_width}} |{expected_mark * due:{room}} {count}".rstrip())
-            odd = bar.seen > 0 and not bar.expected
-            drawn = f"{seen_mark * length:{room}} {bar.seen:>{count_width}}{' < not expected' if odd else ''}"
-            if color:
-                drawn = f"\x1b[{31 if odd else 32}m{drawn}\x1b[0m" if bar.seen else drawn
-            lines.append(f"{'':{label_width}} |{drawn}".rstrip())
+        label_width = max((len(bar.label) for bar in self.bars), default=0)
+        count_width = max(3, len(str(total)))
+        room = max(10, width - label_width - count_width - len(" |") - len("  < not expected"))
+        top = total if alone else max((bar.seen for bar in self.bars), default=0)
+        lines = [f"{'':{label_width}}  expected {marks[0]} over seen {marks[1]}: {self.title}"]
+        for empty, run in groupby(self.bars, key=lambda bar: not bar.seen and not bar.expected):
+            bars = tuple(run)
+            if empty:
+                lines.append(f"{bars[0].label:>{label_width}} |")
+                # A long stretch of empty rows says no more than its ends do.
+                lines += [f"{'...':>{label_width}} |"] if len(bars) > 2 else []
+                lines += [f"{bars[-1].label:>{label_width}} |"] if len(bars) > 1 else []
+                continue
+            for bar in bars:
+                count = str(total) if alone else "any"
+                due = f"{marks[0] * room} {count:>{count_width}}" if bar.expected else ""
+                lines.append(f"{bar.label:>{label_width}} |{due}")
+                lines.append(f"{'':{label_width}} |{bar.drawn(marks[1], room, top, count_width, color=color)}")
         return "\n".join(lines)
 
 

@@ -73,7 +73,7 @@ class Slack:
     def typical_us(self) -> int:
         """As `upper_us`, but from the middle 80 %: one outlier on a busy machine does not move it."""
         low, high = np.percentile(self.overheads_us, (10, 90))
-        return round(2 * high - low) + self.burst_us
+        return round(2 * float(high) - float(low)) + self.burst_us
 
     def render(self) -> str:
         """The figures in a line."""

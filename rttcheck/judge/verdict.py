@@ -1,7 +1,7 @@
 """The verdict on a recording: outcome, findings with the cause first, guilty layer, and the text that says it all.
 
-It owns the order in which things are told and nothing else: checks are made elsewhere. A verdict is a pure function of the
-recording; the same file gives the same verdict on any machine.
+It owns the order in which things are told and nothing else: checks are made elsewhere. A verdict is a pure function of
+the recording; the same file gives the same verdict on any machine.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _COLORS = {Outcome.PASSED: 32, Outcome.FAILED: 31, Outcome.INCONCLUSIVE: 33}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """What a recording proves. ``findings`` are ranked: the first is the reason for the outcome, its layer the guilty."""
+    """What a recording proves. ``findings`` are ranked: the first is the reason, its layer the guilty one."""
 
     outcome: Outcome
     findings: tuple[Finding, ...]
@@ -50,7 +50,7 @@ class Verdict:
         return None if self.outcome is Outcome.PASSED else self.findings[0].layer
 
     def render(self, width: int = 100, *, color: bool = False, ascii_only: bool = False) -> str:
-        """The verdict as text of at most ``width`` columns: what was expected, what was seen, who is guilty, what to do."""
+        """The verdict as text of at most ``width`` columns: why, what was expected, what was seen, how to repeat it."""
         title = self.outcome.value.upper()
         if color:
             title = f"\x1b[1;{_COLORS[self.outcome]}m{title}\x1b[0m"
@@ -103,7 +103,7 @@ class Verdict:
 
 
 def judge(recording: Recording, *, path: Path | None = None, reproduce: str | None = None) -> Verdict:
-    """Judge a recording. ``path`` is where it lies and ``reproduce`` the command that repeats it, both only to be shown.
+    """Judge a recording; ``path`` is where it lies and ``reproduce`` the command that repeats it, only to be shown.
 
     Raises ScenarioError when the recording's scenario is none that this version knows.
     """
@@ -123,8 +123,8 @@ def judge(recording: Recording, *, path: Path | None = None, reproduce: str | No
         findings=findings,
         name=evidence.scenario.name,
         machine=(
-            f"kernel {recording.kernel}, {recording.clock} clock, engine {recording.engine}, probe {recording.probe}, "
-            f"{recording.lost} events lost"
+            f"kernel {recording.kernel}, {recording.clock} clock, engine {recording.engine}, "
+            f"probe {recording.probe}, {recording.lost} events lost"
         ),
         expected=_expected(evidence),
         seen=f"{len(values)} data samples, {spread(values)}",
@@ -150,8 +150,8 @@ def _notes(evidence: Evidence) -> tuple[str, ...]:
         notes.append(f"{knob} is set and not asserted: the kernel's netem does not do what the name says")
     if not scenario.quickack and scenario.traffic.server_writes:
         notes.append(
-            "ACKs may be delayed (quickack is off): a server's samples hold the client's time to think too, so they are "
-            "checked from below only"
+            "ACKs may be delayed (quickack is off): a server's samples hold the client's time to think too, so they "
+            "are checked from below only"
         )
     if scenario.traffic.congestion == "bbr":
         notes.append(
@@ -160,7 +160,7 @@ def _notes(evidence: Evidence) -> tuple[str, ...]:
         )
     if evidence.slack.burst_us:
         notes.append(
-            "bursts are stamped once, when they begin: what their own queue costs is granted from the control run"
+            "bursts are stamped when they begin: what their own queue costs is granted from the control run"
         )
     return tuple(notes)
 

@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import pytest
+
+from rttcheck.judge.bounds import scenario_bounds
+from rttcheck.judge.edge import refuse_near_edge
+from rttcheck.judge.histogram import Unit, bounds, bucket_of
+from rttcheck.scenario.library import NAMED
+
+TYPICAL_SLACK_US = 300
+"""Three times what virtual time was seen to add to a constant delay."""
+
+
+def test_the_library_covers_what_the_suite_runs() -> None:
+    constant = {NAMED[f"rtt-{value}ms"].rtt_us for value in (1, 5, 10, 40, 100, 300)}
+    assert constant == {1_000, 5_000, 10_000, 40_000, 100_000, 300_000}
+    assert NAMED["asymmetric"].out.delay_ns != NAMED["asymmetric"].back.delay_ns
+    assert NAMED["ipv6"].family == 6
+    assert NAMED["sixteen-flows"].traffic.flows == 16
+    assert NAMED["bbr"].traffic.congestion == "bbr"
+    assert NAMED["step"].steps
+    assert NAMED["loss"].out.loss
+    assert NAMED["reordering"].out.reorder
+    assert NAMED["rate-queue"].out.rate_bytes
+    assert NAMED["uniform-jitter"].out.distribution is None
+    assert NAMED["normal-jitter"].out.distribution is not None
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_a_named_scenario_is_far_from_a_bucket_edge(name: str) -> None:
+    scenario = NAMED[name]
+    refuse_near_edge(scenario)
+    unit = Unit(scenario.unit)
+    for trip in scenario_bounds(scenario):
+        if trip.constant:
+            _, highest = bounds(bucket_of(trip.lowest_us // unit.microseconds))
+            assert highest is not None
+            assert trip.lowest_us + TYPICAL_SLACK_US <= highest * unit.microseconds + unit.microseconds - 1 or (
+                unit is Unit.US and trip.lowest_us + TYPICAL_SLACK_US // 2 <= highest
+            )
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_a_named_scenario_is_short_enough_for_an_emulated_machine(name: str) -> None:
+    traffic = NAMED[name].traffic
+    if traffic.kind == "bulk":
+        assert traffic.size * traffic.flows <= 300_000
+    else:
+        assert traffic.count * traffic.flows <= 300
