@@ -103,8 +103,7 @@ def _smoothed(evidence: Evidence) -> Finding:
         srtt_us, least_us, most_us = outside[0]
         outcome = Outcome.FAILED
         message = f"the kernel's srtt is {srtt_us} us where the samples shown lie between {least_us} and {most_us} us"
-        factor = least_us / max(srtt_us, 1)
-        if factor > 500 or factor < 1 / 500:
+        if _another_unit(least_us, srtt_us):
             layer = Layer.OBSERVER
             message += ": the samples are shown in another unit than the kernel's microseconds"
     return Finding(
@@ -140,7 +139,7 @@ def _minimum(evidence: Evidence) -> Finding:
         if bad.any():
             wrong.append((int(held[np.argmax(bad)]), int(due[np.argmax(bad)])))
     window = evidence.recording.sysctls.get(_WINDOW_SYSCTL)
-    outcome, message = Outcome.PASSED, f"in all {sockets} sockets, after every sample"
+    layer, outcome, message = Layer.ARITHMETIC, Outcome.PASSED, f"in all {sockets} sockets, after every sample"
     if window not in (None, "300"):
         outcome, message = Outcome.INCONCLUSIVE, f"{_WINDOW_SYSCTL} is {window}: a window that ends needs a replay"
     elif wrong and evidence.lost:
@@ -152,10 +151,13 @@ def _minimum(evidence: Evidence) -> Finding:
         outcome = Outcome.FAILED
         held_us, due_us = wrong[0]
         message = f"in {len(wrong)} of {sockets} sockets: min_rtt is {held_us} us and the smallest sample {due_us} us"
+        if _another_unit(due_us, held_us):
+            layer = Layer.OBSERVER
+            message += ", in another unit"
     elif skipped:
         outcome, message = Outcome.INCONCLUSIVE, f"{skipped} of {sockets} sockets outlived the window of 300 s"
     return Finding(
-        layer=Layer.ARITHMETIC,
+        layer=layer,
         check=check,
         outcome=outcome,
         message=message,
@@ -163,6 +165,12 @@ def _minimum(evidence: Evidence) -> Finding:
         seen=f"{len(wrong)} of {sockets} sockets differ",
         samples=sockets,
     )
+
+
+def _another_unit(shown_us: int, held_us: int) -> bool:
+    """Whether two accounts of one time are so far apart that one of them is no microseconds."""
+    factor = max(shown_us, 1) / max(held_us, 1)
+    return not 1 / 500 < factor < 500
 
 
 def _histogram(evidence: Evidence, unit: Unit) -> Finding:

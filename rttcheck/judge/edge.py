@@ -50,10 +50,10 @@ def refuse_near_edge(scenario: Scenario, control: np.ndarray | None = None) -> N
         if trip.lowest_us + overhead_us < edge_us or 4 * overhead_us > edge_us - start_us:
             continue
         below_us = edge_us - overhead_us - 1
-        for grain in (1_000, 100, 10):  # a round number, where one is near enough
-            if below_us // grain * grain >= edge_us - 2 * overhead_us - unit.microseconds:
-                below_us = below_us // grain * grain
-                break
+        # A round number, where one is near enough.
+        below_us = next(
+            rounded for grain in (1_000, 100, 10, 1) if below_us - (rounded := below_us // grain * grain) <= overhead_us
+        )
         raise ScenarioError(
             f"{scenario.name!r} injects {format_us(trip.lowest_us)}, which {told} of {overhead_us} us carries over "
             f"the edge at {format_us(edge_us)} of the bucket {bucket_label(index, unit).strip()}: inject "

@@ -190,6 +190,7 @@ def _buckets(evidence: Evidence) -> Finding:
     check = f"every data sample is in its bucket ({unit.value})"
     allowed, first, last = expected_buckets(evidence)
     values = np.maximum(evidence.events["first_rtt_us"][evidence.shown], 0)
+    bounded = evidence.bounded_above[evidence.shown]
     found = buckets_of(values, unit)
     expected = ", ".join(bucket_label(int(index), unit) for index in np.flatnonzero(allowed)) or "no bucket"
     counts = np.bincount(found, minlength=BUCKETS)
@@ -209,7 +210,7 @@ def _buckets(evidence: Evidence) -> Finding:
         )
         return _finding(check, Outcome.INCONCLUSIVE, message, expected, seen, len(values))
     constant = all(bounds.constant for bounds in evidence.bounds)
-    if constant and (last > first).any() and not evidence.slack.burst_us:
+    if constant and (last > first)[bounded].any() and not evidence.slack.burst_us:
         message = (
             f"the overhead, {evidence.slack.render()}, reaches over a bucket's edge, so that a bucket proves nothing"
         )

@@ -53,7 +53,7 @@ class Picture:
         alone = sum(bar.expected for bar in self.bars) == 1
         label_width = max((len(bar.label) for bar in self.bars), default=0)
         count_width = max(3, len(str(total)))
-        room = max(10, width - label_width - count_width - len(" |") - len("  < not expected"))
+        room = max(10, width - label_width - count_width - len(" | ") - len("  < not expected"))
         top = total if alone else max((bar.seen for bar in self.bars), default=0)
         lines = [f"{'':{label_width}}  expected {marks[0]} over seen {marks[1]}: {self.title}"]
         for empty, run in groupby(self.bars, key=lambda bar: not bar.seen and not bar.expected):

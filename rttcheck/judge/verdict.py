@@ -159,9 +159,7 @@ def _notes(evidence: Evidence) -> tuple[str, ...]:
             "future and a sample fall below the wire, and the lab has no fq"
         )
     if evidence.slack.burst_us:
-        notes.append(
-            "bursts are stamped when they begin: what their own queue costs is granted from the control run"
-        )
+        notes.append("bursts are stamped when they begin: what their own queue costs is granted from the control run")
     return tuple(notes)
 
 

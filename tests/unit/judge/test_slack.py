@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from planted import CLIENT, SERVER, socket_events
+
+from rttcheck.judge.slack import Slack, chance_of_exceeding, from_hosts
+from rttcheck.scenario.model import Scenario
+
+
+def test_slack_is_the_largest_overhead_and_the_spread_once_more() -> None:
+    slack = Slack.of(Scenario.make(rtt="20ms"), socket_events([40, 50, 70]))
+    assert (slack.samples, slack.highest_us, slack.spread_us, slack.upper_us) == (3, 70, 30, 100)
+
+
+def test_the_handshake_of_the_control_run_grants_nothing() -> None:
+    control = socket_events([40, 50, 70], handshake_us=900)
+    assert Slack.of(Scenario.make(rtt="20ms"), control).highest_us == 70
+
+
+def test_a_burst_is_granted_twice_what_the_control_run_took() -> None:
+    control = socket_events([40] * 10)
+    took_us = (int(control["timestamp_ns"][-1]) - int(control["timestamp_ns"][0])) // 1_000
+    slack = Slack.of(Scenario.make(rtt="20ms", traffic="bulk"), control)
+    assert slack.burst_us == 2 * took_us > 0
+    assert Slack.of(Scenario.make(rtt="20ms"), control).burst_us == 0
+
+
+def test_delayed_acks_of_the_control_run_grant_nothing() -> None:
+    control = np.concatenate(
+        [socket_events([40] * 5), socket_events([40_000] * 5, own=(SERVER, 5_000), peer=(CLIENT, 40_000))]
+    )
+    delayed = Scenario.make(rtt="20ms", quickack=False)
+    assert Slack.of(delayed, control, clients={CLIENT}).highest_us == 40
+    assert Slack.of(Scenario.make(rtt="20ms"), control, clients={CLIENT}).highest_us == 40_000
+
+
+def test_events_are_found_by_their_own_address() -> None:
+    events = np.concatenate([socket_events([1]), socket_events([1], own=(SERVER, 5_000), peer=(CLIENT, 40_000))])
+    assert from_hosts(events, [CLIENT]).tolist() == [True, False]
+    assert from_hosts(events, ["fd00::1"]).tolist() == [False, False]
+
+
+def test_the_chance_of_exceeding_is_that_of_drawing_the_order() -> None:
+    """Of two and two draws in any order, the largest is a measured one in half, the two largest are in a sixth."""
+    assert chance_of_exceeding(0, 2, 2) == 1
+    assert chance_of_exceeding(1, 2, 2) == pytest.approx(1 / 2)
+    assert chance_of_exceeding(2, 2, 2) == pytest.approx(1 / 6)
+
+
+def test_the_chance_of_exceeding_holds_for_any_distribution() -> None:
+    """Simulated with a heavy tail and a fixed seed: no more false alarms than the chance that is stated."""
+    draws = np.random.default_rng(2026)
+    measured, control = (draws.pareto(1.5, size=(20_000, 30)) for _ in range(2))
+    exceeding = (measured > control.max(axis=1, keepdims=True)).sum(axis=1)
+    for number in (1, 3, 6):
+        stated = chance_of_exceeding(number, 30, 30)
+        assert (exceeding >= number).mean() == pytest.approx(stated, rel=0.15)
