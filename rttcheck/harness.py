@@ -17,9 +17,12 @@ from pathlib import Path
 from rttcheck.collect.collector import Collector, open_collector
 from rttcheck.errors import CapabilityError
 from rttcheck.judge.findings import Outcome
+from rttcheck.judge.histogram import Unit, bounds, buckets_of
 from rttcheck.judge.nominal import refuse_near_edge
+from rttcheck.judge.samples import Kind, classify
 from rttcheck.judge.verdict import Verdict, judge
 from rttcheck.recording import SUFFIX, Recording
+from rttcheck.scenario.duration import format_us
 from rttcheck.scenario.model import Scenario
 
 Row = dict[str, str | int | float]
@@ -42,20 +45,45 @@ class Result:
     def row(self) -> Row:
         """The result in one line's worth of plain values; times in microseconds."""
         verdict, recording = self.verdict, self.recording
-        worst = verdict.findings[0] if verdict.findings and verdict.outcome is not Outcome.PASSED else None
+        worst = verdict.findings[0] if verdict.outcome is not Outcome.PASSED else None
+        figures = verdict.summary()
         return {
             "scenario": str(recording.scenario["name"]),
             "outcome": verdict.outcome.value,
             "guilty": worst.layer.value if worst is not None else "",
             "reason": worst.message if worst is not None else "",
+            "injected": injected(Scenario.make(**recording.scenario)),
+            "samples": figures.get("samples", 0),
+            "min_us": figures.get("min_us", -1),
+            "p50_us": figures.get("median_us", -1),
+            "max_us": figures.get("max_us", -1),
+            "slack_us": figures.get("slack_us", -1),
+            "bucket": _buckets(recording),
+            "lost": recording.lost,
             "kernel": recording.kernel,
             "clock": recording.clock,
             "engine": recording.engine,
             "probe": recording.probe,
-            "lost": recording.lost,
             "recording": str(self.path) if self.path is not None else "",
-            **verdict.summary(),
         }
+
+
+def injected(scenario: Scenario) -> str:
+    """The round trips of a scenario in the order in which they were in force: ``20ms, 80ms, 20ms``."""
+    trips = [out.delay_ns + back.delay_ns for out, back in scenario.links]
+    return ", ".join(format_us(trip_ns // 1_000) for trip_ns in trips)
+
+
+def _buckets(recording: Recording) -> str:
+    """The range of histogram buckets that the data samples fell in, as a person writes it: ``32-63ms``."""
+    unit = Unit(Scenario.make(**recording.scenario).unit)
+    values = recording.events["first_rtt_us"][(classify(recording.events) == Kind.DATA)]
+    found = buckets_of(values[values >= 0], unit)
+    if not len(found):
+        return ""
+    lowest, _ = bounds(int(found.min()))
+    _, highest = bounds(int(found.max()))
+    return f">={lowest}{unit.value}" if highest is None else f"{lowest}-{highest}{unit.value}"
 
 
 @dataclass(slots=True)

@@ -1,11 +1,12 @@
 """Runs a scenario in a lab and writes down what was seen: scenario in, recording out.
 
-It owns the order of things: the lab first, the probe's watch before the traffic, the drained link before the watch ends.
+It owns the order of things: the lab first, the probe's watch before the traffic, the link drained before it ends.
 It knows nothing of what the numbers ought to be.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import platform
 import sys
@@ -21,6 +22,7 @@ import rttcheck
 from rttcheck import netns
 from rttcheck.collect.probe.probe import Probe, open_probe
 from rttcheck.collect.traffic import FlowResult, run_traffic
+from rttcheck.netns.lab import DIRECTIONS
 from rttcheck.recording import Recording, StepTaken
 from rttcheck.scenario.model import Scenario
 
@@ -105,7 +107,7 @@ class Collector:
                 lost=watch.lost,
                 flows=tuple(_flow(result) for result in traffic.flows),
                 steps=tuple(steps),
-                netem={direction: str(value) for direction, value in (("out", lab.out), ("back", lab.back))},
+                netem=_netem(lab),
                 sysctls=dict(lab.sysctls),
             )
 
@@ -145,16 +147,26 @@ def open_lab(scenario: Scenario) -> Iterator[netns.Lab]:
     Raises NetnsError when the kernel refuses a part of it or gives back other settings than it was told.
     """
     build = {"routed": netns.routed, "direct": netns.direct}[scenario.topology]
-    offloads = netns.Offloads.all_on() if scenario.offloads else netns.Offloads()
+    on = scenario.offloads
     with build(
         out=scenario.out,
         back=scenario.back,
-        offloads=offloads,
+        offloads=netns.Offloads(checksum=on, tso=on, gso=on, gro=on),
         sysctls=dict(scenario.sysctls),
         quickack=scenario.quickack,
         mtu=scenario.mtu,
     ) as lab:
         yield lab
+
+
+def _netem(lab: netns.Lab) -> dict[str, Any]:
+    """The link when the traffic is over: settings that the kernel confirmed, as it holds them, and its counters."""
+    return {
+        "out": str(lab.out),
+        "back": str(lab.back),
+        "held": {direction: str(lab.held(direction)) for direction in DIRECTIONS},
+        "statistics": {name: dataclasses.asdict(counters) for name, counters in lab.statistics().items()},
+    }
 
 
 def _flow(result: FlowResult) -> dict[str, Any]:

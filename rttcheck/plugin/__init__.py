@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import pytest
 
-from rttcheck.plugin.fixtures import lab, rtt, rtt_harness
+from rttcheck.plugin.fixtures import RttFailure, Runner, lab, rtt, rtt_harness
 from rttcheck.plugin.options import Options, add_options
 
-__all__ = ["lab", "pytest_addoption", "pytest_configure", "rtt", "rtt_harness"]
+__all__ = ["RttFailure", "Runner", "lab", "pytest_addoption", "pytest_configure", "rtt", "rtt_harness"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -19,12 +19,12 @@ def start(config: pytest.Config, options: Options) -> None:
 
     Raises UsageError, with the sentence of the error behind it, for a kernel that cannot be had.
     """
-    from rttcheck.collect.capabilities import capabilities
-    from rttcheck.kernels.choice import choose_kernel
-
     kernels, clock, reasons = options.kernels, options.clock or "virtual", ("asked for with --rtt-kernel",)
     try:
         if not kernels:
+            from rttcheck.collect.capabilities import capabilities
+            from rttcheck.kernels.choice import choose_kernel
+
             choice = choose_kernel(capabilities())
             kernels, reasons = (choice.kernel,), choice.reasons
             clock = options.clock or choice.clock
