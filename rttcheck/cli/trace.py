@@ -101,6 +101,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run(args: argparse.Namespace) -> int:
     """Trace as ``args`` say, and return the exit status."""
+    from rttcheck.cli.trace_output import OutputLost
     from rttcheck.collect.network_namespace import NoNetworkNamespace
     from rttcheck.errors import CapabilityError, RttcheckError
 
@@ -114,7 +115,8 @@ def run(args: argparse.Namespace) -> int:
     except CapabilityError as error:
         return _failed(error, EXIT_CAPABILITY)
     except RttcheckError as error:
-        _give_up_stdout()
+        if isinstance(error, OutputLost):
+            _give_up_stdout()
         return _failed(error, EXIT_FAILED)
     except BrokenPipeError:
         _give_up_stdout()
