@@ -27,7 +27,7 @@ def refuse_near_edge(scenario: Scenario, control: np.ndarray | None = None) -> N
     ``control`` holds the events of the scenario's control run; without it only `LEAST_OVERHEAD_US` is known. The
     message names the nearest safe values. An exact edge is safe: no sample is below what was injected. Nothing is
     refused where the link scatters over several buckets anyway, where bursts queue behind themselves, or where the
-    overhead is as wide as a bucket: that is no fault of the value, and the verdict says it.
+    overhead is half as wide as a bucket: that is no fault of the value, and the verdict says it.
     """
     if scenario.bursts:
         return
@@ -47,7 +47,7 @@ def refuse_near_edge(scenario: Scenario, control: np.ndarray | None = None) -> N
         if highest is None:
             continue
         start_us, edge_us = lowest * unit.microseconds, (highest + 1) * unit.microseconds
-        if trip.lowest_us + overhead_us < edge_us or 4 * overhead_us > edge_us - start_us:
+        if trip.lowest_us + overhead_us < edge_us or 2 * overhead_us > edge_us - start_us:
             continue
         below_us = edge_us - overhead_us - 1
         # A round number, where one is near enough.

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from rttcheck.judge.bounds import scenario_bounds
 from rttcheck.judge.samples import Kind, address_bytes, classify
 from rttcheck.scenario.model import Scenario
 
@@ -21,6 +22,11 @@ class Slack:
     """The overheads of a control run, in microseconds, and how long its data took to cross."""
 
     overheads_us: npt.NDArray[np.int64]
+    abreast: int
+    """How many segments may arrive at one instant and wait for each other, where the control run's came one by one.
+
+    A link that delays lets flows fall into step, and one that scatters lets a flow's own segments catch up.
+    """
     burst_us: int
     """What a burst adds to the samples of its own last segments; 0 for traffic that waits for each ACK.
 
@@ -43,7 +49,7 @@ class Slack:
         if scenario.bursts and len(data):
             span_ns = int(control["timestamp_ns"].max()) - int(control["timestamp_ns"].min())
             burst_us = 2 * span_ns // 1_000
-        return cls(data["sample_us"].astype(np.int64), burst_us)
+        return cls(data["sample_us"].astype(np.int64), _abreast(scenario), burst_us)
 
     @property
     def samples(self) -> int:
@@ -64,16 +70,18 @@ class Slack:
     def upper_us(self) -> int:
         """What a sample may lie above the link's own upper bound.
 
-        The largest overhead and the spread once more, because the largest of a finite number of draws is not the
-        largest there is; and a burst's own queue.
+        The largest overhead, and the spread once more, because the largest of a finite number of draws is not the
+        largest there is. Once more the largest for each segment that may arrive at the same instant, itself included:
+        a link that delays also wakes the machine by a timer each way, where one that does not passes straight through.
+        Then a burst's own queue.
         """
-        return self.highest_us + self.spread_us + self.burst_us
+        return self.highest_us * (1 + self.abreast) + self.spread_us + self.burst_us
 
     @property
     def typical_us(self) -> int:
         """As `upper_us`, but from the middle 80 %: one outlier on a busy machine does not move it."""
-        low, high = np.percentile(self.overheads_us, (10, 90))
-        return round(2 * float(high) - float(low)) + self.burst_us
+        low, high = (float(value) for value in np.percentile(self.overheads_us, (10, 90)))
+        return round(high * (1 + self.abreast) + high - low) + self.burst_us
 
     def render(self) -> str:
         """The figures in a line."""
@@ -83,7 +91,17 @@ class Slack:
             f"control run of {self.samples} samples at zero delay: "
             f"{int(self.overheads_us.min())} to {self.highest_us} us, median {int(np.median(self.overheads_us))} us"
         )
+        text += f", {self.abreast} segments abreast" if self.abreast > 1 else ""
         return text + (f", bursts {self.burst_us} us" if self.burst_us else "")
+
+
+def _abreast(scenario: Scenario) -> int:
+    traffic = scenario.traffic
+    in_flight = 1
+    if traffic.interval_us:
+        scattering = [trip for trip in scenario_bounds(scenario) if not trip.constant]
+        in_flight += max((-(-(trip.highest_us or 0) // traffic.interval_us) for trip in scattering), default=0)
+    return traffic.flows * min(in_flight, traffic.count)
 
 
 def from_hosts(events: np.ndarray, hosts: Iterable[str]) -> npt.NDArray[np.bool_]:

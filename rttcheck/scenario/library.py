@@ -13,18 +13,19 @@ from typing import Final
 from rttcheck.scenario.model import Scenario
 
 _KEYWORDS: Final[Mapping[str, Mapping[str, object]]] = {
-    # Constant delays, one exchange at a time: every sample is the round trip and the machine's overhead, no more.
-    "rtt-1ms": {"rtt": "1ms", "count": 100},
-    "rtt-5ms": {"rtt": "5ms", "count": 100},
-    "rtt-10ms": {"rtt": "10ms", "count": 80},
-    "rtt-40ms": {"rtt": "40ms", "count": 60},
-    "rtt-100ms": {"rtt": "100ms", "count": 60},
-    "rtt-300ms": {"rtt": "300ms", "count": 60},
+    # Constant delays, one exchange at a time: every sample is the round trip and the machine's overhead, no more. All
+    # that wait for each answer share one control run.
+    "rtt-1ms": {"rtt": "1ms", "count": 60},
+    "rtt-5ms": {"rtt": "5ms", "count": 60},
+    "rtt-10ms": {"rtt": "10ms", "count": 60},
+    "rtt-40ms": {"rtt": "40ms", "count": 50},
+    "rtt-100ms": {"rtt": "100ms", "count": 20},
+    "rtt-300ms": {"rtt": "300ms", "count": 20},
     # The same round trip as rtt-40ms, split unevenly: TCP cannot tell, and must not seem to.
-    "asymmetric": {"out": "35ms", "back": "5ms", "count": 60},
-    "ipv6": {"rtt": "40ms", "family": 6, "count": 60},
+    "asymmetric": {"out": "35ms", "back": "5ms", "count": 50},
+    "ipv6": {"rtt": "40ms", "family": 6, "count": 50},
     # 750 us a round trip: a tool that shows milliseconds has nothing to show, one that shows microseconds has.
-    "microseconds": {"rtt": "750us", "unit": "us", "count": 100},
+    "microseconds": {"rtt": "750us", "unit": "us", "count": 60},
     # More jitter than time between two writes: ACKs overtake each other, so that first-acked and last-acked part.
     "uniform-jitter": {"rtt": "40ms", "jitter": "8ms", "traffic": "paced", "interval": "2ms", "count": 100},
     "normal-jitter": {
@@ -44,7 +45,7 @@ _KEYWORDS: Final[Mapping[str, Mapping[str, object]]] = {
     "sixteen-flows": {"rtt": "40ms", "flows": 16, "count": 15},
     "short-connections": {"rtt": "10ms", "traffic": "connections", "count": 20},
     # Up and down again: min_rtt must stay at the smaller one, the samples must not.
-    "step": {"rtt": "20ms", "count": 90, "steps": [{"after": 30, "rtt": "80ms"}, {"after": 60, "rtt": "20ms"}]},
+    "step": {"rtt": "20ms", "count": 50, "steps": [{"after": 20, "rtt": "80ms"}, {"after": 35, "rtt": "20ms"}]},
 }
 
 

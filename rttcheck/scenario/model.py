@@ -7,7 +7,7 @@ knows nothing of what will be measured.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from rttcheck.errors import ScenarioError
@@ -17,6 +17,9 @@ from rttcheck.scenario.keywords import Plain, as_table, check_known, plain
 from rttcheck.scenario.link import LINK_KEYWORDS, parse_link
 from rttcheck.scenario.quantity import parse_choice, parse_count, parse_flag
 from rttcheck.scenario.traffic import Traffic
+
+CONTROL_EXCHANGES: Final = 60
+"""Enough to know a machine's overhead, few enough for an emulated one."""
 
 _LAB_KEYWORDS: Final = ("family", "topology", "offloads", "quickack", "mtu", "sysctls")
 
@@ -152,8 +155,12 @@ class Scenario:
     def control(self) -> Scenario:
         """The same traffic in the same lab over a link that delays nothing.
 
-        Scenarios that differ in their link alone have the same control run, but for its name.
+        Scenarios that differ in their link alone have the same control run, but for its name; a single connection that
+        waits for each answer has one of `CONTROL_EXCHANGES`, however many its scenario asks for.
         """
+        traffic = self.traffic
+        if traffic.kind == "pingpong" and traffic.flows == 1:
+            traffic = replace(traffic, count=CONTROL_EXCHANGES)
         return Scenario.make(
             name=f"{self.name} control",
             rtt="0ms",
@@ -163,7 +170,7 @@ class Scenario:
             quickack=self.quickack,
             mtu=self.mtu,
             sysctls=dict(self.sysctls),
-            traffic=self.traffic.keywords(),
+            traffic=traffic.keywords(),
         )
 
 

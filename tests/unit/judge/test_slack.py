@@ -8,9 +8,25 @@ from rttcheck.judge.slack import Slack, chance_of_exceeding, from_hosts
 from rttcheck.scenario.model import Scenario
 
 
-def test_slack_is_the_largest_overhead_and_the_spread_once_more() -> None:
+def test_slack_is_the_largest_overhead_twice_and_the_spread() -> None:
     slack = Slack.of(Scenario.make(rtt="20ms"), socket_events([40, 50, 70]))
-    assert (slack.samples, slack.highest_us, slack.spread_us, slack.upper_us) == (3, 70, 30, 100)
+    assert (slack.samples, slack.highest_us, slack.spread_us, slack.upper_us) == (3, 70, 30, 170)
+
+
+def test_every_segment_that_may_arrive_at_the_same_instant_is_granted_one_overhead() -> None:
+    control = socket_events([40, 50, 70])
+    assert Slack.of(Scenario.make(rtt="20ms", flows=16), control).upper_us == 70 * 17 + 30
+    paced = {"traffic": "paced", "interval": "5ms"}
+    assert Slack.of(Scenario.make(rtt="20ms", **paced), control).upper_us == 170
+    assert Slack.of(Scenario.make(rtt="20ms", jitter="5ms", **paced), control).abreast == 1 + 6
+    assert Slack.of(Scenario.make(rtt="20ms", jitter="5ms", count=3, **paced), control).abreast == 3
+
+
+def test_an_outlier_moves_the_slack_and_not_what_is_typical() -> None:
+    scenario = Scenario.make(rtt="20ms")
+    quiet, busy = (Slack.of(scenario, socket_events([40] * 50 + extra)) for extra in ([], [9_000]))
+    assert quiet.typical_us == busy.typical_us == quiet.upper_us == 80
+    assert busy.upper_us > 9_000
 
 
 def test_the_handshake_of_the_control_run_grants_nothing() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -191,11 +192,18 @@ def test_the_control_run_has_the_same_traffic_and_no_impairment() -> None:
 @pytest.mark.parametrize("kind", ["pingpong", "oneway", "bulk", "paced", "connections"])
 def test_every_kind_of_traffic_has_a_control_run(kind: str) -> None:
     scenario = Scenario.make(traffic={"kind": kind, "deadline": "5s", "quickack": True})
-    assert scenario.control().traffic == scenario.traffic
+    control = scenario.control().traffic
+    assert replace(control, count=scenario.traffic.count) == scenario.traffic
+    assert (control.count == scenario.traffic.count) is (kind != "pingpong")
+
+
+def test_a_single_connection_that_waits_has_one_control_run_however_long_it_is() -> None:
+    assert Scenario.make(count=7).control().traffic == Scenario.make(count=700).control().traffic
+    assert Scenario.make(count=7, flows=2).control().traffic.count == 7
 
 
 def test_scenarios_that_differ_in_their_link_share_a_control_run() -> None:
-    near, far = Scenario.make(rtt="1ms"), Scenario.make(rtt="300ms", loss="1%", traffic="pingpong", unit="us")
+    near, far = Scenario.make(rtt="1ms", count=9), Scenario.make(rtt="300ms", loss="1%", traffic="pingpong", unit="us")
     assert {**near.control().keywords(), "name": ""} == {**far.control().keywords(), "name": ""}
 
 
