@@ -21,7 +21,7 @@ class _DeferredPackage(types.ModuleType):
     """A package whose ``__init__`` runs when a name is asked for that is not one of its submodules."""
 
     def __getattr__(self, name: str) -> object:
-        if name.startswith("__") and name != "__version__":
+        if name.startswith("__") and name not in ("__version__", "__all__"):
             raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
         if not name.startswith("_") and importlib.util.find_spec(f"{self.__name__}.{name}") is not None:
             return importlib.import_module(f"{self.__name__}.{name}")

@@ -14,6 +14,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from . import rtnetlink, sysctl
+from .announcement import AddressAnnouncements
 from .ethtool import set_offloads
 from .lab import Direction, Egress, Host, Lab
 from .namespace import Namespace, whence
@@ -49,7 +50,7 @@ _NEIGHBOUR = _Port("eth0", _END, "02:00:00:00:01:03", "198.18.1.3", "2001:2:0:1:
 
 
 class _Node:
-    """A namespace under construction: its channels, and its sysctls as they were pinned."""
+    """A namespace under construction: its channels, what it announces, and its sysctls as they were pinned."""
 
     def __init__(self, name: str, values: Mapping[str, str], asked: Mapping[str, str], resources: ExitStack) -> None:
         """Make the namespace and stay in it for what has to be done from inside."""
@@ -57,9 +58,15 @@ class _Node:
         self.namespace = resources.enter_context(Namespace.create_and_stay())
         self.route = resources.enter_context(Channel.here())
         self.generic = resources.enter_context(Channel.here(GENERIC))
+        self.announcements = resources.enter_context(AddressAnnouncements())
         self.sysctls = sysctl.pin({**sysctl.ADDRESSING, **values})
         self.sysctls |= sysctl.pin(asked, required=True)
         self.sysctls |= sysctl.read(sysctl.RECORDED)
+
+    def finish(self, indexes: tuple[int, ...], offloads: Offloads) -> None:
+        """Wait for the addresses to be usable, then set the offloads, which also waits for who announced them."""
+        self.announcements.wait(indexes)
+        set_offloads(self.generic, indexes, offloads)
 
     def host(self, *ports: _Port) -> Host:
         return Host(
@@ -108,7 +115,7 @@ def routed(
         server.route.transact([_loopback(), *_end(_SERVER, _FAR), *_routes(_SERVER, _CLIENT, _FAR, quickack)])
         link.route.transact([*_addressed(_NEAR, _CLIENT), *_addressed(_FAR, _SERVER)])
         for node, indexes in ((client, (_END,)), (server, (_END,)), (link, (_TO_CLIENT, _TO_SERVER))):
-            set_offloads(node.generic, indexes, offloads)
+            node.finish(indexes, offloads)
         egress: dict[Direction, Egress] = {
             "out": Egress(link.route, _TO_SERVER),
             "back": Egress(link.route, _TO_CLIENT),
@@ -152,7 +159,7 @@ def direct(
         server.route.transact([_loopback(), *_end(_NEIGHBOUR, _CLIENT), *_routes(_NEIGHBOUR, _CLIENT, None, quickack)])
         client.route.transact([*_addressed(_CLIENT, _NEIGHBOUR), *_routes(_CLIENT, _NEIGHBOUR, None, quickack)])
         for node in (client, server):
-            set_offloads(node.generic, (_END,), offloads)
+            node.finish((_END,), offloads)
         lab = Lab(
             topology="direct",
             client=client.host(_CLIENT),
