@@ -1,0 +1,93 @@
+"""The built object against its sources and against the NumPy side of its layout."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rttcheck.collect.probe.btf import Btf, object_btf
+from rttcheck.collect.probe.layout import CONFIG, COUNTS, EVENT, MINMAX_SAMPLE
+from rttcheck.collect.probe.probe import OBJECT
+
+BPF = OBJECT.parent.resolve()
+
+STRUCTURES = {"rtt_event": EVENT, "rtt_config": CONFIG, "rtt_counts": COUNTS, "rtt_minmax_sample": MINMAX_SAMPLE}
+
+
+@pytest.fixture(scope="module")
+def types() -> Iterator[Btf]:
+    with object_btf(OBJECT) as btf:
+        yield btf
+
+
+def section(name: str) -> bytes:
+    """The content of a section of the object, an ELF64 file."""
+    elf = OBJECT.read_bytes()
+    start, entry_size, count, names_at = struct.unpack_from("<Q10xHHH", elf, 0x28)
+    headers = [struct.unpack_from("<II8x8xQQ", elf, start + at * entry_size) for at in range(count)]
+    names = headers[names_at][2]
+    for at, _, offset, size in headers:
+        if elf[names + at : elf.index(b"\0", names + at)] == name.encode():
+            return elf[offset : offset + size]
+    raise AssertionError(f"the object has no section {name}")
+
+
+def c_type(dtype: np.dtype) -> str:
+    """What BTF calls the type of a field; of an array, that of its elements."""
+    if dtype.base == MINMAX_SAMPLE:
+        return "struct rtt_minmax_sample"
+    if dtype.base.kind == "S":
+        return "u8"
+    return f"{ {'u': 'u', 'i': 's'}[dtype.base.kind] }{8 * dtype.base.itemsize}"
+
+
+@pytest.mark.parametrize("name", STRUCTURES)
+def test_the_dtype_is_the_structure_of_the_object_member_by_member(types: Btf, name: str) -> None:
+    dtype = STRUCTURES[name]
+    members = types.structure(name)
+    assert members is not None
+    in_c = [(member.name, member.offset, member.size, member.type) for member in members]
+    fields = dtype.fields
+    assert fields is not None
+    in_python = [
+        (field, fields[field][1], fields[field][0].itemsize, c_type(fields[field][0])) for field in dtype.names or ()
+    ]
+    assert in_python == in_c
+    assert dtype.itemsize == types.structure_size(name)
+
+
+@pytest.mark.parametrize("name", STRUCTURES)
+def test_no_structure_has_a_hole(types: Btf, name: str) -> None:
+    members = types.structure(name)
+    assert members is not None
+    assert sum(member.size for member in members) == types.structure_size(name)
+
+
+def test_the_object_was_built_from_these_sources() -> None:
+    makefile = (BPF / "Makefile").read_text()
+    listed = re.search(r"^SOURCES := (.+)$", makefile, re.MULTILINE)
+    assert listed is not None
+    names = listed[1].split()
+    assert sorted(names) == sorted(path.name for path in BPF.glob("*.[ch]")), "a source is not in the Makefile's list"
+    digest = hashlib.sha256(b"".join((BPF / name).read_bytes() for name in names)).hexdigest()
+    assert section("rttcheck_sources")[:64].decode() == digest, "the object is stale: make -C bpf"
+
+
+def test_the_object_says_its_licence() -> None:
+    assert section("license") == b"Dual BSD/GPL\0"
+
+
+@pytest.mark.parametrize("source", sorted(BPF.glob("*.[ch]")), ids=lambda path: path.name)
+def test_every_source_says_its_licence(source: Path) -> None:
+    assert source.read_text().startswith("/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */\n")
+
+
+def test_the_object_tells_nothing_of_the_machine_that_built_it() -> None:
+    absolute_paths = re.findall(rb"(?<![\w.])/(?:[\w.+-]+/)+[\w.+-]+\.[ch]\b", OBJECT.read_bytes())
+    assert absolute_paths == []
