@@ -147,7 +147,7 @@ def _no_netem(code: int, says: str) -> Exception | None:
 
 
 def roots(channel: Channel) -> dict[int, Qdisc]:
-    """Each interface's root discipline in the channel's namespace, by interface index; noqueue is not dumped."""
+    """Each interface's root discipline in the channel's namespace, by interface index."""
     found: dict[int, Qdisc] = {}
     for raw in channel.dump(_dump_request()):
         message = tc_message(raw)
