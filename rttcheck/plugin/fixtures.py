@@ -53,7 +53,8 @@ class Runner:
     """What the fixture ``rtt`` gives: call it to run the marker's scenario, or another one.
 
     ``rtt()`` runs the scenario of ``@pytest.mark.rtt(...)`` and fails the test unless the verdict is passed;
-    ``rtt(rtt="80ms")`` runs it with changes; ``rtt(check=False)`` leaves the asserting to the test.
+    ``rtt(rtt="80ms")`` runs it with changes, ``rtt(NAMED["step"])`` another one; ``rtt(check=False)`` leaves the
+    asserting to the test.
     """
 
     harness: Harness
@@ -61,19 +62,19 @@ class Runner:
     options: Options
     keywords: dict[str, Any]
 
-    def scenario(self, **changes: Any) -> Scenario:
-        """The marker's scenario with ``changes``; raises ScenarioError for what makes no sense."""
+    def scenario(self, base: Scenario | None = None, /, **changes: Any) -> Scenario:
+        """The marker's scenario, or ``base``, with ``changes``; raises ScenarioError for what makes no sense."""
         from rttcheck.scenario.model import Scenario
 
-        keywords = {**self.keywords, **changes}
+        keywords = {**(self.keywords if base is None else base.keywords()), **changes}
         keywords.setdefault("name", self.node.name.removeprefix("test_"))
         return Scenario.make(**keywords)
 
-    def __call__(self, *, check: bool = True, **changes: Any) -> Result:
+    def __call__(self, base: Scenario | None = None, /, *, check: bool = True, **changes: Any) -> Result:
         """Run the scenario and return its Result; with ``check``, anything but a passed verdict ends the test."""
         __tracebackhide__ = True
         try:
-            result = self.harness.run(self.scenario(**changes), reproduce=self._command())
+            result = self.harness.run(self.scenario(base, **changes), reproduce=self._command())
         except RttcheckError as error:
             pytest.fail(str(error), pytrace=False)
         self.node.user_properties += [(PROPERTY + name, value) for name, value in result.row().items()]

@@ -1,7 +1,7 @@
 """Guests as workers of the session: each kernel is one xdist gateway whose Python runs in a booted guest.
 
 What xdist does not know is that a dead guest is no failed test: the tests it took with it are *lost*, with the tail of
-its console and an exit status of their own. That a guest is dead or stuck is for its launcher to find out, in host time.
+its console and an exit status of their own. Whether a guest is dead or stuck its launcher finds out, in host time.
 """
 
 from __future__ import annotations

@@ -11,4 +11,4 @@ from rttcheck.scenario.library import NAMED
 @pytest.mark.rtt
 @pytest.mark.parametrize("name", NAMED)
 def test_scenario(rtt: Runner, name: str) -> None:
-    rtt(**NAMED[name].keywords())
+    rtt(NAMED[name])

@@ -1,0 +1,199 @@
+"""The plugin as its users see it: what is printed, what ends with which exit status."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+# NumPy cannot be loaded twice in a process, and pytester forgets what its inner sessions were the first to load.
+assert np.__name__ == "numpy"
+
+PLANTED = Path(__file__).parent.parent / "judge"
+
+HARNESS = f"""
+import sys
+import pytest
+
+sys.path.insert(0, {str(PLANTED)!r})
+from planted import record
+from rttcheck.harness import Result
+from rttcheck.judge.verdict import judge
+
+class Planted:
+    lies = {{}}
+
+    def run(self, scenario, *, reproduce=None):
+        recording = record(**scenario.keywords(), **self.lies)
+        return Result(recording=recording, verdict=judge(recording, reproduce=reproduce))
+
+@pytest.fixture(scope="session")
+def rtt_harness():
+    return Planted()
+"""
+
+FORTY = """
+import pytest
+
+@pytest.mark.rtt(rtt="40ms")
+def test_forty(rtt):
+    rtt()
+"""
+
+
+def lying(lies: str) -> str:
+    return HARNESS.replace("lies = {}", f"lies = {lies}")
+
+
+def run(pytester: pytest.Pytester, *arguments: str) -> pytest.RunResult:
+    return pytester.runpytest("-p", "no:cacheprovider", "-p", "no:hypothesispytest", *arguments)
+
+
+def test_a_truthful_kernel_passes_with_one_line_in_the_summary(pytester: pytest.Pytester) -> None:
+    pytester.makeconftest(HARNESS)
+    pytester.makepyfile(FORTY)
+    result = run(pytester, "-m", "rtt", "--rtt-kernel", "host")
+    assert result.ret == 0
+    result.stdout.fnmatch_lines(
+        ["rttcheck: kernel host, clock real, engine netem, probe auto*", "*TCP round trips*", "*forty*40ms*"]
+    )
+
+
+def test_a_sample_below_the_injected_round_trip_fails_and_explains_itself(pytester: pytest.Pytester) -> None:
+    pytester.makeconftest(lying('{"client": [40_050] * 99 + [39_000]}'))
+    pytester.makepyfile(FORTY)
+    result = run(pytester, "-m", "rtt", "--rtt-kernel", "host")
+    assert result.ret == 1
+    result.stdout.fnmatch_lines(
+        [
+            "*RttFailure*",
+            "*FAILED forty: look at the * layer*",
+            "*why*",
+            "*expected*",
+            "*seen*",
+            "*reproduce*pytest 'test_a_sample*::test_forty' --rtt-kernel host*",
+            "*1 failed*",
+        ]
+    )
+    result.stdout.no_fnmatch_line("*rttcheck/plugin/fixtures.py:*: in *")
+
+
+def test_lost_events_are_inconclusive_and_neither_passed_nor_failed(pytester: pytest.Pytester) -> None:
+    pytester.makeconftest(lying('{"lost": 3}'))
+    pytester.makepyfile(FORTY)
+    result = run(pytester, "-m", "rtt", "--rtt-kernel", "host")
+    assert result.ret == 0
+    result.stdout.fnmatch_lines(["*1 inconclusive*"])
+
+
+def test_strict_makes_inconclusive_fail(pytester: pytest.Pytester) -> None:
+    pytester.makeconftest(lying('{"lost": 3}'))
+    pytester.makepyfile(FORTY)
+    result = run(pytester, "-m", "rtt", "--rtt-kernel", "host", "--rtt-strict")
+    assert result.ret == 1
+    result.stdout.fnmatch_lines(["*INCONCLUSIVE forty*", "*1 failed*"])
+
+
+def test_check_false_leaves_the_asserting_to_the_test(pytester: pytest.Pytester) -> None:
+    pytester.makeconftest(lying('{"client": [39_000] * 100}'))
+    pytester.makepyfile(
+        """
+        import pytest
+
+        @pytest.mark.rtt(rtt="40ms")
+        def test_forty(rtt):
+            result = rtt(check=False)
+            assert result.outcome == "failed"
+            assert result.row()["min_us"] == 39_000
+        """
+    )
+    result = run(pytester, "-m", "rtt", "--rtt-kernel", "host")
+    result.assert_outcomes(passed=1)
+
+
+def test_changes_at_the_call_win_over_the_nearest_marker(pytester: pytest.Pytester) -> None:
+    pytester.makeconftest(HARNESS)
+    pytester.makepyfile(
+        """
+        import pytest
+
+        pytestmark = pytest.mark.rtt(rtt="10ms", count=70)
+
+        @pytest.mark.rtt(rtt="40ms")
+        def test_forty(rtt):
+            assert rtt.scenario().rtt_us == 40_000
+            assert rtt.scenario().traffic.count == 70
+            assert rtt(rtt="80ms").row()["injected"] == "80ms"
+        """
+    )
+    run(pytester, "-m", "rtt", "--rtt-kernel", "host").assert_outcomes(passed=1)
+
+
+def test_results_are_properties_in_the_junit_file(pytester: pytest.Pytester) -> None:
+    pytester.makeconftest(HARNESS)
+    pytester.makepyfile(FORTY)
+    run(pytester, "-m", "rtt", "--rtt-kernel", "host", "--junit-xml=out.xml")
+    tree = ElementTree.parse(pytester.path / "out.xml")
+    properties = {each.get("name"): each.get("value") for each in tree.iter("property")}
+    assert properties["rtt.scenario"] == "forty"
+    assert properties["rtt.outcome"] == "passed"
+    assert properties["rtt.injected"] == "40ms"
+    assert properties["rtt.kernel"] == "6.12.0-test"
+    assert int(str(properties["rtt.samples"])) > 0
+
+
+@pytest.mark.parametrize(
+    ("keywords", "sentence"),
+    [
+        ("rtt=40", '*write rtt="40ms"*'),
+        ('rtt="-5ms"', "*rtt*-5ms*"),
+        ('rrt="40ms"', "*rrt*did you mean*rtt*"),
+        ('rtt="40ms", out="1ms"', "*rtt and out were both given*"),
+        ('"40ms"', "*takes keywords only*"),
+    ],
+)
+def test_a_senseless_marker_is_one_sentence_and_no_traceback(
+    pytester: pytest.Pytester, keywords: str, sentence: str
+) -> None:
+    pytester.makeconftest(HARNESS)
+    pytester.makepyfile(FORTY.replace('rtt="40ms"', keywords))
+    result = run(pytester, "-m", "rtt", "--rtt-kernel", "host")
+    assert result.ret == 1
+    result.stdout.fnmatch_lines([sentence])
+    result.stdout.no_fnmatch_line("*Traceback*")
+    result.stdout.no_fnmatch_line("*rttcheck/*.py:*")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--rtt-kernel", "no/such/bzImage"], "*no/such/bzImage*"),
+        (["--rtt-kernel", "nonsense"], "*nonsense*"),
+        (["--rtt-kernel", "host", "--rtt-kernel", "debian:6.12"], "*`host` and `auto` stand alone*"),
+        (["--rtt-kernel", "host", "--rtt-clock", "virtual"], "*the running one, whose time is real*"),
+    ],
+)
+def test_a_kernel_that_cannot_be_is_a_usage_error(
+    pytester: pytest.Pytester, arguments: list[str], sentence: str
+) -> None:
+    pytester.makepyfile(FORTY)
+    result = run(pytester, *arguments)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([sentence])
+    result.stderr.no_fnmatch_line("*Traceback*")
+
+
+def test_a_session_without_scenarios_decides_nothing(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile("def test_other(): pass")
+    result = run(pytester, "-m", "not rtt")
+    result.assert_outcomes(passed=1)
+    result.stdout.no_fnmatch_line("*rttcheck: kernel*")
+
+
+def test_the_options_are_explained(pytester: pytest.Pytester) -> None:
+    result = run(pytester, "--help")
+    result.stdout.fnmatch_lines(["*TCP round-trip times*", "*--rtt-kernel*", "*--rtt-clock*", "*--rtt-strict*"])
+    result = run(pytester, "--markers")
+    result.stdout.fnmatch_lines(["@pytest.mark.rtt(*"])
