@@ -233,6 +233,17 @@ def test_a_deadline_in_mid_traffic_ends_all_with_one_sentence() -> None:
     assert "\n" not in said
 
 
+def test_the_time_that_a_step_takes_is_not_counted_against_the_deadline() -> None:
+    asked = scenario(Traffic(count=4, deadline_s=0.3), after=(2,))
+    never = threading.Event()
+    flow = run_traffic(LOOPBACK, asked, on_step=lambda _: assert_not(never.wait(0.4))).flows[0]
+    assert flow.timings["sent_ns"][2] - flow.timings["done_ns"][1] >= 400_000_000
+
+
+def assert_not(answer: bool) -> None:
+    assert not answer
+
+
 def test_a_server_that_never_answers_is_given_up_at_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     def silent(_: PingPong, end: Endpoint, *__: int) -> None:
         end.read_exactly(memoryview(bytearray(1 << 20)))
