@@ -64,7 +64,9 @@ def from_path(path: Path) -> Kernel:
         built = path / "arch/x86/boot/bzImage"
         images = [built] if built.exists() else sorted((path / "boot").glob("vmlinuz-*"))
         if not images:
-            raise KernelError(f"{path} holds no kernel image; build arch/x86/boot/bzImage in it or give an image's path")
+            raise KernelError(
+                f"{path} holds no kernel image; build arch/x86/boot/bzImage in it or give an image's path"
+            )
         path = images[-1]
     release = release_of(path)
     places = [path.parent / "lib/modules", path.parent.parent / "lib/modules", path.parent.parent / "usr/lib/modules"]

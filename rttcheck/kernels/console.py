@@ -1,15 +1,48 @@
-"""A guest's console as a file: the kernel's own words, and the launcher's marks between them.
+"""A guest's console: the kernel's own words, and the launcher's marks between them.
 
-Owns reading it back for a report. Knows nothing of tests.
+Owns the file's format, writing it and reading it back for a report. Knows nothing of QEMU or of tests.
 """
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
+from typing import BinaryIO
 
 TAIL_BYTES = 64 * 1024
 MARK = "rttcheck launcher: "
 """What a line of the launcher's begins with; the rest of it is seconds of host time since power-on and what happened."""
+
+
+class Console:
+    """Keeps a console's tail, and all of it in `file` where there is one; its clock starts when it is made."""
+
+    def __init__(self, file: BinaryIO | None = None) -> None:
+        self._file = file
+        self._tail = bytearray()
+        self._started = time.monotonic()
+
+    @property
+    def elapsed_s(self) -> float:
+        """Host seconds since it was made."""
+        return time.monotonic() - self._started
+
+    @property
+    def tail(self) -> str:
+        """Its last lines, for a person."""
+        return tail_of(bytes(self._tail))
+
+    def write(self, text: bytes) -> None:
+        """Keep what came from the guest."""
+        self._tail += text
+        del self._tail[:-TAIL_BYTES]
+        if self._file is not None:
+            self._file.write(text)
+
+    def mark(self, event: str) -> None:
+        """A line of the launcher's own, on a line of its own."""
+        fresh = b"" if not self._tail or self._tail.endswith(b"\n") else b"\n"
+        self.write(fresh + f"{MARK}{self.elapsed_s:.3f} s {event}\n".encode())
 
 
 def read_console_tail(path: Path, *, lines: int = 30) -> str:

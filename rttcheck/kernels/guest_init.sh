@@ -46,6 +46,7 @@ first() {
     echo hello >&3
     read -r size <&3
     $B head -c "$size" <&3 >/session
+    echo session >&3
     . /session
     session_root
     for directory in proc sys dev; do

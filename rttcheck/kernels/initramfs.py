@@ -30,7 +30,7 @@ def initramfs_of(kernel: Kernel, root: Path | None = None) -> Path:
     Raises `KernelError` when no static busybox is installed.
     """
     root = cache_root() if root is None else root
-    busybox = _busybox()
+    busybox = static_busybox()
     script = resources.files("rttcheck.kernels").joinpath("guest_init.sh").read_bytes()
     modules = load_order(kernel.modules, NEEDED_MODULES) if kernel.modules else ()
     digest = hashlib.sha256(script)
@@ -45,7 +45,7 @@ def initramfs_of(kernel: Kernel, root: Path | None = None) -> Path:
     return target / "initramfs"
 
 
-def _busybox() -> Path:
+def static_busybox() -> Path:
     for name in ("busybox", "busybox-static", "busybox.static"):
         found = shutil.which(name)
         # A dynamic one finds no loader in an initramfs; a static ELF has no program interpreter.

@@ -7,21 +7,39 @@ status. It passes the status of the guest's Python on; a guest that died or hung
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import signal
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 from rttcheck.errors import GuestLost, KernelError
-from rttcheck.kernels.archive import fetch
-from rttcheck.kernels.emulator import Emulator
+from rttcheck.kernels.archive import fetch, say
+from rttcheck.kernels.cache import cache_root
+from rttcheck.kernels.console import Console
+from rttcheck.kernels.emulator import Emulator, NotThawed
+from rttcheck.kernels.frozen import discard, empty_directory, frozen_guest
 from rttcheck.kernels.guest import CLOCKS, EXIT_LOST, EXIT_USAGE, GuestSettings
+from rttcheck.kernels.initramfs import initramfs_of
 from rttcheck.kernels.kernel import Kernel
 from rttcheck.kernels.leash import hear_of_parents_death
+from rttcheck.kernels.machine import Machine
 from rttcheck.kernels.session import Session
 
-_PASSED_ON = ("COLUMNS", "FORCE_COLOR", "HYPOTHESIS_", "LANG", "LC_", "NO_COLOR", "PYTEST_", "PYTHON", "PY_", "RTTCHECK_")
+_PASSED_ON = (
+    "COLUMNS",
+    "FORCE_COLOR",
+    "HYPOTHESIS_",
+    "LANG",
+    "LC_",
+    "NO_COLOR",
+    "PYTEST_",
+    "PYTHON",
+    "PY_",
+    "RTTCHECK_",
+)
 """Variables of these names (or prefixes) mean in the guest what they mean here."""
 
 
@@ -32,6 +50,8 @@ def guest_environment(settings: GuestSettings, environment: Mapping[str, str]) -
         **passed,
         "HOME": environment.get("HOME", "/root"),
         "PATH": environment.get("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
+        # It imports all of hypothesis to say nothing at the end of a session: 9 s of emulation.
+        "PYTEST_ADDOPTS": f"{environment.get('PYTEST_ADDOPTS', '')} -p no:hypothesispytest".strip(),
         "PYTHONDONTWRITEBYTECODE": "1",
         "RTTCHECK_CLOCK": settings.clock,
         "RTTCHECK_GUEST": "1",
@@ -101,6 +121,43 @@ def _terminated(number: int, _frame: object) -> None:
     raise SystemExit(128 + number)
 
 
+def launch(settings: GuestSettings, arguments: Sequence[str]) -> int:
+    """Run this Python with `arguments` in a guest, on our standard streams; its exit status.
+
+    Raises `KernelError` when there is no such kernel or no way to boot it, `GuestLost` when the guest dies or hangs.
+    """
+    kernel = fetch(settings.kernel)
+    root = cache_root()
+    machine = Machine.build(kernel, settings, initramfs=initramfs_of(kernel, root))
+    with contextlib.ExitStack() as stack:
+        file: BinaryIO | None = None
+        if settings.console is not None:
+            file = stack.enter_context(_console_file(settings.console))
+        console = Console(file)
+        frozen: Path | None = None
+        if settings.clock == "virtual":
+            frozen = frozen_guest(
+                machine, label=kernel.release, root=root, boot_s=settings.boot_s, console=console, progress=say
+            )
+        session = session_of(kernel, settings, arguments)
+        rw = settings.rw if settings.rw is not None else empty_directory(root)
+        try:
+            return Emulator(machine, settings, console, frozen=frozen).run(session, rw=rw, stdin=0, stdout=1, stderr=2)
+        except NotThawed as lost:
+            if frozen is not None:
+                discard(frozen)
+            say(f"{lost}; booting it instead")
+        return Emulator(machine, settings, console, frozen=None).run(session, rw=rw, stdin=0, stdout=1, stderr=2)
+
+
+def _console_file(path: Path) -> BinaryIO:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path.open("wb", buffering=0)
+    except OSError as error:
+        raise KernelError(f"the console cannot be kept in {path} ({error.strerror}); give another file") from error
+
+
 def main(command_line: Sequence[str] | None = None) -> int:
     """The launcher; returns its exit status."""
     parent = os.getppid()
@@ -110,10 +167,7 @@ def main(command_line: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(command_line)
     arguments = options.arguments[1:] if options.arguments[:1] == ["--"] else options.arguments
     try:
-        settings = _settings(options)
-        kernel = fetch(settings.kernel)
-        with Emulator(kernel, settings, session_of(kernel, settings, arguments)) as emulator:
-            return emulator.run(stdin=0, stdout=1, stderr=2)
+        return launch(_settings(options), arguments)
     except KernelError as error:
         print(f"rttcheck: {error}", file=sys.stderr, flush=True)
         return EXIT_USAGE

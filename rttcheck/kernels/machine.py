@@ -6,11 +6,13 @@ what is put on top: the clock, our initramfs, our ports. Starts nothing.
 
 from __future__ import annotations
 
+import hashlib
 import shlex
 import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from rttcheck.errors import KernelError
@@ -32,51 +34,78 @@ _KERNEL_OPTIONS = (
     "panic=-1",
     "oops=panic",
     "reboot=t",
+    # Every patched instruction costs the emulator a translation: 2 s of a boot.
     "mitigations=off",
+    "noreplace-smp",
     "audit=0",
     "edd=off",
 )
 
 
-def qemu_command(
-    kernel: Kernel,
-    settings: GuestSettings,
-    *,
-    name: str,
-    initramfs: Path,
-    sockets: Mapping[str, int],
-    kvm: bool = False,
-) -> list[str]:
-    """QEMU's command line.
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """A machine for one kernel; ``template`` is QEMU's command line with places for what differs between sessions."""
 
-    `sockets` maps each of `PORTS` to a connected socket's descriptor that QEMU inherits. QEMU's standard output is the
-    guest's serial console.
-    Raises `KernelError` when virtme-ng or QEMU is missing or refuses the kernel.
-    """
-    virtual = settings.clock == "virtual"
-    machine = [
-        *("--kimg", str(kernel.image), "--mods", "none"),
-        *("--name", name, "--memory", f"{settings.memory_mb}M", "--cpus", "1" if virtual else str(settings.cpus)),
-        *("--force-9p", "--disable-microvm", "--disable-monitor", "--dry-run", "--show-command"),
-    ]
-    if not kvm:
-        machine.append("--disable-kvm")
-    options = ["-no-reboot", "-initrd", str(initramfs), "-append", " ".join(_KERNEL_OPTIONS)]
-    if virtual:
-        options += _VIRTUAL
-    options += ["-device", "virtio-serial-pci,id=rttcheck"]
-    for number, port in enumerate(PORTS, start=1):
-        options += [
-            *("-chardev", f"socket,id=rttcheck.{port},fd={sockets[port]}"),
-            *("-device", f"virtserialport,bus=rttcheck.0,nr={number},chardev=rttcheck.{port},name=rttcheck.{port}"),
+    template: tuple[str, ...]
+    image: Path
+
+    @classmethod
+    def build(cls, kernel: Kernel, settings: GuestSettings, *, initramfs: Path, kvm: bool = False) -> Machine:
+        """The machine that `settings` ask for.
+
+        Raises `KernelError` when virtme-ng or QEMU is missing or refuses the kernel.
+        """
+        virtual = settings.clock == "virtual"
+        machine = [
+            *("--kimg", str(kernel.image), "--mods", "none"),
+            *(
+                "--name",
+                "{name}",
+                "--memory",
+                f"{settings.memory_mb}M",
+                "--cpus",
+                "1" if virtual else str(settings.cpus),
+            ),
+            *("--force-9p", "--disable-microvm", "--disable-monitor", "--dry-run", "--show-command"),
         ]
-    if settings.rw is not None:
-        path = str(settings.rw).replace(",", ",,")
+        if not kvm:
+            machine.append("--disable-kvm")
+        options = ["-no-reboot", "-initrd", str(initramfs), "-append", " ".join(_KERNEL_OPTIONS)]
+        if virtual:
+            options += _VIRTUAL
+        options += ["-device", "virtio-serial-pci,id=rttcheck"]
+        for number, port in enumerate(PORTS, start=1):
+            options += [
+                *("-chardev", f"socket,id=rttcheck.{port},fd={{{port}}}"),
+                *("-device", f"virtserialport,bus=rttcheck.0,nr={number},chardev=rttcheck.{port},name=rttcheck.{port}"),
+            ]
         options += [
-            *("-fsdev", f"local,id=rttcheck.rw,path={path},security_model=none,multidevs=remap"),
+            *("-fsdev", "local,id=rttcheck.rw,path={rw},security_model=none,multidevs=remap"),
             *("-device", f"virtio-9p-pci,fsdev=rttcheck.rw,mount_tag={RW_TAG}"),
         ]
-    return _virtme_run([*machine, "--qemu-opts", *options])
+        return cls(tuple(_virtme_run([*machine, "--qemu-opts", *options])), kernel.image)
+
+    def command(self, *, name: str, rw: Path, sockets: Mapping[str, int]) -> list[str]:
+        """QEMU's command line for one session.
+
+        `rw` is the directory that the guest may write to; `sockets` maps each of `PORTS` to a connected socket's
+        descriptor that QEMU inherits. QEMU's standard output is the guest's serial console.
+        """
+        places = {"name": name, "rw": str(rw).replace(",", ",,"), **{port: str(fd) for port, fd in sockets.items()}}
+        command = []
+        for argument in self.template:
+            for place, value in places.items():
+                argument = argument.replace(f"{{{place}}}", value)
+            command.append(argument)
+        return command
+
+    def digest(self) -> str:
+        """Names the machine: another QEMU, kernel, initramfs or command line has another digest."""
+        digest = hashlib.sha256("\0".join(self.template).encode())
+        for path in (Path(self.template[0]), self.image):
+            status = path.stat()
+            digest.update(f"{status.st_size}:{status.st_mtime_ns}\n".encode())
+        return digest.hexdigest()[:16]
 
 
 def _virtme_run(arguments: list[str]) -> list[str]:
@@ -84,13 +113,13 @@ def _virtme_run(arguments: list[str]) -> list[str]:
     program = str(beside) if beside.exists() else shutil.which("virtme-run")
     if program is None:
         raise KernelError("virtme-ng is not installed, and guests are booted with it; pip install virtme-ng")
+    if shutil.which("qemu-system-x86_64") is None:
+        raise KernelError("QEMU is not installed, and guests run in it; apt-get install qemu-system-x86")
     done = subprocess.run(
         [program, *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False
     )
     rows = done.stdout.splitlines()
     if done.returncode or not rows:
         said = (done.stderr.strip().splitlines() or ["it gave no reason"])[-1]
-        if "qemu" in said and ("find" in said or "exist" in said):
-            raise KernelError("QEMU is not installed, and guests run in it; apt-get install qemu-system-x86")
         raise KernelError(f"virtme-ng refuses to boot {arguments[1]} ({said}); give another kernel")
     return shlex.split(rows[-1])

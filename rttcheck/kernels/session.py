@@ -7,6 +7,7 @@ are defined here). The kernel command line and the initramfs say nothing of it, 
 from __future__ import annotations
 
 import shlex
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -52,7 +53,8 @@ class Session:
         ]
 
     def _mounts(self) -> list[str]:
-        lines = ["session_mounts() {", "    :"]
+        # A guest that was frozen an hour ago believes that it is an hour ago.
+        lines = ["session_mounts() {", f"    $B date -u -s @{time.time():.0f} >/dev/null"]
         if self.modules is not None:
             release = shlex.quote(self.modules.name)
             lines += [

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import select
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 
 _CHUNK = 65536
 _ATOMIC = 4096
@@ -39,18 +39,20 @@ class Stream:
         self._heard = heard
         self._closed = closed
 
-    def interest(self, poll: select.poll) -> None:
-        """Register with `poll` whatever can make it go on."""
+    def interest(self) -> list[tuple[int, int]]:
+        """Descriptors and poll events that can make it go on."""
+        wanted = []
         if self.source is not None and len(self.pending) < _HELD:
-            poll.register(self.source, select.POLLIN)
+            wanted.append((self.source, select.POLLIN))
         if self.sink is not None and self.pending:
-            poll.register(self.sink, select.POLLOUT)
+            wanted.append((self.sink, select.POLLOUT))
+        return wanted
 
-    def step(self, ready: dict[int, int]) -> None:
-        """Move what can be moved without blocking; `ready` is what ``poll`` returned."""
-        if self.source is not None and self.source in ready:
+    def step(self, ready: Mapping[int, int]) -> None:
+        """Move what can be moved without blocking; `ready` is what `wait` returned."""
+        if self.source is not None and ready.get(self.source, 0) & ~select.POLLOUT:
             self.read()
-        if self.sink is not None and self.pending and self.sink in ready:
+        if self.sink is not None and self.pending and ready.get(self.sink, 0) & ~select.POLLIN:
             self.write()
         self._settle()
 
@@ -93,3 +95,16 @@ class Stream:
         if self.source is None and not self.pending and self._closed is not None:
             self._closed()
             self._closed = None
+
+
+def wait(streams: Iterable[Stream], *, also: int, timeout_s: float) -> dict[int, int]:
+    """Sleep until one of `streams` can go on, `also` polls readable, or `timeout_s` is over; poll(2)'s events."""
+    masks = {also: select.POLLIN}
+    for stream in streams:
+        for descriptor, events in stream.interest():
+            # One descriptor may be a sink here and a source there: poll knows one mask for it.
+            masks[descriptor] = masks.get(descriptor, 0) | events
+    poll = select.poll()
+    for descriptor, mask in masks.items():
+        poll.register(descriptor, mask)
+    return dict(poll.poll(max(0.0, 1000 * timeout_s)))

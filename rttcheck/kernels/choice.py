@@ -1,0 +1,70 @@
+"""Which kernel `auto` judges, on which clock, and why: a pure function of what the machine has.
+
+Owns the rule: the running kernel if it can inject delay and see every sample, else a guest of Debian's newest stable
+kernel in virtual time. It looks at nothing itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from rttcheck.collect.capability import GUEST, HOST, Capability, missing
+from rttcheck.errors import CapabilityError
+
+DEFAULT_KERNEL: Final = "debian:6.12"
+"""The kernel of Debian's newest stable release (trixie)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A kernel (``host`` or a guest's spec), its clock (``virtual`` or ``real``), and the reasons, one phrase each."""
+
+    kernel: str
+    clock: str
+    reasons: tuple[str, ...]
+
+    @property
+    def sentence(self) -> str:
+        """The choice for a person."""
+        if self.kernel == "host":
+            where = "the running kernel"
+        else:
+            where = f"a guest of {self.kernel} in {self.clock} time"
+        return f"{where}, because: {'; '.join(self.reasons)}"
+
+
+def choose_kernel(capabilities: Iterable[Capability]) -> Choice:
+    """The running kernel if nothing is missing there, else a guest.
+
+    Raises CapabilityError when neither can be had; the message names what is missing for a guest and its remedies, for
+    they are the ones that help on every kernel.
+    """
+    known = tuple(capabilities)
+    host = missing(known, HOST)
+    if not host:
+        return Choice("host", "real", (f"it has netem, and {_probe(known)} shows every sample",))
+    reasons = _reasons(host)
+    guest = missing(known, GUEST)
+    if guest:
+        remedies = "; ".join(f"{capability.lack}: {capability.remedy}" for capability in guest)
+        raise CapabilityError(
+            f"the running kernel cannot be judged ({'; '.join(reasons)}) and a guest cannot be booted ({remedies}): "
+            "`rttcheck doctor` shows all that was looked at"
+        )
+    return Choice(_guest_kernel(known), "virtual", reasons)
+
+
+def _reasons(lacking: Iterable[Capability]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(capability.lack for capability in lacking if capability.lack))
+
+
+def _probe(capabilities: Iterable[Capability]) -> str:
+    return next(c.name.removeprefix("probe ") for c in capabilities if c.name.startswith("probe ") and c.found)
+
+
+def _guest_kernel(capabilities: Iterable[Capability]) -> str:
+    """The default; where it can neither be fetched nor is cached, the best that is."""
+    offered = [kernel for capability in capabilities if capability.found for kernel in capability.kernels]
+    return DEFAULT_KERNEL if DEFAULT_KERNEL in offered or not offered else offered[0]
