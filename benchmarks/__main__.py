@@ -1,0 +1,69 @@
+"""All benchmarks, as the table in the README: ``python -m benchmarks [--write README.md]``, as root."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+BEGIN, END = "<!-- measured -->", "<!-- /measured -->"
+
+
+def main() -> int:
+    """Measure, print the table, and put it in its place in a file."""
+    parser = argparse.ArgumentParser(description="measure rttcheck and print the table of the README")
+    parser.add_argument("--write", type=Path, metavar="FILE", help=f"replace what stands between {BEGIN} and {END}")
+    arguments = parser.parse_args()
+    if os.geteuid() != 0:
+        sys.exit("the benchmarks build networks and boot guests: run them as root")
+    print("measuring labs on the running kernel ...", file=sys.stderr)
+    here = _lab([sys.executable, "benchmarks/lab.py", "--json"])
+    print("measuring a session in a guest, twice ...", file=sys.stderr)
+    from benchmarks.session import measure
+
+    session = measure()
+    lines = [
+        f"On {os.cpu_count()} cores without KVM, Linux {here['kernel']}; guest {session.kernel} in virtual time.",
+        "Medians of the lab are of 30 builds, in turn with the other way. `make bench` writes this table.",
+        "",
+        "| what | rttcheck | the usual way, in the same run |",
+        "|---|---|---|",
+        f"| lab built: 3 namespaces, 2 veth pairs, IPv4 and IPv6, {here['discipline']} | {_ms(here, 'netlink', 'build')} "
+        f"| {_ms(here, 'batch', 'build')} (`ip -batch`, `tc -batch`) |",
+        f"| lab gone | {_ms(here, 'netlink', 'gone')} | {_ms(here, 'batch', 'gone')} (`ip netns del`) |",
+        f"| `make rtt` when all is installed: boot, {session.scenarios} scenarios, verdict | {session.whole_s:.1f} s | |",
+        f"| of that, from the command to the first test | {session.first_test_s:.1f} s | |",
+        f"| most that any of {session.samples} data samples in {len(session.excess_us)} constant-delay scenarios lies "
+        f"above the injected round trip | {max(session.excess_us)} µs | |",
+    ]
+    table = "\n".join(lines)
+    print(table)
+    if arguments.write is not None:
+        text = arguments.write.read_text()
+        before, begin, rest = text.partition(BEGIN)
+        _, end, after = rest.partition(END)
+        if not begin or not end:
+            sys.exit(f"{arguments.write} has no place for the table: put {BEGIN} and {END} in it")
+        arguments.write.write_text(f"{before}{BEGIN}\n{table}\n{END}{after}")
+    return 0
+
+
+def _lab(command: list[str]) -> dict[str, Any]:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(f"{' '.join(command)} ended with status {done.returncode}: {done.stderr.strip()}")
+    measured: dict[str, Any] = json.loads(done.stdout)
+    return measured
+
+
+def _ms(measured: dict[str, Any], way: str, step: str) -> str:
+    return f"{statistics.median(measured['milliseconds'][way][step]):.2f} ms"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
