@@ -28,10 +28,7 @@ class Choice:
     @property
     def sentence(self) -> str:
         """The choice for a person."""
-        if self.kernel == "host":
-            where = "the running kernel"
-        else:
-            where = f"a guest of {self.kernel} in {self.clock} time"
+        where = "the running kernel" if self.kernel == "host" else f"a guest of {self.kernel} in {self.clock} time"
         return f"{where}, because: {'; '.join(self.reasons)}"
 
 

@@ -46,6 +46,7 @@ def initramfs_of(kernel: Kernel, root: Path | None = None) -> Path:
 
 
 def static_busybox() -> Path:
+    """The busybox that guests start with; `KernelError` when none is installed, or only one that needs a loader."""
     for name in ("busybox", "busybox-static", "busybox.static"):
         found = shutil.which(name)
         # A dynamic one finds no loader in an initramfs; a static ELF has no program interpreter.

@@ -1,0 +1,252 @@
+"""What this machine can do: each capability tried for real, in throwaway namespaces that leave nothing behind.
+
+Owns the running kernel's part: privilege, namespaces, netem, probe, timers. What guests need is looked for by
+`rttcheck.kernels.equipment`, which is asked here so that there is one list. Decides nothing.
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+import platform
+import re
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+
+from rttcheck.collect.capability import HOST, OPTIONAL, Capability, missing
+from rttcheck.errors import CapabilityError
+
+__all__ = ["Capability", "can_judge_host", "capabilities", "host_capabilities"]
+
+BTF = Path("/sys/kernel/btf/vmlinux")
+_AS_ROOT = "run as root (sudo), or in a container with --privileged"
+_NEEDS_ROOT = "not tried: it takes root"
+
+
+def capabilities() -> tuple[Capability, ...]:
+    """Everything there is to know about the running kernel, then about guests; takes about a second."""
+    from rttcheck.kernels.equipment import equipment
+
+    return (*host_capabilities(), *equipment())
+
+
+def can_judge_host(known: Iterable[Capability]) -> bool:
+    """Whether the running kernel can inject delay and show every sample."""
+    return not missing(known, HOST)
+
+
+def host_capabilities() -> tuple[Capability, ...]:
+    """What judging the running kernel takes; without root, what takes root is reported as not tried."""
+    return tuple(_host())
+
+
+def _host() -> Iterator[Capability]:
+    packages = _packages()
+    yield Capability(
+        name="kernel", found=True, detail=f"{platform.release()}, {platform.version()}", needed_for=OPTIONAL
+    )
+    yield packages
+    privileged = _privilege()
+    yield privileged
+    yield _btf()
+    yield _libbpf()
+    if packages.found and privileged.found:
+        yield _namespaces()
+        yield _netem()
+        yield from _probes()
+    else:
+        why = _NEEDS_ROOT if packages.found else "not tried: Python packages are missing"
+        for name in ("network namespaces, veth", "sch_netem", "probe fexit", "probe kprobe"):
+            yield Capability(name=name, found=False, detail=why, needed_for=HOST)
+    yield _timers()
+    yield _bcc()
+    yield Capability(
+        name="tc, iproute2", found=True, detail="not needed: netlink is spoken in-process", needed_for=OPTIONAL
+    )
+
+
+def _packages() -> Capability:
+    wanted = ("numpy", "pyroute2", "pytest", "rich", "xdist", "execnet")
+    absent = [name for name in wanted if find_spec(name) is None]
+    names = ", ".join(absent)
+    return Capability(
+        name="Python packages",
+        found=not absent,
+        detail=f"{names} cannot be imported" if absent else ", ".join(wanted),
+        remedy="" if not absent else "pip install rttcheck (into this Python, with its dependencies)",
+        lack=f"no Python package {names}" if absent else "",
+        needed_for=HOST,
+    )
+
+
+def _privilege() -> Capability:
+    from rttcheck.collect.probe.probe import require_privilege
+
+    user = os.geteuid()
+    reason = f"user {user}"
+    found = user == 0
+    if found:
+        try:
+            require_privilege()
+        except CapabilityError as error:
+            found, reason = False, str(error)
+    return Capability(
+        name="root",
+        found=found,
+        detail=reason if found or user == 0 else f"{reason}, not root",
+        remedy="" if found else _AS_ROOT,
+        lack="" if found else "not root" if user else "root without CAP_SYS_ADMIN",
+        needed_for=HOST,
+    )
+
+
+def _btf() -> Capability:
+    found = os.access(BTF, os.R_OK)
+    return Capability(
+        name="BTF",
+        found=found,
+        detail=str(BTF) if found else f"{BTF} is not there",
+        remedy="" if found else "use a kernel with CONFIG_DEBUG_INFO_BTF=y (all of Debian's, Ubuntu's and Fedora's)",
+        lack="" if found else "no BTF",
+        needed_for=HOST,
+    )
+
+
+def _libbpf() -> Capability:
+    from rttcheck.collect.probe.libbpf import libbpf
+
+    try:
+        libbpf()
+    except CapabilityError as error:
+        return Capability(
+            name="libbpf.so.1",
+            found=False,
+            detail=str(error),
+            remedy="apt install libbpf1",
+            lack="no libbpf.so.1",
+            needed_for=HOST,
+        )
+    return Capability(name="libbpf.so.1", found=True, detail="loaded", needed_for=HOST)
+
+
+def _namespaces() -> Capability:
+    from rttcheck.netns import NetnsError, direct
+
+    name = "network namespaces, veth"
+    try:
+        with direct():
+            pass
+    except NetnsError as error:
+        return Capability(
+            name=name,
+            found=False,
+            detail=str(error),
+            remedy=f"{_AS_ROOT}, on a kernel with CONFIG_NET_NS and CONFIG_VETH (modprobe veth)",
+            lack="no network namespaces with veth",
+            needed_for=HOST,
+        )
+    return Capability(name=name, found=True, detail="two made, joined and gone again", needed_for=HOST)
+
+
+def _netem() -> Capability:
+    from rttcheck.netns import Namespace, Netem, NetnsError
+    from rttcheck.netns.netlink import Channel
+    from rttcheck.netns.qdisc import add_netem
+
+    loopback = 1
+    # Without the sentence that the lab would make of it: here the kernel's own words are wanted.
+    request = replace(add_netem(loopback, Netem(delay_ns=1_000_000)), refusal=None)
+    try:
+        with Namespace.create() as namespace, Channel(namespace) as channel:
+            channel.transact([request])
+    except NetnsError as error:
+        said = re.search(r"the kernel says '(.+)'", str(error))
+        return Capability(
+            name="sch_netem",
+            found=False,
+            detail=f"the kernel says: {said.group(1)}" if said else str(error),
+            remedy=_netem_remedy(kernel_option("CONFIG_NET_SCH_NETEM")),
+            lack="no sch_netem",
+            needed_for=HOST,
+        )
+    return Capability(name="sch_netem", found=True, detail="installed in a throwaway namespace", needed_for=HOST)
+
+
+def _netem_remedy(option: str | None) -> str:
+    if option == "n":
+        return "none on this kernel, built without CONFIG_NET_SCH_NETEM: boot another, or let `auto` take a guest"
+    release = platform.release()
+    if Path(f"/lib/modules/{release}").is_dir() and not any(Path(f"/lib/modules/{release}").rglob("sch_netem.ko*")):
+        return f"apt install linux-modules-extra-{release} (Ubuntu; on Debian use the kernel that is not the cloud one)"
+    return "modprobe sch_netem"
+
+
+def _probes() -> Iterator[Capability]:
+    from rttcheck.collect.probe.probe import BACKENDS, probe_support
+
+    for attempt in probe_support():
+        name = f"probe {attempt.backend}"
+        refusal = re.search(r"\bwith (E[A-Z0-9]+)\b", attempt.reason)
+        lack = f"{attempt.backend} refused ({refusal.group(1)})" if refusal else f"no {attempt.backend}"
+        yield Capability(
+            name=name,
+            found=attempt.ok,
+            detail=attempt.reason,
+            remedy="" if attempt.ok else _probe_remedy(attempt.backend),
+            lack="" if attempt.ok else lack,
+            needed_for=HOST,
+            alternatives=tuple(f"probe {backend}" for backend in BACKENDS if backend != attempt.backend),
+        )
+
+
+def _probe_remedy(backend: str) -> str:
+    if backend == "fexit":
+        return "a kernel of 5.5 or later with BTF whose policy lets root trace (no lockdown); one probe is enough"
+    if kernel_option("CONFIG_KPROBES") == "n":
+        return "none on this kernel, built without CONFIG_KPROBES: boot another, or let `auto` take a guest"
+    return "a kernel with CONFIG_KPROBE_EVENTS=y on x86_64; one probe is enough"
+
+
+def _timers() -> Capability:
+    """High-resolution timers, by what the kernel says its clock's resolution is (hrtimer_resolution)."""
+    resolution_ns = round(time.clock_getres(time.CLOCK_MONOTONIC) * 1e9)
+    found = resolution_ns <= 1_000
+    return Capability(
+        name="high-resolution timers",
+        found=found,
+        detail=f"the clock's resolution is {resolution_ns} ns",
+        remedy="" if found else "boot without highres=off, with CONFIG_HIGH_RES_TIMERS=y",
+        lack="" if found else "no high-resolution timers",
+        needed_for=HOST,
+    )
+
+
+def _bcc() -> Capability:
+    """PyPI's `bcc` is not the BPF compiler collection, and hides the real one where both are installed."""
+    spec = find_spec("bcc")
+    places = [Path(place) for place in (spec.submodule_search_locations or ())] if spec is not None else []
+    unrelated = spec is not None and not any((place / "libbcc.py").exists() for place in places)
+    name = "no unrelated bcc"
+    if unrelated:
+        return Capability(
+            name=name,
+            found=False,
+            detail=f"the package bcc in {places[0] if places else 'this Python'} is not the BPF compiler collection",
+            remedy="pip uninstall bcc (the real one, which rttcheck does not need, is apt install python3-bpfcc)",
+        )
+    return Capability(name=name, found=True, detail="the real one is here" if spec else "none here, none needed")
+
+
+def kernel_option(name: str) -> str | None:
+    """How the running kernel was built: ``y``, ``m``, another value, ``n`` for not set, None where nobody says."""
+    for path in (Path("/proc/config.gz"), Path(f"/boot/config-{platform.release()}")):
+        try:
+            text = gzip.decompress(path.read_bytes()).decode() if path.suffix == ".gz" else path.read_text()
+        except (OSError, gzip.BadGzipFile):
+            continue
+        found = re.search(rf"^{re.escape(name)}=(.*)$", text, re.MULTILINE)
+        return found.group(1) if found else "n"
+    return None
