@@ -158,13 +158,13 @@ def _trace(args: argparse.Namespace, to: TextIO, notes: TextIO) -> None:
         output = Output(
             wish=wish,
             plan=plan,
+            backend=probe.backend,
             style=Json() if args.json else Text(long=args.detail, colour=_in_colour(to)),
             unit=Unit(args.unit or "ms"),
             to=to,
             notes=notes,
             limit=args.count,
         )
-        output.begin(probe.backend)
         observe(probe, wish, output, stop=stop, duration_s=args.duration, count=args.count)
 
 

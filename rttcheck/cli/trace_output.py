@@ -74,7 +74,7 @@ class Style(Protocol):
     """How things are written: each text is one or more whole lines without the last newline."""
 
     def beginning(self, plan: Plan, backend: str) -> str:
-        """Said once the probe is attached."""
+        """Said once the probe, a ``backend``, is looking."""
 
     def event(self, entry: Entry) -> str:
         """One event."""
@@ -162,6 +162,7 @@ class Output:
 
     wish: Wish
     plan: Plan
+    backend: str
     style: Style
     unit: Unit
     to: TextIO
@@ -176,9 +177,9 @@ class Output:
     def __post_init__(self) -> None:
         self._from_events = Histogram.of([], self.unit)
 
-    def begin(self, backend: str) -> None:
-        """Say that the probe, a ``backend``, is attached."""
-        self._write(self.style.beginning(self.plan, backend))
+    def begin(self) -> None:
+        """Say that the trace has begun."""
+        self._write(self.style.beginning(self.plan, self.backend))
 
     def events(self, events: np.ndarray) -> None:
         """Show or count the events that pass the filters."""

@@ -55,6 +55,9 @@ class Prober(Protocol):
 class Sink(Protocol):
     """Where the observer puts what it sees."""
 
+    def begin(self) -> None:
+        """Once, when the probe is looking: nothing that happens after this is missed."""
+
     def events(self, events: np.ndarray) -> None:
         """Events (dtype ``EVENT``) in order of arrival."""
 
@@ -132,6 +135,7 @@ def observe(
         last_below_us=below[1],
         events=wish.mode is Mode.DETAIL or wish.every_sample,
     ) as watch:
+        sink.begin()
         _loop(watch, sink, stop, duration_s, count, clock)
     sink.events(watch.events())
     sink.end(watch.histograms(), watch.losses)

@@ -46,7 +46,7 @@ class Replay:
         self.left: np.ndarray = NOTHING
         self.losses: dict[str, int] = {"ring_full": 0, "no_return": 0}
         self.counts = {unit: Histogram.of([], unit) for unit in Unit}
-        self.closed = False
+        self.open = False
         self._stop, self._stop_after = stop, stop_after
 
     def clock(self) -> float:
@@ -55,8 +55,9 @@ class Replay:
     @contextmanager
     def watch(self, inodes: tuple[int, ...] | None, **settings: Any) -> Iterator[Replay]:
         self.settings = {"inodes": inodes, **settings}
+        self.open = True
         yield self
-        self.closed = True
+        self.open = False
 
     def poll(self, timeout_s: float) -> np.ndarray:
         self.asked.append(timeout_s)
@@ -99,8 +100,9 @@ class Run:
         wish = wish or Wish(mode=Mode.DETAIL)
         plan = Plan(wish=wish, points=(PointStatus(TCP_ACK_UPDATE_RTT),), operations=("fexit",))
         to, notes = io.StringIO(), io.StringIO()
-        output = Output(wish=wish, plan=plan, style=style or Text(), unit=unit, to=to, notes=notes, limit=count)
-        output.begin("fexit")
+        output = Output(
+            wish=wish, plan=plan, backend="fexit", style=style or Text(), unit=unit, to=to, notes=notes, limit=count
+        )
         observe(replay, wish, output, stop=stop or Stop(), duration_s=duration_s, count=count, clock=replay.clock)
         self.text, self.notes = to.getvalue(), notes.getvalue()
 
@@ -123,6 +125,23 @@ def test_detail_prints_a_line_for_each_event_and_totals_at_the_end() -> None:
     assert [line.message.first_us for line in run.capture.lines if line.message] == [20_781, 40_000, 64_455, 20_781]
     assert run.text.splitlines()[-3:] == ["end trace...", "total event: 4, 0 context skipped", "lost event: 0"]
     assert run.notes == ""
+
+
+def test_the_beginning_is_said_when_the_probe_is_looking_and_not_before() -> None:
+    replay = Replay()
+    looking = []
+
+    class Watcher(Output):
+        def begin(self) -> None:
+            looking.append(replay.open)
+            super().begin()
+
+    wish = Wish()
+    plan = Plan(wish=wish, points=(PointStatus(TCP_ACK_UPDATE_RTT),), operations=("fexit",))
+    to = io.StringIO()
+    output = Watcher(wish=wish, plan=plan, backend="fexit", style=Text(), unit=Unit.MS, to=to, notes=to)
+    observe(replay, wish, output, stop=Stop(asked=True), clock=replay.clock)
+    assert looking == [True]
 
 
 def test_statistics_print_a_cumulative_table_at_once_every_second_and_at_the_end() -> None:
@@ -220,7 +239,7 @@ def test_what_came_after_the_last_poll_is_shown_before_the_end() -> None:
     replay = Replay(event(), stop=stop, stop_after=2)
     replay.left = three()
     run = Run(replay, stop=stop)
-    assert replay.closed
+    assert not replay.open
     assert len(run.capture.lines) == run.capture.total == 4
 
 
@@ -312,9 +331,9 @@ def test_output_that_cannot_be_written_is_one_sentence_and_a_closed_pipe_is_none
     wish = Wish()
     plan = Plan(wish=wish, points=(PointStatus(TCP_ACK_UPDATE_RTT),), operations=("fexit",))
     for to, error in ((FullDisk(), OutputLost), (ClosedPipe(), BrokenPipeError)):
-        output = Output(wish=wish, plan=plan, style=Text(), unit=Unit.MS, to=to, notes=io.StringIO())
+        output = Output(wish=wish, plan=plan, backend="fexit", style=Text(), unit=Unit.MS, to=to, notes=io.StringIO())
         with pytest.raises(error) as raised:
-            output.begin("fexit")
+            output.begin()
         if error is OutputLost:
             assert "No space left on device" in str(raised.value)
 
