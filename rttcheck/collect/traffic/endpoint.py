@@ -149,11 +149,19 @@ class Endpoint:
 def open_listener(stage: Stage, host: Host, traffic: Traffic, *, family: int, backlog: int) -> socket.socket:
     """A listening socket inside ``host``'s namespace, on its address and a port that the kernel picks.
 
-    What is accepted from it has the options already. Raises TrafficError for a congestion control that is not there.
+    What is accepted from it has its congestion control. Raises TrafficError when that is not there, or when the host
+    does not have the address.
     """
     sock = _prepare(stage, host.namespace.socket(_AF[family], socket.SOCK_STREAM), traffic)
-    sock.bind((host.ipv4 if family == 4 else host.ipv6, 0))
-    sock.listen(backlog)
+    address = host.ipv4 if family == 4 else host.ipv6
+    try:
+        sock.bind((address, 0))
+        sock.listen(backlog)
+    except OSError as error:
+        raise TrafficError(
+            f"the server was to listen on {address} and cannot ({error.strerror}): "
+            "see that the lab's server has this address"
+        ) from error
     return sock
 
 

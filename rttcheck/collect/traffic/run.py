@@ -157,16 +157,16 @@ def _who(flow: Flow) -> str:
 
 def _late(flows: list[Flow], traffic: Traffic) -> str:
     unfinished = [flow for flow in flows if flow.phase != THROUGH]
-    # Who waits at a gate waits for somebody else: name the one that is waited for.
-    held_up = [flow for flow in unfinished if flow.phase != AT_A_GATE] or unfinished
-    if not held_up:
-        return (
-            f"{traffic.kind} traffic was not set up within its deadline of {traffic.deadline_s:g} s: raise the deadline"
-        )
+    if not unfinished:
+        return f"{traffic.kind} traffic was not over by its deadline of {traffic.deadline_s:g} s: raise the deadline"
+    # A client at a gate waits for somebody else: name who is waited for, or what when no client is behind.
+    behind = [flow for flow in unfinished if flow.phase != AT_A_GATE]
+    held_up = behind or unfinished
+    doing = behind[0].phase if behind else "waiting for the ACK of the server's data"
     first, others = held_up[0], len(unfinished) - 1
     besides = f" (and {others} more flow{'s' if others > 1 else ''})" if others else ""
     return (
-        f"{_who(first)}{besides} was still {first.phase}, {_progress(first)}, when its deadline of "
+        f"{_who(first)}{besides} was still {doing}, {_progress(first)}, when its deadline of "
         f"{traffic.deadline_s:g} s passed: see that the link lets packets through (its qdiscs count drops), "
         "or raise the deadline"
     )

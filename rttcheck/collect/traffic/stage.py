@@ -94,7 +94,10 @@ class Stage:
     # What the calling thread does.
 
     def spawn(self, name: str, act: Callable[[], None]) -> None:
-        """Run ``act`` in a thread; what it raises ends the whole run."""
+        """Run ``act`` in a thread; what it raises ends the whole run.
+
+        Raises TrafficError when the system has no more threads to give.
+        """
 
         def run() -> None:
             try:
@@ -107,7 +110,13 @@ class Stage:
                 self._reports.put(_FINISHED)
 
         thread = threading.Thread(target=run, name=f"rttcheck {name}", daemon=True)
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError as error:
+            raise TrafficError(
+                f"traffic needs two threads a flow and the system gave no more after {len(self._threads)} ({error}): "
+                "take fewer flows, or raise the limit of processes (ulimit -u, or the control group's pids.max)"
+            ) from error
         self._threads.append(thread)
 
     def gate(self, parties: int) -> Gate:

@@ -236,12 +236,12 @@ def test_a_deadline_in_mid_traffic_ends_all_with_one_sentence() -> None:
 def test_the_time_that_a_step_takes_is_not_counted_against_the_deadline() -> None:
     asked = scenario(Traffic(count=4, deadline_s=0.3), after=(2,))
     never = threading.Event()
-    flow = run_traffic(LOOPBACK, asked, on_step=lambda _: assert_not(never.wait(0.4))).flows[0]
+
+    def slow(_: int) -> None:
+        never.wait(0.4)
+
+    flow = run_traffic(LOOPBACK, asked, on_step=slow).flows[0]
     assert flow.timings["sent_ns"][2] - flow.timings["done_ns"][1] >= 400_000_000
-
-
-def assert_not(answer: bool) -> None:
-    assert not answer
 
 
 def test_a_server_that_never_answers_is_given_up_at_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -331,3 +331,24 @@ def test_nobody_listening_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(Endpoint, "cookie", deaf)
     with pytest.raises(TrafficError, match=r"pingpong flow 0 \(not connected to 127.0.0.1 port \d+\) failed"):
         run_traffic(LOOPBACK, scenario(Traffic()))
+
+
+def test_a_server_without_the_address_is_one_sentence() -> None:
+    lab = cast("Lab", Loopback(Host(Here()), Host(Here(), ipv4="192.0.2.1")))
+    with pytest.raises(TrafficError, match=r"listen on 192\.0\.2\.1 and cannot \(Cannot assign requested address\)"):
+        run_traffic(lab, scenario(Traffic()))
+
+
+def test_a_system_without_threads_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[str] = []
+    real = threading.Thread.start
+
+    def start(thread: threading.Thread) -> None:
+        if len(started) == 3:
+            raise RuntimeError("can't start new thread")
+        started.append(thread.name)
+        real(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    with pytest.raises(TrafficError, match=r"gave no more after 3 .*: take fewer flows"):
+        run_traffic(LOOPBACK, scenario(Traffic(flows=4)))
