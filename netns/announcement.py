@@ -46,8 +46,9 @@ class AddressAnnouncements:
         missing = set(indexes)
         deadline = time.monotonic() + _DEADLINE_S
         while missing:
-            left = deadline - time.monotonic()
-            if left <= 0 or not select.select([self._socket], [], [], left)[0]:
+            # Looked at once more when time is up: an emulated guest's clock jumps while it waits for its disk.
+            left = max(0.0, deadline - time.monotonic())
+            if not select.select([self._socket], [], [], left)[0]:
                 raise NetnsError(
                     f"the IPv6 address of interface {min(missing)} did not become usable within {_DEADLINE_S:g} s: "
                     "look for hung tasks in dmesg"

@@ -72,19 +72,19 @@ def _send_round(
     poll = select.poll()
     for one in sockets.values():
         poll.register(one, select.POLLIN)
-    while missing:
+    while True:
         for sender, receiver in missing.values():
             sockets[sender.name].sendto(marker, sockets[receiver.name].getsockname())
         until = min(time.monotonic() + patience_s, deadline)
-        while missing and (left := until - time.monotonic()) > 0:
-            poll.poll(left * 1000)
-            for way in list(missing):
-                if _arrived(sockets[missing[way][1].name], marker):
-                    del missing[way]
-        if time.monotonic() >= deadline:
-            break
+        while missing:
+            now = time.monotonic()
+            poll.poll(max(0.0, until - now) * 1000)
+            missing = {way: pair for way, pair in missing.items() if not _arrived(sockets[pair[1].name], marker)}
+            if now >= until:
+                break
+        if not missing or time.monotonic() >= deadline:
+            return list(missing)
         patience_s *= 2
-    return list(missing)
 
 
 def _arrived(receiving: socket.socket, marker: bytes) -> bool:

@@ -88,11 +88,15 @@ def transfer(lab: Lab, size: int) -> None:
         client.connect(listener.getsockname())
         server, _ = listener.accept()
         with server:
-            server.settimeout(10)
-            client.sendall(bytes(size))
-            client.shutdown(socket.SHUT_WR)
-            while server.recv(1 << 16):
-                pass
+            left, received = size, 0
+            client.setblocking(False)
+            while received < size:
+                readable, writable, _ = select.select([server], [client] if left else [], [], 10)
+                assert readable or writable
+                if writable:
+                    left -= client.send(bytes(min(left, 1 << 16)))
+                if readable:
+                    received += len(server.recv(1 << 16))
 
 
 @pytest.mark.parametrize("family", [4, 6])

@@ -106,6 +106,8 @@ def test_a_limit_below_the_packets_in_flight_is_an_error_with_the_figures() -> N
         asked.check_limit("out")
     assert says.value.needed == 2478
     Netem(delay_ns=300 * MS, rate_bytes=12_500_000, limit=2478).check_limit("out")
+    with pytest.raises(LimitTooSmall):
+        Netem(delay_ns=300 * MS, rate_bytes=12_500_000, limit=2477).check_limit("out")
 
 
 def test_the_limit_is_checked_against_the_slower_of_the_rates() -> None:
