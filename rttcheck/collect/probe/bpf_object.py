@@ -74,10 +74,13 @@ class BpfObject:
         link = self._library.call.bpf_program__attach_kprobe(self._programs[program], on_return, symbol.encode())
         self._links.append(self._library.pointer(link, f"attach {program} to {symbol}"))
 
+    def program_fd(self, program: str) -> int:
+        """The file descriptor of a loaded program."""
+        return int(self._library.call.bpf_program__fd(self._programs[program]))
+
     def skipped(self) -> int:
         """How often the kernel skipped a loaded program because it was running on that CPU already (since 5.12)."""
-        fds = (self._library.call.bpf_program__fd(handle) for handle in self._programs.values())
-        return sum(self._library.recursion_misses(fd) for fd in fds)
+        return sum(self._library.recursion_misses(self.program_fd(program)) for program in self._programs)
 
     def close(self) -> None:
         """Detach the programs and free the maps."""

@@ -79,6 +79,17 @@ def exchange(client: socket.socket, server: socket.socket, count: int = EXCHANGE
         assert client.recv(1) == b"!"
 
 
+def one_acknowledgement_of_many(client: socket.socket, server: socket.socket, count: int = 60) -> None:
+    """Segments that leave one after the other and are acknowledged together: first-acked and last-acked differ."""
+    for _ in range(count):
+        client.sendall(b".")
+    received = 0
+    while received < count:
+        received += len(server.recv(count))
+    server.sendall(b"!")
+    assert client.recv(1) == b"!"
+
+
 def ping_pong(namespace: Namespace, count: int = EXCHANGES, host: str = "127.0.0.1") -> tuple[int, int]:
     """One connection with so many exchanges; returns the client's and the server's port."""
     with connection(namespace, host) as (client, server):
@@ -113,6 +124,10 @@ def test_every_sample_of_both_ends_is_seen_and_nothing_is_lost(probe: Probe, nam
     assert set(events["hook"].tolist()) == {Hook.FEXIT if probe.backend == "fexit" else Hook.KRETPROBE}
     assert set(events["netns"].tolist()) == {namespace.inode}
     assert (np.diff(events["timestamp_ns"].astype(np.int64)) > 0).all()
+    assert threading.get_native_id() in events["pid"]
+    armed = events[events["timer"] != 0]
+    assert len(armed) > 0
+    assert (np.abs(armed["timer_jiffies"]) <= armed["hz"]).all(), "no timer here is set for more than a second"
 
 
 def test_the_estimator_holds_the_sample_that_the_event_says_was_taken(probe: Probe, namespace: Namespace) -> None:
@@ -146,8 +161,10 @@ def test_the_estimator_holds_the_sample_that_the_event_says_was_taken(probe: Pro
 def test_the_last_event_agrees_with_tcp_info(probe: Probe, namespace: Namespace) -> None:
     with probe.watch([namespace.inode]) as watch, connection(namespace) as (client, server):
         exchange(client, server)
-        info = client.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 192)
         port = client.getsockname()[1]
+        cookie = struct.unpack("=Q", client.getsockopt(socket.SOL_SOCKET, 57, 8))[0]  # SO_COOKIE
+        exchange(client, server, 1)
+        info = client.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 192)
         events = watch.events()
     last = events[events["sport"] == port][-1]
     rto_us, rtt_us, rttvar_us = (struct.unpack_from("=I", info, offset)[0] for offset in (8, 68, 72))
@@ -157,6 +174,7 @@ def test_the_last_event_agrees_with_tcp_info(probe: Probe, namespace: Namespace)
     assert min_rtt_us == last["min_rtt"]["v"][0]
     assert rto_us == last["rto_jiffies"] * 1_000_000 // last["hz"]
     assert mss == last["mss_cache"]
+    assert last["cookie"] == cookie
     assert last["ca_state"] == 0
     assert last["family"] == socket.AF_INET
     assert bytes(last["saddr"]) == b"\0" * 10 + b"\xff\xff\x7f\0\0\1"
@@ -304,10 +322,13 @@ def test_both_backends_agree_event_by_event(support: dict[str, Attempt], namespa
         with one.watch([namespace.inode]) as fexit, other.watch([namespace.inode]) as kprobe:
             ping_pong(namespace)
             ping_pong(namespace, host="::1")
+            with connection(namespace) as (client, server):
+                one_acknowledgement_of_many(client, server)
         seen, also_seen = fexit.events(), kprobe.events()
     # Not the same by nature: when each program ran, and what hangs on that.
     own = {"timestamp_ns", "generation", "hook", "jiffies", "timer_jiffies"}
     assert len(seen) == len(also_seen) > 4 * EXCHANGES
+    assert (seen["first_rtt_us"] > seen["last_rtt_us"]).any(), "swapped arguments would not show"
     for name in set(EVENT.names or ()) - own:
         assert seen[name].tolist() == also_seen[name].tolist(), name
     assert {name: value.tolist() for name, value in fexit.histograms().items()} == {
