@@ -19,7 +19,8 @@ def start(config: pytest.Config, options: Options) -> None:
 
     Raises UsageError, with the sentence of the error behind it, for a kernel that cannot be had.
     """
-    kernels, clock, reasons = options.kernels, options.clock or "virtual", ("asked for with --rtt-kernel",)
+    kernels, clock = options.kernels, options.clock or "virtual"
+    reasons: tuple[str, ...] = ("asked for with --rtt-kernel",)
     try:
         if not kernels:
             from rttcheck.collect.capabilities import capabilities
