@@ -158,6 +158,10 @@ def _notes(evidence: Evidence) -> tuple[str, ...]:
             "BBR paces inside TCP, which delays sending and not the stamp; with fq on the path a stamp may lie in the "
             "future and a sample fall below the wire, and the lab has no fq"
         )
+    if evidence.recording.control_lost:
+        notes.append(
+            f"the control run lost {evidence.recording.control_lost} events, so that the slack may be smaller than it was"
+        )
     if evidence.slack.burst_us:
         notes.append("bursts are stamped when they begin: what their own queue costs is granted from the control run")
     return tuple(notes)

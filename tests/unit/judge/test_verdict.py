@@ -155,6 +155,15 @@ def test_first_and_last_acked_swapped_are_the_observers_fault() -> None:
     assert "in 20 of 60 events" in verdict.findings[0].message
 
 
+def test_a_last_acked_sample_that_the_kernel_did_not_use_is_the_observers_fault() -> None:
+    def show_the_first_twice(events: np.ndarray) -> None:
+        events["rs_rtt_us"][-3:] -= 1
+
+    verdict = judge(record(change=show_the_first_twice))
+    assert finding(verdict, "first-acked and last-acked").outcome is Outcome.FAILED
+    assert "in 3 of 200 events rtt and rtt_min are not what the kernel used" in finding(verdict, "first-acked").message
+
+
 def test_a_last_acked_sample_below_the_wire_is_a_failure() -> None:
     verdict = judge(record(client_last=[20_040] * 99 + [19_000], client=[20_040] * 100))
     check = finding(verdict, "rtt and rtt_min of every event")
@@ -316,6 +325,11 @@ def test_loss_has_no_upper_bound_and_says_so() -> None:
 def test_knobs_that_netem_does_not_keep_its_word_on_are_noted() -> None:
     verdict = judge(record(loss="3%", loss_correlation="25%"))
     assert any(note.startswith("loss_correlation is set and not asserted") for note in verdict.notes)
+
+
+def test_events_that_the_control_run_lost_are_noted() -> None:
+    verdict = judge(dataclasses.replace(record(), control_lost=7))
+    assert any("the control run lost 7 events" in note for note in verdict.notes)
 
 
 # Real time: what may be the machine is not held against the kernel.
