@@ -23,6 +23,7 @@ __all__ = ["Capability", "can_judge_host", "capabilities", "host_capabilities"]
 
 BTF = Path("/sys/kernel/btf/vmlinux")
 _AS_ROOT = "run as root (sudo), or in a container with --privileged"
+_NO_PROBE = {"fexit": "no fexit", "kprobe": "no kprobes"}
 _NEEDS_ROOT = "not tried: it takes root"
 
 
@@ -190,7 +191,7 @@ def _probes() -> Iterator[Capability]:
     for attempt in probe_support():
         name = f"probe {attempt.backend}"
         refusal = re.search(r"\bwith (E[A-Z0-9]+)\b", attempt.reason)
-        lack = f"{attempt.backend} refused ({refusal.group(1)})" if refusal else f"no {attempt.backend}"
+        lack = f"{attempt.backend} refused ({refusal.group(1)})" if refusal else _NO_PROBE[attempt.backend]
         yield Capability(
             name=name,
             found=attempt.ok,

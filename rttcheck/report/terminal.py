@@ -12,13 +12,13 @@ from textwrap import wrap
 
 Row = Mapping[str, str | int | float]
 
-MARKS = {"passed": "passed", "failed": "FAILED", "inconclusive": "inconclusive", "lost": "LOST"}
-"""How an outcome is written at the beginning of a line; each begins with a different letter, for those who scan."""
+MARKS = {"passed": "passed", "failed": "FAILED", "inconclusive": "inconclusive", "error": "ERROR", "lost": "LOST"}
+"""How an outcome is written at the beginning of a line: what needs a look stands out without colour, too."""
 
 _MACHINE = {"kernel": "kernel {}", "clock": "{} clock", "engine": "engine {}", "probe": "probe {}"}
 """What says where a row comes from: told once above the table where all rows agree, else in a column of its own."""
 
-_COLOURS = {"passed": 32, "FAILED": 31, "inconclusive": 33, "LOST": 35}
+_COLOURS = {"passed": 32, "FAILED": 31, "inconclusive": 33, "ERROR": 31, "LOST": 35}
 _GAP = "  "
 _INDENT = "    "
 _NARROWEST = 40

@@ -1,0 +1,137 @@
+"""An order carried out on another kernel: a guest is booted, told the order, and its events are read as they come.
+
+Owns the launcher's process: its pipes, its end. The launcher owns QEMU and the deadlines in host time; whatever ends
+this process, the launcher hears of it and takes QEMU with it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import selectors
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from rttcheck.cli.exit_status import ExitStatus
+from rttcheck.cli.order import Event, Order
+from rttcheck.errors import GuestLost, KernelError, RttcheckError
+from rttcheck.kernels.guest import EXIT_LOST, EXIT_USAGE, GuestSettings, launcher_command
+from rttcheck.kernels.leash import die_with_parent
+
+BOOT_S = 180.0
+"""Host seconds from power-on to Python; a loaded machine without KVM takes half a minute."""
+
+SILENCE_S = 180.0
+"""Host seconds that a guest may spend on one scenario and its control run."""
+
+_LEAVE_S = 20.0
+"""Host seconds that the launcher has for its end after it was told to go."""
+
+_BACKSTOP_S = 2 * (BOOT_S + SILENCE_S)
+"""Beyond all of the launcher's own deadlines: if it says nothing for so long it is the launcher that hangs."""
+
+PREFIX = "rttcheck: "
+
+
+def events(order: Order, release: str, *, note: Callable[[str], None]) -> Iterator[Event]:
+    """Boot the order's kernel and yield its events.
+
+    ``release`` names the console's file, beside the recordings; ``note`` is given what launcher and guest say besides.
+    Raises GuestLost when the guest dies, hangs or does not boot, KernelError when it cannot be started. Left early, by
+    an exception or by closing the generator, it leaves nothing running.
+    """
+    recordings = Path(order.recordings)
+    settings = GuestSettings(
+        kernel=order.kernel,
+        clock=order.clock,
+        console=recordings.parent / "consoles" / f"{release}.log",
+        rw=recordings,
+        boot_s=BOOT_S,
+        gateway_s=BOOT_S,
+        silence_s=SILENCE_S,
+    )
+    command = [*launcher_command(settings), "-m", "rttcheck.cli", "run", "--emit-rows"]
+    said: list[str] = []
+    with _launched(command, order.to_json()) as launcher:
+        for pipe, line in _lines(launcher, settings.kernel):
+            event = _event(line) if pipe is launcher.stdout else None
+            if event is not None:
+                yield event
+                continue
+            said.append(line)
+            note(line.removeprefix(PREFIX))
+        _conclude(launcher.wait(_LEAVE_S), said, settings.kernel)
+
+
+def _conclude(status: int, said: list[str], kernel: str) -> None:
+    """Raise what the launcher's exit status means; 0, and the statuses that the last event told of, mean nothing."""
+    last = max((number for number, line in enumerate(said) if line.startswith(PREFIX)), default=0)
+    sentence, *tail = (line.removeprefix(PREFIX) for line in said[last:] or [f"the guest {kernel} said nothing"])
+    if status == EXIT_LOST:
+        raise GuestLost(sentence, "\n".join(tail))
+    if status == EXIT_USAGE and said:
+        raise KernelError(sentence)
+    if status not in (ExitStatus.PASSED, ExitStatus.UNABLE, ExitStatus.USAGE):
+        words = "\n".join(said[-20:])
+        raise RttcheckError(f"rttcheck in the guest {kernel} ended with status {status}; the last it said:\n{words}")
+
+
+@contextlib.contextmanager
+def _launched(command: list[str], order: str) -> Iterator[subprocess.Popen[bytes]]:
+    """The launcher with the order on its standard input; gone when the block ends.
+
+    In a process group of its own, so that Ctrl-C reaches this process alone, which then ends the launcher in order.
+    """
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=die_with_parent(),
+        process_group=0,
+    ) as launcher:
+        try:
+            assert launcher.stdin is not None
+            with contextlib.suppress(BrokenPipeError), launcher.stdin as stdin:
+                stdin.write(order.encode() + b"\n")
+            yield launcher
+        finally:
+            launcher.terminate()
+            try:
+                launcher.wait(_LEAVE_S)
+            except (subprocess.TimeoutExpired, KeyboardInterrupt):
+                # QEMU dies with its parent: the kernel sees to that, not the launcher.
+                launcher.kill()
+
+
+def _lines(launcher: subprocess.Popen[bytes], kernel: str) -> Iterator[tuple[object, str]]:
+    """Lines of both pipes as they come, until both are closed."""
+    partial = {launcher.stdout: b"", launcher.stderr: b""}
+    with selectors.DefaultSelector() as selector:
+        for pipe in partial:
+            assert pipe is not None
+            selector.register(pipe, selectors.EVENT_READ)
+        while selector.get_map():
+            ready = selector.select(_BACKSTOP_S)
+            if not ready:
+                raise GuestLost(f"the launcher of the guest {kernel} has said nothing for {_BACKSTOP_S:.0f} s")
+            for key, _ in ready:
+                pipe = launcher.stdout if key.fileobj is launcher.stdout else launcher.stderr
+                got = os.read(key.fd, 65536)
+                *whole, partial[pipe] = (partial[pipe] + got).split(b"\n")
+                if not got:
+                    selector.unregister(key.fileobj)
+                    whole, partial[pipe] = [partial[pipe]] if partial[pipe] else [], b""
+                for line in whole:
+                    yield pipe, line.decode("utf-8", "replace").rstrip("\r")
+
+
+def _event(line: str) -> Event | None:
+    """The event that a line is; None for whatever else was printed there."""
+    try:
+        event = json.loads(line)
+    except ValueError:
+        return None
+    return event if isinstance(event, dict) and "event" in event else None

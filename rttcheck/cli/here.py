@@ -1,0 +1,111 @@
+"""An order carried out on the kernel that this process runs on; the same code on the host and in a guest.
+
+Owns the events' sequence, and that one scenario which cannot be run does not keep the others from it. Imported in
+guests: nothing here may import rich.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TextIO
+
+from rttcheck.cli.exit_status import status_of
+from rttcheck.cli.order import BEGIN, READY, REFUSED, RESULT, Event, Order, Wanted
+from rttcheck.errors import RecordingError, ScenarioError, TrafficError
+
+
+def events(order: Order) -> Iterator[Event]:
+    """Run the order, scenario by scenario.
+
+    Raises CapabilityError where this kernel cannot be judged, RecordingError where nothing can be written, ProbeError
+    when the probe fails: then no other scenario could be run either. What is wrong with one scenario alone (a value at
+    a bucket's edge, traffic that does not get through, a link that the kernel refuses) is its result.
+    """
+    from rttcheck.harness import Harness, open_harness
+    from rttcheck.netns import NetnsError
+    from rttcheck.scenario.model import Scenario
+
+    def result(harness: Harness, wanted: Wanted) -> Event:
+        scenario = Scenario.make(**wanted.keywords)
+        try:
+            done = harness.run(scenario, reproduce=order.reproduce(wanted))
+        except (ScenarioError, TrafficError, NetnsError) as error:
+            return {"event": RESULT, "row": error_row(wanted.name, error, order), "verdict": None, "text": ""}
+        text = done.verdict.render(order.width, color=order.colour, ascii_only=order.ascii_only)
+        return {"event": RESULT, "row": done.row(), "verdict": done.verdict.as_dict(), "text": text}
+
+    # One directory a kernel, so that the next kernel's recordings do not take the place of this one's.
+    recordings = Path(order.recordings) / platform.release()
+    with open_harness(backend=order.probe, recordings=recordings) as harness:
+        probe = harness.collector.probe
+        yield {
+            "event": READY,
+            "kernel": platform.release(),
+            "probe": probe.backend,
+            "tried": [f"{attempt.backend}: {attempt.reason}" for attempt in probe.tried],
+        }
+        for wanted in order.wanted:
+            yield {"event": BEGIN, "scenario": wanted.name}
+            yield result(harness, wanted)
+
+
+def error_row(name: str, error: Exception, order: Order) -> dict[str, str | int | float]:
+    """A row for a scenario that came to no verdict."""
+    return {
+        "scenario": name,
+        "outcome": "error",
+        "guilty": "",
+        "reason": str(error),
+        "kernel": platform.release(),
+        "clock": order.clock,
+        "engine": "netem",
+        "probe": "" if order.probe == "auto" else order.probe,
+        "lost": 0,
+        "recording": "",
+    }
+
+
+def emit(order: Order, to: TextIO) -> int:
+    """Carry an order out and write its events, one JSON object a line: the guest's side of `rttcheck run`.
+
+    Returns the exit status. An error that ends the run is the last event.
+    """
+    for event in _guarded(order):
+        print(json.dumps(event), file=to, flush=True)
+        if event["event"] == REFUSED:
+            return int(event["status"])
+    return 0
+
+
+def _guarded(order: Order) -> Iterator[Event]:
+    try:
+        yield from events(order)
+    except Exception as error:
+        known = status_of(error)
+        if known is None:
+            raise
+        sentence, status = known
+        yield {"event": REFUSED, "sentence": sentence, "status": int(status)}
+
+
+def check_recordings(directory: Path) -> None:
+    """Make the directory of recordings now: a run of minutes must not end with its first file.
+
+    Raises RecordingError when it cannot be made or written to.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RecordingError(
+            f"recordings are to be kept in {directory}, which cannot be made ({error.strerror}): "
+            "give another directory with --recordings"
+        ) from error
+    if not os.access(directory, os.W_OK):
+        raise RecordingError(
+            f"recordings are to be kept in {directory}, which this user cannot write to: "
+            "give another directory with --recordings"
+        )

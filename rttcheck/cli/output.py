@@ -1,0 +1,49 @@
+"""Writing to standard output: whole texts, at once, and a sentence where it cannot be written.
+
+Owns the decision whether colours are wanted. It knows no command and no layout.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from typing import TextIO
+
+from rttcheck.errors import RttcheckError
+
+PIPE_COLUMNS = 120
+"""How wide lines may be where no terminal says so."""
+
+
+class OutputRefused(RttcheckError):
+    """Standard output takes no more: a full disk, most likely. A reader that went away is a BrokenPipeError."""
+
+
+def write(text: str) -> None:
+    """Write ``text`` and a newline to standard output, now; characters that its encoding lacks become ``?``.
+
+    Raises OutputRefused, and BrokenPipeError when the reader is gone.
+    """
+    encoding = sys.stdout.encoding or "utf-8"
+    try:
+        print(text.encode(encoding, "replace").decode(encoding), flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputRefused(
+            f"standard output cannot be written ({error.strerror}): free some space, or send it elsewhere"
+        ) from error
+
+
+def wants_colour(stream: TextIO) -> bool:
+    """Colours are for a terminal that can show them and a person who has not set NO_COLOR (https://no-color.org)."""
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def columns(stream: TextIO | None = None) -> int:
+    """The width of the terminal, or of COLUMNS, else `PIPE_COLUMNS`."""
+    stream = sys.stdout if stream is None else stream
+    if stream.isatty() or os.environ.get("COLUMNS", "").isdigit():
+        return shutil.get_terminal_size((PIPE_COLUMNS, 24)).columns
+    return PIPE_COLUMNS

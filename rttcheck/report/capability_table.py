@@ -1,0 +1,79 @@
+"""What `rttcheck doctor` shows: a table of capabilities, the remedies one a line, and the conclusion.
+
+Owns the layout. Remedies stand below the table, unbroken: a command that is cut into two lines cannot be copied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from io import StringIO
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from rttcheck.collect.capability import GUEST, HOST, OPTIONAL, Capability, missing
+from rttcheck.kernels.choice import Choice
+
+_TITLES = {
+    HOST: "to judge the running kernel",
+    GUEST: "to judge other kernels, in guests",
+    OPTIONAL: "good to know",
+}
+
+
+def render(capabilities: Sequence[Capability], choice: Choice | None, refusal: str, *, width: int, colour: bool) -> str:
+    """The whole text; ``refusal`` is why there is no ``choice``. Table lines are at most ``width`` columns wide."""
+    text = StringIO()
+    console = Console(
+        file=text,
+        width=max(width, 60),
+        force_terminal=colour,
+        no_color=not colour,
+        color_system="standard" if colour else None,
+        legacy_windows=False,
+        highlight=False,
+    )
+    console.print(_table(capabilities))
+    console.print()
+    for needed_for, title in _TITLES.items():
+        lacking = missing(capabilities, needed_for)
+        remedies = [(capability.name, capability.remedy) for capability in lacking if capability.remedy]
+        if not remedies:
+            continue
+        console.print(f"what is missing {title}:" if needed_for != OPTIONAL else "what else could be better:")
+        widest = max(len(name) for name, _ in remedies)
+        for name, remedy in remedies:
+            console.print(f"  {name:<{widest}}  {remedy}", soft_wrap=True, markup=False)
+        console.print()
+    if choice is not None:
+        console.print(Text.assemble(("auto would use: ", "bold"), choice.sentence), soft_wrap=True)
+    else:
+        console.print(Text.assemble(("auto can use nothing: ", "bold red"), refusal), soft_wrap=True)
+    return "\n".join(line.rstrip() for line in text.getvalue().rstrip("\n").split("\n"))
+
+
+def _table(capabilities: Sequence[Capability]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    table.add_column("", no_wrap=True)
+    table.add_column("capability", no_wrap=True)
+    table.add_column("what was found", overflow="fold")
+    for needed_for, title in _TITLES.items():
+        rows = [capability for capability in capabilities if capability.needed_for == needed_for]
+        if not rows:
+            continue
+        table.add_row("", Text(title, style="bold"), "")
+        for capability in rows:
+            table.add_row(_mark(capability, capabilities), f"  {capability.name}", Text(capability.detail))
+        table.add_section()
+    return table
+
+
+def _mark(capability: Capability, capabilities: Sequence[Capability]) -> Text:
+    """Found, missing, or missing where it does not matter because something else does as well."""
+    if capability.found:
+        return Text("found", style="green")
+    if capability.needed_for == OPTIONAL or capability not in missing(capabilities, capability.needed_for):
+        return Text("missing", style="yellow")
+    return Text("MISSING", style="bold red")

@@ -1,0 +1,47 @@
+"""Results and capabilities as JSON documents for programs: one object each, keys that are documented here.
+
+Owns the keys. A time's key ends in its unit (``_us``).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rttcheck.collect.capability import Capability
+from rttcheck.kernels.choice import Choice
+from rttcheck.report.terminal import Row
+
+
+def doctor_document(capabilities: Sequence[Capability], choice: Choice | None, refusal: str) -> str:
+    """``possible``; ``auto``: kernel, clock and reasons, or null; ``refusal``: why null; ``capabilities``: all of them.
+
+    Each capability: ``name``, ``found``, ``detail``, ``remedy``, ``lack``, ``needed_for`` ("running kernel", "guest",
+    "nothing"), ``alternatives``, ``kernels``.
+    """
+    return _text(
+        {
+            "possible": choice is not None,
+            "auto": None
+            if choice is None
+            else {"kernel": choice.kernel, "clock": choice.clock, "reasons": list(choice.reasons)},
+            "refusal": refusal,
+            "capabilities": [capability.as_dict() for capability in capabilities],
+        }
+    )
+
+
+def run_document(
+    rows: Sequence[Row], verdicts: Sequence[Mapping[str, Any] | None], *, machine: Mapping[str, Any], status: int
+) -> str:
+    """``kernel``, ``clock``, ``reasons`` of the run; ``exit_status``; ``results``: each row with its whole ``verdict``.
+
+    ``verdict`` is null for a scenario that came to none: an error, or a lost guest.
+    """
+    results = [{**row, "verdict": verdict} for row, verdict in zip(rows, verdicts, strict=True)]
+    return _text({**machine, "exit_status": int(status), "results": results})
+
+
+def _text(document: Mapping[str, Any]) -> str:
+    return json.dumps(document, indent=1, ensure_ascii=False)
