@@ -52,7 +52,7 @@ class Namespace:
         """A new namespace with the calling thread in it: who makes several pays for one way home, with `whence`."""
         if _libc().unshare(_CLONE_NEWNET) != 0:
             _refuse_unshare(ctypes.get_errno())
-        return cls(os.open(_OWN, os.O_RDONLY | os.O_CLOEXEC))
+        return cls(_open_own())
 
     @contextlib.contextmanager
     def entered(self) -> Iterator[None]:
@@ -109,13 +109,23 @@ class _Here:
     """Where the calling thread is now; closing goes back."""
 
     def __init__(self) -> None:
-        self.fd = os.open(_OWN, os.O_RDONLY | os.O_CLOEXEC)
+        self.fd = _open_own()
 
     def close(self) -> None:
         try:
             _enter(self.fd)
         finally:
             os.close(self.fd)
+
+
+def _open_own() -> int:
+    try:
+        return os.open(_OWN, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as problem:
+        raise NetnsError(
+            f"the network namespace of this thread cannot be held, {_OWN} says {problem.strerror}: "
+            "run as root with /proc mounted, and with a file descriptor to spare"
+        ) from problem
 
 
 def _enter(fd: int) -> None:

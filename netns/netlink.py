@@ -155,7 +155,7 @@ class Channel:
         code = -struct.unpack_from("=i", message, _HEADER.size)[0]
         if code == 0:
             return
-        says = _kernel_words(message)
+        says = kernel_words(message)
         better = request.refusal(code, says) if request.refusal is not None else None
         if better is not None:
             raise better
@@ -167,7 +167,7 @@ class Channel:
         )
 
 
-def _kernel_words(message: bytes) -> str:
+def kernel_words(message: bytes) -> str:
     """The text that the kernel put beside an error (NLMSGERR_ATTR_MSG, since 4.12), or nothing."""
     _length, _kind, flags, _sequence, _port = _HEADER.unpack_from(message)
     if not flags & _HAS_WORDS:

@@ -6,10 +6,12 @@ pyroute2 70 to 240 microseconds and the kernel less, and labs are alike: what is
 
 from __future__ import annotations
 
+import errno
 import socket
 from functools import lru_cache
 from typing import Any
 
+from .errors import UnsupportedByKernel
 from .netlink import ACK, CREATE, EXCLUSIVE, REQUEST, Request
 from .nla import ifaddrmsg, ndmsg, nla, nlmsg, rtmsg
 
@@ -104,7 +106,21 @@ def veth_pair(
             {"attrs": [["IFLA_INFO_KIND", "veth"], ["IFLA_INFO_DATA", {"attrs": [["VETH_INFO_PEER", peer]]}]]},
         ],
     ]
-    return Request(f"create the veth pair {name} and {peer_name}", encoded(message, _NEWLINK, _NEW))
+    return Request(f"create the veth pair {name} and {peer_name}", encoded(message, _NEWLINK, _NEW), _no_veth)
+
+
+def _no_veth(code: int, _says: str) -> Exception | None:
+    if code != errno.EOPNOTSUPP:
+        return None
+    return UnsupportedByKernel("a veth pair was asked for and this kernel has none: modprobe veth, or use one with it")
+
+
+def _no_ipv6(code: int, _says: str) -> Exception | None:
+    if code not in (errno.EOPNOTSUPP, errno.EAFNOSUPPORT, errno.EACCES):
+        return None
+    return UnsupportedByKernel(
+        "an IPv6 address was asked for and this kernel has IPv6 switched off: boot it without ipv6.disable"
+    )
 
 
 @lru_cache(maxsize=64)
@@ -134,7 +150,8 @@ def address(index: int, value: str, prefix: int) -> Request:
     message["index"] = index
     message["flags"] = _NODAD if ":" in value else 0
     message["attrs"] = [["IFA_LOCAL", value], ["IFA_ADDRESS", value]]
-    return Request(f"give interface {index} the address {value}/{prefix}", encoded(message, _NEWADDR, _NEW))
+    asks = f"give interface {index} the address {value}/{prefix}"
+    return Request(asks, encoded(message, _NEWADDR, _NEW), _no_ipv6 if ":" in value else None)
 
 
 @lru_cache(maxsize=256)

@@ -95,6 +95,25 @@ def test_a_refusal_says_what_was_asked_for_and_the_requests_after_it_are_still_d
             channel.transact([address(1, "198.18.9.10", 24)])
 
 
+AS_NOBODY = """
+import os, sys
+from rttcheck.netns import NetnsError, routed
+import rttcheck.netns.topology
+os.setresuid(65534, 65534, 65534)
+try:
+    with routed():
+        pass
+except NetnsError as refused:
+    print(refused)
+"""
+
+
+def test_without_root_the_remedy_is_one_sentence() -> None:
+    said = subprocess.run([sys.executable, "-c", AS_NOBODY], capture_output=True, text=True, check=True).stdout
+    assert "run as root" in said
+    assert said.count("\n") == 1
+
+
 BUILD_AND_WAIT = """
 import sys
 from rttcheck.netns import routed

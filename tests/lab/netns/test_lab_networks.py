@@ -13,7 +13,9 @@ from typing import NamedTuple
 
 import pytest
 
+import rttcheck.netns.topology
 from rttcheck.netns import Lab, Netem, Offloads, SysctlRefused, UnsupportedByKernel, direct, routed
+from rttcheck.netns.announcement import AddressAnnouncements
 from rttcheck.netns.lab import Host
 
 TOPOLOGIES = {"routed": routed, "direct": direct}
@@ -106,6 +108,17 @@ def test_the_first_packet_comes_through_at_once(topology: str, family: int) -> N
         with lab_of(topology) as lab:
             assert arrives(lab.client, lab.server, family)
             assert arrives(lab.server, lab.client, family)
+
+
+def test_the_link_transmits_without_waiting_for_the_kernels_linkwatch(
+    topology: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing else that takes time is left between bringing up and sending; without the grafts a third gets lost."""
+    monkeypatch.setattr(AddressAnnouncements, "wait", lambda _self, _indexes: None)
+    monkeypatch.setattr(rttcheck.netns.topology, "set_offloads", lambda _channel, _indexes, _offloads: None)
+    for _ in range(20):
+        with lab_of(topology) as lab:
+            assert arrives(lab.client, lab.server, 4)
 
 
 def asks_for_somebody(frame: bytes) -> bool:
@@ -214,6 +227,20 @@ def test_by_default_every_segment_is_a_packet_of_its_own(topology: str) -> None:
     with lab_of(topology) as lab, capture(lab.client) as tap:
         transfer(lab, 300_000)
         assert max(len(frame) for frame in captured(tap)) == lab.mtu + 14
+
+
+@pytest.mark.parametrize("gso", [False, True])
+def test_without_gso_tcp_is_told_to_send_single_segments(topology: str, gso: bool) -> None:
+    """What a capture cannot show: TCP's packets before they are cut, which is what netem at an end sees."""
+    ip = shutil.which("ip")
+    if ip is None:
+        pytest.skip("iproute2 is not installed")
+    with TOPOLOGIES[topology](offloads=Offloads(gso=gso)) as lab:
+        for host in (lab.client, lab.server):
+            command = [ip, "-d", "link", "show", "dev", host.interface]
+            with host.namespace.entered():
+                said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+            assert ("gso_max_segs 1 " in said) is not gso
 
 
 def test_offloads_let_long_packets_through(topology: str) -> None:
