@@ -160,7 +160,7 @@ def _notes(evidence: Evidence) -> tuple[str, ...]:
         )
     if evidence.recording.control_lost:
         notes.append(
-            f"the control run lost {evidence.recording.control_lost} events, so that the slack may be smaller than it was"
+            f"the control run lost {evidence.recording.control_lost} events, so that the slack may be smaller than due"
         )
     if evidence.slack.burst_us:
         notes.append("bursts are stamped when they begin: what their own queue costs is granted from the control run")
