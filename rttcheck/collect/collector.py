@@ -141,16 +141,16 @@ def machine_facts() -> dict[str, Any]:
 
 
 @contextmanager
-def open_lab(scenario: Scenario) -> Iterator[netns.Lab]:
-    """Build the scenario's network, IPv4 and IPv6, and take it down again.
+def open_lab(scenario: Scenario, *, impaired: bool = True) -> Iterator[netns.Lab]:
+    """Build the scenario's network, IPv4 and IPv6, and take it down again; ``impaired=False`` leaves netem out.
 
     Raises NetnsError when the kernel refuses a part of it or gives back other settings than it was told.
     """
     build = {"routed": netns.routed, "direct": netns.direct}[scenario.topology]
     on = scenario.offloads
     with build(
-        out=scenario.out,
-        back=scenario.back,
+        out=scenario.out if impaired else None,
+        back=scenario.back if impaired else None,
         offloads=netns.Offloads(checksum=on, tso=on, gso=on, gro=on),
         sysctls=dict(scenario.sysctls),
         quickack=scenario.quickack,

@@ -72,10 +72,12 @@ class Runner:
 
     def __call__(self, base: Scenario | None = None, /, *, check: bool = True, **changes: Any) -> Result:
         """Run the scenario and return its Result; with ``check``, anything but a passed verdict ends the test."""
+        from rttcheck.netns import NetnsError
+
         __tracebackhide__ = True
         try:
             result = self.harness.run(self.scenario(base, **changes), reproduce=self._command())
-        except RttcheckError as error:
+        except (RttcheckError, NetnsError) as error:
             pytest.fail(str(error), pytrace=False)
         self.node.user_properties += [(PROPERTY + name, value) for name, value in result.row().items()]
         if check:
@@ -104,20 +106,21 @@ def rtt(request: pytest.FixtureRequest, rtt_harness: Harness) -> Runner:
 
 @pytest.fixture
 def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
-    """A live lab with the marker's topology and impairment (none: no delay), to drive by hand.
+    """A live lab with the marker's topology and impairment (no marker: none), to drive by hand.
 
     ``lab.client.namespace.socket(...)`` gives a socket inside; ``lab.impair(out=..., back=...)`` changes the link.
     """
     from rttcheck.collect.collector import open_lab
     from rttcheck.netns import NetnsError
+    from rttcheck.scenario.link import LINK_KEYWORDS
     from rttcheck.scenario.model import Scenario
 
-    keywords = {"name": request.node.name, "rtt": "0ms", **_marker_keywords(request.node)}
-    if "out" in keywords or "back" in keywords:
-        del keywords["rtt"]
+    keywords = _marker_keywords(request.node)
     with ExitStack() as stack:
         try:
-            live = stack.enter_context(open_lab(Scenario.make(**keywords)))
+            scenario = Scenario.make(**{"name": request.node.name, **keywords})
+            # Without a word of a link there is none to build: such a lab works where the kernel has no netem.
+            live = stack.enter_context(open_lab(scenario, impaired=bool(set(LINK_KEYWORDS).intersection(keywords))))
         except (RttcheckError, NetnsError) as error:
             pytest.fail(str(error), pytrace=False)
         yield live
