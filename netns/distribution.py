@@ -54,6 +54,10 @@ class Distribution:
                     "use a larger jitter and smaller entries"
                 )
 
+    def __repr__(self) -> str:
+        """The name and the size: a table of thousands has no place in a message or a recording."""
+        return f"Distribution({self.name!r}, {len(self.table)} entries)"
+
     @classmethod
     def named(cls, name: str) -> Distribution:
         """One of the shipped tables; NetemInvalid for a name that is not in `NAMED`."""

@@ -70,6 +70,10 @@ def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
         Distribution.named("gauss")
 
 
+def test_a_table_is_shown_by_its_name() -> None:
+    assert repr(Distribution.named("normal")) == "Distribution('normal', 4096 entries)"
+
+
 def test_a_missing_file_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(NetemInvalid, match=r"none\.dist cannot be read"):
         Distribution.read(tmp_path / "none.dist")
