@@ -10,7 +10,6 @@ import difflib
 import json
 import shutil
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -19,17 +18,12 @@ from pathlib import Path
 from rttcheck.errors import KernelError
 from rttcheck.kernels import modules
 from rttcheck.kernels.apt import SUITES, Archive, ImagePackage, series_of
-from rttcheck.kernels.cache import Progress, cache_root, exclusive, staged
+from rttcheck.kernels.cache import Progress, cache_root, exclusive, say, staged
 from rttcheck.kernels.kernel import Kernel, release_of
 from rttcheck.kernels.spec import KernelSpec, Source
 
 ANSWER_S = 7 * 24 * 3600.0
 """For so long ``debian:6.12`` stays the kernel that it was: a session does not ask the network each time."""
-
-
-def say(line: str) -> None:
-    """The progress of what takes more than two seconds, for a person: standard error."""
-    print(f"rttcheck: {line}", file=sys.stderr, flush=True)
 
 
 def fetch(spec: KernelSpec | str, *, progress: Progress = say, root: Path | None = None) -> Kernel:

@@ -11,6 +11,7 @@ import errno
 import fcntl
 import os
 import shutil
+import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -20,6 +21,11 @@ from rttcheck.errors import KernelError
 
 Progress = Callable[[str], None]
 """Called with one line for a person whenever something takes more than two seconds."""
+
+
+def say(line: str) -> None:
+    """The progress of what takes more than two seconds, for a person: standard error."""
+    print(f"rttcheck: {line}", file=sys.stderr, flush=True)
 
 
 def cache_root() -> Path:
@@ -79,10 +85,13 @@ def _acquire(lock: int, root: Path, progress: Progress, deadline_s: float) -> No
 def staged(target: Path) -> Iterator[Path]:
     """A new empty directory that becomes `target` when the block ends well, and is gone when it does not.
 
+    Whoever calls holds `exclusive`: what a killed session left beside `target`, and a damaged `target`, is removed.
     Raises `KernelError` on a full or read-only disk, with the directory's name.
     """
     with _sentences(target.parent):
         target.parent.mkdir(parents=True, exist_ok=True)
+        for left in target.parent.glob(f".{target.name}.*"):
+            shutil.rmtree(left, ignore_errors=True)
         staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
         with _sentences(target.parent):

@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 TAIL_BYTES = 64 * 1024
 MARK = "rttcheck launcher: "
-"""What a line of the launcher's begins with; the rest of it is seconds of host time since power-on and what happened."""
+"""What a line of the launcher's begins with; the rest is seconds of host time since power-on and what happened."""
 
 
 class Console:

@@ -11,16 +11,15 @@ import contextlib
 import json
 import shlex
 import shutil
-import time
 from collections.abc import Mapping
 from pathlib import Path
 
 from rttcheck.errors import GuestLost
+from rttcheck.kernels.boot import wait_for_init
 from rttcheck.kernels.cache import Progress, exclusive, staged
 from rttcheck.kernels.console import Console
 from rttcheck.kernels.machine import Machine
 from rttcheck.kernels.qemu import Qemu
-from rttcheck.kernels.stream import Stream, wait
 
 _MONITOR_S = 60.0
 """Deadline of one answer of QEMU's monitor, host seconds."""
@@ -69,7 +68,7 @@ def discard(state: Path) -> None:
 def _freeze(machine: Machine, state: Path, *, root: Path, boot_s: float, console: Console) -> None:
     with Qemu(machine, rw=empty_directory(root)) as qemu:
         console.mark("power-on, to be frozen")
-        _wait_for_hello(qemu, console, time.monotonic() + boot_s)
+        wait_for_init(qemu, console, deadline_s=boot_s)
         console.mark("init")
         monitor = _Monitor(qemu)
         # It is not stopped first: it would come back stopped. It waits for its session, so it changes next to nothing.
@@ -78,24 +77,6 @@ def _freeze(machine: Machine, state: Path, *, root: Path, boot_s: float, console
         monitor.ask("migrate", {"uri": f"exec:cat > {shlex.quote(str(state))}"})
         monitor.wait_for_migration(state)
         console.mark("frozen")
-
-
-def _wait_for_hello(qemu: Qemu, console: Console, ends: float) -> None:
-    said = bytearray()
-    streams = [
-        Stream(source=qemu.ports["control"].fileno(), heard=said.extend),
-        Stream(source=qemu.console, heard=console.write),
-    ]
-    while b"hello\n" not in said:
-        ready = wait(streams, also=qemu.ended, timeout_s=ends - time.monotonic())
-        for stream in streams:
-            stream.step(ready)
-        if qemu.ended in ready or not ready:
-            while streams[1].read():
-                pass
-            how = qemu.why_it_ended() if qemu.ended in ready else "did not boot before its deadline"
-            console.mark(f"lost: {how}")
-            raise GuestLost(f"the guest {how}", console.tail)
 
 
 def _prune(newest: Path, label: str) -> None:

@@ -14,7 +14,7 @@ from importlib import resources
 from pathlib import Path
 
 from rttcheck.errors import KernelError
-from rttcheck.kernels.cache import cache_root, staged
+from rttcheck.kernels.cache import cache_root, exclusive, say, staged
 from rttcheck.kernels.kernel import Kernel
 from rttcheck.kernels.modules import load_order
 
@@ -38,11 +38,15 @@ def initramfs_of(kernel: Kernel, root: Path | None = None) -> Path:
         status = path.stat()
         digest.update(f"{path}:{status.st_size}:{status.st_mtime_ns}\n".encode())
     target = root / "initramfs" / digest.hexdigest()[:16]
-    if not target.exists():
-        with staged(target) as staging, (staging / "initramfs").open("wb") as file:
-            for piece in _archive(busybox, script, modules):
-                file.write(piece)
-    return target / "initramfs"
+    image = target / "initramfs"
+    if image.exists():
+        return image
+    with exclusive(root / "locks" / target.name, progress=say):
+        if not image.exists():
+            with staged(target) as staging, (staging / "initramfs").open("wb") as file:
+                for piece in _archive(busybox, script, modules):
+                    file.write(piece)
+    return image
 
 
 def static_busybox() -> Path:

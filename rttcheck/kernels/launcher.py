@@ -1,4 +1,4 @@
-"""Boot a guest and run this Python in it, as if it were here: ``python -m rttcheck.kernels.launcher --kernel SPEC -- ARGS``.
+"""Boot a guest and run this Python in it: ``python -m rttcheck.kernels.launcher --kernel SPEC -- ARGS``.
 
 Owns one QEMU from power-on to its end: bytes in both directions, deadlines in host time, the console's file, the exit
 status. It passes the status of the guest's Python on; a guest that died or hung is `EXIT_LOST`. QEMU never outlives it.
@@ -16,14 +16,15 @@ from pathlib import Path
 from typing import BinaryIO
 
 from rttcheck.errors import GuestLost, KernelError
-from rttcheck.kernels.archive import fetch, say
-from rttcheck.kernels.cache import cache_root
+from rttcheck.kernels.archive import fetch
+from rttcheck.kernels.cache import cache_root, say
 from rttcheck.kernels.console import Console
 from rttcheck.kernels.emulator import Emulator, NotThawed
 from rttcheck.kernels.frozen import discard, empty_directory, frozen_guest
 from rttcheck.kernels.guest import CLOCKS, EXIT_LOST, EXIT_USAGE, GuestSettings
 from rttcheck.kernels.initramfs import initramfs_of
 from rttcheck.kernels.kernel import Kernel
+from rttcheck.kernels.kvm import DEVICE, kvm_works
 from rttcheck.kernels.leash import hear_of_parents_death
 from rttcheck.kernels.machine import Machine
 from rttcheck.kernels.session import Session
@@ -128,7 +129,7 @@ def launch(settings: GuestSettings, arguments: Sequence[str]) -> int:
     """
     kernel = fetch(settings.kernel)
     root = cache_root()
-    machine = Machine.build(kernel, settings, initramfs=initramfs_of(kernel, root))
+    machine = _machine(kernel, settings, root)
     with contextlib.ExitStack() as stack:
         file: BinaryIO | None = None
         if settings.console is not None:
@@ -148,6 +149,16 @@ def launch(settings: GuestSettings, arguments: Sequence[str]) -> int:
                 discard(frozen)
             say(f"{lost}; booting it instead")
         return Emulator(machine, settings, console, frozen=None).run(session, rw=rw, stdin=0, stdout=1, stderr=2)
+
+
+def _machine(kernel: Kernel, settings: GuestSettings, root: Path) -> Machine:
+    """Emulated, unless real time is asked for and KVM was seen to work."""
+    initramfs = initramfs_of(kernel, root)
+    if settings.clock == "real" and os.access(DEVICE, os.R_OK | os.W_OK):
+        fast = Machine.build(kernel, settings, initramfs=initramfs, kvm=True)
+        if kvm_works(fast, root=root):
+            return fast
+    return Machine.build(kernel, settings, initramfs=initramfs)
 
 
 def _console_file(path: Path) -> BinaryIO:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 _CHUNK = 65536
 _ATOMIC = 4096
-"""A pipe that polls writable takes this much without blocking (PIPE_BUF, pipe(7)); others may take less, which is fine."""
+"""A pipe that polls writable takes this much without blocking (PIPE_BUF, pipe(7)); others may take less."""
 _HELD = 1 << 20
 """So much is held for a slow reader before its writer has to wait."""
 

@@ -1,0 +1,56 @@
+"""Whether KVM works on this machine: found out by booting, once, and remembered.
+
+Owns the trial and its answer. ``/dev/kvm`` may exist and hang every guest, so looking for the file answers nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from pathlib import Path
+
+from rttcheck.errors import GuestLost, KernelError
+from rttcheck.kernels.boot import wait_for_init
+from rttcheck.kernels.cache import exclusive, say, staged
+from rttcheck.kernels.console import Console
+from rttcheck.kernels.frozen import empty_directory
+from rttcheck.kernels.machine import Machine
+from rttcheck.kernels.qemu import Qemu
+
+DEVICE = Path("/dev/kvm")
+TRIAL_S = 20.0
+"""Host seconds for the trial's boot; under a KVM that works it takes one or two."""
+
+
+def kvm_works(machine: Machine, *, root: Path) -> bool:
+    """Whether `machine` (one that was built for KVM) boots here; the answer is kept until the host's kernel changes."""
+    if not os.access(DEVICE, os.R_OK | os.W_OK):
+        return False
+    answer = root / "kvm" / _this_machine()
+    with exclusive(root / "locks" / "kvm", progress=say):
+        try:
+            return bool(json.loads((answer / "answer.json").read_text())["works"])
+        except (OSError, ValueError, KeyError, TypeError):
+            works, why = _boots(machine, root)
+        say(f"KVM was tried: {why}")
+        with staged(answer) as staging:
+            (staging / "answer.json").write_text(json.dumps({"works": works, "why": why}) + "\n")
+    return works
+
+
+def _boots(machine: Machine, root: Path) -> tuple[bool, str]:
+    try:
+        with Qemu(machine, rw=empty_directory(root)) as qemu:
+            wait_for_init(qemu, Console(), deadline_s=TRIAL_S)
+    except (GuestLost, KernelError) as error:
+        return False, f"it does not work here, {error}"
+    return True, "it works"
+
+
+def _this_machine() -> str:
+    try:
+        identity = Path("/etc/machine-id").read_text().strip()
+    except OSError:
+        identity = platform.node()
+    return f"{identity or 'unknown'}.{platform.release()}"
