@@ -9,14 +9,9 @@ import argparse
 import os
 import sys
 from contextlib import ExitStack
-from decimal import Decimal, InvalidOperation
 from typing import TextIO
 
-EXIT_OK = 0
-EXIT_FAILED = 1
-EXIT_USAGE = 2
-EXIT_CAPABILITY = 3
-EXIT_INTERRUPTED = 130
+from rttcheck.cli.exit_status import ExitStatus
 
 _EPILOG = """\
 what is shown:
@@ -37,12 +32,11 @@ examples:
   rttcheck trace --json --duration 10s    ten seconds as JSON, one object a line
 
 exit status:
-  0  the trace ran to its end: Ctrl-C, SIGTERM, --duration, --count or a closed pipe
-  1  it failed on the way: the output cannot be written, the probe failed
-  2  the arguments make no sense
-  3  this machine or kernel lacks what is needed (root, BTF, a probe that works): the message names the remedy,
-     and `rttcheck doctor` shows all of it
-  130  a second Ctrl-C ended it before its totals
+  0  the trace ran to its end: Ctrl-C, SIGTERM, --duration or --count
+  2  a second Ctrl-C ended it before its totals, or nobody reads the output any more
+  3  it could not be done: root, BTF or a probe that works is missing, the output cannot be written; the sentence
+     says what to do, and `rttcheck doctor` shows all that is missing
+  4  the arguments make no sense
 """
 
 
@@ -100,29 +94,16 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def run(args: argparse.Namespace) -> int:
-    """Trace as ``args`` say, and return the exit status."""
-    from rttcheck.cli.trace_output import OutputLost
+    """Trace as ``args`` say, to the end. Raises what `exit_status.status_of` knows; exits for a bad ``--netns``."""
     from rttcheck.collect.network_namespace import NoNetworkNamespace
-    from rttcheck.errors import CapabilityError, RttcheckError
 
-    detail = args.detail or args.rtt_detail
-    if args.unit is not None and detail:
+    if args.unit is not None and (args.detail or args.rtt_detail):
         args.parser.error("--unit is for the table: a line is in milliseconds to the microsecond, JSON in microseconds")
     try:
         _trace(args, sys.stdout, sys.stderr)
     except NoNetworkNamespace as error:
         args.parser.error(f"--netns: {error}")
-    except CapabilityError as error:
-        return _failed(error, EXIT_CAPABILITY)
-    except RttcheckError as error:
-        if isinstance(error, OutputLost):
-            _give_up_stdout()
-        return _failed(error, EXIT_FAILED)
-    except BrokenPipeError:
-        _give_up_stdout()
-    except KeyboardInterrupt:
-        return _failed("interrupted twice: the totals are missing", EXIT_INTERRUPTED)
-    return EXIT_OK
+    return ExitStatus.PASSED
 
 
 def _trace(args: argparse.Namespace, to: TextIO, notes: TextIO) -> None:
@@ -168,22 +149,14 @@ def _trace(args: argparse.Namespace, to: TextIO, notes: TextIO) -> None:
         observe(probe, wish, output, stop=stop, duration_s=args.duration, count=args.count)
 
 
-def _failed(reason: object, status: int) -> int:
-    print(f"rttcheck trace: {reason}", file=sys.stderr)
-    return status
-
-
-def _give_up_stdout() -> None:
-    """Whatever is left in the buffer cannot be written; without this Python says so once more when it exits."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
 def _in_colour(to: TextIO) -> bool:
     return to.isatty() and not os.environ.get("NO_COLOR")
 
 
 def _milliseconds(text: str) -> int:
     """nettrace's filters are plain milliseconds; decimals go down to the microsecond. Returns microseconds."""
+    from decimal import Decimal, InvalidOperation
+
     try:
         microseconds = Decimal(text) * 1000
     except InvalidOperation:

@@ -5,7 +5,6 @@ The command runs in this process, as a person would start it; the traffic begins
 
 from __future__ import annotations
 
-import argparse
 import io
 import json
 import os
@@ -18,7 +17,7 @@ from functools import cache
 
 import pytest
 
-from rttcheck.cli import trace
+from rttcheck.cli import main
 from rttcheck.collect.probe.probe import probe_support
 from rttcheck.judge.capture import BEGIN, Capture
 from rttcheck.judge.histogram import Histogram, Unit
@@ -121,18 +120,15 @@ class Traffic:
 
 
 def run(stdout: Stdout, *words: str) -> int:
-    parser = argparse.ArgumentParser("rttcheck")
-    trace.register(parser.add_subparsers())
-    arguments = parser.parse_args(["trace", *words])
     with redirect_stdout(stdout):
-        return int(arguments.run(arguments))
+        return main(["trace", *words])
 
 
 def test_every_sample_of_a_connection_is_a_line_and_none_lies_below_the_link(lab: Lab, probe: str) -> None:
     stdout = Stdout()
     with Traffic(lab, stdout):
         words = ["--rtt-detail", "--port", str(PORT), "--count", str(SAMPLES), "--probe", probe]
-        assert run(stdout, *words, *GUARD) == trace.EXIT_OK
+        assert run(stdout, *words, *GUARD) == 0
     read = Capture.parse(stdout.getvalue())
     assert (read.total, read.lost, len(read.lines)) == (SAMPLES, 0, SAMPLES)
     samples = [line.message.first_us for line in read.lines if line.message]
@@ -152,7 +148,7 @@ def test_every_sample_of_a_connection_is_a_line_and_none_lies_below_the_link(lab
 def test_the_table_holds_every_sample_in_the_bucket_of_its_unit(lab: Lab, probe: str, unit: Unit) -> None:
     stdout = Stdout()
     with Traffic(lab, stdout, interrupt=True):
-        assert run(stdout, "--port", str(PORT), "--unit", unit.value, "--probe", probe, *GUARD) == trace.EXIT_OK
+        assert run(stdout, "--port", str(PORT), "--unit", unit.value, "--probe", probe, *GUARD) == 0
     read = Capture.parse(stdout.getvalue())
     last = read.tables[-1]
     assert read.tables[0].total == 0
@@ -166,7 +162,7 @@ def test_a_filter_above_the_link_shows_nothing_and_ctrl_c_ends_it_at_once(lab: L
     stdout = Stdout()
     with Traffic(lab, stdout, interrupt=True):
         words = ["--detail", "--port", str(PORT), "--filter-srtt", "5000", "--probe", probe]
-        assert run(stdout, *words, "--duration", "1min") == trace.EXIT_OK
+        assert run(stdout, *words, "--duration", "1min") == 0
     read = Capture.parse(stdout.getvalue())
     assert (read.total, read.lines, read.ended) == (0, (), True)
 
@@ -175,7 +171,7 @@ def test_a_filter_at_the_link_shows_all(lab: Lab, probe: str) -> None:
     stdout = Stdout()
     with Traffic(lab, stdout):
         words = ["--detail", "--port", str(PORT), "--filter-srtt", "20", "--filter-minrtt", "20", "--probe", probe]
-        assert run(stdout, *words, "--count", str(SAMPLES), *GUARD) == trace.EXIT_OK
+        assert run(stdout, *words, "--count", str(SAMPLES), *GUARD) == 0
     read = Capture.parse(stdout.getvalue())
     assert read.total == SAMPLES
     places = {line.circumstances.netns for line in read.lines if line.circumstances}
@@ -189,7 +185,7 @@ def test_one_namespace_of_a_lab_can_be_watched_alone(lab: Lab, probe: str) -> No
     stdout = Stdout()
     with Traffic(lab, stdout):
         words = ["--json", "--rtt-detail", "--netns", place, "--count", str(SAMPLES // 2), "--probe", probe]
-        assert run(stdout, *words, *GUARD) == trace.EXIT_OK
+        assert run(stdout, *words, *GUARD) == 0
     records = [json.loads(line) for line in stdout.getvalue().splitlines()]
     shown = [record for record in records if record["type"] == "event"]
     assert {record["source"][0] for record in shown} == {lab.client.ipv4}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
-import io
 import os
 import signal
 import sys
@@ -16,7 +14,8 @@ import numpy as np
 import pytest
 from observed_events import event
 
-from rttcheck.cli import trace
+from rttcheck.cli import main
+from rttcheck.cli.exit_status import ExitStatus
 from rttcheck.collect import preparation
 from rttcheck.collect.network_namespace import NoNetworkNamespace, held_namespace
 from rttcheck.collect.preparation import Plan, Wish
@@ -96,11 +95,8 @@ class Command:
         monkeypatch.setattr(probe_module, "open_probe", open_probe)
 
     def __call__(self, *words: str) -> int:
-        parser = argparse.ArgumentParser("rttcheck")
-        trace.register(parser.add_subparsers())
         try:
-            arguments = parser.parse_args(["trace", *words])
-            return int(arguments.run(arguments))
+            return main(["trace", *words])
         except SystemExit as usage:
             return int(usage.code or 0)
         finally:
@@ -113,7 +109,7 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
 
 
 def test_lines_are_printed_until_the_count_is_reached(command: Command) -> None:
-    assert command("--rtt-detail", "--count", "3") == trace.EXIT_OK
+    assert command("--rtt-detail", "--count", "3") == ExitStatus.PASSED
     read = Capture.parse(command.out)
     assert len(read.lines) == read.total == 3
     assert all(line.circumstances is None for line in read.lines)
@@ -121,22 +117,22 @@ def test_lines_are_printed_until_the_count_is_reached(command: Command) -> None:
 
 
 def test_detail_alone_is_the_long_line(command: Command) -> None:
-    assert command("--detail", "--count", "1") == trace.EXIT_OK
+    assert command("--detail", "--count", "1") == ExitStatus.PASSED
     assert Capture.parse(command.out).lines[0].circumstances is not None
-    assert command("--detail", "--rtt-detail", "--count", "1") == trace.EXIT_OK
+    assert command("--detail", "--rtt-detail", "--count", "1") == ExitStatus.PASSED
     assert Capture.parse(command.out).lines[0].circumstances is not None
 
 
 def test_without_detail_it_is_the_table_in_milliseconds_or_in_what_was_asked_for(command: Command) -> None:
-    assert command("--count", "1", "--duration", "500ms") == trace.EXIT_OK
+    assert command("--count", "1", "--duration", "500ms") == ExitStatus.PASSED
     assert "                    16 -    31ms: " in command.out
-    assert command("--count", "1", "--duration", "500ms", "--unit", "us") == trace.EXIT_OK
+    assert command("--count", "1", "--duration", "500ms", "--unit", "us") == ExitStatus.PASSED
     assert "                    16 -    31us: " in command.out
 
 
 def test_ctrl_c_ends_it_with_its_totals(command: Command) -> None:
     command.probe.interrupt_at = 3
-    assert command("--rtt-detail") == trace.EXIT_OK
+    assert command("--rtt-detail") == ExitStatus.PASSED
     read = Capture.parse(command.out)
     assert read.ended
     assert read.total == len(read.lines) == 3
@@ -145,25 +141,25 @@ def test_ctrl_c_ends_it_with_its_totals(command: Command) -> None:
 
 def test_a_second_ctrl_c_ends_it_without_a_traceback(command: Command) -> None:
     command.probe.in_poll = [KeyboardInterrupt()]
-    assert command("--rtt-detail") == trace.EXIT_INTERRUPTED
-    assert command.err.endswith("rttcheck trace: interrupted twice: the totals are missing\n")
+    assert command("--rtt-detail") == ExitStatus.INTERRUPTED
+    assert command.err.endswith("rttcheck: interrupted\n")
 
 
 def test_filters_are_milliseconds_with_decimals_to_the_microsecond(command: Command) -> None:
-    assert command("--detail", "--filter-srtt", "20", "--filter-minrtt", "0.5", "--count", "1") == trace.EXIT_OK
+    assert command("--detail", "--filter-srtt", "20", "--filter-minrtt", "0.5", "--count", "1") == ExitStatus.PASSED
     assert (command.wishes[0].first_below_us, command.wishes[0].last_below_us) == (20_000, 500)
 
 
 def test_all_wishes_arrive(command: Command) -> None:
     words = ["--rtt-detail", "--every-sample", "--port", "443", "--netns", str(os.getpid()), "--probe", "kprobe"]
-    assert command(*words, "--count", "1") == trace.EXIT_OK
+    assert command(*words, "--count", "1") == ExitStatus.PASSED
     here = Path("/proc/self/ns/net").stat().st_ino
     assert command.wishes == [Wish(mode=Mode.DETAIL, every_sample=True, port=443, inodes=(here,), operations="kprobe")]
     assert command.probe.settings["inodes"] == (here,)
 
 
 def test_verbose_says_what_was_chosen_and_why(command: Command) -> None:
-    assert command("--verbose", "--count", "1", "--detail") == trace.EXIT_OK
+    assert command("--verbose", "--count", "1", "--detail") == ExitStatus.PASSED
     assert "fexit: attached to the return of tcp_ack_update_rtt" in command.err
     assert "fexit/kprobe: tcp_ack_update_rtt, group tcp-state" in command.err
     assert command.backends == ["auto"]
@@ -171,14 +167,14 @@ def test_verbose_says_what_was_chosen_and_why(command: Command) -> None:
 
 def test_what_is_missing_is_one_sentence_and_status_3(command: Command) -> None:
     command.missing = CapabilityError("no BTF: build the kernel with it")
-    assert command() == trace.EXIT_CAPABILITY == 3
-    assert (command.out, command.err) == ("", "rttcheck trace: no BTF: build the kernel with it\n")
+    assert command() == ExitStatus.UNABLE
+    assert (command.out, command.err) == ("", "rttcheck: no BTF: build the kernel with it\n")
 
 
-def test_a_probe_that_fails_on_the_way_is_one_sentence_and_status_1(command: Command) -> None:
+def test_a_probe_that_fails_on_the_way_is_one_sentence_and_status_3_too(command: Command) -> None:
     command.probe.in_poll = [ProbeError("the ring is gone: load it again")]
-    assert command("--detail") == trace.EXIT_FAILED == 1
-    assert command.err.splitlines()[-1] == "rttcheck trace: the ring is gone: load it again"
+    assert command("--detail") == ExitStatus.UNABLE
+    assert command.err.splitlines()[-1] == "rttcheck: the ring is gone: load it again"
 
 
 @pytest.mark.parametrize(
@@ -202,35 +198,28 @@ def test_a_probe_that_fails_on_the_way_is_one_sentence_and_status_1(command: Com
 def test_arguments_that_make_no_sense_are_usage_errors_with_the_remedy(
     command: Command, words: list[str], complaint: str
 ) -> None:
-    assert command(*words) == trace.EXIT_USAGE == 2
+    assert command(*words) == ExitStatus.USAGE
     assert complaint in command.err
     assert command.out == ""
     assert command.wishes == []
 
 
-def test_the_output_cannot_be_written(command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    kept = []
-    monkeypatch.setattr(trace, "_give_up_stdout", lambda: kept.append("given up"))
+def test_a_full_disk_is_one_sentence(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     with open("/dev/full", "w") as full:  # noqa: PTH123 - a device
         monkeypatch.setattr(sys, "stdout", full)
-        assert command("--detail", "--count", "1") == trace.EXIT_FAILED
-        monkeypatch.undo()
-        # What is left in the buffer cannot be written either.
-        os.dup2(os.open(tmp_path / "rest", os.O_CREAT | os.O_WRONLY), full.fileno())
-    assert "No space left on device" in command.err
-    assert kept == ["given up"]
+        assert command("--detail", "--count", "1") == ExitStatus.UNABLE
+    assert command.err.splitlines()[-1].startswith(
+        "rttcheck: the trace was to be written out and that failed (No space"
+    )
 
 
 def test_a_reader_that_went_away_is_no_failure(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Closed(io.StringIO):
-        def write(self, text: str) -> int:
-            raise BrokenPipeError(32, "Broken pipe", text)
-
-    kept = []
-    monkeypatch.setattr(trace, "_give_up_stdout", lambda: kept.append("given up"))
-    monkeypatch.setattr(sys, "stdout", Closed())
-    assert command("--detail") == trace.EXIT_OK
-    assert kept == ["given up"]
+    read, write = os.pipe()
+    os.close(read)
+    with open(write, "w") as closed:  # noqa: PTH123 - a descriptor
+        monkeypatch.setattr(sys, "stdout", closed)
+        assert command("--detail") == ExitStatus.INTERRUPTED
+    assert "Traceback" not in command.err
 
 
 def test_help_teaches_the_words_the_examples_and_the_statuses(command: Command) -> None:
