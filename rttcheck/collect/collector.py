@@ -101,6 +101,8 @@ class Collector:
             traffic = run_traffic(lab, scenario, on_step=on_step if scenario.steps else None)
             # The ACK of the last FIN is still under way when both ends have seen the end of the stream.
             lab.drain(deadline_s=DRAIN_DEADLINE_S)
+            # From here on events and histograms are final, and sure to speak of the same calls.
+            watch.stop()
             return Run(
                 events=watch.events(),
                 histograms=watch.histograms(),

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from rttcheck.errors import RttcheckError
+from rttcheck.errors import CapabilityError, RttcheckError
 from rttcheck.plugin.fixtures import PROPERTY
 from rttcheck.plugin.options import Options
 
@@ -35,6 +35,7 @@ def start(config: pytest.Config, options: Options) -> None:
                     "--rtt-clock virtual was asked for and the kernel is the running one, whose time is real: "
                     "name a guest's kernel, as in --rtt-kernel debian:6.12"
                 )
+            require_host()
             header = [f"rttcheck: kernel host, clock real, engine netem, probe {options.probe} ({'; '.join(reasons)})"]
         else:
             from rttcheck.plugin.guests import Guests
@@ -49,6 +50,17 @@ def start(config: pytest.Config, options: Options) -> None:
     except RttcheckError as error:
         raise pytest.UsageError(str(error)) from error
     config.pluginmanager.register(Controller(header), "rttcheck-controller")
+
+
+def require_host() -> None:
+    """Raise CapabilityError, naming all that is missing and its remedies, where the running kernel cannot be judged."""
+    from rttcheck.collect.capabilities import host_capabilities
+    from rttcheck.collect.capability import HOST, missing
+
+    lacking = missing(host_capabilities(), HOST)
+    if lacking:
+        told = "; ".join(f"{capability.lack or capability.name}: {capability.remedy}" for capability in lacking)
+        raise CapabilityError(f"the running kernel was asked for and cannot be judged ({told})")
 
 
 @dataclass(slots=True, eq=False)

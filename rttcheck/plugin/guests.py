@@ -14,9 +14,10 @@ from typing import Any
 
 import pytest
 
+from rttcheck.errors import RecordingError
 from rttcheck.kernels.guest import EXIT_LOST, GuestSettings, gateway_spec
 from rttcheck.plugin.fixtures import PROPERTY
-from rttcheck.plugin.options import Options
+from rttcheck.plugin.options import Options, make_recordings
 
 
 @dataclass(slots=True, eq=False)
@@ -50,13 +51,10 @@ class Guests:
         from rttcheck.kernels.archive import fetch
         from rttcheck.kernels.spec import KernelSpec
 
-        options.recordings.mkdir(parents=True, exist_ok=True)
-        consoles = options.recordings.parent / "consoles"
-        consoles.mkdir(exist_ok=True)
         planned = []
         for number, kernel in enumerate(kernels):
             release = fetch(KernelSpec.parse(kernel)).release
-            console = consoles / f"{release}.log"
+            console = _new_console(options, release)
             settings = GuestSettings(
                 kernel=kernel,
                 clock=clock,
@@ -81,10 +79,11 @@ class Guests:
         self._started_s = time.monotonic()
         try:
             yield
-        except (EOFError, OSError) as error:
+        except (EOFError, OSError):
+            # What execnet says is that its pipe has ended; why the launcher has said on standard error.
             guest = next((guest for guest in self.planned if not guest.ready), self.planned[0])
             guest.lost = "it did not boot"
-            pytest.exit(obituary(guest, f"{guest.lost} ({error or type(error).__name__})"), returncode=EXIT_LOST)
+            pytest.exit(obituary(guest, guest.lost), returncode=EXIT_LOST)
 
     def pytest_testnodeready(self, node: Any) -> None:
         """A guest has imported pytest and goes on to collect."""
@@ -154,6 +153,21 @@ class Guests:
         reporter = self.config.pluginmanager.getplugin("terminalreporter")
         if reporter is not None and self.config.option.verbose >= 0:
             reporter.write_line(f"rttcheck: {line}")
+
+
+def _new_console(options: Options, release: str) -> Path:
+    """An empty file for a guest's console, beside the recordings that the guest will write."""
+    console = options.recordings.parent / "consoles" / f"{release}.log"
+    try:
+        make_recordings(options)
+        console.parent.mkdir(exist_ok=True)
+        console.write_bytes(b"")
+    except OSError as error:
+        raise RecordingError(
+            f"{error.filename or console} cannot be written ({error.strerror}): name another directory with "
+            "--rtt-recordings"
+        ) from error
+    return console
 
 
 def obituary(guest: GuestPlan, cause: str) -> str:

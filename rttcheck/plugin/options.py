@@ -48,6 +48,13 @@ class Options:
         )
 
 
+def make_recordings(options: Options) -> None:
+    """Make the directory for recordings; the default one keeps itself out of version control. Raises OSError."""
+    options.recordings.mkdir(parents=True, exist_ok=True)
+    if options.recordings.parent.name == DEFAULT_RECORDINGS.parent.name:
+        (options.recordings.parent / ".gitignore").write_text("*\n")
+
+
 def add_options(parser: pytest.Parser) -> None:
     """Add the ``--rtt-*`` options to pytest's."""
     group = parser.getgroup("rtt", "TCP round-trip times (rttcheck)")

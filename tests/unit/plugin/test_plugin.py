@@ -19,8 +19,11 @@ import pytest
 
 sys.path.insert(0, {str(PLANTED)!r})
 from planted import record
+import rttcheck.collect.capabilities
 from rttcheck.harness import Result
 from rttcheck.judge.verdict import judge
+
+rttcheck.collect.capabilities.host_capabilities = tuple
 
 class Planted:
     lies = {{}}
@@ -183,6 +186,22 @@ def test_a_kernel_that_cannot_be_is_a_usage_error(
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines([sentence])
     result.stderr.no_fnmatch_line("*Traceback*")
+
+
+def test_a_running_kernel_that_cannot_be_judged_is_one_sentence(pytester: pytest.Pytester) -> None:
+    pytester.makeconftest(
+        """
+        import rttcheck.collect.capabilities
+        from rttcheck.collect.capability import HOST, Capability
+
+        lacking = Capability(name="sch_netem", found=False, detail="", remedy="modprobe sch_netem", needed_for=HOST)
+        rttcheck.collect.capabilities.host_capabilities = lambda: (lacking,)
+        """
+    )
+    pytester.makepyfile(FORTY)
+    result = run(pytester, "-m", "rtt", "--rtt-kernel", "host")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*the running kernel was asked for and cannot be judged (*modprobe sch_netem)*"])
 
 
 def test_a_session_without_scenarios_decides_nothing(pytester: pytest.Pytester) -> None:
