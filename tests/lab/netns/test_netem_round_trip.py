@@ -214,3 +214,18 @@ def test_what_iproute2_installs_means_the_same_here(words: str) -> None:
             subprocess.run([tc, "qdisc", "replace", "dev", name, "root", "netem", *words.split()], check=True)
         with Channel(lab.link.namespace) as channel:
             compare("out", asked, found(qdisc.roots(channel)[index].options, asked))
+
+
+def test_both_directions_are_counted() -> None:
+    with routed(out=Netem(delay_ns=MS), back=Netem(delay_ns=MS, loss=RandomLoss(100))) as lab:
+        before = lab.statistics()
+        with pytest.raises(LinkSilent, match="link back within"):
+            lab.drain(deadline_s=0.6)
+        counted = lab.statistics()
+    assert counted["out"].packets > before["out"].packets
+    assert counted["out"].bytes > before["out"].bytes
+    assert counted["out"].drops == 0
+    assert counted["back"].drops > before["back"].drops
+    if counted["out"].xstats:
+        assert counted["out"].xstats["delayed"] == counted["out"].packets
+        assert counted["back"].xstats["dropped"] == counted["back"].drops
