@@ -29,6 +29,9 @@ SILENCE_S = 180.0
 _LEAVE_S = 20.0
 """Host seconds that the launcher has for its end after it was told to go."""
 
+_PAUSE_S = 0.5
+"""After so long a line of the launcher's is not the error that it ends with."""
+
 _BACKSTOP_S = 2 * (BOOT_S + SILENCE_S)
 """Beyond all of the launcher's own deadlines: if it says nothing for so long it is the launcher that hangs."""
 
@@ -53,22 +56,26 @@ def events(order: Order, release: str, *, note: Callable[[str], None]) -> Iterat
         silence_s=SILENCE_S,
     )
     command = [*launcher_command(settings), "-m", "rttcheck.cli", "run", "--emit-rows"]
-    said: list[str] = []
+    # The last words of a launcher are its error, to be told once: they are held until they turn out not to be the last.
+    held: list[str] = []
     with _launched(command, order.to_json()) as launcher:
-        for pipe, line in _lines(launcher, settings.kernel):
-            event = _event(line) if pipe is launcher.stdout else None
+        for line, is_output in _lines(launcher, settings.kernel):
+            event = _event(line) if is_output and line is not None else None
+            if line is None or event is not None:
+                while held:
+                    note(held.pop(0).removeprefix(PREFIX))
             if event is not None:
                 yield event
-                continue
-            said.append(line)
-            note(line.removeprefix(PREFIX))
-        _conclude(launcher.wait(_LEAVE_S), said, settings.kernel)
+            elif line is not None:
+                held.append(line)
+        status = launcher.wait(_LEAVE_S)
+    _conclude(status, held, settings.kernel)
 
 
 def _conclude(status: int, said: list[str], kernel: str) -> None:
     """Raise what the launcher's exit status means; 0, and the statuses that the last event told of, mean nothing."""
-    last = max((number for number, line in enumerate(said) if line.startswith(PREFIX)), default=0)
-    sentence, *tail = (line.removeprefix(PREFIX) for line in said[last:] or [f"the guest {kernel} said nothing"])
+    first = next((number for number, line in enumerate(said) if line.startswith(PREFIX)), 0)
+    sentence, *tail = (line.removeprefix(PREFIX) for line in said[first:] or [f"the guest {kernel} said nothing"])
     if status == EXIT_LOST:
         raise GuestLost(sentence, "\n".join(tail))
     if status == EXIT_USAGE and said:
@@ -106,17 +113,24 @@ def _launched(command: list[str], order: str) -> Iterator[subprocess.Popen[bytes
                 launcher.kill()
 
 
-def _lines(launcher: subprocess.Popen[bytes], kernel: str) -> Iterator[tuple[object, str]]:
-    """Lines of both pipes as they come, until both are closed."""
+def _lines(launcher: subprocess.Popen[bytes], kernel: str) -> Iterator[tuple[str | None, bool]]:
+    """Lines of both pipes as they come, and whether each is of the output; None when some were followed by a pause.
+
+    Ends when both pipes are closed. Raises GuestLost when nothing comes for `_BACKSTOP_S`.
+    """
     partial = {launcher.stdout: b"", launcher.stderr: b""}
     with selectors.DefaultSelector() as selector:
         for pipe in partial:
             assert pipe is not None
             selector.register(pipe, selectors.EVENT_READ)
+        paused = True
         while selector.get_map():
-            ready = selector.select(_BACKSTOP_S)
-            if not ready:
+            ready = selector.select(_BACKSTOP_S if paused else _PAUSE_S)
+            if not ready and paused:
                 raise GuestLost(f"the launcher of the guest {kernel} has said nothing for {_BACKSTOP_S:.0f} s")
+            paused = not ready
+            if paused:
+                yield None, False
             for key, _ in ready:
                 pipe = launcher.stdout if key.fileobj is launcher.stdout else launcher.stderr
                 got = os.read(key.fd, 65536)
@@ -125,7 +139,7 @@ def _lines(launcher: subprocess.Popen[bytes], kernel: str) -> Iterator[tuple[obj
                     selector.unregister(key.fileobj)
                     whole, partial[pipe] = [partial[pipe]] if partial[pipe] else [], b""
                 for line in whole:
-                    yield pipe, line.decode("utf-8", "replace").rstrip("\r")
+                    yield line.decode("utf-8", "replace").rstrip("\r"), pipe is launcher.stdout
 
 
 def _event(line: str) -> Event | None:

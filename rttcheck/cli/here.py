@@ -11,11 +11,14 @@ import os
 import platform
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from rttcheck.cli.exit_status import status_of
 from rttcheck.cli.order import BEGIN, READY, REFUSED, RESULT, Event, Order, Wanted
 from rttcheck.errors import RecordingError, ScenarioError, TrafficError
+
+if TYPE_CHECKING:
+    from rttcheck.scenario.model import Scenario
 
 
 def events(order: Order) -> Iterator[Event]:
@@ -34,7 +37,8 @@ def events(order: Order) -> Iterator[Event]:
         try:
             done = harness.run(scenario, reproduce=order.reproduce(wanted))
         except (ScenarioError, TrafficError, NetnsError) as error:
-            return {"event": RESULT, "row": error_row(wanted.name, error, order), "verdict": None, "text": ""}
+            row = error_row(scenario, error, clock=order.clock, probe=harness.collector.probe.backend)
+            return {"event": RESULT, "row": row, "verdict": None, "text": ""}
         text = done.verdict.render(order.width, color=order.colour, ascii_only=order.ascii_only)
         return {"event": RESULT, "row": done.row(), "verdict": done.verdict.as_dict(), "text": text}
 
@@ -53,17 +57,20 @@ def events(order: Order) -> Iterator[Event]:
             yield result(harness, wanted)
 
 
-def error_row(name: str, error: Exception, order: Order) -> dict[str, str | int | float]:
-    """A row for a scenario that came to no verdict."""
+def error_row(scenario: Scenario, error: Exception, *, clock: str, probe: str) -> dict[str, str | int | float]:
+    """A row for a scenario that came to no verdict: what there is to know without one."""
+    from rttcheck.harness import injected
+
     return {
-        "scenario": name,
+        "scenario": scenario.name,
         "outcome": "error",
         "guilty": "",
         "reason": str(error),
+        "injected": injected(scenario),
         "kernel": platform.release(),
-        "clock": order.clock,
+        "clock": clock,
         "engine": "netem",
-        "probe": "" if order.probe == "auto" else order.probe,
+        "probe": probe,
         "lost": 0,
         "recording": "",
     }

@@ -109,9 +109,9 @@ def run(args: argparse.Namespace) -> int:
     if not args.scenarios and not args.all:
         args.parser.error("no scenario is given: name one, a TOML file, or --all; --list shows the names")
     wanted = resolve(args.scenarios, everything=args.all)
+    check_recordings(args.recordings)
     with shown_progress(colour=output.wants_colour(sys.stderr)) as progress:
         order, reasons = _decide(args, wanted, progress)
-        check_recordings(Path(order.recordings))
         session = carry_out(order, progress)
     status = session.status(strict=args.strict)
     if args.json:
@@ -172,8 +172,8 @@ def _unknown(name: str, known: object, where: str) -> str:
     from difflib import get_close_matches
 
     names = list(cast("dict[str, object]", known))
-    near = get_close_matches(name, names, n=1, cutoff=0.5)
-    remedy = f"did you mean {near[0]}?" if near else f"there are {', '.join(names)}"
+    near = get_close_matches(name, names, n=3, cutoff=0.5)
+    remedy = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(names)}"
     return f"scenario {name!r} is not {where}: {remedy}"
 
 

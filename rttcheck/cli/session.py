@@ -15,6 +15,7 @@ from rttcheck.cli import away, here
 from rttcheck.cli.exit_status import ExitStatus, status_of
 from rttcheck.cli.order import BEGIN, READY, REFUSED, RESULT, Event, Order
 from rttcheck.cli.progress import Progress
+from rttcheck.errors import GuestLost
 from rttcheck.report.json_report import run_document
 from rttcheck.report.terminal import Row, paint, summary_lines
 
@@ -73,13 +74,14 @@ class Session:
         self.verdicts.append(verdict)
         self.texts.append(text)
 
-    def lose(self) -> None:
-        """Whatever has no result is lost: it neither passed nor failed."""
+    def lose(self, reason: str) -> None:
+        """Whatever has no result is lost: it neither passed nor failed. The first of them is told the reason."""
         done = {row["scenario"] for row in self.rows}
+        facts = {"outcome": "lost", "kernel": self.kernel, "clock": self.order.clock, "probe": self.probe}
         for wanted in self.order.wanted:
             if wanted.name not in done:
-                row = {"scenario": wanted.name, "outcome": "lost", "clock": self.order.clock, "engine": "netem"}
-                self.add({**row, "kernel": self.kernel, "probe": self.probe}, None, "")
+                self.add({**facts, "scenario": wanted.name, "engine": "netem", "reason": reason}, None, "")
+                reason = ""
 
 
 def carry_out(order: Order, progress: Progress) -> Session:
@@ -97,8 +99,8 @@ def carry_out(order: Order, progress: Progress) -> Session:
         if known is None:
             raise
         session.ending = Ending(*known)
-        if known[1] is ExitStatus.LOST:
-            session.lose()
+        if isinstance(error, GuestLost):
+            session.lose(str(error))
     return session
 
 

@@ -53,8 +53,9 @@ def _equipment() -> Iterator[Capability]:
     yield Capability(
         name="KVM",
         found=usable,
-        detail=f"{KVM} is present, whether it works is found out by booting" if usable else f"no access to {KVM}",
-        remedy="" if usable else "none needed: virtual time emulates",
+        detail=f"{KVM} is present, whether it works is found out by booting"
+        if usable
+        else f"no access to {KVM}, not needed: virtual time is emulated",
         needed_for=OPTIONAL,
     )
 

@@ -71,9 +71,11 @@ def _table(capabilities: Sequence[Capability]) -> Table:
 
 
 def _mark(capability: Capability, capabilities: Sequence[Capability]) -> Text:
-    """Found, missing, or missing where it does not matter because something else does as well."""
+    """Found, missing, missing where something else does as well, or not known because something else is missing."""
     if capability.found:
         return Text("found", style="green")
+    if capability.needed_for != OPTIONAL and not capability.lack:
+        return Text("unknown", style="yellow")
     if capability.needed_for == OPTIONAL or capability not in missing(capabilities, capability.needed_for):
         return Text("missing", style="yellow")
     return Text("MISSING", style="bold red")
