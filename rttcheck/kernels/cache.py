@@ -61,20 +61,21 @@ def _acquire(lock: int, root: Path, progress: Progress, deadline_s: float) -> No
         progress(f"waiting for another session that is writing to {root}")
     else:
         return
-    # flock knows no deadline, so a thread waits for it; one that comes too late gives the lock back by itself.
+    # flock knows no deadline, so a thread waits for it, on a descriptor of its own: it may have to wait for longer than
+    # we do. What it gets belongs to both descriptors, and is given back when the last of them is closed.
     held = threading.Event()
-    late = threading.Event()
+    own = os.dup(lock)
 
-    def wait() -> None:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        held.set()
-        if late.is_set():
-            fcntl.flock(lock, fcntl.LOCK_UN)
+    def wait_for_it() -> None:
+        try:
+            fcntl.flock(own, fcntl.LOCK_EX)
+            held.set()
+        finally:
+            os.close(own)
 
-    threading.Thread(target=wait, name="rttcheck-cache-lock", daemon=True).start()
+    threading.Thread(target=wait_for_it, name="rttcheck-cache-lock", daemon=True).start()
     if held.wait(deadline_s):
         return
-    late.set()
     raise KernelError(
         f"another session has been writing to {root} for {deadline_s:.0f} s; end it or set RTTCHECK_CACHE to another "
         "directory"

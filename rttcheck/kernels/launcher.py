@@ -73,7 +73,8 @@ def session_of(kernel: Kernel, settings: GuestSettings, arguments: Sequence[str]
     )
 
 
-def _parser() -> argparse.ArgumentParser:
+def command_parser() -> argparse.ArgumentParser:
+    """The launcher's options; what `GuestSettings.options` writes."""
     parser = argparse.ArgumentParser(
         prog="python -m rttcheck.kernels.launcher",
         description="Boot a kernel in QEMU with this machine's files and run this Python in it.",
@@ -94,7 +95,8 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _settings(options: argparse.Namespace) -> GuestSettings:
+def settings_of(options: argparse.Namespace) -> GuestSettings:
+    """The settings that parsed options mean; raises `KernelError` where they make no sense."""
     rw: Path | None = options.rw
     if rw is not None and not rw.is_dir():
         raise KernelError(f"--rw {rw} is no directory; make it first")
@@ -175,10 +177,10 @@ def main(command_line: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, _terminated)
     signal.signal(signal.SIGHUP, _terminated)
     hear_of_parents_death(parent)
-    options = _parser().parse_args(command_line)
+    options = command_parser().parse_args(command_line)
     arguments = options.arguments[1:] if options.arguments[:1] == ["--"] else options.arguments
     try:
-        return launch(_settings(options), arguments)
+        return launch(settings_of(options), arguments)
     except KernelError as error:
         print(f"rttcheck: {error}", file=sys.stderr, flush=True)
         return EXIT_USAGE

@@ -1,0 +1,200 @@
+"""From a name to a kernel, with a stand-in for apt: no network, real packages, real dpkg."""
+
+from __future__ import annotations
+
+import json
+import lzma
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from rttcheck.errors import KernelError
+from rttcheck.kernels import archive
+from rttcheck.kernels.apt import KEYRING, Archive, Suite
+from rttcheck.kernels.kernel import Kernel
+
+MADISON = """\
+linux-image-6.12.9+deb13-amd64 | 6.12.9-1 | http://deb.debian.org/debian trixie/main amd64 Packages
+linux-image-6.12.117+deb12-amd64 | 6.12.117-1~deb12u1 | http://x bookworm-security/main amd64 Packages
+linux-image-6.12.117+deb13-amd64 | 6.12.117-1 | http://x trixie-security/main amd64 Packages
+linux-image-6.12.117+deb13-rt-amd64 | 6.12.117-1 | http://x trixie-security/main amd64 Packages
+linux-image-6.1.0-56-amd64 | 6.1.192-2 | http://x bookworm-security/main amd64 Packages
+"""
+NAMES = "\n".join(line.split()[0] for line in MADISON.splitlines()) + "\nlinux-image-6.12.117+deb13-cloud-amd64\n"
+
+APT_GET = """#!/bin/sh
+echo "$@" >>"$STAND_IN/asked"
+[ -e "$STAND_IN/offline" ] && { echo "E: Could not resolve 'deb.debian.org'" >&2; exit 100; }
+case "$1" in
+download) for last; do :; done; cp "$STAND_IN/deb" "./${last%%=*}_1_amd64.deb" ;;
+esac
+"""
+APT_CACHE = """#!/bin/sh
+cat "$STAND_IN/$1"
+"""
+APT_CONFIG = """#!/bin/sh
+echo 'Acquire::http::Proxy "http://proxy.example:3128";'
+echo 'Acquire::Languages "de";'
+"""
+
+
+def package(directory: Path, release: str) -> Path:
+    """A kernel package of `release` as Debian makes them, but for its size."""
+    root = directory / "root"
+    modules = root / "usr/lib/modules" / release
+    for name in ("net/sched/sch_netem", "drivers/gpu/huge", "fs/9p/9p"):
+        file = modules / f"kernel/{name}.ko.xz"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(lzma.compress(b"not really ELF"))
+    for listing in ("modules.order", "modules.builtin"):
+        (modules / listing).write_text("")
+    (root / "boot").mkdir()
+    (root / f"boot/vmlinuz-{release}").write_bytes(b"image")
+    (root / f"boot/config-{release}").write_bytes(b"config")
+    (root / "DEBIAN").mkdir()
+    (root / "DEBIAN/control").write_text(
+        "Package: linux-image\nVersion: 1\nArchitecture: amd64\nMaintainer: nobody <n@example.org>\nDescription: none\n"
+    )
+    script = root / "DEBIAN/postinst"
+    script.write_text(f"#!/bin/sh\ntouch {directory}/ran\n")
+    script.chmod(0o755)
+    deb = directory / "deb"
+    subprocess.run(["dpkg-deb", "--build", "-Znone", root, deb], check=True, capture_output=True)
+    return deb
+
+
+@pytest.fixture
+def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A directory of programs that are found before apt's, and of what they answer."""
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    for name, text in (("apt-get", APT_GET), ("apt-cache", APT_CACHE), ("apt-config", APT_CONFIG)):
+        (programs / name).write_text(text)
+        (programs / name).chmod(0o755)
+    (programs / "madison").write_text(MADISON)
+    (programs / "pkgnames").write_text(NAMES)
+    package(programs, "6.12.117+deb13-amd64")
+    monkeypatch.setenv("STAND_IN", str(programs))
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}:/usr/sbin:/sbin")
+    return programs
+
+
+def asked(stand_in: Path) -> list[str]:
+    file = stand_in / "asked"
+    return file.read_text().splitlines() if file.exists() else []
+
+
+def quiet(_line: str) -> None:
+    """Progress that nobody reads."""
+
+
+def fetch(spec: str, tmp_path: Path) -> Kernel:
+    return archive.fetch(spec, progress=quiet, root=tmp_path / "cache")
+
+
+def test_the_newest_of_a_series_is_fetched_and_unpacked(stand_in: Path, tmp_path: Path) -> None:
+    kernel = fetch("debian:6.12", tmp_path)
+    assert kernel.release == "6.12.117+deb13-amd64"
+    assert kernel.version == "6.12.117-1"
+    assert kernel.image.read_bytes() == b"image"
+    assert kernel.has_netem
+    assert kernel.modules is not None
+    assert (kernel.modules / "kernel/net/sched/sch_netem.ko").read_bytes() == b"not really ELF"
+    assert not (kernel.modules / "kernel/drivers/gpu").exists()
+    assert not (stand_in / "ran").exists(), "a maintainer script was run"
+
+
+def test_a_cached_kernel_asks_nobody(stand_in: Path, tmp_path: Path) -> None:
+    first = fetch("debian:6.12", tmp_path)
+    before = asked(stand_in)
+    assert len(before) == 2
+    assert fetch("debian:6.12", tmp_path) == first
+    assert fetch("debian:6.12.117+deb13", tmp_path) == first
+    assert asked(stand_in) == before
+
+
+def test_without_network_an_old_answer_is_better_than_none(stand_in: Path, tmp_path: Path) -> None:
+    first = fetch("debian:6.12", tmp_path)
+    answers = tmp_path / "cache/answers.json"
+    answers.write_text(json.dumps({"debian:6.12": {"release": first.release, "time": 0}}))
+    (tmp_path / "cache/apt/6.12/stamp").unlink()
+    (stand_in / "offline").touch()
+    said: list[str] = []
+    assert archive.fetch("debian:6.12", progress=said.append, root=tmp_path / "cache") == first
+    assert "going on with the cached 6.12.117+deb13-amd64" in said[-1]
+
+
+def test_without_network_and_cache_it_is_one_sentence_in_apts_words(stand_in: Path, tmp_path: Path) -> None:
+    (stand_in / "offline").touch()
+    with pytest.raises(KernelError, match=r"Could not resolve 'deb\.debian\.org'.*check the network or the proxy"):
+        fetch("debian:6.12", tmp_path)
+    assert not (tmp_path / "cache/kernels").exists()
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_a_series_that_does_not_exist_is_told_which_do(tmp_path: Path) -> None:
+    with pytest.raises(KernelError, match=r"no kernel debian:9\.9; it has debian:6\.1, debian:6\.12: name one"):
+        fetch("debian:9.9", tmp_path)
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_a_release_that_does_not_exist_is_told_its_nearest(tmp_path: Path) -> None:
+    with pytest.raises(KernelError, match=r"of that series it has 6\.12\.117\+deb13, .*: name one of them"):
+        fetch("debian:6.12.118+deb13", tmp_path)
+
+
+def test_another_flavour_is_another_kernel(stand_in: Path, tmp_path: Path) -> None:
+    fetch("debian:6.12-rt", tmp_path)
+    assert any("linux-image-6.12.117+deb13-rt-amd64=6.12.117-1" in line for line in asked(stand_in))
+
+
+def test_a_package_that_cannot_be_unpacked_leaves_nothing(stand_in: Path, tmp_path: Path) -> None:
+    (stand_in / "deb").write_bytes(b"no package at all")
+    with pytest.raises(KernelError, match="cannot be unpacked"):
+        fetch("debian:6.12", tmp_path)
+    assert list((tmp_path / "cache/kernels").iterdir()) == []
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_apt_is_private_and_keeps_the_machines_proxy(tmp_path: Path) -> None:
+    fetch("debian:6.12", tmp_path)
+    configuration = (tmp_path / "cache/apt/6.12/apt.conf").read_text()
+    assert 'Acquire::http::Proxy "http://proxy.example:3128";' in configuration
+    assert 'Acquire::Languages "none";' in configuration
+    assert '"de"' not in configuration
+    assert 'Dir::Etc::parts "/dev/null";' in configuration
+    assert f'Dir::State "{tmp_path}/cache/apt/6.12/state";' in configuration
+    sources = (tmp_path / "cache/apt/6.12/etc/sources.list").read_text().splitlines()
+    assert all(f"signed-by={KEYRING}" in line for line in sources)
+    assert not any("bullseye" in line or "sid" in line for line in sources), "an index that nobody needs"
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_of_two_builds_of_one_version_the_preferred_suites_is_taken(tmp_path: Path) -> None:
+    asked_first = Archive(tmp_path / "apt", [Suite("bookworm-security"), Suite("trixie-security")])
+    asked_first.refresh(progress=quiet)
+    newest = [image for image in asked_first.images() if image.flavour == "amd64"][-1]
+    assert newest.release == "6.12.117+deb12"
+
+
+def test_the_running_kernel_is_not_fetched(tmp_path: Path) -> None:
+    with pytest.raises(KernelError, match="needs no fetching"):
+        fetch("host", tmp_path)
+
+
+def test_an_image_says_its_own_release(tmp_path: Path) -> None:
+    image = bytearray(0x1000)
+    image[0x202:0x206] = b"HdrS"
+    image[0x20E:0x210] = (0x100).to_bytes(2, "little")
+    image[0x300:0x320] = b"6.99.1-mine (me@here) #1 SMP".ljust(0x20, b"\0")
+    (tmp_path / "bzImage").write_bytes(image)
+    kernel = fetch(str(tmp_path / "bzImage"), tmp_path)
+    assert (kernel.release, kernel.modules, kernel.has_netem) == ("6.99.1-mine", None, False)
+
+
+def test_a_file_that_is_no_kernel_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "bzImage").write_bytes(b"\x7fELF" + bytes(0x1000))
+    with pytest.raises(KernelError, match="no x86 kernel image"):
+        fetch(str(tmp_path / "bzImage"), tmp_path)

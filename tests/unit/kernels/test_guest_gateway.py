@@ -1,0 +1,94 @@
+"""The launcher's command line, from both sides of it."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+
+import execnet
+import pytest
+
+from rttcheck.errors import KernelError
+from rttcheck.kernels import launcher
+from rttcheck.kernels.guest import EXIT_USAGE, GuestSettings, gateway_spec, launcher_command
+
+
+def parsed(command: list[str]) -> tuple[GuestSettings, list[str]]:
+    assert command[1:3] == ["-m", "rttcheck.kernels.launcher"]
+    options = launcher.command_parser().parse_args(command[3:])
+    return launcher.settings_of(options), options.arguments
+
+
+def test_settings_survive_the_command_line(tmp_path: Path) -> None:
+    settings = GuestSettings(
+        kernel="debian:6.12.107+deb13",
+        clock="real",
+        console=tmp_path / "a console",
+        rw=tmp_path,
+        cpus=3,
+        memory_mb=2048,
+        boot_s=1.5,
+        gateway_s=2.5,
+        silence_s=3.5,
+        overall_s=4.5,
+        gateway=True,
+        environment=(("NAME", "a=b c"),),
+    )
+    assert parsed([*launcher_command(settings), "-c", "pass"]) == (settings, ["--", "-c", "pass"])
+    assert parsed(launcher_command(GuestSettings(kernel="debian:6.1")))[0] == GuestSettings(kernel="debian:6.1")
+
+
+def test_execnet_splits_the_spec_into_the_same_command(tmp_path: Path) -> None:
+    settings = GuestSettings(kernel="debian:6.12", console=tmp_path / "with space")
+    spec = execnet.XSpec(gateway_spec(settings, name="k612"))
+    assert (spec.popen, spec.id) == (True, "k612")
+    assert spec.python is not None
+    command = shlex.split(spec.python)
+    assert command[0] == sys.executable
+    got, rest = parsed(command)
+    assert got.gateway
+    assert got.console == settings.console
+    assert rest == ["--"]
+
+
+def test_a_path_that_execnet_would_cut_is_refused() -> None:
+    with pytest.raises(KernelError, match="cannot hold '//'"):
+        gateway_spec(GuestSettings(kernel="debian:6.12", environment=(("URL", "http://x"),)), name="k")
+
+
+def test_a_clock_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(KernelError, match="'virtual' or 'real', not 'fast'"):
+        GuestSettings(kernel="debian:6.12", clock="fast")
+
+
+def test_the_guest_knows_that_it_is_one() -> None:
+    settings = GuestSettings(kernel="debian:6.12", environment=(("EXTRA", "1"),))
+    environment = launcher.guest_environment(
+        settings, {"PATH": "/bin", "PYTEST_ADDOPTS": "-x", "SECRET": "no", "RTTCHECK_ANY": "yes", "LANG": "C.UTF-8"}
+    )
+    assert environment["RTTCHECK_GUEST"] == "1"
+    assert environment["RTTCHECK_CLOCK"] == "virtual"
+    assert environment["RTTCHECK_KERNEL"] == "debian:6.12"
+    assert environment["PYTEST_ADDOPTS"] == "-x -p no:hypothesispytest"
+    assert (environment["RTTCHECK_ANY"], environment["LANG"], environment["EXTRA"]) == ("yes", "C.UTF-8", "1")
+    assert "SECRET" not in environment
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--kernel", "nonsense"], "kernel 'nonsense' is neither 'host'"),
+        (["--kernel", "host"], "the running kernel needs no fetching"),
+        (["--kernel", "debian:6.12", "--rw", "/no/such/directory"], "--rw /no/such/directory is no directory"),
+        (["--kernel", "debian:6.12", "--env", "NAME"], "--env 'NAME' is no assignment"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_pytests_usage_status(
+    arguments: list[str], sentence: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert launcher.main([*arguments, "--", "-c", "pass"]) == EXIT_USAGE
+    written = capfd.readouterr()
+    assert written.out == ""
+    assert written.err.startswith(f"rttcheck: {sentence}")
+    assert written.err.count("\n") == 1
