@@ -157,6 +157,7 @@ def open_lab(scenario: Scenario, *, impaired: bool = True) -> Iterator[netns.Lab
         sysctls=dict(scenario.sysctls),
         quickack=scenario.quickack,
         mtu=scenario.mtu,
+        expected_rate_bytes=scenario.traffic.paced_bytes,
     ) as lab:
         yield lab
 
@@ -164,8 +165,7 @@ def open_lab(scenario: Scenario, *, impaired: bool = True) -> Iterator[netns.Lab
 def _netem(lab: netns.Lab) -> dict[str, Any]:
     """The link when the traffic is over: settings that the kernel confirmed, as it holds them, and its counters."""
     return {
-        "out": str(lab.out),
-        "back": str(lab.back),
+        **{direction: netem.changed() for direction, netem in (("out", lab.out), ("back", lab.back)) if netem},
         "held": {direction: str(lab.held(direction)) for direction in DIRECTIONS},
         "statistics": {name: dataclasses.asdict(counters) for name, counters in lab.statistics().items()},
     }

@@ -96,6 +96,11 @@ class Traffic:
         """Whether the server writes too, so that it takes samples of its own."""
         return self.kind in ("pingpong", "connections")
 
+    @property
+    def paced_bytes(self) -> int:
+        """Bytes per second that all flows' writes come to where they are paced; 0 where the network sets the pace."""
+        return self.flows * self.size * 1_000_000 // self.interval_us if self.interval_us else 0
+
     def keywords(self) -> dict[str, object]:
         """The table that `make` builds the same traffic from."""
         table: dict[str, object] = {field.name: getattr(self, field.name) for field in fields(self)}

@@ -21,9 +21,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rttcheck.collect.probe.layout import TcpState
 from rttcheck.collect.traffic.result import Address
 from rttcheck.collect.traffic.stage import Aborted, Stage
-from rttcheck.collect.traffic.tcp_info import State, TcpInfo
+from rttcheck.collect.traffic.tcp_info import TcpInfo
 from rttcheck.errors import TrafficError
 
 if TYPE_CHECKING:
@@ -136,7 +137,7 @@ class Endpoint:
         """
         with self.stage.edges_of(self.sock) as edges:
             self.sock.shutdown(socket.SHUT_WR)
-            while self.info().state is not State.CLOSE:
+            while self.info().state is not TcpState.CLOSE:
                 edges.poll()
                 if self.stage.aborting.is_set():
                     raise Aborted

@@ -24,6 +24,8 @@ from enum import IntEnum, IntFlag
 from functools import cache
 from typing import TYPE_CHECKING
 
+from rttcheck.collect.probe.layout import CaState, TcpState
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -31,33 +33,6 @@ NO_MIN_RTT = 0xFFFFFFFF
 """``tcpi_min_rtt`` of a socket that took no sample yet (``tcp_init_sock`` starts the minimum filter with ``~0U``)."""
 
 _READ_AT_MOST = 1024
-
-
-class State(IntEnum):
-    """States of a TCP socket (``include/net/tcp_states.h``)."""
-
-    ESTABLISHED = 1
-    SYN_SENT = 2
-    SYN_RECV = 3
-    FIN_WAIT1 = 4
-    FIN_WAIT2 = 5
-    TIME_WAIT = 6
-    CLOSE = 7
-    CLOSE_WAIT = 8
-    LAST_ACK = 9
-    LISTEN = 10
-    CLOSING = 11
-    NEW_SYN_RECV = 12
-
-
-class CaState(IntEnum):
-    """Congestion states (``enum tcp_ca_state``)."""
-
-    OPEN = 0
-    DISORDER = 1
-    CWR = 2
-    RECOVERY = 3
-    LOSS = 4
 
 
 class Option(IntFlag):
@@ -93,7 +68,7 @@ class Field:
 _SUFFIXES = {"µs": "_us", "ms": "_ms", "bytes": "_bytes", "bytes/s": "_bytes_per_s"}
 
 _TABLE: tuple[tuple[str, int, str, str], ...] = (
-    ("state", 1, "State", "state of the socket"),
+    ("state", 1, "TcpState", "state of the socket"),
     ("ca_state", 1, "CaState", "state of congestion control"),
     ("retransmits", 1, "timeouts", "timeouts in a row that are not recovered yet"),
     ("probes", 1, "segments", "zero-window or keepalive probes that have no answer yet"),
@@ -218,9 +193,9 @@ class TcpInfo:
         return number
 
     @property
-    def state(self) -> State:
+    def state(self) -> TcpState:
         """State of the socket."""
-        return State(self.value("state"))
+        return TcpState(self.value("state"))
 
     @property
     def ca_state(self) -> CaState:
@@ -287,7 +262,7 @@ class TcpInfo:
                 told["app_limited"] = self.app_limited
                 told["fastopen_client_fail"] = self.fastopen_client_fail
             elif field.name == "state":
-                told["state"] = _name_of(State, self.value("state"))
+                told["state"] = _name_of(TcpState, self.value("state"))
             elif field.name == "ca_state":
                 told["ca_state"] = _name_of(CaState, self.value("ca_state"))
             elif field.name == "options":

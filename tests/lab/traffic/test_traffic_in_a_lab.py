@@ -18,10 +18,10 @@ from pathlib import Path
 import pytest
 
 from rttcheck import netns
+from rttcheck.collect.probe.layout import TcpState
 from rttcheck.collect.traffic import FlowResult, run_traffic
 from rttcheck.collect.traffic.endpoint import accept, connect, open_client, open_listener
 from rttcheck.collect.traffic.stage import Stage
-from rttcheck.collect.traffic.tcp_info import State
 from rttcheck.errors import TrafficError
 from rttcheck.netns import Host, Lab, Netem
 from rttcheck.scenario.model import Scenario, Step
@@ -260,7 +260,7 @@ def test_the_last_to_close_waits_for_the_ack_of_its_fin() -> None:
         closing.start()
         closing.join(0.1)
         assert closing.is_alive()
-        assert server.info().state is State.LAST_ACK
+        assert server.info().state is TcpState.LAST_ACK
         set_link(lab.client, up=True)
         closing.join(5)
         assert not closing.is_alive()

@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rttcheck.collect.traffic.tcp_info import FIELDS, CaState, Option, State, TcpInfo, dtype_of
+from rttcheck.collect.probe.layout import CaState, TcpState
+from rttcheck.collect.traffic.tcp_info import FIELDS, Option, TcpInfo, dtype_of
 
 HEADER = Path("/usr/include/linux/tcp.h")
 SIZES = {"__u8": 1, "__u16": 2, "__u32": 4, "__u64": 8}
@@ -114,7 +115,7 @@ def test_bit_fields_come_apart() -> None:
     assert (info.snd_wscale, info.rcv_wscale) == (7, 10)
     assert (info.app_limited, info.fastopen_client_fail) == (True, 2)
     assert info.options == Option.TIMESTAMPS | Option.SACK | Option.WSCALE
-    assert (info.state, info.ca_state) == (State.ESTABLISHED, CaState.RECOVERY)
+    assert (info.state, info.ca_state) == (TcpState.ESTABLISHED, CaState.RECOVERY)
     told = info.as_dict()
     assert told["options"] == "TIMESTAMPS|SACK|WSCALE"
     assert (told["state"], told["ca_state"]) == ("ESTABLISHED", "RECOVERY")
@@ -178,7 +179,7 @@ def test_a_live_socket_says_what_it_sent(connection: tuple[socket.socket, socket
 def test_a_socket_that_never_connected_took_no_sample() -> None:
     with socket.socket() as idle:
         info = TcpInfo.of(idle)
-    assert info.state is State.CLOSE
+    assert info.state is TcpState.CLOSE
     assert (info.rtt_us, info.min_rtt_us) == (0, None)
 
 

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 import pytest
 
+from rttcheck.collect.probe.layout import TcpState
 from rttcheck.collect.traffic import TIMING, run_traffic
 from rttcheck.collect.traffic.endpoint import Endpoint
 from rttcheck.collect.traffic.pattern import CHUNK_BYTES, PingPong
 from rttcheck.collect.traffic.stage import Stage
-from rttcheck.collect.traffic.tcp_info import State
 from rttcheck.errors import ScenarioError, TrafficError
 from rttcheck.netns.netem import Netem
 from rttcheck.scenario.model import Scenario, Step
@@ -106,7 +106,7 @@ def test_each_kind_says_all_it_has_to_say(kind: str, family: int) -> None:
 def test_tcp_info_is_of_the_end_of_the_traffic_and_before_any_fin(kind: str) -> None:
     for flow in run_traffic(LOOPBACK, scenario(KINDS[kind])).flows:
         for info in (flow.client_info, flow.server_info):
-            assert info.state is State.ESTABLISHED
+            assert info.state is TcpState.ESTABLISHED
             assert info.unacked == info.value("notsent_bytes") == 0
 
 
