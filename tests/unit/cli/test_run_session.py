@@ -1,0 +1,255 @@
+"""A run from its first event to its exit status, with a harness that lies as it is told, and with guests that die."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+import rttcheck.harness
+from rttcheck.cli import away, here, main, session
+from rttcheck.cli.exit_status import ExitStatus
+from rttcheck.cli.order import Event, Order, Wanted
+from rttcheck.cli.progress import Lines
+from rttcheck.errors import CapabilityError, GuestLost, RecordingError, ScenarioError, TrafficError
+from rttcheck.kernels import archive
+
+Plan = dict[str, str | BaseException]
+"""What each scenario comes to: an outcome, or an error that running it raises."""
+
+
+class Told:
+    """A scenario's result as the harness gives it."""
+
+    def __init__(self, name: str, outcome: str) -> None:
+        self.name, self.outcome = name, outcome
+        self.verdict = SimpleNamespace(
+            render=lambda width, **_: f"verdict on {name} in {width} columns",
+            as_dict=lambda: {"outcome": outcome},
+        )
+
+    def row(self) -> dict[str, Any]:
+        guilty = "" if self.outcome == "passed" else "link"
+        return {"scenario": self.name, "outcome": self.outcome, "guilty": guilty, "reason": "", "kernel": "6.12"}
+
+
+class Harness:
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.reproduced: list[str] = []
+        self.collector = SimpleNamespace(
+            probe=SimpleNamespace(
+                backend="fexit", tried=(SimpleNamespace(backend="fexit", reason="attached to a function"),)
+            )
+        )
+
+    def run(self, scenario: Any, *, reproduce: str) -> Told:
+        outcome = self.plan[scenario.name]
+        self.reproduced.append(reproduce)
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return Told(scenario.name, outcome)
+
+
+@pytest.fixture
+def plan(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Plan:
+    """The scenarios of ``scenarios.toml`` in the working directory and what each comes to on the running kernel."""
+    planned: Plan = {}
+
+    @contextmanager
+    def open_harness(*, backend: str, recordings: Path) -> Iterator[Harness]:
+        assert backend == "auto"
+        assert recordings.parent == tmp_path / ".rttcheck" / "recordings"
+        failure = planned.pop("harness", None)
+        if isinstance(failure, BaseException):
+            raise failure
+        yield Harness(planned)
+
+    monkeypatch.setattr(rttcheck.harness, "open_harness", open_harness)
+    monkeypatch.chdir(tmp_path)
+    text = "".join(f'[scenario.{name}]\nrtt = "40ms"\n' for name in ("first", "second", "third"))
+    Path("scenarios.toml").write_text(text)
+    return planned
+
+
+def run(*words: str) -> int:
+    return main(["run", "scenarios.toml", "--kernel", "host", *words])
+
+
+@pytest.mark.parametrize(
+    ("outcome", "words", "status"),
+    [
+        ("passed", [], ExitStatus.PASSED),
+        ("failed", [], ExitStatus.FAILED),
+        ("inconclusive", [], ExitStatus.PASSED),
+        ("inconclusive", ["--strict"], ExitStatus.FAILED),
+    ],
+)
+def test_the_worst_scenario_decides_the_exit_status(plan: Plan, outcome: str, words: list[str], status: int) -> None:
+    plan.update(first="passed", second=outcome, third="passed")
+    assert run(*words) == status
+
+
+def test_what_did_not_pass_is_told_in_full_above_the_lines(plan: Plan, capsys: pytest.CaptureFixture[str]) -> None:
+    plan.update(first="passed", second="failed", third="inconclusive")
+    run()
+    out = capsys.readouterr().out
+    assert out.startswith("verdict on second in 120 columns\n\nverdict on third in 120 columns\n\nkernel 6.12\n")
+    assert "verdict on first" not in out
+    assert "1 passed, 1 failed, 1 inconclusive" in out
+
+
+@pytest.mark.parametrize("error", [ScenarioError("too near an edge"), TrafficError("nothing came through")])
+def test_a_scenario_that_cannot_be_run_fails_and_the_others_go_on(
+    plan: Plan, error: Exception, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan.update(first="passed", second=error, third="passed")
+    assert run() == ExitStatus.FAILED
+    out = capsys.readouterr().out
+    assert f"    {error}" in out
+    assert "2 passed, 1 error" in out
+
+
+def test_a_full_disk_ends_the_run_and_tells_what_was_done(plan: Plan, capsys: pytest.CaptureFixture[str]) -> None:
+    plan.update(first="passed", second=RecordingError("the disk is full: free some"), third="passed")
+    assert run() == ExitStatus.UNABLE
+    told = capsys.readouterr()
+    assert told.err.splitlines()[-1] == "rttcheck: the disk is full: free some"
+    assert "1 passed" in told.out
+    assert "third" not in told.out
+
+
+def test_a_kernel_that_cannot_be_judged_is_one_sentence_and_no_result(
+    plan: Plan, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan["harness"] = CapabilityError("no probe works: take a guest")
+    assert run() == ExitStatus.UNABLE
+    told = capsys.readouterr()
+    assert (told.out, told.err) == ("", "rttcheck: no probe works: take a guest\n")
+
+
+def test_ctrl_c_ends_the_run_and_tells_what_was_done(plan: Plan, capsys: pytest.CaptureFixture[str]) -> None:
+    plan.update(first="passed", second=KeyboardInterrupt(), third="passed")
+    assert run() == ExitStatus.INTERRUPTED
+    told = capsys.readouterr()
+    assert told.err.splitlines()[-1] == "rttcheck: interrupted: 1 of 3 scenarios were done"
+    assert "1 passed" in told.out
+
+
+def test_a_bug_in_a_scenario_is_a_traceback_for_its_author(plan: Plan) -> None:
+    plan.update(first=ZeroDivisionError())
+    with pytest.raises(ZeroDivisionError):
+        run()
+
+
+def test_json_is_one_document_with_rows_verdicts_and_the_status(plan: Plan, capsys: pytest.CaptureFixture[str]) -> None:
+    plan.update(first="passed", second="failed", third=ScenarioError("too near an edge"))
+    assert run("--json") == ExitStatus.FAILED
+    document = json.loads(capsys.readouterr().out)
+    assert document["exit_status"] == 1
+    assert (document["kernel"], document["clock"]) == ("host", "real")
+    assert [result["outcome"] for result in document["results"]] == ["passed", "failed", "error"]
+    assert [result["verdict"] for result in document["results"]] == [{"outcome": "passed"}, {"outcome": "failed"}, None]
+    assert document["results"][2]["injected"] == "40ms"
+
+
+def test_progress_is_lines_on_standard_error_where_there_is_no_terminal(
+    plan: Plan, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan.update(first="passed", second="passed", third="passed")
+    run()
+    lines = capsys.readouterr().err.splitlines()
+    assert "probe fexit (fexit: attached to a function)" in lines[0]
+    assert lines[1:] == [f"rttcheck: {name} ({n} of 3)" for n, name in enumerate(("first", "second", "third"), 1)]
+
+
+def order(*names: str, kernel: str = "debian:6.12") -> Order:
+    return Order(
+        kernel=kernel,
+        clock="virtual",
+        probe="auto",
+        recordings=str(Path.cwd() / ".rttcheck" / "recordings"),
+        wanted=tuple(Wanted(keywords={"name": name, "rtt": "40ms"}, source=name) for name in names),
+    )
+
+
+def test_the_guests_side_writes_an_event_a_line_and_takes_the_order_from_standard_input(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan.update(first="passed", second="failed")
+    monkeypatch.setattr("sys.stdin", io.StringIO(order("first", "second").to_json() + "\n"))
+    assert main(["run", "--emit-rows"]) == ExitStatus.PASSED
+    events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [event["event"] for event in events] == ["ready", "begin", "result", "begin", "result"]
+    assert events[4]["row"]["outcome"] == "failed"
+    assert events[4]["text"] == "verdict on second in 100 columns"
+
+
+def test_an_error_that_ends_the_run_is_the_guests_last_event(plan: Plan) -> None:
+    plan.update(first="passed", second=RecordingError("the disk is full"))
+    out = io.StringIO()
+    assert here.emit(order("first", "second"), out) == ExitStatus.UNABLE
+    last = json.loads(out.getvalue().splitlines()[-1])
+    assert last == {"event": "refused", "sentence": "the disk is full", "status": 3}
+
+
+class Guest:
+    """Stands in for a guest: yields events, then raises."""
+
+    def __init__(self, events: list[Event], error: BaseException | None = None) -> None:
+        self.events, self.error, self.closed = events, error, False
+
+    def __call__(self, _order: Order, release: str, **_: Any) -> Generator[Event]:
+        assert release == "6.12.117"
+        try:
+            yield from self.events
+            if self.error is not None:
+                raise self.error
+        finally:
+            self.closed = True
+
+
+READY: Event = {"event": "ready", "kernel": "6.12.117", "probe": "fexit", "tried": []}
+FIRST: list[Event] = [
+    {"event": "begin", "scenario": "first"},
+    {"event": "result", "row": {"scenario": "first", "outcome": "passed"}, "verdict": {}, "text": ""},
+]
+
+
+def carry_out(monkeypatch: pytest.MonkeyPatch, guest: Guest) -> session.Session:
+    monkeypatch.setattr(archive, "fetch", lambda _spec, **_: SimpleNamespace(release="6.12.117"))
+    monkeypatch.setattr(away, "events", guest)
+    done = session.carry_out(order("first", "second", "third"), Lines(io.StringIO()))
+    assert guest.closed
+    return done
+
+
+def test_scenarios_that_a_guest_took_with_it_are_lost_and_neither_passed_nor_failed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    dying = Guest([READY, *FIRST, {"event": "begin", "scenario": "second"}], GuestLost("the guest died", "panic"))
+    done = carry_out(monkeypatch, dying)
+    assert [row["outcome"] for row in done.rows] == ["passed", "lost", "lost"]
+    assert [row.get("reason", "") for row in done.rows] == ["", "the guest died", ""]
+    assert done.status(strict=False) == ExitStatus.LOST
+    assert done.ending is not None
+    assert done.ending.sentence == "the guest died\npanic"
+
+
+def test_an_error_in_the_guest_is_the_sentence_and_status_that_it_has_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    refusing = Guest([{"event": "refused", "sentence": "no probe works there", "status": 3}])
+    done = carry_out(monkeypatch, refusing)
+    assert done.rows == []
+    assert done.ending == session.Ending("no probe works there", ExitStatus.UNABLE)
+
+
+def test_ctrl_c_leaves_the_guest_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    done = carry_out(monkeypatch, Guest([READY, *FIRST], KeyboardInterrupt()))
+    assert [row["outcome"] for row in done.rows] == ["passed"]
+    assert done.status(strict=False) == ExitStatus.INTERRUPTED
