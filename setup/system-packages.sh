@@ -2,8 +2,9 @@
 # Installs the Debian packages that are missing, and nothing where none is.
 set -eu
 
-# qemu boots guests, kmod indexes their modules, busybox starts them; libbpf loads the probe.
-packages="python3 python3-venv qemu-system-x86 kmod busybox-static zstd libbpf1 debian-archive-keyring"
+# qemu boots guests, kmod indexes their modules, busybox starts them, virtme-ng asks binutils what an image is; libbpf
+# loads the probe.
+packages="python3 python3-venv qemu-system-x86 kmod busybox-static binutils zstd libbpf1 debian-archive-keyring"
 
 missing=""
 for package in $packages; do
