@@ -11,7 +11,7 @@ import json
 import os
 import selectors
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 from rttcheck.cli.exit_status import ExitStatus
@@ -38,7 +38,7 @@ _BACKSTOP_S = 2 * (BOOT_S + SILENCE_S)
 PREFIX = "rttcheck: "
 
 
-def events(order: Order, release: str, *, note: Callable[[str], None]) -> Iterator[Event]:
+def events(order: Order, release: str, *, note: Callable[[str], None]) -> Generator[Event]:
     """Boot the order's kernel and yield its events.
 
     ``release`` names the console's file, beside the recordings; ``note`` is given what launcher and guest say besides.
@@ -70,6 +70,8 @@ def events(order: Order, release: str, *, note: Callable[[str], None]) -> Iterat
                 held.append(line)
         status = launcher.wait(_LEAVE_S)
     _conclude(status, held, settings.kernel)
+    for line in held:
+        note(line.removeprefix(PREFIX))
 
 
 def _conclude(status: int, said: list[str], kernel: str) -> None:

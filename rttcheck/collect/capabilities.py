@@ -22,6 +22,9 @@ from rttcheck.errors import CapabilityError
 __all__ = ["Capability", "can_judge_host", "capabilities", "host_capabilities"]
 
 BTF = Path("/sys/kernel/btf/vmlinux")
+CONFIGS = (Path("/proc/config.gz"), Path(f"/boot/config-{platform.release()}"))
+"""Where a kernel may say how it was built."""
+
 _AS_ROOT = "run as root (sudo), or in a container with --privileged"
 _NO_PROBE = {"fexit": "no fexit", "kprobe": "no kprobes"}
 _NEEDS_ROOT = "not tried: it takes root"
@@ -243,7 +246,7 @@ def _bcc() -> Capability:
 
 def kernel_option(name: str) -> str | None:
     """How the running kernel was built: ``y``, ``m``, another value, ``n`` for not set, None where nobody says."""
-    for path in (Path("/proc/config.gz"), Path(f"/boot/config-{platform.release()}")):
+    for path in CONFIGS:
         try:
             text = gzip.decompress(path.read_bytes()).decode() if path.suffix == ".gz" else path.read_text()
         except (OSError, gzip.BadGzipFile):
