@@ -5,6 +5,7 @@ Owns the file's format, writing it and reading it back for a report. Knows nothi
 
 from __future__ import annotations
 
+import re
 import time
 from pathlib import Path
 from typing import BinaryIO
@@ -12,6 +13,9 @@ from typing import BinaryIO
 TAIL_BYTES = 64 * 1024
 MARK = "rttcheck launcher: "
 """What a line of the launcher's begins with; the rest is seconds of host time since power-on and what happened."""
+
+_TROUBLE = re.compile(r"Kernel panic|BUG:|Oops:|general protection fault|WARNING:|hung_task|watchdog:")
+_TROUBLE_LINES = 90
 
 
 class Console:
@@ -57,8 +61,17 @@ def read_console_tail(path: Path, *, lines: int = 30) -> str:
 
 
 def tail_of(console: bytes, *, lines: int = 30) -> str:
-    """The last `lines` lines of `console`."""
-    return "\n".join(console.decode("utf-8", "replace").replace("\r", "").splitlines()[-lines:])
+    """The last `lines` lines of `console`, or all since the kernel's last trouble began where that is a bit longer ago.
+
+    A panic is named by its first line, and its registers and stack take some 50 more.
+    """
+    told = console.decode("utf-8", "replace").replace("\r", "").splitlines()
+    begins = max(0, len(told) - lines)
+    for number in range(begins, max(0, begins - _TROUBLE_LINES), -1):
+        if _TROUBLE.search(told[number - 1]):
+            begins = number - 1
+            break
+    return "\n".join(told[begins:])
 
 
 def read_marks(path: Path) -> tuple[tuple[float, str], ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rttcheck.kernels.console import TAIL_BYTES, Console, read_console_tail, read_marks
+from rttcheck.kernels.console import TAIL_BYTES, Console, read_console_tail, read_marks, tail_of
 
 
 def test_marks_stand_on_lines_of_their_own(tmp_path: Path) -> None:
@@ -35,3 +35,15 @@ def test_what_is_kept_in_memory_is_bounded() -> None:
     console.write(b"x" * (3 * TAIL_BYTES) + b"\nlast")
     assert console.tail.splitlines()[-1] == "last"
     assert len(console.tail) <= TAIL_BYTES
+
+
+def test_a_panic_is_shown_from_its_first_line() -> None:
+    console = b"boot\n" * 500 + b"[ 1.0] Kernel panic - not syncing: why\n" + b"[ 1.0] RAX: 0\n" * 60
+    tail = tail_of(console, lines=10).splitlines()
+    assert tail[0].endswith("Kernel panic - not syncing: why")
+    assert len(tail) == 61
+
+
+def test_trouble_long_ago_is_not_the_end() -> None:
+    console = b"[ 1.0] WARNING: old\n" + b"fine\n" * 500
+    assert tail_of(console, lines=10).splitlines() == ["fine"] * 10
