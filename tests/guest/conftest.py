@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import os
+import select
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from launched_guest import PROJECT, Launch
 
 from rttcheck.collect.capability import GUEST, missing
 from rttcheck.kernels.equipment import equipment
 from rttcheck.kernels.guest import GuestSettings, launcher_command
 
 HERE = Path(__file__).parent
+PROJECT = HERE.parents[1]
+
+Launch = Callable[..., "subprocess.Popen[bytes]"]
+"""Settings and the arguments of the guest's Python in, a running launcher out."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -65,3 +70,42 @@ def show(pytestconfig: pytest.Config) -> Callable[[str], None]:
                 reporter.write_line(f"    {text}")
 
     return line
+
+
+@pytest.fixture
+def emulator_of() -> Callable[[int], int]:
+    """Finds the process id of the QEMU that the launcher with the given process id runs."""
+    return _emulator_of
+
+
+@pytest.fixture
+def is_gone() -> Callable[..., bool]:
+    """Asks whether a process ends before a deadline: ``is_gone(pid, within_s=10.0)``."""
+    return _is_gone
+
+
+def _emulator_of(launcher: int) -> int:
+    """The process id of the QEMU that the launcher with this process id runs."""
+    name = f"rttcheck-{launcher}".encode()
+    for process in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = process.read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if b"-name" in words and name in words:
+            return int(process.parent.name)
+    raise LookupError(f"launcher {launcher} runs no QEMU")
+
+
+def _is_gone(pid: int, *, within_s: float) -> bool:
+    """Whether the process `pid` ends before the deadline."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    try:
+        poll = select.poll()
+        poll.register(descriptor, select.POLLIN)
+        return bool(poll.poll(1000 * within_s))
+    finally:
+        os.close(descriptor)

@@ -10,14 +10,16 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from launched_guest import PROJECT, Launch, emulator_of, is_gone
-
 from rttcheck.kernels.archive import fetch
 from rttcheck.kernels.cache import cache_root
 from rttcheck.kernels.console import read_console_tail, read_marks
 from rttcheck.kernels.guest import EXIT_LOST, EXIT_USAGE, GuestSettings, launcher_command
 from rttcheck.kernels.initramfs import initramfs_of
 from rttcheck.kernels.machine import Machine
+
+PROJECT = Path(__file__).parents[2]
+
+Launch = Callable[..., "subprocess.Popen[bytes]"]
 
 FOREVER = "print('up', flush=True); import time; time.sleep(1e9)"
 
@@ -48,7 +50,9 @@ def test_a_panic_ends_at_once_with_the_consoles_tail(
     assert "sysrq triggered crash" in read_console_tail(settings.console, lines=60)
 
 
-def test_a_killed_launcher_takes_its_guest_along(settings: GuestSettings, launch: Launch) -> None:
+def test_a_killed_launcher_takes_its_guest_along(
+    settings: GuestSettings, launch: Launch, emulator_of: Callable[[int], int], is_gone: Callable[..., bool]
+) -> None:
     process = launch(settings, "-c", FOREVER)
     assert process.stdout is not None
     assert process.stdout.readline() == b"up\n"
@@ -57,7 +61,9 @@ def test_a_killed_launcher_takes_its_guest_along(settings: GuestSettings, launch
     assert is_gone(guest, within_s=10.0)
 
 
-def test_a_killed_session_takes_its_launcher_and_guest_along(settings: GuestSettings) -> None:
+def test_a_killed_session_takes_its_launcher_and_guest_along(
+    settings: GuestSettings, emulator_of: Callable[[int], int], is_gone: Callable[..., bool]
+) -> None:
     # The session is one more process between us and the launcher, as a pytest is.
     session = (
         "import subprocess, sys\n"

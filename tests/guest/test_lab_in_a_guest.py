@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 
-from launched_guest import Launch
-
 from rttcheck.kernels.guest import GuestSettings
+
+Launch = Callable[..., "subprocess.Popen[bytes]"]
 
 WITHOUT = ": this kernel has "
 """The reason of a test for kernels that lack something: rightly skipped on one that lacks nothing."""
