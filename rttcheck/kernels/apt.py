@@ -183,6 +183,9 @@ class Archive:
             "Dir::State": str(self.directory / "state"),
             "Dir::State::status": "/dev/null",
             "Dir::Cache": str(self.directory / "cache"),
+            # Worth 100 MB of disk to who asks often; we ask once a week.
+            "Dir::Cache::pkgcache": "",
+            "Dir::Cache::srcpkgcache": "",
             "Acquire::Languages": "none",
             "Acquire::AllowInsecureRepositories": "false",
             "APT::Get::AllowUnauthenticated": "false",

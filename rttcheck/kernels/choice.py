@@ -62,6 +62,6 @@ def _probe(capabilities: Iterable[Capability]) -> str:
 
 
 def _guest_kernel(capabilities: Iterable[Capability]) -> str:
-    """The default; where it can neither be fetched nor is cached, the best that is."""
-    offered = [kernel for capability in capabilities if capability.found for kernel in capability.kernels]
-    return DEFAULT_KERNEL if DEFAULT_KERNEL in offered or not offered else offered[0]
+    """The first that is offered: what the archive has, then what is at hand."""
+    offered = (kernel for capability in capabilities if capability.found for kernel in capability.kernels)
+    return next(offered, DEFAULT_KERNEL)
