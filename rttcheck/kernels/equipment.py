@@ -138,7 +138,7 @@ def _space(needed_bytes: int) -> Capability:
     there = next(place for place in (root, *root.parents) if place.exists())
     free = shutil.disk_usage(there).free
     writable = os.access(there, os.W_OK)
-    found = writable
+    found = writable and free >= needed_bytes
     detail = f"{root}: {free // 1_000_000} MB free of {needed_bytes // 1_000_000} MB needed"
     return Capability(
         name="cache directory",
