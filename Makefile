@@ -11,6 +11,8 @@ rtt: setup  ## Judge a kernel: the running one if it can be, else a guest in vir
 	$(PYTEST) -m rtt tests/rtt
 
 test: setup  ## The project's own tests: unit, lab, guests
+	@# What netlink and TCP_INFO are told is compared with what ip, tc and ss say.
+	@sh ./setup/system-packages.sh iproute2
 	$(MAKE) --no-print-directory check
 	$(PYTEST) tests/unit tests/lab tests/guest
 
@@ -34,6 +36,7 @@ system:
 	@touch $@
 
 bench: setup  ## Measure, and write the tables in the README
+	@sh ./setup/system-packages.sh iproute2
 	$(VENV)/bin/python -m benchmarks --write README.md
 
 bpf:  ## Rebuild the BPF objects (needs clang and libbpf-dev)

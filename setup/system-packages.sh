@@ -1,10 +1,10 @@
 #!/bin/sh
-# Installs the Debian packages that are missing, and nothing where none is.
+# Installs the Debian packages that are missing, and nothing where none is. Arguments are packages to have besides.
 set -eu
 
 # qemu boots guests, kmod indexes their modules, busybox starts them, virtme-ng asks binutils what an image is; libbpf
 # loads the probe.
-packages="python3 python3-venv qemu-system-x86 kmod busybox-static binutils zstd libbpf1 debian-archive-keyring"
+packages="python3 python3-venv qemu-system-x86 kmod busybox-static binutils zstd libbpf1 debian-archive-keyring $*"
 
 missing=""
 for package in $packages; do

@@ -117,11 +117,18 @@ def _from_archive(root: Path, spec: KernelSpec, progress: Progress) -> Kernel:
 def _choose(root: Path, spec: KernelSpec, progress: Progress) -> tuple[ImagePackage, Archive]:
     """The newest package that `spec` names: from the suites that should have it, else from all."""
     likely = [suite for suite in SUITES if suite.may_hold(spec.series)]
+    images: list[ImagePackage] = []
     for suites in (likely, list(SUITES)):
         if not suites:
             continue
         archive = Archive(root / "apt" / ("all" if suites == list(SUITES) else spec.series), suites)
-        archive.refresh(progress=progress)
+        try:
+            archive.refresh(progress=progress)
+        except KernelError:
+            # A mirror that is stale in some other suite does not take away what the likely ones have said.
+            if not images:
+                raise
+            break
         images = [image for image in archive.images() if image.flavour == spec.flavour]
         matching = [image for image in images if _matches(image, spec)]
         if matching:

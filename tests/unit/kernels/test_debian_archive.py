@@ -28,6 +28,11 @@ APT_GET = """#!/bin/sh
 echo "$@" >>"$STAND_IN/asked"
 [ -e "$STAND_IN/offline" ] && { echo "E: Could not resolve 'deb.debian.org'" >&2; exit 100; }
 case "$1" in
+update)
+    if [ -e "$STAND_IN/stale" ] && grep -q " sid " "${APT_CONFIG%/*}/etc/sources.list"; then
+        echo "E: Release file for http://x/sid/InRelease is expired" >&2
+        exit 100
+    fi ;;
 download) for last; do :; done; cp "$STAND_IN/deb" "./${last%%=*}_1_amd64.deb" ;;
 esac
 """
@@ -198,3 +203,17 @@ def test_a_file_that_is_no_kernel_is_refused(tmp_path: Path) -> None:
     (tmp_path / "bzImage").write_bytes(b"\x7fELF" + bytes(0x1000))
     with pytest.raises(KernelError, match="no x86 kernel image"):
         fetch(str(tmp_path / "bzImage"), tmp_path)
+
+
+def test_a_stale_suite_does_not_hide_what_the_likely_ones_say(stand_in: Path, tmp_path: Path) -> None:
+    (stand_in / "stale").touch()
+    with pytest.raises(
+        KernelError, match=r"no kernel debian:6\.12\.1\+deb13; of that series it has .*6\.12\.117\+deb13"
+    ):
+        archive.fetch("debian:6.12.1+deb13", root=tmp_path / "cache", progress=lambda line: None)
+
+
+def test_a_stale_suite_is_told_where_nothing_else_is_known(stand_in: Path, tmp_path: Path) -> None:
+    (stand_in / "stale").touch()
+    with pytest.raises(KernelError, match=r"sid/InRelease is expired"):
+        archive.fetch("debian:7.3", root=tmp_path / "cache", progress=lambda line: None)
