@@ -9,9 +9,14 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from contextlib import suppress
+from typing import TYPE_CHECKING, NoReturn
 
+from rttcheck.cli import output
 from rttcheck.cli.exit_status import STATUSES, ExitStatus, status_of
+
+if TYPE_CHECKING:
+    from _typeshed import SupportsWrite
 
 _EPILOG = f"""\
 examples:
@@ -32,6 +37,12 @@ examples:
 
 class Parser(argparse.ArgumentParser):
     """argparse ends with 2 on arguments that make no sense; here, as in pytest, that is 4 and 2 is an interruption."""
+
+    def print_help(self, file: SupportsWrite[str] | None = None) -> None:
+        """argparse says nothing when its help cannot be written."""
+        if file is not None:
+            return super().print_help(file)
+        return output.write(self.format_help().rstrip("\n"))
 
     def error(self, message: str) -> NoReturn:
         """One sentence after the usage, and the status."""
@@ -65,15 +76,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     sense, as argparse does.
     """
     try:
-        args = build_parser().parse_args(argv)
-        status = int(args.run(args))
-        sys.stdout.flush()
+        try:
+            args = build_parser().parse_args(argv)
+            status = int(args.run(args))
+        except SystemExit:
+            output.flush()
+            raise
+        # Not left to the interpreter's exit, where it could no longer be told in a sentence.
+        output.flush()
     except KeyboardInterrupt:
         return _end("interrupted", ExitStatus.INTERRUPTED)
     except BrokenPipeError:
-        # Whoever read has seen enough; what is still in the buffer must not be tried again at exit.
-        _abandon_stdout()
-        return ExitStatus.INTERRUPTED
+        return _end("", ExitStatus.INTERRUPTED)
     except Exception as error:
         known = status_of(error)
         if known is None:
@@ -83,17 +97,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _end(sentence: str, status: ExitStatus) -> int:
-    print(f"rttcheck: {sentence}", file=sys.stderr)
-    try:
-        sys.stdout.flush()
-    except OSError:
-        _abandon_stdout()
+    if sentence:
+        print(f"rttcheck: {sentence}", file=sys.stderr)
+    with suppress(OSError, output.OutputRefused):
+        output.flush()
     return status
-
-
-def _abandon_stdout() -> None:
-    import os
-
-    devnull = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(devnull, sys.stdout.fileno())
-    os.close(devnull)

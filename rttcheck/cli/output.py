@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TextIO
 
 from rttcheck.errors import RttcheckError
@@ -26,14 +28,35 @@ def write(text: str) -> None:
     Raises OutputRefused, and BrokenPipeError when the reader is gone.
     """
     encoding = sys.stdout.encoding or "utf-8"
-    try:
+    with _told():
         print(text.encode(encoding, "replace").decode(encoding), flush=True)
+
+
+def flush() -> None:
+    """Write what is left in the buffer; raises as `write` does."""
+    with _told():
+        sys.stdout.flush()
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    try:
+        yield
     except BrokenPipeError:
+        _abandon()
         raise
     except OSError as error:
+        _abandon()
         raise OutputRefused(
             f"standard output cannot be written ({error.strerror}): free some space, or send it elsewhere"
         ) from error
+
+
+def _abandon() -> None:
+    """Give up standard output: what is left in the buffer would be tried, and complained about, when Python exits."""
+    devnull = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(devnull, sys.stdout.fileno())
+    os.close(devnull)
 
 
 def wants_colour(stream: TextIO) -> bool:

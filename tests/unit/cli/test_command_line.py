@@ -123,20 +123,24 @@ def rttcheck(*words: str, out: int, **settings: str) -> subprocess.CompletedProc
     )
 
 
-def test_a_full_disk_behind_standard_output_is_one_sentence() -> None:
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("words", [("run", "--list"), ("--help",), ("run", "--help")])
+def test_a_full_disk_behind_standard_output_is_one_sentence(words: tuple[str, ...], unbuffered: str) -> None:
     with Path("/dev/full").open("w") as full:
-        done = rttcheck("run", "--list", out=full.fileno())
+        done = rttcheck(*words, out=full.fileno(), PYTHONUNBUFFERED=unbuffered)
     assert done.returncode == ExitStatus.UNABLE
     assert done.stderr.splitlines() == [
         "rttcheck: standard output cannot be written (No space left on device): free some space, or send it elsewhere"
     ]
 
 
-def test_a_reader_that_went_away_ends_it_without_a_word() -> None:
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("words", [("run", "--list"), ("--help",)])
+def test_a_reader_that_went_away_ends_it_without_a_word(words: tuple[str, ...], unbuffered: str) -> None:
     reading, writing = os.pipe()
     os.close(reading)
     try:
-        done = rttcheck("run", "--list", out=writing)
+        done = rttcheck(*words, out=writing, PYTHONUNBUFFERED=unbuffered)
     finally:
         os.close(writing)
     assert (done.returncode, done.stderr) == (ExitStatus.INTERRUPTED, "")
