@@ -20,6 +20,8 @@ from rttcheck.kernels.cache import Progress
 
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 MIRROR = "http://deb.debian.org"
+UNREACHABLE = "apt could not"
+"""How the sentence of a failure begins that a cached kernel is the answer to."""
 FRESH_S = 24 * 3600.0
 """A package list younger than this is not asked for again."""
 
@@ -218,9 +220,12 @@ def _run(command: list[str], *, env: dict[str, str]) -> subprocess.CompletedProc
 
 
 def _refused(what: str, said: str) -> KernelError:
-    lines = [line for line in said.splitlines() if line.startswith(("E:", "W:", "Err"))] or said.splitlines()[-1:]
-    reason = lines[0].split(":", 1)[-1].strip() if lines else "it gave no reason"
-    return KernelError(f"apt could not {what} Debian's archive ({reason}); check the network or the proxy")
+    if any(words in said for words in ("No space left", "enough free space", "write error")):
+        return KernelError(f"apt could not {what} Debian's archive: the disk is full; free some space")
+    lines = said.splitlines()
+    errors = [line.removeprefix("E:").strip() for line in lines if line.startswith("E:")]
+    reason = errors[0] if errors else (lines[-1].strip() if lines else "it gave no reason")
+    return KernelError(f"{UNREACHABLE} {what} Debian's archive ({reason}); check the network or the proxy")
 
 
 def series_of(images: Iterable[ImagePackage]) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from rttcheck.errors import KernelError
 from rttcheck.kernels import modules
-from rttcheck.kernels.apt import SUITES, Archive, ImagePackage, series_of
+from rttcheck.kernels.apt import SUITES, UNREACHABLE, Archive, ImagePackage, series_of
 from rttcheck.kernels.cache import Progress, cache_root, exclusive, say, staged
 from rttcheck.kernels.kernel import Kernel, release_of
 from rttcheck.kernels.spec import KernelSpec, Source
@@ -101,7 +101,7 @@ def _from_archive(root: Path, spec: KernelSpec, progress: Progress) -> Kernel:
         package, archive = _choose(root, spec, progress)
     except KernelError as error:
         old = _remembered(root, spec, within_s=float("inf"))
-        if old is None or "apt could not" not in str(error):
+        if old is None or not str(error).startswith(UNREACHABLE):
             raise
         progress(f"{error}; going on with the cached {old.release}")
         return old

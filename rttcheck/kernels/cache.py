@@ -22,6 +22,9 @@ from rttcheck.errors import KernelError
 Progress = Callable[[str], None]
 """Called with one line for a person whenever something takes more than two seconds."""
 
+QUIET_S = 2.0
+"""What is done sooner is not worth a line."""
+
 
 def say(line: str) -> None:
     """The progress of what takes more than two seconds, for a person: standard error."""
@@ -55,11 +58,8 @@ def exclusive(root: Path, *, progress: Progress, deadline_s: float = 900.0) -> I
 
 
 def _acquire(lock: int, root: Path, progress: Progress, deadline_s: float) -> None:
-    try:
+    with contextlib.suppress(BlockingIOError):
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        progress(f"waiting for another session that is writing to {root}")
-    else:
         return
     # flock knows no deadline, so a thread waits for it, on a descriptor of its own: it may have to wait for longer than
     # we do. What it gets belongs to both descriptors, and is given back when the last of them is closed.
@@ -74,7 +74,10 @@ def _acquire(lock: int, root: Path, progress: Progress, deadline_s: float) -> No
             os.close(own)
 
     threading.Thread(target=wait_for_it, name="rttcheck-cache-lock", daemon=True).start()
-    if held.wait(deadline_s):
+    if held.wait(min(QUIET_S, deadline_s)):
+        return
+    progress(f"waiting for another session that is writing to {root}")
+    if held.wait(max(0.0, deadline_s - QUIET_S)):
         return
     raise KernelError(
         f"another session has been writing to {root} for {deadline_s:.0f} s; end it or set RTTCHECK_CACHE to another "

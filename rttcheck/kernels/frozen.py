@@ -14,7 +14,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from rttcheck.errors import GuestLost
+from rttcheck.errors import GuestLost, KernelError
 from rttcheck.kernels.boot import wait_for_init
 from rttcheck.kernels.cache import Progress, exclusive, staged
 from rttcheck.kernels.console import Console
@@ -117,7 +117,10 @@ class _Monitor:
                 if status == "completed":
                     return
                 if status == "failed":
-                    raise GuestLost(f"the guest cannot be frozen to {state}; is the disk full?")
+                    raise KernelError(
+                        f"a booted guest cannot be kept in {state.parent.parent} (it takes 110 MB, and the disk may be "
+                        "full); free some space or set RTTCHECK_CACHE"
+                    )
 
     def _read(self) -> dict[str, object]:
         try:
