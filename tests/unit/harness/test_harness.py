@@ -17,9 +17,14 @@ from planted import record
 
 from rttcheck.collect.collector import Collector
 from rttcheck.errors import CapabilityError, ScenarioError
-from rttcheck.harness import Harness, open_harness
-from rttcheck.recording import Recording, StepTaken
+from rttcheck.harness import Harness, injected, open_harness
+from rttcheck.recording import Recording
 from rttcheck.scenario.model import Scenario
+
+
+def planted(scenario: Scenario, **lies: Any) -> Recording:
+    keywords: dict[str, Any] = {**scenario.keywords(), **lies}
+    return record(**keywords)
 
 
 @dataclass
@@ -30,11 +35,11 @@ class Replay:
     recorded: list[str] = field(default_factory=list)
 
     def control(self, scenario: Scenario) -> Any:
-        return SimpleNamespace(events=record(**scenario.control().keywords()).control)
+        return SimpleNamespace(events=planted(scenario.control()).control)
 
     def record(self, scenario: Scenario) -> Recording:
         self.recorded.append(scenario.name)
-        return record(**{**scenario.keywords(), **self.lies})
+        return planted(scenario, **self.lies)
 
 
 def harness(replay: Replay, recordings: Path | None = None) -> Harness:
@@ -82,9 +87,7 @@ def test_a_row_of_no_samples_has_no_bucket_and_did_not_pass() -> None:
 
 def test_a_stepped_scenario_names_its_round_trips_in_order() -> None:
     steps = [{"after": 30, "rtt": "80ms"}, {"after": 60, "rtt": "20ms"}]
-    replay = Replay({"steps": (StepTaken(at_ns=0, index=0), StepTaken(at_ns=1, index=1))})
-    told = harness(replay).run(Scenario.make(name="step", rtt="20ms", steps=steps)).row()
-    assert told["injected"] == "20ms, 80ms, 20ms"
+    assert injected(Scenario.make(name="step", rtt="20ms", steps=steps)) == "20ms, 80ms, 20ms"
 
 
 def test_the_recording_is_kept_under_a_name_that_file_systems_take(tmp_path: Path) -> None:
