@@ -210,10 +210,10 @@ def test_a_stale_suite_does_not_hide_what_the_likely_ones_say(stand_in: Path, tm
     with pytest.raises(
         KernelError, match=r"no kernel debian:6\.12\.1\+deb13; of that series it has .*6\.12\.117\+deb13"
     ):
-        archive.fetch("debian:6.12.1+deb13", root=tmp_path / "cache", progress=lambda line: None)
+        archive.fetch("debian:6.12.1+deb13", root=tmp_path / "cache", progress=lambda _line: None)
 
 
 def test_a_stale_suite_is_told_where_nothing_else_is_known(stand_in: Path, tmp_path: Path) -> None:
     (stand_in / "stale").touch()
     with pytest.raises(KernelError, match=r"sid/InRelease is expired"):
-        archive.fetch("debian:7.3", root=tmp_path / "cache", progress=lambda line: None)
+        archive.fetch("debian:7.3", root=tmp_path / "cache", progress=lambda _line: None)
