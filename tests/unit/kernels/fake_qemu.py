@@ -35,6 +35,7 @@ def talkative() -> None:
     control.sendall(b"start\n")
     stdout.sendall(b"x" * 3_000_000)
     control.sendall(b"exit 0\n")
+    os._exit(0)
 
 
 def panic() -> None:

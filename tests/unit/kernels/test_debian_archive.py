@@ -20,9 +20,10 @@ linux-image-6.12.9+deb13-amd64 | 6.12.9-1 | http://deb.debian.org/debian trixie/
 linux-image-6.12.117+deb12-amd64 | 6.12.117-1~deb12u1 | http://x bookworm-security/main amd64 Packages
 linux-image-6.12.117+deb13-amd64 | 6.12.117-1 | http://x trixie-security/main amd64 Packages
 linux-image-6.12.117+deb13-rt-amd64 | 6.12.117-1 | http://x trixie-security/main amd64 Packages
+linux-image-6.12.118+deb13-cloud-amd64 | 6.12.118-1 | http://x trixie-security/main amd64 Packages
 linux-image-6.1.0-56-amd64 | 6.1.192-2 | http://x bookworm-security/main amd64 Packages
 """
-NAMES = "\n".join(line.split()[0] for line in MADISON.splitlines()) + "\nlinux-image-6.12.117+deb13-cloud-amd64\n"
+NAMES = "\n".join(line.split()[0] for line in MADISON.splitlines()) + "\n"
 
 APT_GET = """#!/bin/sh
 echo "$@" >>"$STAND_IN/asked"
