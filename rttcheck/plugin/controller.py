@@ -21,6 +21,7 @@ def start(config: pytest.Config, options: Options) -> None:
     """
     kernels, clock = options.kernels, options.clock or "virtual"
     reasons: tuple[str, ...] = ("asked for with --rtt-kernel",)
+    probe = "the first of fexit and kprobe that works" if options.probe == "auto" else options.probe
     try:
         if not kernels:
             from rttcheck.collect.capabilities import capabilities
@@ -36,7 +37,7 @@ def start(config: pytest.Config, options: Options) -> None:
                     "name a guest's kernel, as in --rtt-kernel debian:6.12"
                 )
             require_host()
-            header = [f"rttcheck: kernel host, clock real, engine netem, probe {options.probe} ({'; '.join(reasons)})"]
+            header = [f"rttcheck: kernel host, clock real, engine netem, probe {probe} ({'; '.join(reasons)})"]
         else:
             from rttcheck.plugin.guests import Guests
 
@@ -44,7 +45,7 @@ def start(config: pytest.Config, options: Options) -> None:
             config.pluginmanager.register(guests, "rttcheck-guests")
             header = [
                 f"rttcheck: kernel {guest.kernel} ({guest.release}), clock {clock}, engine netem, "
-                f"probe {options.probe} ({'; '.join(reasons)})"
+                f"probe {probe} ({'; '.join(reasons)})"
                 for guest in guests.planned
             ]
     except RttcheckError as error:

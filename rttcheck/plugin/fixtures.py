@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +26,20 @@ PROPERTY = "rtt."
 
 class RttFailure(AssertionError):
     """A scenario's verdict was not passed; the message is the verdict, with its picture."""
+
+
+@contextmanager
+def as_sentence(*errors: type[Exception]) -> Iterator[None]:
+    """Turn errors that say all there is to say into a test's failure without a traceback."""
+    __tracebackhide__ = True
+    said = ""
+    try:
+        yield
+    except errors as error:
+        said = str(error)
+    # Outside of the handler, or pytest would show the error once more as the failure's context.
+    if said:
+        pytest.fail(said, pytrace=False)
 
 
 @pytest.fixture(scope="session")
@@ -75,10 +89,8 @@ class Runner:
         from rttcheck.netns import NetnsError
 
         __tracebackhide__ = True
-        try:
+        with as_sentence(RttcheckError, NetnsError):
             result = self.harness.run(self.scenario(base, **changes), reproduce=self._command())
-        except (RttcheckError, NetnsError) as error:
-            pytest.fail(str(error), pytrace=False)
         self.node.user_properties += [(PROPERTY + name, value) for name, value in result.row().items()]
         if check:
             self._require_passed(result)
@@ -117,12 +129,10 @@ def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
 
     keywords = _marker_keywords(request.node)
     with ExitStack() as stack:
-        try:
+        with as_sentence(RttcheckError, NetnsError):
             scenario = Scenario.make(**{"name": request.node.name, **keywords})
             # Without a word of a link there is none to build: such a lab works where the kernel has no netem.
             live = stack.enter_context(open_lab(scenario, impaired=bool(set(LINK_KEYWORDS).intersection(keywords))))
-        except (RttcheckError, NetnsError) as error:
-            pytest.fail(str(error), pytrace=False)
         yield live
 
 

@@ -39,8 +39,8 @@ _KEYWORDS: Final[Mapping[str, Mapping[str, object]]] = {
     # A transfer larger than the bandwidth-delay product: its samples climb as its own queue grows.
     "rate-queue": {"rtt": "20ms", "rate": "20mbit", "traffic": "bulk", "size": 200_000},
     # Loss both ways: data lost makes SACK and timestamp samples, ACKs lost make first-acked and last-acked part.
-    "loss": {"rtt": "20ms", "loss": "3%", "seed": 20, "traffic": "paced", "interval": "1ms", "count": 300, "size": 600},
-    "reordering": {"rtt": "20ms", "reorder": "20%", "seed": 7, "traffic": "paced", "interval": "2ms", "count": 200},
+    "loss": {"rtt": "20ms", "loss": "3%", "traffic": "paced", "interval": "1ms", "count": 300, "size": 600},
+    "reordering": {"rtt": "20ms", "reorder": "20%", "traffic": "paced", "interval": "2ms", "count": 200},
     "bbr": {"rtt": "40ms", "traffic": "bulk", "size": 200_000, "congestion": "bbr"},
     "sixteen-flows": {"rtt": "40ms", "flows": 16, "count": 15},
     "short-connections": {"rtt": "10ms", "traffic": "connections", "count": 20},
