@@ -32,14 +32,10 @@ class RttFailure(AssertionError):
 def as_sentence(*errors: type[Exception]) -> Iterator[None]:
     """Turn errors that say all there is to say into a test's failure without a traceback."""
     __tracebackhide__ = True
-    said = ""
     try:
         yield
     except errors as error:
-        said = str(error)
-    # Outside of the handler, or pytest would show the error once more as the failure's context.
-    if said:
-        pytest.fail(said, pytrace=False)
+        raise pytest.fail.Exception(str(error), pytrace=False) from None
 
 
 @pytest.fixture(scope="session")
