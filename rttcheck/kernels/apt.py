@@ -123,9 +123,17 @@ class Archive:
                 found[name, version] = package
         return tuple(sorted(found.values(), key=lambda package: package.order))
 
-    def download(self, package: ImagePackage, into: Path, *, progress: Progress) -> Path:
-        """The package's ``.deb`` in `into`, its checksum verified by apt against the signed list."""
-        command = ["apt-get", "download", "-q", f"{package.name}={package.version}"]
+    def parts(self, package: ImagePackage) -> tuple[str, ...]:
+        """The packages that hold the kernel: the image's own, and since 7.3 those of just its version it depends on."""
+        told = self._apt("apt-cache", "show", f"{package.name}={package.version}")
+        depends = next((line for line in told.splitlines() if line.startswith("Depends:")), "")
+        names = re.findall(rf"(linux-[^\s,]+) \(= {re.escape(package.version)}\)", depends)
+        return (package.name, *names)
+
+    def download(self, package: ImagePackage, into: Path, *, progress: Progress) -> tuple[Path, ...]:
+        """The kernel's ``.deb`` files in `into`, their checksums verified by apt against the signed list."""
+        parts = self.parts(package)
+        command = ["apt-get", "download", "-q", *(f"{part}={package.version}" for part in parts)]
         with subprocess.Popen(
             command, cwd=into, env=self._environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         ) as process:
@@ -140,9 +148,9 @@ class Archive:
             finally:
                 process.kill()
         debs = sorted(into.glob("*.deb"))
-        if process.returncode or not debs:
+        if process.returncode or len(debs) != len(parts):
             raise _refused(f"download {package.name} from", said)
-        return debs[0]
+        return tuple(debs)
 
     def _fresh(self, stamp: Path, wanted: str) -> bool:
         try:

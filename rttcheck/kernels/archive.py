@@ -155,19 +155,15 @@ def _install(archive: Archive, package: ImagePackage, target: Path, progress: Pr
     with staged(target) as staging:
         # Unpacked beside the target, so that a full disk is found here and everything goes with the staging directory.
         with tempfile.TemporaryDirectory(dir=staging, prefix="unpacked.") as scratch:
-            deb = archive.download(package, Path(scratch), progress=progress)
             unpacked = Path(scratch) / "root"
-            try:
-                done = subprocess.run(["dpkg", "-x", deb, unpacked], capture_output=True, text=True, check=False)
-            except FileNotFoundError as error:
-                raise KernelError("dpkg is missing, and Debian's kernels are unpacked with it; install dpkg") from error
-            if done.returncode:
-                full = "No space left" in done.stderr
-                reason = "the disk is full" if full else done.stderr.strip()
-                raise KernelError(f"{package.name} cannot be unpacked in {target.parent} ({reason}); free some space")
+            for deb in archive.download(package, Path(scratch), progress=progress):
+                _unpack(deb, unpacked, package, target)
             tree = modules.find_tree(unpacked)
-            shutil.copyfile(unpacked / f"boot/vmlinuz-{tree.name}", staging / "vmlinuz")
-            shutil.copyfile(unpacked / f"boot/config-{tree.name}", staging / "config")
+            for name in ("vmlinuz", "config"):
+                # In /boot until 7.2, beside the modules since 7.3.
+                places = (unpacked / f"boot/{name}-{tree.name}", tree / name)
+                found = next((place for place in places if place.exists()), places[0])
+                shutil.copyfile(found, staging / name)
             modules.install(tree, staging / "lib/modules" / tree.name)
         kernel = Kernel(
             image=staging / "vmlinuz",
@@ -177,3 +173,13 @@ def _install(archive: Archive, package: ImagePackage, target: Path, progress: Pr
             version=package.version,
         )
         kernel.save(staging)
+
+
+def _unpack(deb: Path, into: Path, package: ImagePackage, target: Path) -> None:
+    try:
+        done = subprocess.run(["dpkg", "-x", deb, into], capture_output=True, text=True, check=False)
+    except FileNotFoundError as error:
+        raise KernelError("dpkg is missing, and Debian's kernels are unpacked with it; install dpkg") from error
+    if done.returncode:
+        reason = "the disk is full" if "No space left" in done.stderr else done.stderr.strip()
+        raise KernelError(f"{package.name} cannot be unpacked in {target.parent} ({reason}); free some space")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import lzma
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -34,7 +35,11 @@ update)
         echo "E: Release file for http://x/sid/InRelease is expired" >&2
         exit 100
     fi ;;
-download) for last; do :; done; cp "$STAND_IN/deb" "./${last%%=*}_1_amd64.deb" ;;
+download)
+    for part; do
+        name=${part%%=*}
+        [ "$name" = "$part" ] || cp "$STAND_IN/${name%%-6*}.deb" "./${name}_1_amd64.deb"
+    done ;;
 esac
 """
 APT_CACHE = """#!/bin/sh
@@ -46,7 +51,7 @@ echo 'Acquire::Languages "de";'
 """
 
 
-def package(directory: Path, release: str) -> Path:
+def package(directory: Path, release: str) -> None:
     """A kernel package of `release` as Debian makes them, but for its size."""
     root = directory / "root"
     modules = root / "usr/lib/modules" / release
@@ -59,16 +64,38 @@ def package(directory: Path, release: str) -> Path:
     (root / "boot").mkdir()
     (root / f"boot/vmlinuz-{release}").write_bytes(b"image")
     (root / f"boot/config-{release}").write_bytes(b"config")
-    (root / "DEBIAN").mkdir()
+    pack(root, directory / "linux-image.deb")
+
+
+def pack(root: Path, deb: Path) -> None:
+    """Make `deb` of what lies below `root`, with a maintainer script that must not run."""
+    (root / "DEBIAN").mkdir(parents=True)
     (root / "DEBIAN/control").write_text(
         "Package: linux-image\nVersion: 1\nArchitecture: amd64\nMaintainer: nobody <n@example.org>\nDescription: none\n"
     )
     script = root / "DEBIAN/postinst"
-    script.write_text(f"#!/bin/sh\ntouch {directory}/ran\n")
+    script.write_text(f"#!/bin/sh\ntouch {deb.parent}/ran\n")
     script.chmod(0o755)
-    deb = directory / "deb"
     subprocess.run(["dpkg-deb", "--build", "-Znone", root, deb], check=True, capture_output=True)
-    return deb
+
+
+def split(directory: Path, release: str) -> None:
+    """The package of `package`, as Debian divides it since 7.3: the image's own holds nothing."""
+    whole = directory / "root"
+    shutil.rmtree(whole / "DEBIAN")
+    tree = f"usr/lib/modules/{release}"
+    for part, moved in (("linux-binary", ("vmlinuz", "config")), ("linux-modules", ()), ("linux-image", ())):
+        root = directory / part
+        (root / tree).mkdir(parents=True)
+        for name in moved:
+            (whole / f"boot/{name}-{release}").rename(root / tree / name)
+        if part == "linux-modules":
+            shutil.copytree(whole / tree, root / tree, dirs_exist_ok=True)
+        pack(root, directory / f"{part}.deb")
+    (directory / "show").write_text(
+        f"Package: linux-image-{release}\nDepends: initramfs-tools (>= 0.120), linux-binary-{release} (= 6.12.117-1), "
+        f"linux-modules-{release} (= 6.12.117-1)\n"
+    )
 
 
 @pytest.fixture
@@ -81,6 +108,7 @@ def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (programs / name).chmod(0o755)
     (programs / "madison").write_text(MADISON)
     (programs / "pkgnames").write_text(NAMES)
+    (programs / "show").write_text("Package: linux-image\nDepends: kmod, initramfs-tools (>= 0.120)\n")
     package(programs, "6.12.117+deb13-amd64")
     monkeypatch.setenv("STAND_IN", str(programs))
     monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}:/usr/sbin:/sbin")
@@ -110,6 +138,19 @@ def test_the_newest_of_a_series_is_fetched_and_unpacked(stand_in: Path, tmp_path
     assert (kernel.modules / "kernel/net/sched/sch_netem.ko").read_bytes() == b"not really ELF"
     assert not (kernel.modules / "kernel/drivers/gpu").exists()
     assert not (stand_in / "ran").exists(), "a maintainer script was run"
+
+
+def test_a_kernel_in_several_packages_is_put_together(stand_in: Path, tmp_path: Path) -> None:
+    split(stand_in, "6.12.117+deb13-amd64")
+    kernel = archive.fetch("debian:6.12", root=tmp_path / "cache", progress=lambda _line: None)
+    assert kernel.image.read_bytes() == b"image"
+    assert kernel.has_netem
+    asked = [line for line in (stand_in / "asked").read_text().splitlines() if line.startswith("download")]
+    assert [word.partition("-6")[0] for word in asked[0].split()[2:]] == [
+        "linux-image",
+        "linux-binary",
+        "linux-modules",
+    ]
 
 
 def test_a_cached_kernel_asks_nobody(stand_in: Path, tmp_path: Path) -> None:
@@ -157,7 +198,7 @@ def test_another_flavour_is_another_kernel(stand_in: Path, tmp_path: Path) -> No
 
 
 def test_a_package_that_cannot_be_unpacked_leaves_nothing(stand_in: Path, tmp_path: Path) -> None:
-    (stand_in / "deb").write_bytes(b"no package at all")
+    (stand_in / "linux-image.deb").write_bytes(b"no package at all")
     with pytest.raises(KernelError, match="cannot be unpacked"):
         fetch("debian:6.12", tmp_path)
     assert list((tmp_path / "cache/kernels").iterdir()) == []
