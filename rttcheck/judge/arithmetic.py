@@ -136,15 +136,15 @@ def _timeout(evidence: Evidence, steps: Steps, state: State, bounds: Bounds) -> 
         earlier = np.maximum(steps.previous[rows], 0)
         return _likeliest(
             [
+                ("the backoff was not reset", seen == due[rows]),
                 ("the timeout is cut to jiffies and not rounded up", seen == total * hz[rows] // 1_000_000),
-                ("the timeout has no upper bound", seen == jiffies_of_us(total, hz[rows])),
+                ("the timeout has no upper bound", (seen == jiffies_of_us(total, hz[rows])) & (seen > due[rows])),
                 ("the timeout is one jiffy too long", seen == due[rows] + 1),
                 ("the timeout is one jiffy too short", seen == due[rows] - 1),
                 (
                     "the timeout is that of the sample before",
-                    (seen == due[earlier]) & (steps.previous[rows] >= 0),
+                    (seen == due[earlier]) & (seen != due[rows]) & (steps.previous[rows] >= 0),
                 ),
-                ("the backoff was not reset", (seen == due[rows]) & backed_off[rows]),
                 ("the timeout is a multiple of what it was: a backoff was kept", seen == due[rows] * 2),
             ]
         )
@@ -202,7 +202,7 @@ def _minimum(evidence: Evidence, steps: Steps, *, another_unit: bool) -> Finding
         rows = np.flatnonzero(wrong)[:_EXAMINED]
         if not len(rows):
             return _Cause(text="a call that takes no sample must change nothing")
-        if another_unit or _another_unit(due.us[rows, 0], held.us[rows, 0]):
+        if another_unit or (held.us[rows, 0].all() and _another_unit(due.us[rows, 0], held.us[rows, 0])):
             return _Cause(text="min_rtt is in another unit than the samples", unit=True)
 
         def made_by(rule: Rule, feed_us: Integers) -> Booleans:
