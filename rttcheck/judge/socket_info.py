@@ -58,7 +58,7 @@ def check_socket_info(evidence: Evidence) -> Finding:
                 )
                 factors += [(shown[key] or 0) / (value or 1) for key, value in differing.items() if key != "rto_us"]
     outcome = Outcome.PASSED
-    message = f"{compared} sockets, the timeout in {timeouts} of them (the others had retransmitted)"
+    message = f"{compared} of {read} sockets, the timeout in {timeouts} of them (the others had retransmitted)"
     if wrong and evidence.lost:
         outcome, message = Outcome.INCONCLUSIVE, f"{len(wrong)} sockets differ, and {evidence.lost} events were lost"
     elif wrong:

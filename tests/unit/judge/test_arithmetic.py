@@ -13,6 +13,7 @@ import pytest
 from kernel_by_hand import Kernel
 from planted import CLIENT, record, socket_events
 
+from rttcheck.collect.probe.layout import FLAG_SYN_ACKED
 from rttcheck.judge.arithmetic import check_arithmetic
 from rttcheck.judge.evidence import Evidence
 from rttcheck.judge.findings import Finding, Layer, Outcome
@@ -156,6 +157,32 @@ def test_a_call_without_a_sample_must_change_nothing(field: str) -> None:
     assert "a call that took no sample" in found.message
 
 
+def test_what_is_set_before_the_first_sample_is_not_held_against_the_kernel() -> None:
+    """A SYN-ACK that was sent twice gives no sample, and tcp_init_metrics() sets a deviation then."""
+
+    def no_sample_yet(events: np.ndarray) -> None:
+        events["taken"][:2] = 0
+        for name in ("srtt_us", "mdev_us", "mdev_max_us", "rttvar_us", "rtt_seq"):
+            events[name][:2] = 0
+        events["min_rtt"][:2] = (0, 2**32 - 1)
+        events["mdev_us"][1] = events["rttvar_us"][1] = 1_000_000
+
+    def wrong(events: np.ndarray) -> None:
+        no_sample_yet(events)
+        events["srtt_us"][1] = 8
+
+    def replayed(change: Callable[[np.ndarray], None]) -> Finding:
+        fresh = socket_events([20_040, 20_040, 20_041], kernel=Kernel())
+        late = socket_events([20_040, 20_041], kernel=Kernel())
+        events = np.concatenate([fresh[:2], late])
+        events["flag"][0] = FLAG_SYN_ACKED
+        change(events)
+        return finding(dataclasses.replace(record(), events=events), ESTIMATOR)
+
+    assert replayed(no_sample_yet).outcome is Outcome.PASSED
+    assert replayed(wrong).outcome is Outcome.FAILED
+
+
 def test_a_backoff_that_outlives_a_sample_is_wrong_arithmetic() -> None:
     def back_off(events: np.ndarray) -> None:
         events["backoff"][-1] = 1
@@ -198,6 +225,10 @@ def test_an_address_used_again_is_another_socket() -> None:
     assert int(one["sk"][0]) == int(two["sk"][0])
     recording = dataclasses.replace(record(), events=np.concatenate([one, two]))
     assert finding(recording, ESTIMATOR).outcome is Outcome.PASSED
+    assert finding(recording, MINIMUM).outcome is Outcome.PASSED
+    assert "none goes with an event" in finding(recording, INFO).message
+    in_turn = np.concatenate([one, two])[np.arange(len(one) * 2).reshape(2, -1).T.ravel()]
+    assert finding(dataclasses.replace(recording, events=in_turn), ESTIMATOR).outcome is Outcome.PASSED
 
 
 def with_info(change: Callable[[dict[str, Any]], None], **keywords: Any) -> Recording:

@@ -170,3 +170,12 @@ def test_the_bounds_are_the_sysctls_where_the_kernel_has_them() -> None:
 def test_a_timeout_has_an_upper_bound() -> None:
     srtt, rttvar = np.array([8 * 100_000_000]), np.array([100_000_000])
     assert timeout_jiffies(srtt, rttvar, np.array([250]), np.array([30_000])).tolist() == [30_000]
+
+
+def test_two_candidates_that_outlived_the_window_leave_together() -> None:
+    before = Candidates(t=np.array([[0, 10, 900]]), us=np.array([[100, 200, 300]]))
+    feed = Feed(us=np.array([400]), maybe_delayed=np.array([False]), hz=np.array([250]))
+    after = windowed_minimum.after_sample(before, feed, np.array([1_500]), np.array([1_000]))
+    assert (after.us.tolist(), after.t.tolist()) == ([[300, 400, 400]], [[900, 1_500, 1_500]])
+    one = windowed_minimum.after_sample(before, feed, np.array([1_005]), np.array([1_000]))
+    assert (one.us.tolist(), one.t.tolist()) == ([[200, 300, 400]], [[10, 900, 1_005]])
