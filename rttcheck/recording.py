@@ -14,6 +14,7 @@ import json
 import os
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +31,9 @@ SCHEMA = 1
 SUFFIX = ".rttrec"
 
 _UNITS = ("us", "ms")
+
+_NOT_WHOLE = (OSError, zipfile.BadZipFile, zlib.error, KeyError, ValueError, EOFError, RuntimeError)
+"""What reading a damaged archive may raise; RuntimeError covers flipped bits that ask for a password or a method."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,7 +154,7 @@ class Recording:
                 tables = {name: _table(archive, name) for name in ("events", "control", *_histogram_names())}
         except FileNotFoundError as error:
             raise RecordingError(f"there is no recording {path}: check the name") from error
-        except (OSError, zipfile.BadZipFile, KeyError, ValueError, EOFError) as error:
+        except _NOT_WHOLE as error:
             raise RecordingError(f"{path} is not a whole recording ({error}): record the run again") from error
         for name in ("events", "control"):
             if tables[name].dtype != EVENT:
@@ -158,23 +162,28 @@ class Recording:
                     f"the {name} of {path} have another layout than this rttcheck's: judge it with the version in "
                     f"its header, {header.get('machine', {}).get('rttcheck', 'unknown')}"
                 )
-        return cls(
-            scenario=header["scenario"],
-            kernel=header["kernel"],
-            clock=header["clock"],
-            engine=header["engine"],
-            probe=header["probe"],
-            events=tables["events"],
-            histograms={unit: tables[f"histogram_{unit}"] for unit in _UNITS},
-            lost=header["lost"],
-            control=tables["control"],
-            control_lost=header["control_lost"],
-            flows=tuple(header["flows"]),
-            steps=tuple(StepTaken(at_ns=at_ns, index=index) for at_ns, index in header["steps"]),
-            netem=header["netem"],
-            sysctls=header["sysctls"],
-            machine=header["machine"],
-        )
+        try:
+            return cls(
+                scenario=header["scenario"],
+                kernel=header["kernel"],
+                clock=header["clock"],
+                engine=header["engine"],
+                probe=header["probe"],
+                events=tables["events"],
+                histograms={unit: tables[f"histogram_{unit}"] for unit in _UNITS},
+                lost=header["lost"],
+                control=tables["control"],
+                control_lost=header["control_lost"],
+                flows=tuple(header["flows"]),
+                steps=tuple(StepTaken(at_ns=at_ns, index=index) for at_ns, index in header["steps"]),
+                netem=header["netem"],
+                sysctls=header["sysctls"],
+                machine=header["machine"],
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise RecordingError(
+                f"{path} is not a whole recording (in its header: {error}): record the run again"
+            ) from error
 
 
 def _histogram_names() -> tuple[str, ...]:

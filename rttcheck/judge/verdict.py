@@ -14,12 +14,14 @@ from typing import Any
 import numpy as np
 
 from rttcheck.judge.agreement import check_agreement
+from rttcheck.judge.arithmetic import check_arithmetic
 from rttcheck.judge.coverage import check_coverage
 from rttcheck.judge.evidence import Evidence
 from rttcheck.judge.findings import Finding, Layer, Outcome, outcome_of, ranked
 from rttcheck.judge.histogram import BUCKETS, buckets_of
 from rttcheck.judge.nominal import check_nominal, expected_buckets, spread
 from rttcheck.judge.picture import Picture, in_buckets, in_steps
+from rttcheck.judge.socket_info import check_socket_info
 from rttcheck.recording import Recording
 
 _COLORS = {Outcome.PASSED: 32, Outcome.FAILED: 31, Outcome.INCONCLUSIVE: 33}
@@ -108,7 +110,15 @@ def judge(recording: Recording, *, path: Path | None = None, reproduce: str | No
     Raises ScenarioError when the recording's scenario is none that this version knows.
     """
     evidence = Evidence.of(recording)
-    findings = ranked((*check_coverage(evidence), *check_agreement(evidence), *check_nominal(evidence)))
+    findings = ranked(
+        (
+            *check_coverage(evidence),
+            *check_arithmetic(evidence),
+            check_socket_info(evidence),
+            *check_agreement(evidence),
+            *check_nominal(evidence),
+        )
+    )
     values = evidence.events["sample_us"][evidence.data]
     figures = [("samples", len(values)), ("lowest_us", evidence.whole.lowest_us)]
     if evidence.whole.highest_us is not None:

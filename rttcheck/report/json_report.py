@@ -43,5 +43,13 @@ def run_document(
     return _text({**machine, "exit_status": int(status), "results": results})
 
 
+def judge_document(
+    rows: Sequence[Row], verdicts: Sequence[Mapping[str, Any]], *, refused: Sequence[str], status: int
+) -> str:
+    """``exit_status``; ``refused``: a sentence for each file that could not be judged; ``results`` as in a run's."""
+    results = [{**row, "verdict": verdict} for row, verdict in zip(rows, verdicts, strict=True)]
+    return _text({"exit_status": int(status), "refused": list(refused), "results": results})
+
+
 def _text(document: Mapping[str, Any]) -> str:
     return json.dumps(document, indent=1, ensure_ascii=False)

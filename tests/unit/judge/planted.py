@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from kernel_by_hand import Kernel
 
-from rttcheck.collect.probe.layout import EVENT, FLAG_DATA_ACKED, FLAG_SYN_ACKED, TcpState
+from rttcheck.collect.probe.layout import (
+    EVENT,
+    FLAG_ACK_MAYBE_DELAYED,
+    FLAG_DATA_ACKED,
+    FLAG_SYN_ACKED,
+    TcpState,
+)
 from rttcheck.judge.histogram import Histogram, Unit
 from rttcheck.judge.samples import address_bytes, visible_to_nettrace
 from rttcheck.recording import Recording, StepTaken
@@ -27,43 +34,61 @@ def socket_events(
     start_ns: int = 100 * SECOND,
     handshake_us: int | None = None,
     tsecr: Sequence[int] = (),
+    kernel: Kernel | None = None,
+    pause_ns: int = 0,
+    delayed: bool = True,
 ) -> np.ndarray:
     """One socket's events: a handshake sample, then data samples, with the kernel's arithmetic carried along.
 
-    ``tsecr`` are indices into ``samples_us`` of samples that came from echoed timestamps.
+    ``tsecr`` are indices into ``samples_us`` of samples that came from echoed timestamps. ``kernel`` is a broken one,
+    ``pause_ns`` passes before each sample, and ``delayed`` says whether the ACKs of data may have been.
     """
     handshake = [] if handshake_us is None else [handshake_us]
     values = [*handshake, *samples_us]
     lasts = [*handshake, *(samples_us if last_us is None else last_us)]
     events = np.zeros(len(values), dtype=EVENT)
-    now_ns, srtt, minimum = start_ns, 0, 2**32 - 1
+    now_ns, kernel = start_ns, Kernel() if kernel is None else kernel
     for index, (value, last) in enumerate(zip(values, lasts, strict=True)):
-        now_ns += max(value, 0) * 1_000 + 20_000
-        srtt = srtt + value - (srtt >> 3) if srtt else value << 3
-        minimum = min(minimum, last)
+        now_ns += max(value, 0) * 1_000 + 20_000 + pause_ns
         is_handshake = index < len(handshake)
         coarse = index - len(handshake) in tsecr
-        events[index]["timestamp_ns"] = now_ns
-        events[index]["tcp_mstamp_us"] = now_ns // 1_000
-        events[index]["first_rtt_us"] = -1 if coarse else value
-        events[index]["last_rtt_us"] = -1 if coarse else last
-        events[index]["sack_rtt_us"] = -1
-        events[index]["rs_rtt_us"] = last
-        events[index]["sample_us"] = value
-        events[index]["srtt_us"] = srtt
-        events[index]["min_rtt"]["v"] = minimum
-        events[index]["flag"] = FLAG_SYN_ACKED if is_handshake else FLAG_DATA_ACKED
-        events[index]["snd_una"] = index
-        events[index]["write_seq"] = index + 1
+        event = events[index]
+        event["timestamp_ns"] = now_ns
+        event["tcp_mstamp_us"] = now_ns // 1_000
+        event["first_rtt_us"] = -1 if coarse else value
+        event["last_rtt_us"] = -1 if coarse else last
+        event["sack_rtt_us"] = -1
+        event["rs_rtt_us"] = last
+        event["sample_us"] = value
+        event["flag"] = FLAG_SYN_ACKED if is_handshake else FLAG_DATA_ACKED | FLAG_ACK_MAYBE_DELAYED * delayed
+        event["snd_una"] = event["delivered"] = index
+        event["snd_nxt"] = event["write_seq"] = index + 1
+        event["hz"] = kernel.hz
+        event["jiffies"] = (now_ns * kernel.hz // SECOND) & 0xFFFF_FFFF
+        kernel.ack(event)
     events["sk"] = 0xFFFF_0000_0000_0000 + own[1] * 4096 + (own[0] == SERVER) * 64
     events["generation"] = start_ns
     events["state"] = TcpState.ESTABLISHED
     events["taken"] = 1
-    events["hz"] = 250
     events["sport"], events["dport"] = own[1], peer[1]
     events["saddr"] = np.frombuffer(address_bytes(own[0]), dtype=np.uint8)
     events["daddr"] = np.frombuffer(address_bytes(peer[0]), dtype=np.uint8)
     return events
+
+
+def info_of(events: np.ndarray, own: tuple[str, int]) -> dict[str, int]:
+    """TCP_INFO of a socket after its last event, as far as the estimators are in it."""
+    address = np.frombuffer(address_bytes(own[0]), dtype=np.uint8)
+    last = events[(events["sport"] == own[1]) & (events["saddr"] == address).all(axis=1)][-1]
+    return {
+        "delivered": int(last["delivered"]),
+        "rtt_us": int(last["srtt_us"]) // 8,
+        "rttvar_us": int(last["mdev_us"]) // 4,
+        "min_rtt_us": int(last["min_rtt"]["v"][0]),
+        "rto_us": int(last["rto_jiffies"]) * 1_000_000 // int(last["hz"]),
+        "backoff": 0,
+        "total_retrans": 0,
+    }
 
 
 def tables_of(events: np.ndarray) -> dict[str, np.ndarray]:
@@ -88,11 +113,16 @@ def record(
     lost: int = 0,
     steps: tuple[StepTaken, ...] = (),
     change: Callable[[np.ndarray], None] | None = None,
+    kernel: Callable[[], Kernel] = Kernel,
+    pause_ns: int = 0,
+    delayed: bool = True,
+    sysctls: Mapping[str, str] | None = None,
     **keywords: Any,
 ) -> Recording:
     """``record(rtt="20ms")``: a truthful recording of it; ``client=`` and ``server=`` replace the samples (us).
 
-    ``change`` is called with the events of both sides before the kernel-side tables are made of them.
+    ``change`` is called with the events of both sides before the kernel-side tables and TCP_INFO are made of them.
+    ``kernel`` makes the kernel of each side.
     """
     scenario = Scenario.make(**{"name": "planted", "rtt": "20ms", **keywords})
     injected = scenario.rtt_us
@@ -101,9 +131,11 @@ def record(
     server = truth if server is None else server
     server_own, client_own = (SERVER, 5_000), (CLIENT, 40_000)
     both = [
-        socket_events(client, last_us=client_last, handshake_us=injected + 70, tsecr=tsecr),
+        socket_events(client, last_us=client_last, handshake_us=injected + 70, tsecr=tsecr, kernel=kernel(),
+                      pause_ns=pause_ns, delayed=delayed),
         socket_events(server if scenario.traffic.server_writes else [], own=server_own, peer=client_own,
-                      handshake_us=injected + 70, start_ns=100 * SECOND + 5_000),
+                      handshake_us=injected + 70, start_ns=100 * SECOND + 5_000, kernel=kernel(),
+                      pause_ns=pause_ns, delayed=delayed),
     ]  # fmt: skip
     events = np.concatenate(both)
     events = events[np.argsort(events["timestamp_ns"], kind="stable")]
@@ -121,7 +153,15 @@ def record(
         histograms=tables_of(events),
         lost=lost,
         control=socket_events(list(quiet)),
-        flows=({"client": [CLIENT, 40_000], "server": [SERVER, 5_000]},),
+        flows=(
+            {
+                "client": [CLIENT, 40_000],
+                "server": [SERVER, 5_000],
+                "client_info": info_of(events, client_own),
+                "server_info": info_of(events, server_own),
+            },
+        ),
+        sysctls={} if sysctls is None else sysctls,
         steps=steps,
         netem={"out": links[0].changed(), "back": links[1].changed()},
     )

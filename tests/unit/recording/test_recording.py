@@ -127,3 +127,32 @@ def test_a_recording_without_a_table_is_refused(tmp_path: Path) -> None:
     rewrite(path, shorter)
     with pytest.raises(RecordingError, match=r"events\.npy"):
         Recording.load(path)
+
+
+def test_any_flipped_bit_is_refused_or_changes_nothing(tmp_path: Path) -> None:
+    """The archive's own dates and the like may flip unseen; what is read is under checksums."""
+    path = planted().save(tmp_path / "forty.rttrec")
+    whole, before = path.read_bytes(), planted().events.tobytes()
+    refused = 0
+    for at in range(0, len(whole), 5):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ (1 << at % 8)]) + whole[at + 1 :])
+        try:
+            assert Recording.load(path).events.tobytes() == before
+        except RecordingError:
+            refused += 1
+    assert refused > len(whole) // 5 // 2
+
+
+@pytest.mark.parametrize("change", [{"flows": None}, {"steps": [[1, 2, 3]]}, {"scenario": ...}])
+def test_a_header_that_lacks_something_is_refused(tmp_path: Path, change: dict[str, object]) -> None:
+    path = planted().save(tmp_path / "forty.rttrec")
+
+    def poorer(members: dict[str, bytes]) -> None:
+        header = {**json.loads(members["recording.json"]), **change}
+        members["recording.json"] = json.dumps(
+            {key: value for key, value in header.items() if value is not ...}
+        ).encode()
+
+    rewrite(path, poorer)
+    with pytest.raises(RecordingError, match="not a whole recording"):
+        Recording.load(path)
