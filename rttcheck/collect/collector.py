@@ -54,8 +54,8 @@ class Collector:
 
     Control runs are kept for the session: scenarios with the same traffic over the same kind of lab share one. So are
     the empty namespaces of labs that are done with: the kernel takes a namespace apart in the background
-    (``cleanup_net()``, then RCU's callbacks), and a sample that meets that work is late by up to 400 us, in virtual time
-    too.
+    (``cleanup_net()``, then RCU's callbacks), and a sample that meets that work is late by hundreds of microseconds, in
+    virtual time too.
     """
 
     probe: Probe
