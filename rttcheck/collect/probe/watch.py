@@ -89,11 +89,19 @@ class Watch:
             return
         self._configure(Mode(0))
         # Returns when all programs that were still running have ended (see the map's comment in the C source).
-        self._maps["barrier"].update(_KEY, struct.pack("=I", self._inner_fd))
+        self.settle()
         self._undelivered = self._fresh()
         counts, losses = self._read()
         losses["no_return"] += self._maps["calls"].clear(8)
         self._final = counts, losses
+
+    def settle(self) -> None:
+        """Wait for a grace period of RCU, and with it for the callbacks that were put off before on this processor.
+
+        What building a network leaves to be freed is freed some 10 ms later, in a softirq that holds packets up; after
+        this it has been. Raises Refused.
+        """
+        self._maps["barrier"].update(_KEY, struct.pack("=I", self._inner_fd))
 
     def events(self) -> np.ndarray:
         """All events (dtype ``EVENT``, in order of arrival) that were not handed out before: each is given once.
