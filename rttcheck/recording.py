@@ -40,7 +40,6 @@ def _no_packets() -> np.ndarray:
     return np.zeros(0, dtype=WIRE)
 
 
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepTaken:
     """A change of the link in mid-connection: from ``at_ns`` (CLOCK_MONOTONIC) the step ``index`` was in force."""

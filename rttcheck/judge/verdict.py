@@ -20,6 +20,7 @@ from rttcheck.judge.findings import Finding, Layer, Outcome, outcome_of, ranked
 from rttcheck.judge.histogram import BUCKETS, buckets_of
 from rttcheck.judge.nominal import check_nominal, expected_buckets, spread
 from rttcheck.judge.picture import Picture, in_buckets, in_steps
+from rttcheck.judge.wire_check import check_wire
 from rttcheck.recording import Recording
 
 _COLORS = {Outcome.PASSED: 32, Outcome.FAILED: 31, Outcome.INCONCLUSIVE: 33}
@@ -108,7 +109,8 @@ def judge(recording: Recording, *, path: Path | None = None, reproduce: str | No
     Raises ScenarioError when the recording's scenario is none that this version knows.
     """
     evidence = Evidence.of(recording)
-    findings = ranked((*check_coverage(evidence), *check_agreement(evidence), *check_nominal(evidence)))
+    wire = check_wire(evidence)
+    findings = ranked((*check_coverage(evidence), *wire.findings, *check_agreement(evidence), *check_nominal(evidence)))
     values = evidence.events["sample_us"][evidence.data]
     figures = [("samples", len(values)), ("lowest_us", evidence.whole.lowest_us)]
     if evidence.whole.highest_us is not None:
@@ -117,6 +119,7 @@ def judge(recording: Recording, *, path: Path | None = None, reproduce: str | No
         figures += [("min_us", int(values.min())), ("median_us", int(np.median(values))), ("max_us", int(values.max()))]
     if evidence.slack.samples:
         figures.append(("slack_us", evidence.slack.upper_us))
+    figures += wire.figures
     outcome = outcome_of(findings)
     return Verdict(
         outcome=outcome,
@@ -128,7 +131,7 @@ def judge(recording: Recording, *, path: Path | None = None, reproduce: str | No
         ),
         expected=_expected(evidence),
         seen=f"{len(values)} data samples, {spread(values)}",
-        notes=_notes(evidence),
+        notes=(*_notes(evidence), *wire.notes),
         picture=_picture(evidence, outcome),
         figures=tuple(figures),
         path=str(path) if path is not None else None,

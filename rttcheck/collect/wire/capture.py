@@ -110,8 +110,8 @@ def frames_for(scenario: Scenario) -> int:
 def clock_offset_ns() -> int:
     """CLOCK_REALTIME minus CLOCK_MONOTONIC, at most a reading's duration too large and never too small.
 
-    Both clocks are slewed alike (they are one clock and an offset, ``timekeeper.offs_real``), so that the offset changes
-    only when somebody sets the wall clock. Too large means that packets seem earlier by it, never later.
+    Both clocks are slewed alike (they are one clock and an offset, ``timekeeper.offs_real``), so that the offset
+    changes only when somebody sets the wall clock. Too large means that packets seem earlier by it, never later.
     """
     least = None
     for _ in range(_READINGS):

@@ -110,7 +110,9 @@ def _read_tcp(rows: np.ndarray, here: Indexes, header: Bytes, offset: npt.NDArra
         after = at[left] + 1
         size = np.where(padding, 1, header[left, np.minimum(after, _TCP_MOST - 1)].astype(np.int64))
         # What the kernel stops reading at (tcp_parse_options()): the list's end, and a length that cannot be.
-        readable = (kind != _END) & (padding | ((after < offset[left]) & (size >= 2) & (at[left] + size <= offset[left])))
+        readable = (kind != _END) & (
+            padding | ((after < offset[left]) & (size >= 2) & (at[left] + size <= offset[left]))
+        )
         left, kind, size = left[readable], kind[readable], size[readable]
         stamped = left[(kind == _TIMESTAMPS) & (size == 10)]
         rows["has_ts"][here[stamped]] = 1
