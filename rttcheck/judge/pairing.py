@@ -145,7 +145,7 @@ def _ends(wire: np.ndarray, sockets: Sockets) -> _Ends:
         at = row[chosen]
         socket[chosen] = sockets.of(wire[own][at], wire[peer][at], wire[own_port][at], wire[peer_port][at])
     row, socket = row[socket != NOBODY], socket[socket != NOBODY]
-    order = np.lexsort((wire["time_ns"][row], socket))
+    order = _by_group_and_time(socket, wire["time_ns"][row])
     row, socket = row[order], socket[order]
     begins = np.append(True, socket[1:] != socket[:-1])[: len(row)]
     opening = np.flatnonzero((wire["flags"][row] & (layout.SYN | layout.ACK)) == layout.SYN)
@@ -191,7 +191,20 @@ def _lives_of(events: np.ndarray, sockets: Sockets, ends: _Ends) -> tuple[Rows, 
     key = ends.begun_socket.astype(np.int64) * rank + np.searchsorted(moments, ends.begun_ns)
     at = np.searchsorted(key, socket.astype(np.int64) * rank + np.searchsorted(moments, time_ns, side="right")) - 1
     life = np.where((at >= 0) & (ends.begun_socket[at] == socket) & (socket != NOBODY), at, NOBODY).astype(np.int32)
-    return life, np.lexsort((time_ns, life))
+    return life, _by_group_and_time(life, time_ns)
+
+
+def _by_group_and_time(group: Rows, time_ns: Integers) -> npt.NDArray[np.intp]:
+    """The order by group, then by time; in linear time where each group's rows are in the order of time already."""
+    least = int(group.min()) if len(group) else 0
+    small = len(group) > 0 and int(group.max()) - least < 2**16
+    # NumPy sorts 16-bit numbers by counting.
+    order = np.argsort((group - least).astype(np.uint16) if small else group, kind="stable")
+    later = time_ns[order]
+    same = group[order]
+    if ((later[1:] < later[:-1]) & (same[1:] == same[:-1])).any():
+        return np.lexsort((time_ns, group))
+    return order
 
 
 def _now_ns(events: np.ndarray) -> Integers:
@@ -341,9 +354,8 @@ def _echoes(
     pairs: Pairs, events: np.ndarray, wire: np.ndarray, order: npt.NDArray[np.intp], life: Rows, out: _Half
 ) -> None:
     """Samples from timestamps: the departures that carried what the ACK echoes."""
-    taken = events[order]
-    coarse = (taken["taken"] != 0) & (taken["first_rtt_us"] < 0) & (taken["sack_rtt_us"] < 0)
-    coarse &= pairs.ack[order] != NONE
+    coarse = (events["taken"] != 0) & (events["first_rtt_us"] < 0) & (events["sack_rtt_us"] < 0)
+    coarse = (coarse & (pairs.ack != NONE))[order]
     if not coarse.any():
         return
     event = order[coarse]
@@ -366,4 +378,5 @@ def _orphans(back: _Half, acked: Integers, at: Integers) -> Rows:
     named = np.zeros(len(key), dtype=np.bool_)
     named[at[at != NONE]] = True
     # A later ACK of the same number may be the one that was named.
-    return back.row[new & ~np.isin(key, key[named])]
+    open_ = np.flatnonzero(new & ~named)
+    return back.row[open_[~np.isin(key[open_], key[named])]] if len(open_) else np.zeros(0, dtype=np.int32)

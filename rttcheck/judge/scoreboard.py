@@ -46,6 +46,7 @@ class Scoreboard:
     rows: list[int] = field(default_factory=list)
     again_ns: list[int] = field(default_factory=list)
     """When first sent again."""
+    sent_ns: list[int] = field(default_factory=list)
     _next: list[int] = field(default_factory=list)
     """The piece itself or, once SACKed, one after it: what is skipped over is never looked at again."""
     _acked: int = 0
@@ -72,7 +73,8 @@ class Scoreboard:
             if right <= self._acked:
                 continue  # a duplicate SACK (RFC 2883): the segment is acknowledged already
             at = self._unsacked(bisect_left(self.starts, max(left, self._acked)))
-            while at < len(self.starts) and self.ends[at] <= right:
+            # What has not left yet cannot have come (tcp_is_sackblock_valid()).
+            while at < len(self.starts) and self.ends[at] <= right and self.sent_ns[at] <= arrival.time_ns:
                 if self.again_ns[at] > arrival.time_ns:
                     first = self.rows[at] if first == NONE else first
                     last = self.rows[at]
@@ -122,6 +124,7 @@ class Scoreboard:
             self.ends.append(segment.end)
             self.rows.append(segment.row)
             self.again_ns.append(_NEVER)
+            self.sent_ns.append(segment.time_ns)
 
     def _cut(self, edge: int) -> None:
         """Make ``edge`` a border between two pieces of one departure."""
@@ -132,3 +135,4 @@ class Scoreboard:
         self.ends.insert(at, edge)
         self.rows.insert(at, self.rows[at])
         self.again_ns.insert(at, self.again_ns[at])
+        self.sent_ns.insert(at, self.sent_ns[at])

@@ -157,7 +157,7 @@ def _above(evidence: Evidence, witness: Witness, control: Integers, doubt: str) 
 
     An ACK that comes in while the socket sends, or together with others, waits for them; a segment that leaves behind
     others carries the time at which the first was made (``tcp_write_xmit()``). That makes single values larger; half of
-    them no larger than is usual in the control run.
+    them no larger than the middle 80 % of the control run allow (`Slack.typical_us`).
     """
     check = "samples are not above their own wire time and the overhead"
     queued = _own_queue_ns(evidence)
@@ -174,7 +174,7 @@ def _above(evidence: Evidence, witness: Witness, control: Integers, doubt: str) 
     if evidence.virtual:
         limit_ns += int(control[-1]) * evidence.slack.abreast + int(control[-1] - control[0])
         low, usual_ns = (int(value) for value in np.percentile(control, (10, 90)))
-        usual_ns += usual_ns - low
+        usual_ns += usual_ns * evidence.slack.abreast + usual_ns - low
     expected = f"{_FROM}, and at most {limit_ns / MICROSECOND_NS:.1f} us"
     expected += f", {usual_ns / MICROSECOND_NS:.1f} us in half of them" if evidence.virtual else ""
     expected += f" (control run: {_spread(control)})"

@@ -156,5 +156,5 @@ def test_a_recording_from_before_there_were_packets_has_none(tmp_path: Path) -> 
 
 def test_packets_of_another_layout_are_refused(tmp_path: Path) -> None:
     path = dataclasses.replace(planted(), wire=np.zeros(1, np.uint8)).save(tmp_path / "forty.rttrec")
-    with pytest.raises(RecordingError, match="the wire of .* another layout"):
+    with pytest.raises(RecordingError, match=r"the wire of .* another layout"):
         Recording.load(path)
