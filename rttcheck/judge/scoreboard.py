@@ -70,8 +70,7 @@ class Scoreboard:
         first = last = NONE
         self._acked = max(self._acked, arrival.ack)
         for left, right in sorted(arrival.blocks):
-            if right <= self._acked:
-                continue  # a duplicate SACK (RFC 2883): the segment is acknowledged already
+            # Below is what a duplicate SACK (RFC 2883) says again: the segment is acknowledged already.
             at = self._unsacked(bisect_left(self.starts, max(left, self._acked)))
             # What has not left yet cannot have come (tcp_is_sackblock_valid()).
             while at < len(self.starts) and self.ends[at] <= right and self.sent_ns[at] <= arrival.time_ns:
