@@ -125,6 +125,20 @@ class Scenario:
         return ((self.out, self.back), *((step.out, step.back) for step in self.steps))
 
     @property
+    def deadline_s(self) -> float:
+        """How long the traffic may take, seconds: as asked for, or else the default and what the link itself costs.
+
+        Three times what waiting for each round trip in turn comes to: jitter, losses and their timeouts need room.
+        """
+        if self.traffic.deadline_s != traffic_module.DEADLINE_S:
+            return self.traffic.deadline_s
+        longest_ns = max(out.delay_ns + out.jitter_ns + back.delay_ns + back.jitter_ns for out, back in self.links)
+        # A connection of its own waits for its SYN, its data and its FIN.
+        turns = {"pingpong": 1, "connections": 3}.get(self.traffic.kind, 0) * self.traffic.count
+        paced_s = self.traffic.count * self.traffic.interval_us / 1_000_000
+        return traffic_module.DEADLINE_S + paced_s + 3 * turns * longest_ns / 1_000_000_000
+
+    @property
     def bursts(self) -> bool:
         """Whether the client hands over more than one segment without waiting for the ACK of the one before."""
         headers = (20 if self.family == 4 else 40) + 60

@@ -16,6 +16,9 @@ from rttcheck.scenario.quantity import parse_choice, parse_count, parse_flag
 
 KINDS: Final = ("pingpong", "oneway", "bulk", "paced", "connections")
 
+DEADLINE_S: Final = 30.0
+"""How long traffic may take where nothing is said, on a link that delays nothing."""
+
 FLAT_KEYWORDS: Final = ("count", "size", "interval", "flows", "congestion", "nodelay")
 """What may stand beside ``traffic`` in a scenario; inside the table of ``traffic`` there is more."""
 
@@ -49,7 +52,7 @@ class Traffic:
     nodelay: bool = True
     quickack: bool = False
     """TCP_QUICKACK on the sockets; the route's ``quickack`` is the scenario's own."""
-    deadline_s: float = 30.0
+    deadline_s: float = DEADLINE_S
     """In seconds of the lab's clock."""
 
     @classmethod
@@ -109,7 +112,7 @@ class Traffic:
             del table["count"]
         if interval_us:
             table["interval"] = format_us(self.interval_us)
-        if deadline_s != 30.0:
+        if deadline_s != DEADLINE_S:
             table["deadline"] = format_us(round(self.deadline_s * 1_000_000))
         return table
 

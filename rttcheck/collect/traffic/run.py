@@ -11,6 +11,7 @@ import itertools
 import os
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rttcheck.collect.traffic.endpoint import PeerGone, open_listener
@@ -50,7 +51,7 @@ def run_traffic(lab: Lab, scenario: Scenario, *, on_step: Callable[[int], None] 
     Raises TrafficError when the deadline passes or a connection fails, ScenarioError for a step or a pace that the
     traffic never reaches, and whatever ``on_step`` raises; in each case no thread and no socket is left.
     """
-    traffic = scenario.traffic
+    traffic = replace(scenario.traffic, deadline_s=scenario.deadline_s)
     connections = traffic.flows * (traffic.count if traffic.kind == "connections" else 1)
     flows: list[Flow] = []
     begun_ns = time.monotonic_ns()
@@ -107,7 +108,7 @@ def run_traffic(lab: Lab, scenario: Scenario, *, on_step: Callable[[int], None] 
 
 def _plan(stage: Stage, scenario: Scenario, *, pause: bool) -> tuple[Gate, list[tuple[int, Gate]], list[Stretch]]:
     """The starting gate, the pauses as (step, gate) in order, and the stretches of traffic between them."""
-    traffic = scenario.traffic
+    traffic = replace(scenario.traffic, deadline_s=scenario.deadline_s)
     total = traffic.count if traffic.kind == "connections" else pattern_of(traffic).writes
     takes_s = (total - 1) * traffic.interval_us / 1e6
     if takes_s > traffic.deadline_s:
