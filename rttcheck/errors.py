@@ -23,6 +23,10 @@ class ProbeError(RttcheckError):
     """The RTT probe could not be loaded or attached; the message ends with the kernel's own words."""
 
 
+class CaptureError(RttcheckError):
+    """Packets could not be captured; the message ends with the remedy."""
+
+
 class TrafficError(RttcheckError):
     """TCP traffic did not get through before its deadline."""
 

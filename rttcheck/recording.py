@@ -23,14 +23,23 @@ from typing import IO, Any
 import numpy as np
 
 from rttcheck.collect.probe.layout import EVENT
+from rttcheck.collect.wire.layout import WIRE
 from rttcheck.errors import RecordingError
 
-SCHEMA = 1
-"""Version of the file's layout; a reader refuses what is newer than itself."""
+SCHEMA = 2
+"""Version of the file's layout; a reader refuses what is newer than itself. Since 2 with packets."""
 
 SUFFIX = ".rttrec"
 
 _UNITS = ("us", "ms")
+_LAYOUTS = {"events": EVENT, "control": EVENT, "wire": WIRE, "control_wire": WIRE}
+_SINCE = {"wire": 2, "control_wire": 2}
+"""Tables that older files do not have: they load empty."""
+
+
+def _no_packets() -> np.ndarray:
+    return np.zeros(0, dtype=WIRE)
+
 
 _NOT_WHOLE = (OSError, zipfile.BadZipFile, zlib.error, KeyError, ValueError, EOFError, RuntimeError)
 """What reading a damaged archive may raise; RuntimeError covers flipped bits that ask for a password or a method."""
@@ -70,11 +79,19 @@ class Recording:
     control: np.ndarray
     """Events (dtype ``EVENT``) of the same traffic over the same lab without delay, in the same session."""
     control_lost: int = 0
+    wire: np.ndarray = field(default_factory=_no_packets)
+    """Every TCP packet at each point of the lab, dtype ``WIRE``, in order at each point."""
+    wire_facts: Mapping[str, Any] = field(default_factory=dict)
+    """``points``: what each capture took and dropped; ``clock_step_ns``. Empty when nothing was captured."""
+    control_wire: np.ndarray = field(default_factory=_no_packets)
+    """The packets of the control run, dtype ``WIRE``."""
     flows: tuple[Mapping[str, Any], ...] = ()
     """One a connection: ``client`` and ``server`` address (``[ip, port]``), socket cookies, times, both TCP_INFO."""
     steps: tuple[StepTaken, ...] = ()
     netem: Mapping[str, Any] = field(default_factory=dict)
     """The impairments as the kernel gave them back, and the qdiscs' counters after the traffic."""
+    control_flows: tuple[Mapping[str, Any], ...] = ()
+    """``client`` and ``server`` address of each connection of the control run."""
     sysctls: Mapping[str, str] = field(default_factory=dict)
     machine: Mapping[str, Any] = field(default_factory=dict)
     """Versions, architecture, HZ and the like: who ran it, not what came out."""
@@ -114,7 +131,9 @@ class Recording:
             "probe": self.probe,
             "lost": self.lost,
             "control_lost": self.control_lost,
+            "wire_facts": dict(self.wire_facts),
             "flows": [dict(flow) for flow in self.flows],
+            "control_flows": [dict(flow) for flow in self.control_flows],
             "steps": [[step.at_ns, step.index] for step in self.steps],
             "netem": dict(self.netem),
             "sysctls": dict(self.sysctls),
@@ -128,8 +147,7 @@ class Recording:
 
     def _tables(self) -> dict[str, np.ndarray]:
         return {
-            "events": self.events,
-            "control": self.control,
+            **{name: getattr(self, name) for name in _LAYOUTS},
             **{f"histogram_{unit}": np.asarray(self.histograms[unit], np.uint64) for unit in _UNITS},
         }
 
@@ -151,13 +169,14 @@ class Recording:
                     raise RecordingError(
                         f"the recording {path} has schema {found} and this rttcheck reads up to {SCHEMA}: upgrade it"
                     )
-                tables = {name: _table(archive, name) for name in ("events", "control", *_histogram_names())}
+                due = [name for name in _LAYOUTS if header.get("schema", 0) >= _SINCE.get(name, 0)]
+                tables = {name: _table(archive, name) for name in (*due, *_histogram_names())}
         except FileNotFoundError as error:
             raise RecordingError(f"there is no recording {path}: check the name") from error
         except _NOT_WHOLE as error:
             raise RecordingError(f"{path} is not a whole recording ({error}): record the run again") from error
-        for name in ("events", "control"):
-            if tables[name].dtype != EVENT:
+        for name in due:
+            if tables[name].dtype != _LAYOUTS[name]:
                 raise RecordingError(
                     f"the {name} of {path} have another layout than this rttcheck's: judge it with the version in "
                     f"its header, {header.get('machine', {}).get('rttcheck', 'unknown')}"
@@ -174,7 +193,10 @@ class Recording:
                 lost=header["lost"],
                 control=tables["control"],
                 control_lost=header["control_lost"],
+                **{name: tables[name] for name in _SINCE if name in tables},
+                wire_facts=header.get("wire_facts", {}),
                 flows=tuple(header["flows"]),
+                control_flows=tuple(header.get("control_flows", ())),
                 steps=tuple(StepTaken(at_ns=at_ns, index=index) for at_ns, index in header["steps"]),
                 netem=header["netem"],
                 sysctls=header["sysctls"],

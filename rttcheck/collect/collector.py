@@ -24,6 +24,7 @@ import rttcheck
 from rttcheck import netns
 from rttcheck.collect.probe.probe import Probe, open_probe
 from rttcheck.collect.traffic import FlowResult, run_traffic
+from rttcheck.collect.wire.capture import Wire, frames_for, open_capture
 from rttcheck.netns.lab import DIRECTIONS
 from rttcheck.recording import Recording, StepTaken
 from rttcheck.scenario.model import Scenario
@@ -43,6 +44,7 @@ class Run:
     events: np.ndarray
     histograms: Mapping[str, np.ndarray]
     lost: int
+    wire: Wire
     flows: tuple[Mapping[str, Any], ...]
     steps: tuple[StepTaken, ...]
     netem: Mapping[str, Any]
@@ -101,7 +103,11 @@ class Collector:
             lost=run.lost,
             control=control.events,
             control_lost=control.lost,
+            wire=run.wire.packets,
+            wire_facts=run.wire.facts,
+            control_wire=control.wire.packets,
             flows=run.flows,
+            control_flows=tuple({end: flow[end] for end in ("client", "server")} for flow in control.flows),
             steps=run.steps,
             netem=run.netem,
             sysctls=run.sysctls,
@@ -110,7 +116,12 @@ class Collector:
 
     def _run(self, scenario: Scenario) -> Run:
         steps: list[StepTaken] = []
-        with open_lab(scenario) as lab, self.probe.watch(lab.inodes) as watch:
+        # The control run is captured as well: what the captures cost is then in both runs.
+        with (
+            open_lab(scenario) as lab,
+            open_capture(lab, frames=frames_for(scenario)) as capture,
+            self.probe.watch(lab.inodes) as watch,
+        ):
             self._hold(lab)
             # Twice: what the first round frees may put off more.
             watch.settle()
@@ -131,6 +142,7 @@ class Collector:
                 events=watch.events(),
                 histograms=watch.histograms(),
                 lost=watch.lost,
+                wire=capture.read(),
                 flows=tuple(_flow(result) for result in traffic.flows),
                 steps=tuple(steps),
                 netem=_netem(lab),

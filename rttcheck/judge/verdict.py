@@ -22,6 +22,7 @@ from rttcheck.judge.histogram import BUCKETS, buckets_of
 from rttcheck.judge.nominal import check_nominal, expected_buckets, spread
 from rttcheck.judge.picture import Picture, in_buckets, in_steps
 from rttcheck.judge.socket_info import check_socket_info
+from rttcheck.judge.wire_check import check_wire
 from rttcheck.recording import Recording
 
 _COLORS = {Outcome.PASSED: 32, Outcome.FAILED: 31, Outcome.INCONCLUSIVE: 33}
@@ -110,9 +111,11 @@ def judge(recording: Recording, *, path: Path | None = None, reproduce: str | No
     Raises ScenarioError when the recording's scenario is none that this version knows.
     """
     evidence = Evidence.of(recording)
+    wire = check_wire(evidence)
     findings = ranked(
         (
             *check_coverage(evidence),
+            *wire.findings,
             *check_arithmetic(evidence),
             check_socket_info(evidence),
             *check_agreement(evidence),
@@ -127,6 +130,7 @@ def judge(recording: Recording, *, path: Path | None = None, reproduce: str | No
         figures += [("min_us", int(values.min())), ("median_us", int(np.median(values))), ("max_us", int(values.max()))]
     if evidence.slack.samples:
         figures.append(("slack_us", evidence.slack.upper_us))
+    figures += wire.figures
     outcome = outcome_of(findings)
     return Verdict(
         outcome=outcome,
@@ -138,7 +142,7 @@ def judge(recording: Recording, *, path: Path | None = None, reproduce: str | No
         ),
         expected=_expected(evidence),
         seen=f"{len(values)} data samples, {spread(values)}",
-        notes=_notes(evidence),
+        notes=(*_notes(evidence), *wire.notes),
         picture=_picture(evidence, outcome),
         figures=tuple(figures),
         path=str(path) if path is not None else None,

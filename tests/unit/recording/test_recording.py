@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from rttcheck.collect.probe.layout import EVENT
+from rttcheck.collect.wire.layout import WIRE
 from rttcheck.errors import RecordingError
 from rttcheck.recording import SCHEMA, Recording, StepTaken
 
@@ -20,6 +21,8 @@ from rttcheck.recording import SCHEMA, Recording, StepTaken
 def planted(events: int = 3) -> Recording:
     table = np.zeros(events, EVENT)
     table["sample_us"] = 40_035 + np.arange(events)
+    wire = np.zeros(2 * events, WIRE)
+    wire["seq"] = np.arange(2 * events)
     return Recording(
         scenario={"name": "forty", "rtt": "40ms"},
         kernel="6.12.0",
@@ -30,6 +33,10 @@ def planted(events: int = 3) -> Recording:
         histograms={"us": np.arange(17, dtype=np.uint64), "ms": np.zeros(17, np.uint64)},
         lost=0,
         control=table[:1],
+        wire=wire,
+        wire_facts={"points": {"client": {"captured": 6, "dropped": 1}}, "clock_step_ns": 3},
+        control_wire=wire[:1],
+        control_flows=({"client": ["10.0.0.1", 4712], "server": ["10.0.1.1", 80]},),
         flows=({"client": ["10.0.0.1", 4711], "server": ["10.0.1.1", 80]},),
         steps=(StepTaken(at_ns=12_345, index=0),),
         sysctls={"net.ipv4.tcp_sack": "1"},
@@ -155,4 +162,28 @@ def test_a_header_that_lacks_something_is_refused(tmp_path: Path, change: dict[s
 
     rewrite(path, poorer)
     with pytest.raises(RecordingError, match="not a whole recording"):
+        Recording.load(path)
+
+
+def test_a_recording_from_before_there_were_packets_has_none(tmp_path: Path) -> None:
+    path = planted().save(tmp_path / "forty.rttrec")
+
+    def older(members: dict[str, bytes]) -> None:
+        header = json.loads(members["recording.json"])
+        for name in ("wire_facts", "control_flows"):
+            del header[name]
+        for name in ("wire.npy", "control_wire.npy"):
+            del members[name]
+        members["recording.json"] = json.dumps({**header, "schema": 1}).encode()
+
+    rewrite(path, older)
+    recording = Recording.load(path)
+    assert recording.wire.dtype == recording.control_wire.dtype == WIRE
+    assert (len(recording.wire), len(recording.control_wire), recording.wire_facts) == (0, 0, {})
+    assert len(recording.events) == 3
+
+
+def test_packets_of_another_layout_are_refused(tmp_path: Path) -> None:
+    path = dataclasses.replace(planted(), wire=np.zeros(1, np.uint8)).save(tmp_path / "forty.rttrec")
+    with pytest.raises(RecordingError, match=r"the wire of .* another layout"):
         Recording.load(path)

@@ -1,0 +1,130 @@
+"""A lab's captures, from before the first packet to after the last: four interfaces, one table, one clock.
+
+It owns where packets are taken (both ends, both sides of the link), how large the rings are, and the step from the
+wall clock, in which the kernel stamps packets, to the monotonic one, in which TCP measures. It judges nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from rttcheck.collect.wire.layout import WIRE, Point
+from rttcheck.collect.wire.parser import parse
+from rttcheck.collect.wire.ring import Ring
+from rttcheck.netns.lab import Host, Lab
+from rttcheck.scenario.model import Scenario
+
+LEAST_FRAMES: Final = 1_024
+MOST_FRAMES: Final = 131_072
+"""32 MiB a ring, 128 MiB a lab."""
+
+_READINGS = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PointCount:
+    """What one capture came to, in packets."""
+
+    interface: str
+    captured: int
+    dropped: int
+    """Came when the ring was full."""
+    others: int
+    fragments: int
+    damaged: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Wire:
+    """All packets of a lab's run."""
+
+    packets: np.ndarray
+    """dtype ``WIRE``, by point, in the order in which they came by each."""
+    facts: dict[str, Any]
+    """``points``: a `PointCount` a point as a table, ``clock_step_ns``: how far the wall clock was set meanwhile."""
+
+
+class Capture:
+    """Captures that are running; made by `open_capture`."""
+
+    def __init__(self, rings: dict[Point, tuple[str, Ring]]) -> None:
+        self._rings = rings
+        self._offset_ns = clock_offset_ns()
+
+    def read(self) -> Wire:
+        """The packets so far, with times in CLOCK_MONOTONIC."""
+        ended_ns = clock_offset_ns()
+        tables, points = [], {}
+        for point, (interface, ring) in self._rings.items():
+            frames = ring.read()
+            parsed = parse(frames.bytes, frames.captured)
+            parsed.rows["time_ns"] = frames.realtime_ns[parsed.kept] - min(self._offset_ns, ended_ns)
+            parsed.rows["outgoing"] = frames.outgoing[parsed.kept]
+            parsed.rows["point"] = point
+            tables.append(parsed.rows)
+            points[point.name.lower()] = asdict(
+                PointCount(
+                    interface=interface,
+                    captured=len(frames.bytes),
+                    dropped=frames.dropped,
+                    others=parsed.others,
+                    fragments=parsed.fragments,
+                    damaged=parsed.damaged,
+                )
+            )
+        facts = {"points": points, "clock_step_ns": ended_ns - self._offset_ns}
+        return Wire(packets=np.concatenate(tables) if tables else np.zeros(0, WIRE), facts=facts)
+
+
+@contextmanager
+def open_capture(lab: Lab, *, frames: int = LEAST_FRAMES) -> Iterator[Capture]:
+    """Capture on both ends of ``lab``, and on both sides of its link where it has one, until the block ends.
+
+    ``frames`` is how many packets each point can hold. Raises CaptureError when the kernel refuses.
+    """
+    with ExitStack() as resources:
+        rings = {
+            point: (interface, resources.enter_context(Ring(host.namespace, interface, frames=frames)))
+            for point, host, interface in _points(lab)
+        }
+        yield Capture(rings)
+
+
+def frames_for(scenario: Scenario) -> int:
+    """How many packets of ``scenario`` one point may see: data and ACKs both ways, twice over for what is lost."""
+    traffic = scenario.traffic
+    segment = scenario.mtu - (60 if scenario.family == 6 else 40) - 12
+    each = -(-traffic.size // max(segment, 1))
+    ways = 2 if traffic.server_writes else 1
+    # A segment and its ACK, sent twice; then a handshake and a farewell a connection.
+    packets = traffic.flows * traffic.count * (4 * each * ways + (24 if traffic.kind == "connections" else 0))
+    return min(MOST_FRAMES, max(LEAST_FRAMES, packets + 32 * traffic.flows))
+
+
+def clock_offset_ns() -> int:
+    """CLOCK_REALTIME minus CLOCK_MONOTONIC, at most a reading's duration too large and never too small.
+
+    Both clocks are slewed alike (they are one clock and an offset, ``timekeeper.offs_real``), so that the offset
+    changes only when somebody sets the wall clock. Too large means that packets seem earlier by it, never later.
+    """
+    least = None
+    for _ in range(_READINGS):
+        before = time.monotonic_ns()
+        offset = time.clock_gettime_ns(time.CLOCK_REALTIME) - before
+        least = offset if least is None else min(least, offset)
+    assert least is not None
+    return least
+
+
+def _points(lab: Lab) -> list[tuple[Point, Host, str]]:
+    points = [(Point.CLIENT, lab.client, lab.client.interface), (Point.SERVER, lab.server, lab.server.interface)]
+    if lab.link is not None:
+        near, far = lab.link.interfaces
+        points[1:1] = [(Point.LINK_NEAR, lab.link, near), (Point.LINK_FAR, lab.link, far)]
+    return points

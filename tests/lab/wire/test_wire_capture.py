@@ -1,0 +1,109 @@
+"""Captures on a live lab: what is seen at each point, what is lost, and what the kernel's times are."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from rttcheck import netns
+from rttcheck.collect.traffic import run_traffic
+from rttcheck.collect.wire.capture import LEAST_FRAMES, MOST_FRAMES, Capture, clock_offset_ns, frames_for, open_capture
+from rttcheck.collect.wire.layout import FIN, SYN, WIRE, Point
+from rttcheck.collect.wire.ring import Ring
+from rttcheck.errors import CaptureError
+from rttcheck.netns import Lab
+from rttcheck.scenario.model import Scenario
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="namespaces and packet sockets need root")
+
+LINK = (Point.LINK_NEAR, Point.LINK_FAR)
+
+
+def captured(lab: Lab, scenario: Scenario, capture: Capture) -> tuple[np.ndarray, dict[str, dict[str, int]]]:
+    run_traffic(lab, scenario, on_step=None)
+    lab.drain(deadline_s=10)
+    wire = capture.read()
+    return wire.packets, wire.facts["points"]
+
+
+def identity(rows: np.ndarray) -> list[tuple[int, ...]]:
+    return sorted(zip(*(rows[name].tolist() for name in ("sport", "seq", "ack", "flags", "payload")), strict=True))
+
+
+@pytest.mark.parametrize("family", [4, 6])
+@pytest.mark.parametrize("traffic", ["pingpong", "bulk", "connections"])
+def test_every_packet_is_seen_once_at_each_of_the_four_points(family: int, traffic: str) -> None:
+    scenario = Scenario.make(name="wire", family=family, traffic=traffic)
+    begun_ns = time.monotonic_ns()
+    with netns.routed() as lab, open_capture(lab, frames=frames_for(scenario)) as capture:
+        packets, points = captured(lab, scenario, capture)
+    assert packets.dtype == WIRE
+    assert [count["dropped"] for count in points.values()] == [0] * 4
+    # Packets cross the link whole: what comes in at one interface leaves by the other.
+    at = {point: packets[packets["point"] == point] for point in Point}
+    assert len({tuple(identity(rows)) for rows in at.values()}) == 1
+    assert len(at[Point.CLIENT]) > 100
+    for point, rows in at.items():
+        assert ((rows["time_ns"] >= begun_ns - 50_000) & (rows["time_ns"] <= time.monotonic_ns())).all(), point
+    client = at[Point.CLIENT]
+    assert ((client["sport"] == packets["sport"][0]) | (client["dport"] == packets["sport"][0])).any()
+    assert int((client["flags"] & SYN != 0).sum()) == 2 * (scenario.traffic.count if traffic == "connections" else 1)
+    assert int((client["flags"] & FIN != 0).sum()) >= 2
+    size = scenario.traffic.size * scenario.traffic.count
+    sent = client[client["outgoing"] == 1]
+    assert int(sent["payload"].sum()) == size
+
+
+def test_times_and_directions_follow_the_way_of_a_packet() -> None:
+    scenario = Scenario.make(name="wire", count=20)
+    with netns.routed() as lab, open_capture(lab) as capture:
+        packets, _ = captured(lab, scenario, capture)
+    client = packets[(packets["point"] == Point.CLIENT) & (packets["outgoing"] == 1)]
+    for row in client[client["payload"] > 0]:
+        same = packets[
+            (packets["seq"] == row["seq"]) & (packets["sport"] == row["sport"]) & (packets["payload"] == row["payload"])
+        ]
+        by_point = same[np.argsort(same["point"])]
+        assert by_point["point"].tolist() == list(Point)
+        assert by_point["outgoing"].tolist() == [1, 0, 1, 0]
+        assert (np.diff(by_point["time_ns"]) > 0).all()
+
+
+def test_a_ring_that_is_too_small_keeps_the_first_and_counts_the_rest() -> None:
+    scenario = Scenario.make(name="wire", count=200)
+    with netns.routed() as lab, open_capture(lab, frames=1) as capture:
+        packets, points = captured(lab, scenario, capture)
+    client = points["client"]
+    assert client["captured"] == 256, "the smallest ring is one block"
+    assert client["dropped"] > 500
+    assert packets[packets["point"] == Point.CLIENT]["flags"][0] & SYN
+
+
+def test_a_direct_lab_has_two_points_and_only_tcp_is_captured() -> None:
+    with netns.direct() as lab, open_capture(lab) as capture:
+        packets, points = captured(lab, Scenario.make(name="wire", count=5, topology="direct"), capture)
+    assert set(points) == {"client", "server"}
+    assert not np.isin(packets["point"], LINK).any()
+    # The drain's markers are UDP.
+    assert [count["others"] for count in points.values()] == [0, 0]
+
+
+def test_the_rings_hold_what_the_scenario_may_send() -> None:
+    assert frames_for(Scenario.make(count=5)) == LEAST_FRAMES
+    big = Scenario.make(traffic="bulk", size=100_000_000)
+    assert LEAST_FRAMES < frames_for(big) <= MOST_FRAMES
+    assert frames_for(replace(big, mtu=576)) == MOST_FRAMES
+
+
+def test_the_clocks_are_apart_by_what_is_read() -> None:
+    assert abs(clock_offset_ns() - clock_offset_ns()) < 100_000
+    assert abs(time.time_ns() - clock_offset_ns() - time.monotonic_ns()) < 10_000_000
+
+
+def test_an_interface_that_is_not_there_is_one_sentence() -> None:
+    with netns.direct() as lab, pytest.raises(CaptureError, match=r"packets on eth9 could not be captured.*No such"):
+        Ring(lab.client.namespace, "eth9", frames=1)

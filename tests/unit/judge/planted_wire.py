@@ -1,0 +1,167 @@
+"""Packets made by hand: a wire that agrees with what a truthful kernel reports, for the tests to plant lies in."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from planted import CLIENT, SECOND, SERVER, record, tables_of
+
+from rttcheck.collect.probe.layout import EVENT, FLAG_DATA_ACKED, TcpState
+from rttcheck.collect.wire import layout
+from rttcheck.collect.wire.layout import WIRE, Point
+from rttcheck.judge.samples import address_bytes
+from rttcheck.recording import Recording
+
+OWN, PEER = (CLIENT, 40_000), (SERVER, 5_000)
+FLOWS = ({"client": list(OWN), "server": list(PEER)},)
+FACTS: dict[str, Any] = {
+    "points": {
+        "client": {"interface": "eth0", "captured": 900, "dropped": 0, "others": 0, "fragments": 0, "damaged": 0},
+    },
+    "clock_step_ns": 12,
+}
+OVERHEAD_US = 5
+"""What the planted kernel adds to the wire."""
+
+
+class PlantedWire:
+    """One connection at the client's interface: packets as they are sent and come in, and the events they cause.
+
+    Offsets count from the initial sequence number: the SYN is offset 0, the first byte of data offset 1.
+    """
+
+    def __init__(
+        self, *, initial: int = 1_000, port: int = OWN[1], start_ns: int = 100 * SECOND, mss: int = 1_448
+    ) -> None:
+        self.initial, self.port, self.start_ns, self.mss = initial, port, start_ns, mss
+        self.packets: list[np.ndarray] = []
+        self.made: list[np.ndarray] = []
+
+    def sequence(self, offset: int) -> int:
+        return (self.initial + offset) % 2**32
+
+    def sent(self, at_us: int, offset: int, length: int, *, flags: int = layout.ACK, tsval: int = 0) -> int:
+        """A segment leaves; its row."""
+        return self._packet(at_us, True, seq=self.sequence(offset), payload=length, flags=flags, tsval=tsval)
+
+    def came(self, at_us: int, ack: int, *blocks: tuple[int, int], flags: int = layout.ACK, tsecr: int = 0) -> int:
+        """An ACK comes in, with SACK blocks as offsets; its row."""
+        row = self._packet(at_us, False, ack=self.sequence(ack), flags=flags, tsecr=tsecr, sack_blocks=len(blocks))
+        for place, (left, right) in enumerate(blocks):
+            self.packets[row]["sack"][0, place] = (self.sequence(left), self.sequence(right))
+        return row
+
+    def handshake(self) -> None:
+        self.sent(0, 0, 0, flags=layout.SYN)
+        self.came(50, 1, flags=layout.SYN | layout.ACK)
+
+    def event(
+        self, at_us: int, una: int, *, first: int = -1, last: int = -1, sack: int = -1, flag: int = FLAG_DATA_ACKED,
+        coarse: int = -1,
+    ) -> int:  # fmt: skip
+        """The kernel looks at the ACK at ``at_us`` and reports these values; the event's number."""
+        event = np.zeros(1, dtype=EVENT)
+        now_ns = self.start_ns + at_us * 1_000
+        fed = first if first >= 0 else sack if sack >= 0 else coarse
+        event["timestamp_ns"], event["tcp_mstamp_us"] = now_ns + 3_000, now_ns // 1_000
+        event["first_rtt_us"], event["last_rtt_us"], event["sack_rtt_us"] = first, last, sack
+        event["sample_us"], event["rs_rtt_us"] = fed, last if last >= 0 else coarse
+        event["taken"], event["flag"], event["snd_una"] = fed >= 0, flag, self.sequence(una)
+        event["write_seq"], event["mss_cache"], event["state"] = self.sequence(1 << 20), self.mss, TcpState.ESTABLISHED
+        event["saddr"] = np.frombuffer(address_bytes(OWN[0]), np.uint8)
+        event["daddr"] = np.frombuffer(address_bytes(PEER[0]), np.uint8)
+        event["sport"], event["dport"], event["hz"] = self.port, PEER[1], 250
+        self.made.append(event)
+        return len(self.made) - 1
+
+    @property
+    def wire(self) -> np.ndarray:
+        return np.concatenate(self.packets)
+
+    @property
+    def events(self) -> np.ndarray:
+        return np.concatenate(self.made)
+
+    def _packet(self, at_us: int, outgoing: bool, **fields: int) -> int:
+        row = np.zeros(1, dtype=WIRE)
+        row["time_ns"], row["point"], row["outgoing"] = self.start_ns + at_us * 1_000, Point.CLIENT, outgoing
+        row["has_ts"] = 1
+        for name, value in fields.items():
+            row[name] = value
+        own, peer = (OWN[0], self.port), PEER
+        for mine, (host, port) in (("s", own if outgoing else peer), ("d", peer if outgoing else own)):
+            row["src" if mine == "s" else "dst"] = np.frombuffer(address_bytes(host), np.uint8)
+            row[f"{mine}port"] = port
+        self.packets.append(row)
+        return len(self.packets) - 1
+
+
+def wire_of(events: np.ndarray, overhead_us: int = OVERHEAD_US) -> np.ndarray:
+    """The packets behind a planted recording's events: one segment and one ACK each, at the sender's interface.
+
+    ``snd_una`` must count one up an event. Where first- and last-acked differ, the last left as much later.
+    """
+    rows: list[np.ndarray] = []
+    for event in events:
+        point = Point.CLIENT if event["sport"] == OWN[1] else Point.SERVER
+        arrival = int(event["timestamp_ns"]) - 2_000
+        first, last = int(event["first_rtt_us"]), int(event["last_rtt_us"])
+        leaves = [first] if first == last else [first, last]
+        start = (int(event["snd_una"]) - 1) * 10
+        pieces = [(start, 10)] if len(leaves) == 1 else [(start, 5), (start + 5, 5)]
+        for value, (seq, payload) in zip(leaves, pieces, strict=True):
+            rows.append(_row(event, True, point, arrival - (value - overhead_us) * 1_000, seq, payload))
+        rows.append(_row(event, False, point, arrival, start + 10, 0))
+    wire = np.concatenate(rows)
+    order: np.ndarray = np.lexsort((wire["time_ns"], wire["point"]))
+    in_order: np.ndarray = wire[order]
+    return in_order
+
+
+def _row(event: np.void, outgoing: bool, point: Point, time_ns: int, number: int, payload: int) -> np.ndarray:
+    row = np.zeros(1, dtype=WIRE)
+    row["time_ns"], row["point"], row["outgoing"], row["payload"] = time_ns, point, outgoing, payload
+    row["seq" if outgoing else "ack"] = number + 1_000
+    row["flags"] = layout.ACK
+    for name, ours, theirs in (("src", "saddr", "daddr"), ("dst", "daddr", "saddr")):
+        row[name] = event[ours if outgoing else theirs]
+    for name, ours, theirs in (("sport", "sport", "dport"), ("dport", "dport", "sport")):
+        row[name] = event[ours if outgoing else theirs]
+    return row
+
+
+def witnessed(*, lie: Callable[[np.ndarray], object] | None = None, **keywords: Any) -> Recording:
+    """A truthful recording with its wire (see `planted.record`); ``lie`` changes the events after the wire is made.
+
+    The kernel-side tables agree with the changed events: only the wire knows better.
+    """
+    recording = record(**keywords)
+    events = _counted(recording.events.copy())
+    control = _counted(recording.control.copy())
+    wire, control_wire = wire_of(events), wire_of(control)
+    for table in (events, control):
+        table["snd_una"] = table["snd_una"] * 10 + 1_000
+        # The estimators' round trip is counted in sequence numbers: they follow, from `record`'s own, which begin at 0.
+        for field in ("snd_nxt", "rtt_seq"):
+            table[field] = (table[field] + 1) * 10 + 1_000
+    if lie is not None:
+        changed = lie(events)
+        events = changed if isinstance(changed, np.ndarray) else events
+    return dataclasses.replace(
+        recording, events=events, histograms=tables_of(events), wire=wire, wire_facts=FACTS, control=control,
+        control_wire=control_wire, control_flows=FLOWS,
+    )  # fmt: skip
+
+
+def _counted(events: np.ndarray) -> np.ndarray:
+    """Each event of a socket acknowledges ten bytes, the handshake's too: offsets 1 to 11, 11 to 21 and so on."""
+    for port in np.unique(events["sport"]):
+        mine = events["sport"] == port
+        # An event's own number until its wire is made; then the sequence number that the wire has.
+        events["snd_una"][mine] = np.arange(int(mine.sum())) + 1
+    events["write_seq"] = 1 << 20
+    events["mss_cache"] = 1_448
+    return events

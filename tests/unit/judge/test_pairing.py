@@ -1,0 +1,246 @@
+"""Which packets belong to which event, on wires made by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+from planted_wire import FLOWS, OWN, PEER, PlantedWire
+
+from rttcheck.collect.probe.layout import FLAG_SYN_ACKED
+from rttcheck.collect.wire import layout
+from rttcheck.judge.pairing import Pairs, pair
+
+NONE = -1
+
+
+def paired(planted: PlantedWire) -> Pairs:
+    return pair(planted.events, planted.wire, FLOWS)
+
+
+def rows_of(pairs: Pairs, event: int) -> tuple[int, int, int, int]:
+    return int(pairs.ack[event]), int(pairs.first[event]), int(pairs.last[event]), int(pairs.sack[event])
+
+
+def test_the_handshake_and_one_exchange() -> None:
+    planted = PlantedWire()
+    planted.handshake()
+    opened = planted.event(52, 1, first=52, last=52, flag=FLAG_SYN_ACKED)
+    sent = planted.sent(100, 1, 10)
+    came = planted.came(200, 11)
+    event = planted.event(203, 11, first=103, last=103)
+    pairs = paired(planted)
+    assert rows_of(pairs, opened) == (1, 0, 0, NONE)
+    assert rows_of(pairs, event) == (came, sent, sent, NONE)
+    assert len(pairs.orphans) == 0
+    assert pairs.known.all()
+
+
+def test_a_stretch_ack_belongs_to_the_first_and_the_last_segment() -> None:
+    planted = PlantedWire()
+    planted.handshake()
+    sent = [planted.sent(100 + 10 * place, 1 + 10 * place, 10) for place in range(4)]
+    came = planted.came(200, 31)
+    event = planted.event(203, 31, first=103, last=83)
+    assert rows_of(paired(planted), event) == (came, sent[0], sent[2], NONE)
+
+
+def test_a_part_of_a_segment_gives_no_sample_and_a_part_of_several_does() -> None:
+    for length, expected in ((1_000, NONE), (10_000, 2)):
+        planted = PlantedWire()
+        planted.handshake()
+        planted.sent(100, 1, length)
+        planted.came(200, 501)
+        event = planted.event(203, 501)
+        assert rows_of(paired(planted), event)[1] == expected
+
+
+def test_of_two_acks_with_one_number_the_last_before_the_event_is_meant() -> None:
+    planted = PlantedWire()
+    planted.handshake()
+    planted.sent(100, 1, 10)
+    came = planted.came(200, 11)
+    planted.came(240, 11)
+    event = planted.event(203, 11, first=103, last=103)
+    assert paired(planted).ack[event] == came
+
+
+def test_acks_that_wait_for_a_busy_socket_are_found_by_number() -> None:
+    planted = PlantedWire()
+    planted.handshake()
+    sent = [planted.sent(100 + place, 1 + 10 * place, 10) for place in range(3)]
+    came = [planted.came(200 + place, 11 + 10 * place) for place in range(3)]
+    events = [planted.event(300, 11 + 10 * place, first=200, last=200) for place in range(3)]
+    pairs = paired(planted)
+    assert [rows_of(pairs, event)[:2] for event in events] == list(zip(came, sent, strict=True))
+
+
+def test_karn_a_segment_sent_again_gives_no_sample() -> None:
+    planted = PlantedWire()
+    planted.handshake()
+    sent = planted.sent(100, 1, 10)
+    planted.sent(110, 11, 10)
+    planted.sent(300, 1, 10)
+    planted.came(400, 11)
+    again = planted.event(403, 11)
+    came = planted.came(420, 21)
+    after = planted.event(423, 21, first=313, last=313)
+    pairs = paired(planted)
+    assert rows_of(pairs, again)[1:] == (NONE, NONE, NONE)
+    assert rows_of(pairs, after) == (came, sent + 1, sent + 1, NONE)
+
+
+def test_a_segment_sent_again_after_its_ack_came_in_still_gives_its_sample() -> None:
+    planted = PlantedWire()
+    planted.handshake()
+    sent = planted.sent(100, 1, 10)
+    came = planted.came(200, 11)
+    event = planted.event(203, 11, first=103, last=103)
+    planted.sent(210, 1, 10)
+    assert rows_of(paired(planted), event) == (came, sent, sent, NONE)
+
+
+def test_a_sacked_segment_is_paired_once_and_never_when_it_is_acknowledged() -> None:
+    planted = PlantedWire()
+    planted.handshake()
+    sent = [planted.sent(100 + 10 * place, 1 + 10 * place, 10) for place in range(5)]
+    sacks = planted.came(200, 1, (21, 41))
+    sacked = planted.event(203, 1, sack=83, last=73)
+    more = planted.came(210, 1, (41, 51), (21, 41))
+    second = planted.event(213, 1, sack=73, last=73)
+    all_ = planted.came(220, 51)
+    rest = planted.event(223, 51, first=123, last=113)
+    pairs = paired(planted)
+    assert rows_of(pairs, sacked) == (sacks, NONE, sent[3], sent[2])
+    assert rows_of(pairs, second) == (more, NONE, sent[4], sent[4])
+    assert rows_of(pairs, rest) == (all_, sent[0], sent[1], NONE)
+
+
+def test_a_duplicate_sack_gives_nothing() -> None:
+    planted = PlantedWire()
+    planted.handshake()
+    planted.sent(100, 1, 10)
+    planted.came(200, 11)
+    planted.event(203, 11, first=103, last=103)
+    planted.sent(205, 11, 10)
+    planted.came(300, 11, (1, 11))
+    event = planted.event(303, 11)
+    assert rows_of(paired(planted), event)[1:] == (NONE, NONE, NONE)
+
+
+def test_a_sample_from_timestamps_knows_who_carried_them() -> None:
+    planted = PlantedWire()
+    planted.handshake()
+    planted.sent(100, 1, 10, tsval=7)
+    again = [planted.sent(30_100, 1, 10, tsval=37), planted.sent(30_500, 1, 10, tsval=37)]
+    planted.came(50_000, 11, tsecr=37)
+    event = planted.event(50_003, 11, coarse=20_000)
+    pairs = paired(planted)
+    assert [int(pairs.echoed_first[event]), int(pairs.echoed_last[event])] == again
+
+
+def test_an_invented_event_finds_no_packet_and_an_unseen_ack_is_listed() -> None:
+    planted = PlantedWire()
+    planted.handshake()
+    planted.sent(100, 1, 10)
+    seen = planted.came(200, 11)
+    planted.sent(300, 11, 10)
+    unseen = planted.came(400, 21)
+    event = planted.event(203, 11, first=103, last=103)
+    doubled = planted.event(210, 11, first=103, last=103)
+    wild = planted.event(220, 500, first=103, last=103)
+    pairs = paired(planted)
+    assert rows_of(pairs, event)[0] == seen
+    assert rows_of(pairs, doubled)[1] == NONE
+    assert rows_of(pairs, wild)[:2] == (NONE, NONE)
+    assert pairs.orphans.tolist() == [unseen]
+
+
+def test_an_address_that_is_used_again_is_another_connection() -> None:
+    planted = PlantedWire()
+    planted.handshake()
+    planted.sent(100, 1, 10)
+    planted.came(200, 11)
+    first = planted.event(203, 11, first=103, last=103)
+    planted.initial, planted.start_ns = 3_000_000_000, planted.start_ns + 1_000_000_000
+    planted.handshake()
+    sent = planted.sent(100, 1, 10)
+    came = planted.came(300, 11)
+    second = planted.event(303, 11, first=203, last=203)
+    pairs = paired(planted)
+    assert rows_of(pairs, first) == (3, 2, 2, NONE)
+    assert rows_of(pairs, second) == (came, sent, sent, NONE)
+
+
+def test_a_socket_that_the_recording_does_not_name_is_not_known() -> None:
+    planted = PlantedWire(port=40_001)
+    planted.handshake()
+    planted.event(52, 1, first=52, last=52, flag=FLAG_SYN_ACKED)
+    pairs = paired(planted)
+    assert not pairs.known.any()
+    assert pairs.ack.tolist() == [NONE]
+
+
+def test_nothing_on_the_wire_pairs_nothing() -> None:
+    planted = PlantedWire()
+    planted.handshake()
+    planted.event(52, 1, first=52, last=52)
+    for packets in (planted.wire[:0], planted.wire[:1]):
+        assert pair(planted.events, packets, FLOWS).first.tolist() == [NONE]
+    assert len(pair(planted.events[:0], planted.wire, FLOWS).ack) == 0
+
+
+@given(
+    initial=st.one_of(st.integers(0, 2**32 - 1), st.integers(2**32 - 5_000, 2**32 - 1)),
+    lengths=st.lists(st.integers(1, 1_448), min_size=1, max_size=30),
+    every=st.integers(1, 4),
+    sacked=st.booleans(),
+)
+def test_both_ways_of_pairing_agree_wherever_numbers_wrap(
+    initial: int, lengths: list[int], every: int, sacked: bool
+) -> None:
+    """A SACK block beyond all data makes a connection walked through, and changes nothing else."""
+    planted = PlantedWire(initial=initial)
+    planted.handshake()
+    offset, expected = 1, []
+    waiting: list[int] = []
+    for place, length in enumerate(lengths):
+        at = 100 + 100 * place
+        waiting.append(planted.sent(at, offset, length))
+        offset += length
+        if len(waiting) == every:
+            blocks = ((offset + 100, offset + 200),) if sacked else ()
+            came = planted.came(at + 50, offset, *blocks)
+            event = planted.event(at + 53, offset, first=53, last=53)
+            expected.append((event, (came, waiting[0], waiting[-1], NONE)))
+            waiting = []
+    if not expected:
+        return
+    pairs = paired(planted)
+    for event, rows in expected:
+        assert rows_of(pairs, event) == rows
+
+
+def test_more_than_four_gigabytes_do_not_wrap() -> None:
+    planted = PlantedWire(mss=2**30)
+    planted.handshake()
+    rows = []
+    for place in range(12):
+        sent = planted.sent(100 + 100 * place, 1 + place * 2**29, 2**29)
+        came = planted.came(150 + 100 * place, 1 + (place + 1) * 2**29)
+        rows.append((planted.event(153 + 100 * place, 1 + (place + 1) * 2**29, first=53, last=53), came, sent))
+    pairs = paired(planted)
+    assert [(event, int(pairs.ack[event]), int(pairs.first[event])) for event, _, _ in rows] == rows
+
+
+def test_packets_on_the_link_are_not_the_ends() -> None:
+    planted = PlantedWire()
+    planted.handshake()
+    sent = planted.sent(100, 1, 10)
+    came = planted.came(200, 11)
+    event = planted.event(203, 11, first=103, last=103)
+    wire = planted.wire
+    copy = wire.copy()
+    copy["point"], copy["outgoing"] = layout.Point.LINK_NEAR, 1 - copy["outgoing"]
+    assert rows_of(pair(planted.events, np.concatenate((wire, copy)), FLOWS), event) == (came, sent, sent, NONE)
+    assert OWN != PEER

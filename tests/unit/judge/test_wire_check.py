@@ -1,0 +1,182 @@
+"""Lies of a kernel that only the wire can tell, and the layer that the verdict names for each."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from planted import overheads, record
+from planted_wire import FACTS, FLOWS, OVERHEAD_US, PlantedWire, witnessed
+
+from rttcheck.judge.findings import Finding, Layer, Outcome
+from rttcheck.judge.verdict import Verdict, judge
+from rttcheck.judge.witness import Witness
+
+FIELDS = ("first_rtt_us", "last_rtt_us", "rs_rtt_us", "sample_us")
+
+
+def finding(verdict: Verdict, check: str) -> Finding:
+    return next(found for found in verdict.findings if check in found.check)
+
+
+def shifted(by: int) -> Callable[[np.ndarray], None]:
+    def lie(events: np.ndarray) -> None:
+        for field in FIELDS:
+            events[field] += by
+
+    return lie
+
+
+@pytest.mark.parametrize("clock", ["virtual", "real"])
+def test_a_truthful_kernel_passes(clock: str) -> None:
+    verdict = judge(witnessed(clock=clock))
+    assert verdict.outcome is Outcome.PASSED, verdict.render()
+    assert sum(found.layer is Layer.SAMPLE for found in verdict.findings) == 4
+    assert any(f"kernel minus wire, 202 samples: {OVERHEAD_US:.1f} to" in note for note in verdict.notes)
+    assert dict(verdict.figures)["over_wire_max_us"] == OVERHEAD_US
+
+
+@pytest.mark.parametrize("clock", ["virtual", "real"])
+def test_a_kernel_that_adds_200_us_is_the_stack_at_fault(clock: str) -> None:
+    verdict = judge(witnessed(lie=shifted(200), clock=clock))
+    assert verdict.outcome is Outcome.FAILED
+    assert verdict.guilty is Layer.SAMPLE
+    assert "longer than wire and overhead explain" in verdict.findings[0].message
+
+
+def test_half_of_one_sides_samples_above_what_is_usual_is_a_failure() -> None:
+    """Less than the limit for a single value, on the server's side only."""
+
+    def lie(events: np.ndarray) -> None:
+        for field in FIELDS:
+            events[field][events["sport"] == 5_000] += 6
+
+    recording = witnessed(lie=lie)
+    control = recording.control_wire.copy()
+    control["time_ns"][np.flatnonzero(control["outgoing"] == 1)[20]] += 4_000
+    verdict = judge(dataclasses.replace(recording, control_wire=control))
+    assert verdict.guilty is Layer.SAMPLE
+    # One of the control run's overheads is 9 us, all others 5 us: 22 us for a single value, 10 us for half of them.
+    assert (
+        "half of the server's samples are 11.0 us or more above the wire, where 10.0 us are usual"
+        in verdict.findings[0].message
+    )
+
+
+def test_a_kernel_that_cuts_to_milliseconds_is_the_stack_at_fault() -> None:
+    def lie(events: np.ndarray) -> None:
+        for field in FIELDS:
+            events[field] = events[field] // 1_000 * 1_000
+
+    verdict = judge(witnessed(lie=lie))
+    assert verdict.guilty is Layer.SAMPLE
+    assert "are shorter than the time that passed" in verdict.findings[0].message
+
+
+def test_first_and_last_swapped_are_the_stack_at_fault() -> None:
+    truth = [20_000 + overhead for overhead in overheads(100)]
+
+    def lie(events: np.ndarray) -> None:
+        events["first_rtt_us"], events["last_rtt_us"] = events["last_rtt_us"].copy(), events["first_rtt_us"].copy()
+        events["sample_us"], events["rs_rtt_us"] = events["first_rtt_us"], events["last_rtt_us"]
+
+    last = [value - 20 for value in truth]
+    assert judge(witnessed(client=truth, client_last=last)).outcome is Outcome.PASSED
+    verdict = judge(witnessed(lie=lie, client=truth, client_last=last))
+    assert verdict.guilty is Layer.SAMPLE
+    assert "of sample" in verdict.findings[0].message
+    assert "of rtt" in verdict.findings[0].message
+
+
+def test_an_invented_sample_is_the_stack_at_fault() -> None:
+    def lie(events: np.ndarray) -> np.ndarray:
+        invented = events[100:101].copy()
+        invented["timestamp_ns"] += 1_000
+        invented["tcp_mstamp_us"] += 1
+        return np.concatenate((events[:101], invented, events[101:]))
+
+    verdict = judge(witnessed(lie=lie))
+    assert verdict.guilty is Layer.SAMPLE
+    assert verdict.findings[0].message.startswith(
+        "1 of 203 samples have no packets behind them, the first is event 101"
+    )
+
+
+@pytest.mark.parametrize("clock", ["virtual", "real"])
+def test_a_single_sample_below_the_wire_is_a_failure_with_either_clock(clock: str) -> None:
+    def lie(events: np.ndarray) -> None:
+        for field in FIELDS:
+            events[field][7] -= OVERHEAD_US + 1
+
+    verdict = judge(witnessed(lie=lie, clock=clock))
+    assert verdict.guilty is Layer.SAMPLE
+    assert "1 of 202 values of sample" in verdict.findings[0].message
+
+
+def test_cutting_two_stamps_to_microseconds_excuses_999_ns_and_no_more() -> None:
+    for surplus_ns, outcome in ((999, Outcome.PASSED), (1_000, Outcome.FAILED)):
+        recording = witnessed()
+        wire, control = recording.wire.copy(), recording.control_wire.copy()
+        for table in (wire, control):
+            table["time_ns"][table["outgoing"] == 1] -= OVERHEAD_US * 1_000
+        wire["time_ns"][np.flatnonzero(wire["outgoing"] == 1)[5]] -= surplus_ns
+        verdict = judge(dataclasses.replace(recording, wire=wire, control_wire=control))
+        assert finding(verdict, "not below their own wire time").outcome is outcome, surplus_ns
+
+
+def test_captures_that_dropped_packets_prove_nothing_and_say_how_many() -> None:
+    client = {**FACTS["points"]["client"], "captured": 893, "dropped": 7}
+    facts = {**FACTS, "points": {"client": client}}
+    verdict = judge(dataclasses.replace(witnessed(), wire_facts=facts))
+    assert verdict.outcome is Outcome.INCONCLUSIVE
+    assert verdict.guilty is Layer.SAMPLE
+    assert "client dropped 7 of 900" in verdict.findings[0].message
+    lying = dataclasses.replace(witnessed(lie=shifted(200)), wire_facts=facts)
+    found = finding(judge(lying), "not above their own wire time")
+    assert found.outcome is Outcome.INCONCLUSIVE
+    assert found.message.endswith("but the captures dropped 7 packets")
+
+
+def test_a_wall_clock_that_was_set_makes_the_wire_no_witness() -> None:
+    verdict = judge(dataclasses.replace(witnessed(), wire_facts={**FACTS, "clock_step_ns": -2_000_000}))
+    assert verdict.outcome is Outcome.INCONCLUSIVE
+    assert "was set by -2000000 ns" in finding(verdict, "captures are whole").message
+
+
+def test_a_recording_without_packets_says_that_nothing_was_compared() -> None:
+    verdict = judge(record())
+    assert verdict.outcome is Outcome.PASSED
+    assert not any(found.layer is Layer.SAMPLE for found in verdict.findings)
+    assert any("samples are not compared with the wire" in note for note in verdict.notes)
+
+
+def test_a_capture_that_saw_nothing_is_not_passed() -> None:
+    recording = witnessed()
+    verdict = judge(dataclasses.replace(recording, wire=recording.wire[:0]))
+    assert verdict.outcome is Outcome.FAILED
+    assert "202 of 202 samples have no packets" in finding(verdict, "its segment and its ACK").message
+
+
+def test_in_real_time_a_few_late_samples_are_noise() -> None:
+    def lie(events: np.ndarray) -> None:
+        for field in FIELDS:
+            events[field][:3] += 300
+
+    assert finding(judge(witnessed(lie=lie, clock="real")), "not above their own").outcome is Outcome.PASSED
+    assert finding(judge(witnessed(lie=lie)), "not above their own").outcome is Outcome.FAILED
+
+
+def test_samples_from_timestamps_may_be_a_millisecond_off_and_no_more() -> None:
+    for value_us, low, high in ((20_000, True, True), (18_000, False, True), (22_000, True, False)):
+        planted = PlantedWire()
+        planted.handshake()
+        planted.sent(100, 1, 10, tsval=7)
+        planted.sent(30_000, 1, 10, tsval=37)
+        planted.came(50_500, 11, tsecr=37)
+        planted.event(50_503, 11, coarse=value_us)
+        witness = Witness.of(planted.events, planted.wire, FLOWS)
+        grain = witness.coarse_low.grain_ns
+        assert (int(witness.coarse_low.over_ns[0]) > -grain) is low
+        assert (int(witness.coarse_high.over_ns[0]) < grain) is high
