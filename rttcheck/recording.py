@@ -37,6 +37,10 @@ _SINCE = {"wire": 2, "control_wire": 2}
 """Tables that older files do not have: they load empty."""
 
 
+_RENAMED = {"reserved": "owned"}
+"""Columns of events that had another name: always zero then, which means unknown now."""
+
+
 def _no_packets() -> np.ndarray:
     return np.zeros(0, dtype=WIRE)
 
@@ -215,7 +219,9 @@ def _histogram_names() -> tuple[str, ...]:
 def _table(archive: zipfile.ZipFile, name: str) -> np.ndarray:
     with archive.open(f"{name}.npy") as member:
         array: np.ndarray = np.lib.format.read_array(member, allow_pickle=False)
-        return array
+    if name in _LAYOUTS and _LAYOUTS[name] == EVENT and array.dtype.names:
+        array.dtype.names = tuple(_RENAMED.get(column, column) for column in array.dtype.names)
+    return array
 
 
 def _cannot_write(path: Path, error: OSError) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rttcheck.collect.probe.layout import EVENT
+from rttcheck.collect.probe.layout import EVENT, Owned
 from rttcheck.collect.wire.layout import WIRE
 from rttcheck.errors import RecordingError
 from rttcheck.recording import SCHEMA, Recording, StepTaken
@@ -187,3 +187,13 @@ def test_packets_of_another_layout_are_refused(tmp_path: Path) -> None:
     path = dataclasses.replace(planted(), wire=np.zeros(1, np.uint8)).save(tmp_path / "forty.rttrec")
     with pytest.raises(RecordingError, match=r"the wire of .* another layout"):
         Recording.load(path)
+
+
+def test_events_from_before_the_probe_looked_who_owned_the_socket_say_unknown(tmp_path: Path) -> None:
+    events = planted().events.copy()
+    events["owned"] = 0
+    events.dtype.names = tuple("reserved" if name == "owned" else name for name in events.dtype.names)
+    path = dataclasses.replace(planted(), events=events, control=events).save(tmp_path / "forty.rttrec")
+    recording = Recording.load(path)
+    assert recording.events.dtype == recording.control.dtype == EVENT
+    assert set(recording.events["owned"]) == {Owned.UNKNOWN}
