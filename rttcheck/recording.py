@@ -219,8 +219,8 @@ def _histogram_names() -> tuple[str, ...]:
 def _table(archive: zipfile.ZipFile, name: str) -> np.ndarray:
     with archive.open(f"{name}.npy") as member:
         array: np.ndarray = np.lib.format.read_array(member, allow_pickle=False)
-    if name in _LAYOUTS and _LAYOUTS[name] == EVENT and array.dtype.names:
-        array.dtype.names = tuple(_RENAMED.get(column, column) for column in array.dtype.names)
+    if _LAYOUTS.get(name) == EVENT and array.dtype.names:
+        array = array.view([(_RENAMED.get(column, column), *rest) for column, *rest in array.dtype.descr])
     return array
 
 

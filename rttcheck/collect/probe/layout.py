@@ -134,7 +134,7 @@ class Hook(IntEnum):
 class Owned(IntEnum):
     """Whether a thread owned the socket at the call (``sk->sk_lock.owned``).
 
-    An ACK that comes while one does waits in the backlog until the thread lets go (``tcp_v4_rcv()``, ``release_sock()``).
+    An ACK that comes while one does waits in the backlog until it lets go (``tcp_v4_rcv()``, ``release_sock()``).
     """
 
     UNKNOWN = 0

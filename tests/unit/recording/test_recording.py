@@ -190,9 +190,8 @@ def test_packets_of_another_layout_are_refused(tmp_path: Path) -> None:
 
 
 def test_events_from_before_the_probe_looked_who_owned_the_socket_say_unknown(tmp_path: Path) -> None:
-    events = planted().events.copy()
-    events["owned"] = 0
-    events.dtype.names = tuple("reserved" if name == "owned" else name for name in events.dtype.names)
+    layout = [("reserved" if name == "owned" else name, *rest) for name, *rest in EVENT.descr]
+    events = np.zeros(3, dtype=layout)
     path = dataclasses.replace(planted(), events=events, control=events).save(tmp_path / "forty.rttrec")
     recording = Recording.load(path)
     assert recording.events.dtype == recording.control.dtype == EVENT
