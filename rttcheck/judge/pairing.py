@@ -33,7 +33,7 @@ class Pairs:
     """One entry an event; rows of the wire table, `NONE` (-1) where there is none."""
 
     ack: Rows
-    """The ACK behind the event: the last that came in before it with its ``snd_una``."""
+    """The ACK behind the event: the last that came in before it with its ``snd_una`` and is no later event's."""
     first: Rows
     """Departure of the first newly acknowledged segment that may give a sample."""
     last: Rows
@@ -84,7 +84,7 @@ def pair(events: np.ndarray, wire: np.ndarray, flows: Sequence[Mapping[str, Any]
     una = unwrapped(events["snd_una"][order], begins, initial[life_e])
     acked = unwrapped(wire["ack"][back.row], back.begins, initial[back.life])
     now_ns = _now_ns(events)[order]
-    at = _latest(life_e, una, now_ns, back, acked)
+    at = _one_each(_latest(life_e, una, now_ns, back, acked), life_e, una, back, acked)
     found = at != NONE
     ack[order[found]] = back.row[at[found]]
     before = _before(una, begins, (events["flag"][order] & FLAG_SYN_ACKED) != 0)
@@ -238,6 +238,27 @@ def _latest(life: Rows, una: Integers, now_ns: Integers, back: _Half, acked: Int
         event, packet = order[mine], order[last[mine]]
         same = (lives[event] == lives[packet]) & (numbers[event] == numbers[packet])
         at[open_[event[same] - len(near)]] = near[packet[same]]
+    return at
+
+
+def _one_each(at: Integers, life: Rows, una: Integers, back: _Half, acked: Integers) -> Integers:
+    """Several ACKs of one number that waited in the backlog together: the last is the last event's, and so backwards.
+
+    A socket takes its backlog in the order in which it came (``__release_sock()``), one event an ACK.
+    """
+    again = np.flatnonzero((at[1:] <= at[:-1]) & (life[1:] == life[:-1]) & (at[1:] != NONE))
+    # From the last to the first: what an event gives up, the one before it may have to give up, too.
+    pending = again.tolist()
+    while pending:
+        event = pending.pop()
+        packet = int(at[event + 1]) - 1
+        while packet >= 0 and back.life[packet] == life[event] and acked[packet] != una[event]:
+            packet -= 1
+        if packet < 0 or back.life[packet] != life[event]:
+            continue
+        at[event] = packet
+        if event and life[event - 1] == life[event] and at[event - 1] >= packet and event - 1 not in pending[-1:]:
+            pending.append(event - 1)
     return at
 
 
