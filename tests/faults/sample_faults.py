@@ -78,6 +78,14 @@ def _swapped(recording: Recording) -> Recording:
     return Kernel().relive(recording, fed_from_arguments(events))
 
 
+def _later_by_a_jiffy(recording: Recording) -> Recording:
+    events = recording.events.copy()
+    coarse = sources(events) == Source.TSECR
+    for name in ("sample_us", "rs_rtt_us"):
+        events[name][coarse] += _JIFFY_US
+    return Kernel().relive(recording, events)
+
+
 FAULTS: Final = (
     Fault(
         name="samples 200 us too long",
@@ -134,6 +142,13 @@ FAULTS: Final = (
         what="sack_rtt_us, and it alone, is cut to whole milliseconds",
         scenarios=("loss",),
         apply=resampled(lambda us: us - us % 1_000, only=("sack_rtt_us",)),
+    ),
+    Fault(
+        name="timestamps a jiffy late",
+        layer=Layer.SAMPLE,
+        what="samples from timestamps are one jiffy too long",
+        scenarios=("jitter", "loss"),
+        apply=_later_by_a_jiffy,
     ),
     Fault(
         name="first and last swapped in the kernel",
