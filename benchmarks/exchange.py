@@ -47,6 +47,8 @@ class Traffic:
     jitter_us: int = 0
     loss: float = 0.0
     double: float = 0.0
+    busy: float = 0.0
+    """How often an ACK finds that a thread owns the socket, so that it and those after it wait in the backlog."""
     seed: int = 1
 
 
@@ -120,6 +122,9 @@ class _End:
     unanswered: int = 0
     unanswered_since: int = 0
     echo: int = 0
+    backlog: list[tuple[int, _Flying]] = field(default_factory=list)
+    owned_ns: int = 0
+    """Until then a thread owns the socket."""
 
 
 class Exchange:
@@ -209,9 +214,20 @@ class Exchange:
             )
         )  # fmt: skip
         end.free_ns = now_ns + ANSWER_NS
+        if self.traffic.busy and not end.backlog and self._random.random() < self.traffic.busy:
+            end.owned_ns = now_ns + self._random.randrange(40 * self.traffic.delay_us)
+            self._push(end.owned_ns, end.side, None)
+        if end.owned_ns > now_ns:
+            end.backlog.append((len(self.packets) - 1, flying))
+        else:
+            self._take(end, now_ns, len(self.packets) - 1, flying)
+
+    def _take(self, end: _End, now_ns: int, place: int, flying: _Flying) -> None:
+        """``tcp_v4_do_rcv()``: of a packet that came just now, or that waited."""
+        end.free_ns = max(end.free_ns, now_ns + ANSWER_NS)
         if flying.start <= end.received:
             end.echo = flying.tsval
-        self._acknowledge(end, now_ns, flying, len(self.packets) - 1)
+        self._acknowledge(end, now_ns, flying, place)
         if flying.end > flying.start:
             self._receive(end, now_ns + ANSWER_NS, flying)
         for queued in self._lost(end):
@@ -299,6 +315,13 @@ class Exchange:
 
     def _alarm(self, end: _End, now_ns: int) -> None:
         """Timers are not taken away when they are no longer needed: those that find nothing to do are nothing."""
+        if end.owned_ns > now_ns:
+            self._push(end.owned_ns, end.side, None)
+            return
+        backlog, end.backlog = end.backlog, []
+        for place, flying in backlog:
+            now_ns = max(now_ns, end.free_ns)
+            self._take(end, now_ns, place, flying)
         if end.queue and now_ns - end.progress_ns >= self._timeout_ns:
             end.progress_ns = now_ns
             for queued in end.queue:

@@ -216,22 +216,22 @@ def _own(events: np.ndarray, side: npt.NDArray[Any], connection: Connection) -> 
 
 def pingpong(events: int) -> Planted:
     """One byte there and one back, nothing lost: two events an exchange, one a side."""
-    return _one(Traffic(writes=1_000, answer=1), events)
+    return _one(Traffic(writes=min(events, 1_000), answer=1), events)
 
 
 def bulk(events: int) -> Planted:
     """Full segments one way, of which every ACK answers two."""
-    return _one(Traffic(writes=4_000, write=1_448, window=40, every=2), events)
+    return _one(Traffic(writes=min(2 * events, 4_000), write=1_448, window=40, every=2), events)
 
 
 def lossy(events: int) -> Planted:
     """The same with 3 % of all packets lost, on the way out and back: retransmissions and SACK blocks."""
-    return _one(Traffic(writes=6_000, write=1_448, window=40, loss=0.03), events)
+    return _one(Traffic(writes=min(events, 6_000), write=1_448, window=40, loss=0.03), events)
 
 
 def sacked(events: int) -> Planted:
     """The worst for whoever goes through SACK blocks: so many holes that nearly every ACK tells of some."""
-    return _one(Traffic(writes=6_000, write=1_448, window=250, loss=0.04), events)
+    return _one(Traffic(writes=min(events, 6_000), write=1_448, window=250, loss=0.04), events)
 
 
 def many(events: int) -> Planted:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from rttcheck.collect.wire import layout
 from rttcheck.collect.wire.layout import Point
-from rttcheck.judge.sockets import NOBODY, Integers, Sockets, unwrapped
+from rttcheck.judge.sockets import NOBODY, Integers, Sockets
 
 _BLOCK = 1 << 15
 """Rows at a time: three megabytes of the table."""
@@ -29,10 +29,8 @@ Rows = npt.NDArray[np.int32]
 Places = npt.NDArray[np.intp]
 
 
-def keys(life: npt.NDArray[np.integer], offset: Integers) -> Integers:
+def keys(life: npt.NDArray[np.integer], offset: int | Integers) -> Integers:
     """One number for a life and an offset in it, in the order of lives and then of offsets."""
-    if len(offset) and (int(offset.min()) < 1 - REACH or int(offset.max()) >= REACH):
-        offset = np.clip(offset, 1 - REACH, REACH - 1)
     key: Integers = life.astype(np.int64)
     key <<= _KEY_BITS
     key += offset
@@ -88,7 +86,7 @@ class Ends:
         if order is not None:
             row, socket = row[order], socket[order]
         syn = _positions(syn, order, len(row))
-        begins = np.flatnonzero(np.diff(socket, prepend=NOBODY - 1))
+        begins = np.flatnonzero(np.append(True, socket[1:] != socket[:-1])[: len(socket)])
         opening = syn[(wire["flags"][row[syn]] & layout.ACK) == 0]
         number = wire["seq"][row[opening]]
         again = (socket[opening[1:]] == socket[opening[:-1]]) & (number[1:] != number[:-1])
@@ -115,51 +113,45 @@ class Ends:
         lives = np.repeat(np.arange(last - first, dtype=np.int32), np.diff(self.bounds[first : last + 1]))
         left, came = _Columns(stop - start), _Columns(stop - start)
         length = np.empty(stop - start, dtype=np.uint32)
-        sacks = []
-        for at, row, packets in self._blocks(start, stop):
-            flags, out, payload = packets["flags"], packets["outgoing"] != 0, packets["payload"]
-            taken = payload + ((flags & (layout.SYN | layout.FIN)) != 0)
+        sacks = [np.zeros(0, dtype=np.intp)]
+        for at, row, packets in _blocks(self.wire, self.row[start:stop]):
+            flags, out = packets["flags"], packets["outgoing"] != 0
+            taken = packets["payload"] + ((flags & (layout.SYN | layout.FIN)) != 0)
             sends = np.flatnonzero(out & (taken > 0))
             length[left.filled : left.filled + len(sends)] = taken[sends]
             acks = np.flatnonzero(~out & ((flags & (layout.ACK | layout.RST)) == layout.ACK))
             sacks.append(np.flatnonzero(packets["sack_blocks"][acks]) + came.filled)
             for columns, chosen, number in ((left, sends, "seq"), (came, acks, "ack")):
-                life = lives[at - start : at - start + len(row)]
-                columns.add(row[chosen], life[chosen], packets["time_ns"][chosen], packets[number][chosen])
+                columns.add(row[chosen], lives[at + chosen], packets["time_ns"][chosen], packets[number][chosen])
+        del lives
         initial = self.initial[first:last]
-        offset = left.offsets(initial)
-        offset_of_end = offset + length[: left.filled]
+        left.cut()
+        came.cut()
+        begin = sequence_keys(left.number, left.life, initial)
         departures = Departures(
-            row=left.row[: left.filled],
-            life=left.life[: left.filled],
-            time_ns=left.time_ns[: left.filled],
-            start=keys(left.life[: left.filled], offset),
-            end=keys(left.life[: left.filled], offset_of_end),
+            row=left.row, life=left.life, time_ns=left.time_ns, start=begin, end=begin + length[: len(begin)]
         )
         arrivals = Arrivals(
-            row=came.row[: came.filled],
-            life=came.life[: came.filled],
-            time_ns=came.time_ns[: came.filled],
-            ack=keys(came.life[: came.filled], came.offsets(initial)),
-            sacks=np.concatenate(sacks) if sacks else np.zeros(0, dtype=np.intp),
+            row=came.row,
+            life=came.life,
+            time_ns=came.time_ns,
+            ack=sequence_keys(came.number, came.life, initial),
+            sacks=np.concatenate(sacks),
         )
         return departures, arrivals
 
     def stamps(self, lives: npt.NDArray[np.integer]) -> tuple[Rows, Rows, npt.NDArray[np.uint32]]:
         """Row, life and timestamp of all that left with one, of ``lives`` (ascending), by life and then by time."""
-        found = [(self.row[:0], self.row[:0], np.zeros(0, dtype=np.uint32))]
-        for life in lives.tolist():
-            for _, row, packets in self._blocks(int(self.bounds[life]), int(self.bounds[life + 1])):
-                left = np.flatnonzero((packets["outgoing"] != 0) & (packets["has_ts"] != 0))
-                found.append((row[left], np.full(len(left), life, dtype=np.int32), packets["tsval"][left]))
-        row, life_of, stamp = (np.concatenate(column) for column in zip(*found, strict=True))
-        return row, life_of, stamp
-
-    def _blocks(self, start: int, stop: int) -> Iterator[tuple[int, Rows, np.ndarray]]:
-        """Places from ``start`` on, their rows, and the packets themselves."""
-        for at in range(start, stop, _BLOCK):
-            row = self.row[at : min(at + _BLOCK, stop)]
-            yield at, row, packets_of(self.wire, row)
+        count = self.bounds[lives + 1] - self.bounds[lives]
+        place = np.arange(int(count.sum())) + np.repeat(self.bounds[lives] - (np.cumsum(count) - count), count)
+        rows, whose, stamps = [self.row[:0]], [self.row[:0]], [np.zeros(0, dtype=np.uint32)]
+        life = np.repeat(lives.astype(np.int32), count)
+        for at, row, packets in _blocks(self.wire, self.row[place]):
+            left = np.flatnonzero((packets["outgoing"] != 0) & (packets["has_ts"] != 0))
+            rows.append(row[left])
+            whose.append(life[at + left])
+            stamps.append(packets["tsval"][left])
+        return np.concatenate(rows), np.concatenate(whose), np.concatenate(stamps)
 
     def _begin(self, syn: Places) -> None:
         """Find the initial sequence numbers: from each life's own SYN where it was seen."""
@@ -175,7 +167,7 @@ class Ends:
     def _implied(self, start: int, stop: int) -> int:
         """From the first packet that left, else from the first ACK; 0 when there is neither."""
         acked: int | None = None
-        for _, _, packets in self._blocks(start, stop):
+        for _, _, packets in _blocks(self.wire, self.row[start:stop]):
             out = packets["outgoing"] != 0
             if out.any():
                 return (int(packets["seq"][out][0]) - 1) & 0xFFFF_FFFF
@@ -187,6 +179,8 @@ class Ends:
 
 class _Columns:
     """Room for what is found block after block; memory that is not filled is never touched."""
+
+    __slots__ = ("filled", "life", "number", "row", "time_ns")
 
     def __init__(self, most: int) -> None:
         self.filled = 0
@@ -200,17 +194,50 @@ class _Columns:
         self.row[room], self.life[room], self.time_ns[room], self.number[room] = row, life, time_ns, number
         self.filled = room.stop
 
-    def offsets(self, initial: npt.NDArray[np.uint32]) -> Integers:
-        life = self.life[: self.filled]
-        begins = np.append(True, life[1:] != life[:-1])[: len(life)]
-        return unwrapped(self.number[: self.filled], begins, initial[life])
+    def cut(self) -> None:
+        """To what is filled."""
+        self.row, self.life = self.row[: self.filled], self.life[: self.filled]
+        self.time_ns, self.number = self.time_ns[: self.filled], self.number[: self.filled]
 
 
-def packets_of(wire: np.ndarray, row: Rows) -> np.ndarray:
+def _blocks(wire: np.ndarray, rows: Rows) -> Iterator[tuple[int, Rows, np.ndarray]]:
+    """``rows`` in blocks: where each begins, its rows, and the packets themselves."""
+    for at in range(0, len(rows), _BLOCK):
+        row = rows[at : at + _BLOCK]
+        yield at, row, packets_of(wire, row)
+
+
+def sequence_keys(numbers: npt.NDArray[np.uint32], life: Rows, initial: npt.NDArray[np.uint32]) -> Integers:
+    """`keys` of sequence numbers in the order of lives and then of time; each life's ``initial`` one is its offset 0.
+
+    From one to the next a number may go up or down by less than 2^31, as TCP itself assumes (RFC 9293, section 3.4).
+    """
+    if not len(numbers):
+        return np.zeros(0, dtype=np.int64)
+    begin = np.flatnonzero(np.append(True, life[1:] != life[:-1]))
+    base = life[begin].astype(np.int64) << _KEY_BITS
+    key = np.empty(len(numbers), dtype=np.int64)
+    key[1:] = (numbers[1:] - numbers[:-1]).view(np.int32)
+    key[begin] = 0
+    first = base + (numbers[begin] - initial[life[begin]]).view(np.int32)
+    # The step into another life goes from where the one before it ended.
+    last = first + np.add.reduceat(key, begin)
+    key[begin] = first - np.append(0, last[:-1])
+    np.cumsum(key, out=key)
+    if (np.maximum.reduceat(key, begin) >= base + REACH).any() or (
+        np.minimum.reduceat(key, begin) <= base - REACH
+    ).any():
+        whole = life.astype(np.int64) << _KEY_BITS
+        np.clip(key, whole - (REACH - 1), whole + (REACH - 1), out=key)
+    return key
+
+
+def packets_of(wire: np.ndarray, row: npt.NDArray[np.integer]) -> np.ndarray:
     """The packets of ``row``; no copy where they follow one another."""
     if len(row) and int(row[-1]) - int(row[0]) == len(row) - 1 and (row[1:] > row[:-1]).all():
         return wire[int(row[0]) : int(row[-1]) + 1]
-    packets: np.ndarray = wire[row]
+    # As bytes: NumPy copies records field by field.
+    packets: np.ndarray = wire.view(np.dtype((np.void, wire.dtype.itemsize))).take(row).view(wire.dtype)
     return packets
 
 
@@ -226,11 +253,11 @@ def _found(wire: np.ndarray, sockets: Sockets) -> tuple[Rows, Rows, Places]:
         if not len(here):
             continue
         if len(here) < len(packets):
-            packets = packets[here]
+            packets = packets_of(packets, here)
         whose = sockets.at(packets)
         known = np.flatnonzero(whose != NOBODY)
         if len(known) < len(here):
-            here, whose, packets = here[known], whose[known], packets[known]
+            here, whose, packets = here[known], whose[known], packets_of(packets, known)
         room = slice(filled, filled + len(here))
         row[room], socket[room] = here + at, whose
         syns.append(np.flatnonzero(packets["flags"] & layout.SYN) + filled)

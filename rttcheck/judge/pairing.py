@@ -17,9 +17,9 @@ import numpy.typing as npt
 
 from rttcheck.collect.probe.layout import FLAG_SYN_ACKED
 from rttcheck.judge.calls import Calls, acks_of
-from rttcheck.judge.ends import Arrivals, Booleans, Ends, Places, Rows, by_group_and_time, keys
+from rttcheck.judge.ends import Arrivals, Booleans, Ends, Places, Rows, by_group_and_time, keys, sequence_keys
 from rttcheck.judge.scoreboard import NONE, Scoreboard
-from rttcheck.judge.sockets import NOBODY, Integers, Sockets, unwrapped
+from rttcheck.judge.sockets import NOBODY, Integers, Sockets
 
 _PORTION = 1 << 20
 """Packets and events at a time, if no single life has more: what bounds the memory that is needed at once."""
@@ -56,6 +56,8 @@ def pair(events: np.ndarray, wire: np.ndarray, flows: Sequence[Mapping[str, Any]
         sent, came = ends.halves(start, stop)
         at = acks_of(calls, came)
         orphans.append(_orphans(came, at))
+        if not len(at):
+            continue
         found = at != NONE
         ack[calls.event[found]] = came.row[at[found]]
         board = Scoreboard.of(wire, sent, came, _several(events, calls, stop - start))
@@ -112,9 +114,8 @@ def _lives_of(events: np.ndarray, sockets: Sockets, ends: Ends) -> tuple[Rows, P
 
 def _calls(events: np.ndarray, event: Places, life: Rows, initial: npt.NDArray[np.uint32], first_life: int) -> Calls:
     begins = np.append(True, life[1:] != life[:-1])[: len(life)]
-    offset = unwrapped(events["snd_una"][event], begins, initial[life])
     mine = life - np.int32(first_life)
-    una = keys(mine, offset)
+    una = sequence_keys(events["snd_una"][event], mine, initial[first_life:])
     before = np.empty_like(una)
     before[1:] = una[:-1]
     # A SYN is the first byte of its connection.
@@ -160,7 +161,7 @@ def _echoes(low: Rows, high: Rows, events: np.ndarray, calls: Calls, ack: Rows, 
 
 def _orphans(came: Arrivals, at: Places) -> Rows:
     """Arrivals that are the first of their number, beyond the SYN, and that no event names."""
-    number = np.maximum(came.ack, keys(came.life, np.zeros(1, dtype=np.int64)))
+    number = np.maximum(came.ack, keys(came.life, 0))
     highest = np.maximum.accumulate(number)
     rises = np.flatnonzero((number[1:] > highest[:-1]) & (came.life[1:] == came.life[:-1])) + 1
     named = np.zeros(len(number), dtype=np.bool_)

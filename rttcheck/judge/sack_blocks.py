@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rttcheck.collect.wire.layout import MOST_SACK_BLOCKS
-from rttcheck.judge.ends import Arrivals, Places, packets_of
+from rttcheck.judge.ends import Arrivals, Booleans, Places, packets_of
 from rttcheck.judge.sockets import Integers
 
 _BLOCK = 1 << 14
@@ -30,22 +30,26 @@ class Blocks:
     def of(cls, wire: np.ndarray, came: Arrivals, *, repeated: bool) -> Blocks:
         """All blocks of ``came``; those that the ACK before held too only where they are to be ``repeated``."""
         found: list[tuple[Places, Integers, Integers]] = []
-        newest = np.zeros((1, MOST_SACK_BLOCKS, 2), dtype=np.int64)
+        newest = np.zeros((2, 1, MOST_SACK_BLOCKS), dtype=np.int64)
         for start in range(0, len(came.sacks), _BLOCK):
             at = came.sacks[start : start + _BLOCK]
             packets = packets_of(wire, came.row[at])
+            held = np.arange(MOST_SACK_BLOCKS) < packets["sack_blocks"][:, None]
             # SACK edges lie within 2^31 of the ACK number that they come with.
-            edges = (packets["sack"] - packets["ack"][:, None, None]).view(np.int32) + came.ack[at][:, None, None]
-            edges[np.arange(MOST_SACK_BLOCKS) >= packets["sack_blocks"][:, None]] = 0
-            told = edges[:, :, 0] < edges[:, :, 1]
+            sides = (packets["sack"].transpose(2, 0, 1) - packets["ack"][:, None]).view(np.int32) + came.ack[at][
+                :, None
+            ]
+            sides *= held
+            told = sides[0] < sides[1]
             if not repeated:
-                before = np.concatenate((newest, edges[:-1]))
-                told &= ~_same(edges, before)
-                told[:, 1:] &= ~_same(edges[:, 1:], before[:, :-1])
-                told[:, :-1] &= ~_same(edges[:, :-1], before[:, 1:])
-                newest = edges[-1:]
+                before = np.concatenate((newest, sides[:, :-1]), axis=1)
+                newest = sides[:, -1:]
+                # In its own place, or moved by a block that is new, or by one that is gone.
+                told &= ~_same(sides, before)
+                told[:, 1:] &= ~_same(sides[:, :, 1:], before[:, :, :-1])
+                told[:, :-1] &= ~_same(sides[:, :, :-1], before[:, :, 1:])
             ack, block = np.nonzero(told)
-            found.append((at[ack], edges[ack, block, 0], edges[ack, block, 1]))
+            found.append((at[ack], sides[0, ack, block], sides[1, ack, block]))
         if not found:
             nothing = np.zeros(0, dtype=np.int64)
             return cls(arrival=nothing.astype(np.intp), left=nothing, right=nothing)
@@ -53,6 +57,6 @@ class Blocks:
         return cls(arrival=arrival, left=left, right=right)
 
 
-def _same(some: Integers, others: Integers) -> np.ndarray:
-    same: np.ndarray = (some == others).all(axis=2)
+def _same(some: Integers, others: Integers) -> Booleans:
+    same: Booleans = (some[0] == others[0]) & (some[1] == others[1])
     return same

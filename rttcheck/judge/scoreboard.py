@@ -137,7 +137,7 @@ def _sacked(
     blocks: Blocks, sent: Departures, came: Arrivals, start: Integers, end: Integers, first: Places
 ) -> tuple[Rows, bool]:
     """The arrival that first SACKed each piece, and whether a block covers what had not left yet."""
-    acked = np.maximum.accumulate(np.maximum(came.ack, keys(came.life, np.zeros(1, dtype=np.int64))))
+    acked = np.maximum.accumulate(np.maximum(came.ack, keys(came.life, 0)))
     # Below is what a duplicate SACK (RFC 2883) says again: the segment is acknowledged already.
     low = np.searchsorted(start, np.maximum(blocks.left, acked[blocks.arrival]))
     high = np.searchsorted(end, blocks.right, side="right")
