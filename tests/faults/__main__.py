@@ -44,8 +44,11 @@ def main() -> int:
         sys.exit(str(error))
     print("\n\n".join(parts.values()))
     if arguments.write is not None:
-        for name, part in parts.items():
-            write_part(arguments.write, name, part)
+        try:
+            for name, part in parts.items():
+                write_part(arguments.write, name, part)
+        except (OSError, ValueError) as error:
+            sys.exit(f"the tables were to be written to {arguments.write} and were not: {error}")
     return 0
 
 

@@ -86,7 +86,24 @@ def _later_by_a_jiffy(recording: Recording) -> Recording:
     return Kernel().relive(recording, events)
 
 
+def _now_too_early(recording: Recording) -> Recording:
+    events = recording.events.copy()
+    kept = events["tcp_mstamp_us"] > 0
+    events["tcp_mstamp_us"][kept] -= 50
+    for name in ARGUMENTS:
+        told = kept & (events[name] >= 0)
+        events[name][told] -= 50
+    return Kernel().relive(recording, fed_from_arguments(events))
+
+
 FAULTS: Final = (
+    Fault(
+        name="now out of date",
+        layer=Layer.SAMPLE,
+        what="an ACK is taken at the time of 50 us before",
+        scenarios=("ping-pong", "loss"),
+        apply=_now_too_early,
+    ),
     Fault(
         name="samples 200 us too long",
         layer=Layer.SAMPLE,
