@@ -24,12 +24,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
 from rttcheck.judge.findings import Finding, Layer, Outcome
-from rttcheck.judge.link_chance import Draws, Floats, at_least, rarest_low, usual_sum
+from rttcheck.judge.link_chance import Draws, Floats, Law, at_least, rarest_low, usual_sum
 from rttcheck.judge.link_model import Delay
 from rttcheck.judge.link_way import Way
 from rttcheck.judge.nominal import FALSE_ALARM, REAL_TIME_GRAIN_US
@@ -168,9 +169,11 @@ def _most_are_late(group: Sequence[Sample]) -> bool:
     return at_least(late, total, 0.5) < FALSE_ALARM
 
 
-def _standard(delay: Delay) -> Floats:
-    """The delays that may be drawn, in standard deviations from their mean."""
-    return (delay.values_ns - delay.mean_ns) / delay.deviation_ns
+@lru_cache(maxsize=16)
+def _laws(delay: Delay) -> tuple[Law, Law]:
+    """Of a delay's distance from the mean, in standard deviations, and of its square."""
+    distance = (delay.values_ns - delay.mean_ns) / delay.deviation_ns
+    return Law.of(distance, delay.weights), Law.of(distance**2, delay.weights)
 
 
 def _ends(sample: Sample) -> tuple[Floats, Floats]:
@@ -181,7 +184,7 @@ def _ends(sample: Sample) -> tuple[Floats, Floats]:
 
 
 def _mean(group: Sequence[Sample], chance: float) -> _Test:
-    parts = [Draws(len(one), _standard(one.delay), one.delay.weights) for one in group]
+    parts = [Draws(len(one), _laws(one.delay)[0]) for one in group]
     lowest, highest = usual_sum(parts, chance)
     least = sum(float(_ends(one)[0].sum()) for one in group)
     most = sum(float(_ends(one)[1].sum()) for one in group)
@@ -200,7 +203,7 @@ def _mean(group: Sequence[Sample], chance: float) -> _Test:
 
 
 def _square(group: Sequence[Sample], chance: float) -> _Test:
-    parts = [Draws(len(one), _standard(one.delay) ** 2, one.delay.weights) for one in group]
+    parts = [Draws(len(one), _laws(one.delay)[1]) for one in group]
     lowest, highest = usual_sum(parts, chance)
     narrow = wide = 0.0
     for one in group:
@@ -255,6 +258,6 @@ def _scaled(group: Sequence[Sample], deviations: float) -> str:
 
 def _able(parts: Sequence[Draws], lowest: float, highest: float) -> bool:
     """Whether some delays that could be drawn would be called unusual."""
-    least = sum(part.number * float(part.values.min()) for part in parts)
-    most = sum(part.number * float(part.values.max()) for part in parts)
+    least = sum(part.number * part.law.least for part in parts)
+    most = sum(part.number * part.law.most for part in parts)
     return lowest > least or highest < most
