@@ -111,11 +111,12 @@ def _judge(kind: str, folder: Path) -> Judged:
     before = _memory_kb("VmRSS")
     took = []
     for _ in range(ROUNDS):
+        witness: Witness | None = None
         began, busy = time.perf_counter(), time.process_time()
         witness = _judge_once(events, wire, flows)
         took.append((time.perf_counter() - began, time.process_time() - busy))
-        pairs = witness.pairs
-        del witness
+    assert witness is not None
+    pairs = witness.pairs
     sides = ("ack", "first", "last", "sack")
     return Judged(
         kind=kind,

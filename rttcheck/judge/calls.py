@@ -87,31 +87,30 @@ def acks_of(calls: Calls, came: Arrivals) -> Places:
 def _one_each(at: Places, calls: Calls, numbers: _Numbers) -> None:
     """Several ACKs of one number that waited in the backlog together: the last is the last event's, and so backwards.
 
-    A socket takes its backlog in the order in which it came (``__release_sock()``), one event an ACK. Where there are
-    fewer ACKs than events of a number, those for which none is left keep what they had.
+    A socket takes its backlog in the order in which it came (``__release_sock()``), one event an ACK. Events for which
+    none is left keep what they had.
     """
-    had = at.copy()
     known = at != NONE
     place = np.empty(len(numbers.order), dtype=np.intp)
     place[numbers.order] = np.arange(len(place))
     mine = np.where(known, place[at], 0)
     count = np.arange(len(at))
-    joined = (calls.una[1:] == calls.una[:-1]) & known[1:] & known[:-1]
+    follows = known[1:] & known[:-1] & (calls.life[1:] == calls.life[:-1])
+    joined = follows & (calls.una[1:] == calls.una[:-1])
     # Runs of events with one number: apart by more than any place, so that none reaches into another.
     run = np.cumsum(np.append(False, ~joined)) * (len(place) + len(at) + 1)
-    behind = np.flatnonzero(~joined & (calls.life[1:] == calls.life[:-1]) & known[1:] & known[:-1])
+    behind = np.flatnonzero(follows & ~joined)
     while True:
         # Each has at most the place below the one of the event after it.
         least = np.minimum.accumulate((mine - count + run)[::-1])[::-1] - run + count
-        left = known & (least >= numbers.first)
-        at[left] = numbers.order[least[left]]
-        at[~left] = had[~left]
-        late = behind[at[behind] >= at[behind + 1]]
-        found = numbers.before(late, at[late + 1])
-        late, found = late[found != NONE], found[found != NONE]
-        if not (mine[late] > found).any():
-            return
-        mine[late] = np.minimum(mine[late], found)
+        bound = numbers.order[np.where(known, np.maximum(least, numbers.first), 0)]
+        late = behind[(bound[behind] >= bound[behind + 1]) & (least[behind] >= numbers.first[behind])]
+        if not len(late):
+            break
+        found = numbers.before(late, bound[late + 1])
+        mine[late] = np.where(found == NONE, numbers.first[late] - 1, found)
+    left = known & (least >= numbers.first)
+    at[left] = bound[left]
 
 
 def _passed(calls: Calls, came: Arrivals) -> Places:

@@ -9,7 +9,7 @@ Whole arrays at a time, as many lives of sockets together as make a good portion
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -49,50 +49,60 @@ class Pairs:
 def pair(events: np.ndarray, wire: np.ndarray, flows: Sequence[Mapping[str, Any]]) -> Pairs:
     """Pair ``events`` (dtype ``EVENT``) with ``wire`` (dtype ``WIRE``); ``flows`` are the recording's connections."""
     ack, first, last, sack, echoed_first, echoed_last = (np.full(len(events), NONE, dtype=np.int32) for _ in range(6))
-    known = np.zeros(len(events), dtype=np.bool_)
-    orphans = [np.zeros(0, dtype=np.int32)]
-    for ends, start, stop, calls in _portions(events, wire, Sockets(flows)):
-        known[calls.event] = True
-        sent, came = ends.halves(start, stop)
-        at = acks_of(calls, came)
-        orphans.append(_orphans(came, at))
-        if not len(at):
-            continue
-        found = at != NONE
-        ack[calls.event[found]] = came.row[at[found]]
-        board = Scoreboard.of(wire, sent, came, _several(events, calls, stop - start))
-        newest = np.maximum.accumulate(at)
-        low, high = board.acknowledged(calls.life, calls.before, calls.una, calls.now_ns, newest)
-        low[~found] = high[~found] = NONE
-        if board.marks is not None:
-            # What came before the last event has said what it had to say.
-            fresh = np.flatnonzero(at > np.append(NONE, newest[:-1]))
-            sack[calls.event[fresh]] = board.marks.sack_first[at[fresh]]
-            sacked = board.marks.sack_last[at[fresh]]
-            high[fresh] = np.where(sacked == NONE, high[fresh], sacked)
-        first[calls.event], last[calls.event] = low, high
-        _echoes(echoed_first, echoed_last, events, calls, ack, ends, start)
-    return Pairs(
+    pairs = Pairs(
         ack=ack, first=first, last=last, sack=sack, echoed_first=echoed_first, echoed_last=echoed_last,
-        orphans=np.concatenate(orphans), known=known,
+        orphans=np.zeros(0, dtype=np.int32), known=np.zeros(len(events), dtype=np.bool_),
     )  # fmt: skip
-
-
-def _portions(events: np.ndarray, wire: np.ndarray, sockets: Sockets) -> Iterator[tuple[Ends, int, int, Calls]]:
-    """All lives, from one up to before another at a time, with their events; nothing if no event has a life."""
+    sockets = Sockets(flows)
     ends = Ends.of(wire, sockets)
     if not ends.lives or not len(events):
-        return
+        return pairs
     life, order = _lives_of(events, sockets, ends)
     if not len(order):
-        return
+        return pairs
+    pairs.known[order] = True
+    orphans = []
+    for start, stop in _portions(ends):
+        mine = slice(*np.searchsorted(life, (start, stop)))
+        orphans.append(_pair_lives(pairs, events, order[mine], life[mine], ends, start, stop))
+    return replace(pairs, orphans=np.concatenate(orphans))
+
+
+def _portions(ends: Ends) -> Iterator[tuple[int, int]]:
+    """All lives, from one up to before another at a time."""
     start = 0
     while start < ends.lives:
         full = np.searchsorted(ends.bounds, ends.bounds[start] + _PORTION, side="right")
         stop = min(max(start + 1, int(full) - 1), ends.lives)
-        mine = slice(*np.searchsorted(life, (start, stop)))
-        yield ends, start, stop, _calls(events, order[mine], life[mine], ends.initial, start)
+        yield start, stop
         start = stop
+
+
+def _pair_lives(pairs: Pairs, events: np.ndarray, event: Places, life: Rows, ends: Ends, start: int, stop: int) -> Rows:
+    """Fill in ``pairs`` for ``event``, the events of the lives from ``start`` up to before ``stop``; their orphans."""
+    calls = _calls(events, event, life, ends.initial, start)
+    sent, came = ends.halves(start, stop)
+    at = acks_of(calls, came)
+    orphans = _orphans(came, at)
+    if not len(at):
+        return orphans
+    found = at != NONE
+    pairs.ack[event[found]] = came.row[at[found]]
+    board = Scoreboard.of(ends.wire, sent, came, _several(events, calls, stop - start))
+    # What is in the scoreboard or in the pairs is not needed twice: these are the largest of all.
+    del sent, came
+    newest = np.maximum.accumulate(at)
+    low, high = board.acknowledged(calls.life, calls.before, calls.una, calls.now_ns, newest)
+    low[~found] = high[~found] = NONE
+    if board.marks is not None:
+        # What came before the last event has said what it had to say.
+        fresh = np.flatnonzero(at > np.append(NONE, newest[:-1]))
+        pairs.sack[event[fresh]] = board.marks.sack_first[at[fresh]]
+        sacked = board.marks.sack_last[at[fresh]]
+        high[fresh] = np.where(sacked == NONE, high[fresh], sacked)
+    pairs.first[event], pairs.last[event] = low, high
+    _echoes(pairs, events, calls, ends, start)
+    return orphans
 
 
 def _lives_of(events: np.ndarray, sockets: Sockets, ends: Ends) -> tuple[Rows, Places]:
@@ -138,15 +148,14 @@ def _several(events: np.ndarray, calls: Calls, lives: int) -> Integers:
     return longest
 
 
-def _echoes(low: Rows, high: Rows, events: np.ndarray, calls: Calls, ack: Rows, ends: Ends, first_life: int) -> None:
+def _echoes(pairs: Pairs, events: np.ndarray, calls: Calls, ends: Ends, first_life: int) -> None:
     """Samples from timestamps: the departures that carried what the ACK echoes."""
-    coarse = (events["first_rtt_us"][calls.event] < 0) & (ack[calls.event] != NONE)
-    at = np.flatnonzero(coarse)
+    at = np.flatnonzero((events["first_rtt_us"][calls.event] < 0) & (pairs.ack[calls.event] != NONE))
     at = at[(events["sack_rtt_us"][calls.event[at]] < 0) & (events["taken"][calls.event[at]] != 0)]
     if not len(at):
         return
     event = calls.event[at]
-    wanted = calls.life[at].astype(np.int64) << 32 | ends.wire["tsecr"][ack[event]]
+    wanted = calls.life[at].astype(np.int64) << 32 | ends.wire["tsecr"][pairs.ack[event]]
     lives = np.unique(calls.life[at])
     row, life, stamp = ends.stamps(lives + first_life)
     key = (life - first_life).astype(np.int64) << 32 | stamp
@@ -155,8 +164,8 @@ def _echoes(low: Rows, high: Rows, events: np.ndarray, calls: Calls, ack: Rows, 
         key, row = key[by_key], row[by_key]
     least, most = np.searchsorted(key, wanted), np.searchsorted(key, wanted, side="right") - 1
     hit = least <= most
-    low[event[hit]] = row[least[hit]]
-    high[event[hit]] = row[most[hit]]
+    pairs.echoed_first[event[hit]] = row[least[hit]]
+    pairs.echoed_last[event[hit]] = row[most[hit]]
 
 
 def _orphans(came: Arrivals, at: Places) -> Rows:
@@ -168,4 +177,4 @@ def _orphans(came: Arrivals, at: Places) -> Rows:
     named[at[at != NONE]] = True
     # A later ACK of the same number may be the one that was named.
     open_ = rises[~named[rises]]
-    return came.row[open_[~np.isin(number[open_], number[named])]] if len(open_) else came.row[:0]
+    return came.row[open_[~np.isin(number[open_], number[named])]] if len(open_) else np.zeros(0, dtype=np.int32)

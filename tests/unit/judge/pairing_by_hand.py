@@ -203,9 +203,12 @@ def _echo(event: np.void, place: int, wire: np.ndarray, left: list[int], ack: in
 
 
 def _one_each(at: list[int], una: list[int], acked: list[int]) -> None:
-    """Backwards: each has the last arrival of its number before the next event's; within one number, one each."""
+    """Backwards: each has the last arrival of its number before the next event's, of one number one each.
+
+    Those for which none is left keep what they had, and the first of the number is taken for theirs.
+    """
     had = at.copy()
-    rank = 0
+    rank = limit = 0
     for event in range(len(at) - 1, -1, -1):
         if had[event] == NONE:
             continue
@@ -213,12 +216,13 @@ def _one_each(at: list[int], una: list[int], acked: list[int]) -> None:
         last = event + 1 == len(at) or had[event + 1] == NONE
         if not last and una[event] == una[event + 1]:
             rank = min(rank - 1, same.index(had[event]))
-        else:
+        elif last or had[event] < limit:
             rank = same.index(had[event])
-            limit = len(acked) if last else at[event + 1]
-            if had[event] >= limit and same[0] < limit:
-                rank = max(place for place, one in enumerate(same) if one < limit)
-        at[event] = same[rank] if rank >= 0 else had[event]
+        else:
+            rank = sum(one < limit for one in same) - 1
+        limit = same[max(rank, 0)]
+        if rank >= 0:
+            at[event] = same[rank]
 
 
 def _initial(wire: np.ndarray, rows: list[int]) -> int:
