@@ -95,7 +95,7 @@ FAULTS: Final = (
     _fault("queue limit hit", "a queue of 20 packets, not 1000", _RATED, limit=20),
     _fault("loss off", "no packet is lost", _LOSSY, loss=None),
     _fault("loss not asked for", "10 % of packets are lost", _FULL, loss="10%", seed=6),
-    _fault("loss too high", "20 % of packets are lost, not 3 %", _LOSSY, loss="20%"),
+    _fault("loss too high", "10 % of packets are lost, not 1 %", {**_LOSSY, "loss": "1%"}, loss="10%"),
     _fault("duplicates not asked for", "10 % of packets are sent twice", _FULL, duplicate="10%", seed=7),
     _fault("reordering off", "no packet is sent ahead", _REORDERING, reorder=None),
     _fault("reordering not asked for", "20 % of packets are sent ahead", _FULL, reorder="20%", seed=8),
