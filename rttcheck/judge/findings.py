@@ -25,10 +25,10 @@ class Layer(StrEnum):
 
     LINK = "link"
     """The link is not the one that was asked for."""
-    SAMPLE = "sample"
-    """The kernel measured another time than the one that passed."""
     ELIGIBILITY = "eligibility"
     """A sample was due and none was taken, or the reverse."""
+    SAMPLE = "sample"
+    """The kernel measured another time than the one that passed."""
     ARITHMETIC = "arithmetic"
     """srtt, min_rtt and the like do not follow from the samples."""
     OBSERVER = "observer"

@@ -6,7 +6,8 @@ the recording; the same file gives the same verdict on any machine.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from textwrap import wrap
 from typing import Any
@@ -24,7 +25,9 @@ from rttcheck.judge.link_check import check_link
 from rttcheck.judge.nominal import check_nominal, expected_buckets, spread
 from rttcheck.judge.picture import Picture, in_buckets, in_steps
 from rttcheck.judge.socket_info import check_socket_info
+from rttcheck.judge.testimony import check_testimony
 from rttcheck.judge.wire_check import check_wire
+from rttcheck.judge.witness import Witness
 from rttcheck.recording import Recording
 
 _COLORS = {Outcome.PASSED: 32, Outcome.FAILED: 31, Outcome.INCONCLUSIVE: 33}
@@ -114,16 +117,24 @@ def judge(recording: Recording, *, path: Path | None = None, reproduce: str | No
     """
     evidence = Evidence.of(recording)
     link, wire = check_link(evidence), check_wire(evidence)
+    witness = Witness.of(evidence.events, recording.wire, recording.flows) if recording.wire_facts else None
+    testimony = check_testimony(evidence, witness)
     findings = ranked(
         (
-            *check_coverage(evidence),
-            *link.findings,
-            *wire.findings,
-            *check_eligibility(evidence),
-            *check_arithmetic(evidence),
-            check_socket_info(evidence),
-            *check_agreement(evidence),
-            *check_nominal(evidence),
+            *testimony,
+            *_doubted(
+                testimony,
+                (
+                    *check_coverage(evidence),
+                    *link.findings,
+                    *wire.findings,
+                    *check_eligibility(evidence),
+                    *check_arithmetic(evidence),
+                    check_socket_info(evidence),
+                    *check_agreement(evidence),
+                    *check_nominal(evidence),
+                ),
+            ),
         )
     )
     values = evidence.events["sample_us"][evidence.data]
@@ -151,6 +162,24 @@ def judge(recording: Recording, *, path: Path | None = None, reproduce: str | No
         figures=tuple(figures),
         path=str(path) if path is not None else None,
         reproduce=reproduce,
+    )
+
+
+_RESTING = (Layer.SAMPLE, Layer.ELIGIBILITY, Layer.ARITHMETIC, Layer.NOMINAL)
+"""Layers whose checks rest on the probe's account."""
+
+
+def _doubted(testimony: Iterable[Finding], findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """What rests on an account that is wrong proves nothing; neither does it pass."""
+    if all(finding.outcome is Outcome.PASSED for finding in testimony):
+        return tuple(findings)
+    return tuple(
+        replace(
+            finding, outcome=Outcome.INCONCLUSIVE, message=f"{finding.message}; but the probe is not to be believed"
+        )
+        if finding.layer in _RESTING and finding.outcome is Outcome.FAILED
+        else finding
+        for finding in findings
     )
 
 

@@ -13,7 +13,15 @@ from typing import Final
 from rttcheck.judge.findings import Finding, Layer, Outcome
 from rttcheck.judge.verdict import judge
 from rttcheck.recording import Recording
-from tests.faults import arithmetic_faults, missing_faults, nominal_faults, sample_faults, table_faults
+from tests.faults import (
+    arithmetic_faults,
+    missing_faults,
+    nominal_faults,
+    probe_faults,
+    sample_faults,
+    table_faults,
+    undue_faults,
+)
 from tests.faults.fault import Fault
 from tests.faults.kernel import exact_ticks
 from tests.faults.truth import truth
@@ -21,7 +29,9 @@ from tests.faults.truth import truth
 FAMILIES: Final = (
     ("The stack: samples", sample_faults),
     ("The stack: samples that are missing", missing_faults),
+    ("The stack: samples that are not due", undue_faults),
     ("The stack: arithmetic", arithmetic_faults),
+    ("The probe: events", probe_faults),
     ("The probe: tables", table_faults),
     ("Nobody can tell", nominal_faults),
 )

@@ -47,6 +47,10 @@ def _dropped(recording: Recording) -> Recording:
     return Kernel().relive(recording, events)
 
 
+def _never_called(recording: Recording) -> Recording:
+    return Kernel().relive(recording, np.delete(recording.events, middle(recording)))
+
+
 def _one_in_three(recording: Recording) -> Recording:
     events = recording.events.copy()
     data = np.flatnonzero((classify(events) == Kind.DATA) & (sources(events) == Source.FIRST))
@@ -66,6 +70,8 @@ def _fault(name: str, what: str, plant: Plant, *scenarios: str) -> Fault:
 
 FAULTS: Final = (
     _fault("sample dropped", "one call in the middle finds no segment to measure", _dropped, "ping-pong", "loss"),
+    _fault("call dropped", "for one ACK in the middle tcp_ack_update_rtt() is not called", _never_called,
+           "ping-pong", "loss"),
     _fault("one sample in three missing", "every third ACK of new data gives no sample", _one_in_three,
            "ping-pong", "jitter"),
     _fault("SACK gives no sample", "sack_rtt_us is not made use of", _without(Source.SACK), "loss"),

@@ -1,0 +1,191 @@
+"""May the probe be believed: what it shows is possible, and the kernel's own state does not say otherwise.
+
+It owns the cases in which events that are wrong are the probe's fault, though the kernel seems to have erred: the
+kernel has an alibi. The probe reads arguments and state apart; the wire and TCP_INFO do not go through it at all. Where
+an argument is not what passed on the wire, and the step that the estimator made says that it was fed what did, the
+argument was read wrongly. Where all that the probe shows fits together, it is believed, and a fault is the kernel's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from rttcheck.collect.probe import layout
+from rttcheck.judge import estimator
+from rttcheck.judge.doubt import doubt_of, doubted
+from rttcheck.judge.due import dues_of
+from rttcheck.judge.due_part import Part
+from rttcheck.judge.estimator import Sample, State
+from rttcheck.judge.evidence import Booleans, Evidence
+from rttcheck.judge.findings import Finding, Layer, Outcome
+from rttcheck.judge.rto import Bounds
+from rttcheck.judge.samples import Side
+from rttcheck.judge.scoreboard import NONE
+from rttcheck.judge.steps import Steps
+from rttcheck.judge.windowed_minimum import NOTHING_US
+from rttcheck.judge.witness import MICROSECOND_NS, Integers, Witness
+
+_FLAGS: Final = (
+    layout.FLAG_DATA_ACKED
+    | layout.FLAG_RETRANS_DATA_ACKED
+    | layout.FLAG_SYN_ACKED
+    | layout.FLAG_ORIG_SACK_ACKED
+    | layout.FLAG_ACK_MAYBE_DELAYED
+)
+"""All that ``tcp_clean_rtx_queue()`` sets before it calls, and ``tcp_synack_rtt_meas()``: 5.10 to 7.3."""
+
+_HEADERS: Final = {4: 40, 6: 60}
+
+
+def check_testimony(evidence: Evidence, witness: Witness | None) -> tuple[Finding, ...]:
+    """Every check of the probe's account, in no order; ``witness`` is None where nothing was captured."""
+    found = [_possible(evidence), _shown_state(evidence)]
+    if witness is not None:
+        steps = Steps.of(evidence.events)
+        state = State.of(evidence.events)
+        doubt = doubt_of(evidence)
+        for finding in (_used(evidence, witness, steps, state), _unseen(evidence, steps, state)):
+            outcome, message = doubted(finding.outcome, finding.message, doubt)
+            found.append(replace(finding, outcome=outcome, message=message))
+    return tuple(found)
+
+
+def _finding(check: str, message: str, expected: str, bad: int, total: int) -> Finding:
+    return Finding(
+        layer=Layer.OBSERVER,
+        check=check,
+        outcome=Outcome.FAILED if bad else Outcome.PASSED,
+        message=message if bad else f"{total} looked at",
+        expected=expected,
+        seen=f"{bad} of {total}",
+        samples=total,
+    )
+
+
+def _possible(evidence: Evidence) -> Finding:
+    """No kernel, however broken in its arithmetic, makes such a call."""
+    events = evidence.events
+    calls = events[["sk", "timestamp_ns"]]
+    again = np.ones(len(events), dtype=np.bool_)
+    again[np.unique(calls, return_index=True)[1]] = False
+    taken = events["taken"] != 0
+    wrong: list[tuple[str, Booleans]] = [
+        ("show the same call a second time", again),
+        ("have flags that the function is never given", (events["flag"] & ~_FLAGS) != 0),
+        ("have a time below -1, which stands for none",
+         (events["first_rtt_us"] < -1) | (events["sack_rtt_us"] < -1) | (events["last_rtt_us"] < -1)),
+        ("took a sample and have none", taken & (events["sample_us"] < 0)),
+        ("are of addresses and ports that the traffic did not have",
+         (evidence.connections < 0) & (len(evidence.recording.flows) > 0)),
+    ]  # fmt: skip
+    texts = [f"{int(bad.sum())} {text}, the first is event {int(bad.argmax())}" for text, bad in wrong if bad.any()]
+    impossible = np.logical_or.reduce([bad for _, bad in wrong])
+    message = f"of {len(events)} events " + "; ".join(texts)
+    return _finding("events are possible", message, "each call once, with arguments that the function can be given",
+                    int(impossible.sum()), len(events))  # fmt: skip
+
+
+def _used(evidence: Evidence, witness: Witness, steps: Steps, state: State) -> Finding:
+    """The step from srtt to srtt tells the sample that was used; mdev and all else of the step vouch for it."""
+    events, wire, pairs = evidence.events, evidence.recording.wire, witness.pairs
+    before = state.at(np.maximum(steps.previous, 0))
+    before.srtt_us[steps.opening] = 0
+    used_us = np.where(before.srtt_us == 0, state.srtt_us >> 3, state.srtt_us - before.srtt_us + (before.srtt_us >> 3))
+    bounds = Bounds.of(evidence.recording.sysctls, events["hz"].astype(np.int64))
+    told = Sample.of(events)
+    due = estimator.after_sample(
+        before,
+        Sample(us=used_us, snd_una=told.snd_una, snd_nxt=told.snd_nxt),
+        bounds.least_us,
+        estimator.formula_of(evidence.recording.kernel),
+    )
+    vouched = steps.taken & steps.known & ~state.differs(due)
+    most_ns = evidence.slack.upper_us * MICROSECOND_NS if evidence.slack.samples else 0
+
+    def passed(value_us: Integers) -> Booleans:
+        found = np.zeros(len(events), dtype=np.bool_)
+        for segment in (pairs.first, pairs.sack):
+            there = np.flatnonzero((pairs.ack != NONE) & (segment != NONE))
+            passed_ns = wire["time_ns"][pairs.ack[there]] - wire["time_ns"][segment[there]]
+            over_ns = value_us[there] * MICROSECOND_NS - passed_ns
+            found[there] |= (over_ns > -MICROSECOND_NS) & (over_ns <= most_ns)
+        return found
+
+    bad = vouched & (used_us != told.us) & passed(used_us) & ~passed(told.us)
+    message = ""
+    if bad.any():
+        at = int(bad.argmax())
+        factor = float(np.median(told.us[bad] / np.maximum(used_us[bad], 1)))
+        message = (
+            f"{int(bad.sum())} of {int(vouched.sum())} events show another sample than the kernel used, the first is "
+            f"event {at}: it shows {int(told.us[at])} us, and srtt, mdev and all else moved by {int(used_us[at])} us, "
+            "which is what passed on the wire"
+        )
+        known = {1_000.0: "a thousand times as much", 0.001: "a thousandth"}
+        message += next((f" ({text})" for of, text in known.items() if 0.9 * of < factor < 1.1 * of), "")
+    return _finding("events show the sample that was used", message,
+                    "the sample that the estimator's step tells, where that is what passed on the wire",
+                    int(bad.sum()), int(vouched.sum()))  # fmt: skip
+
+
+def _shown_state(evidence: Evidence) -> Finding:
+    """A mean lies among what it is made of, and a minimum is one of it: where TCP_INFO's do and the probe's do not."""
+    events = evidence.events
+    wrong: list[str] = []
+    looked = 0
+    for index, flow in enumerate(evidence.recording.flows):
+        for side in (Side.CLIENT, Side.SERVER):
+            info = flow.get(f"{side.name.lower()}_info")
+            chosen = (evidence.connections == index) & (evidence.sides == side) & (events["taken"] != 0)
+            if not info or not chosen.any() or not info.get("delivered"):
+                continue
+            looked += 1
+            own = events[chosen]
+            last = own[-1]
+            least = int(last["min_rtt"]["v"][0])
+            for name, shown, told, fed in (
+                ("srtt", int(last["srtt_us"]) >> 3, info.get("rtt_us"), own["sample_us"]),
+                ("min_rtt", None if least == NOTHING_US else least, info.get("min_rtt_us"), own["rs_rtt_us"]),
+            ):
+                low, high = int(fed.min()) - 1, int(fed.max()) + 1
+                if shown is not None and told is not None and low <= told <= high and not low <= shown <= high:
+                    wrong.append(
+                        f"the {side.name.lower()} of connection {index} shows {name} {shown} us, which cannot be of "
+                        f"samples of {low + 1} to {high - 1} us, and TCP_INFO says {told} us"
+                    )
+    return _finding("state is possible", "; ".join(wrong[:2]), "srtt and min_rtt among the samples, as in TCP_INFO",
+                    len(wrong), looked)  # fmt: skip
+
+
+def _unseen(evidence: Evidence, steps: Steps, state: State) -> Finding:
+    """ACKs that owe a sample and have no event: where the state has moved by the next event, the kernel took one."""
+    events, recording = evidence.events, evidence.recording
+    rows = dues_of(
+        events, recording.wire, recording.flows,
+        segment_bytes=evidence.scenario.mtu - _HEADERS[evidence.scenario.family],
+    )  # fmt: skip
+    missing = rows[(rows["event"] == NONE) & (rows["owed"] & Part.TAKEN != 0)]
+    before = state.at(np.maximum(steps.previous, 0))
+    before.srtt_us[steps.opening] = 0
+    bounds = Bounds.of(recording.sysctls, events["hz"].astype(np.int64))
+    due = estimator.after_sample(before, Sample.of(events), bounds.least_us, estimator.formula_of(recording.kernel))
+    moved = steps.taken & steps.known & state.differs(due)
+    moved |= ~steps.taken & (steps.previous >= 0) & state.differs(before)
+    socket = evidence.connections * 2 + (evidence.sides == Side.SERVER)
+    after = np.zeros(len(events), dtype=np.bool_)
+    times: npt.NDArray[np.int64] = events["timestamp_ns"].astype(np.int64)
+    for row in missing:
+        later = np.flatnonzero((socket == row["socket"]) & (times > recording.wire["time_ns"][row["ack"]]))
+        after[later[:1]] = True
+    # A kernel whose formula is another errs at every step, not only where an event is missing.
+    bad = int((moved & after).sum()) if not (moved & ~after).any() else 0
+    message = (
+        f"{len(missing)} ACKs that owe a sample have no event, and by the next event of their socket srtt and mdev had "
+        f"moved in {bad} of {int(after.sum())} cases: the kernel took samples that the probe does not show"
+    )
+    return _finding("every sample that was taken has its event", message,
+                    "no move of the estimators between two events", bad, len(events))  # fmt: skip
