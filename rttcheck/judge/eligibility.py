@@ -33,10 +33,10 @@ _ANY: Final = Part.FIRST | Part.SACK
 def check_eligibility(evidence: Evidence) -> tuple[Finding, ...]:
     """Four findings, in no order; none where nothing was captured."""
     recording, scenario = evidence.recording, evidence.scenario
-    if not recording.wire_facts:
+    if evidence.witness is None:
         return ()
     rows = dues_of(
-        evidence.events, recording.wire, recording.flows, segment_bytes=scenario.mtu - _HEADERS[scenario.family]
+        evidence.witness.timed, recording.wire, recording.flows, segment_bytes=scenario.mtu - _HEADERS[scenario.family]
     )
     checks = _Checks(evidence, rows)
     return checks.given(), checks.due_only(), checks.origin(), checks.karn()

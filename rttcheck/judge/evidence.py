@@ -16,6 +16,7 @@ from rttcheck.judge.bounds import RoundTrip, scenario_bounds, union
 from rttcheck.judge.histogram import Unit
 from rttcheck.judge.samples import Address, Kind, Side, Source, classify, connections_of, sources, visible_to_nettrace
 from rttcheck.judge.slack import Slack
+from rttcheck.judge.witness import Witness
 from rttcheck.recording import Recording
 from rttcheck.scenario.model import Scenario
 
@@ -46,6 +47,8 @@ class Evidence:
     bounds: tuple[RoundTrip, ...]
     """At the start and after each step."""
     slack: Slack
+    witness: Witness | None
+    """What the packets say of each sample; None where nothing was captured."""
 
     @classmethod
     def of(cls, recording: Recording) -> Evidence:
@@ -71,6 +74,7 @@ class Evidence:
             lowest_us=lowest,
             highest_us=highest,
             bounds=bounds,
+            witness=Witness.of(events, recording.wire, recording.flows) if recording.wire_facts else None,
             slack=Slack.of(scenario, recording.control, clients={client[0] for client, _ in flows}),
         )
 

@@ -133,6 +133,14 @@ def _lag(evidence: Evidence, account: Account, part: Overhead, usual: Overhead) 
     chosen = part.at_once
     total = int(chosen.sum())
     seen = f"{spread_us(part.lag_ns[chosen])} after the ACK came"
+    behind = (part.lag_ns <= -MICROSECOND_NS) & ~part.passive
+    if behind.any():
+        at = int(np.flatnonzero(behind)[0])
+        message = (
+            f"in {int(behind.sum())} of {len(behind)} samples the kernel's now (tcp_mstamp) is earlier than the ACK "
+            f"came, the first {account.render(at)}"
+        )
+        return _finding(_LAG, Outcome.FAILED, message, "a now after the ACK came", seen, len(behind))
     if part.ahead.any():
         at = int(np.flatnonzero(part.ahead)[0])
         message = (

@@ -25,7 +25,8 @@ class Slack:
     abreast: int
     """How many segments may arrive at one instant and wait for each other, where the control run's came one by one.
 
-    A link that delays lets flows fall into step, and one that scatters lets a flow's own segments catch up.
+    A link that delays lets flows fall into step, and one that scatters lets a flow's own segments catch up. Where
+    segments leave at a steady pace, one meets the ACK of another that left a round trip before.
     """
     burst_us: int
     """What a burst adds to the samples of its own last segments; 0 for traffic that waits for each ACK.
@@ -100,7 +101,7 @@ def _abreast(scenario: Scenario) -> int:
     in_flight = 1
     if traffic.interval_us:
         scattering = [trip for trip in scenario_bounds(scenario) if not trip.constant]
-        in_flight += max((-(-(trip.highest_us or 0) // traffic.interval_us) for trip in scattering), default=0)
+        in_flight += max((-(-(trip.highest_us or 0) // traffic.interval_us) for trip in scattering), default=1)
     return traffic.flows * min(in_flight, traffic.count)
 
 

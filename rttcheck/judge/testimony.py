@@ -41,14 +41,14 @@ _FLAGS: Final = (
 _HEADERS: Final = {4: 40, 6: 60}
 
 
-def check_testimony(evidence: Evidence, witness: Witness | None) -> tuple[Finding, ...]:
-    """Every check of the probe's account, in no order; ``witness`` is None where nothing was captured."""
-    found = [_possible(evidence), _shown_state(evidence)]
+def check_testimony(evidence: Evidence) -> tuple[Finding, ...]:
+    """Every check of the probe's account, in no order; two of them need packets."""
+    found, witness = [_possible(evidence), _shown_state(evidence)], evidence.witness
     if witness is not None:
         steps = Steps.of(evidence.events)
         state = State.of(evidence.events)
         doubt = doubt_of(evidence)
-        for finding in (_used(evidence, witness, steps, state), _unseen(evidence, steps, state)):
+        for finding in (_used(evidence, witness, steps, state), _unseen(evidence, witness, steps, state)):
             outcome, message = doubted(finding.outcome, finding.message, doubt)
             found.append(replace(finding, outcome=outcome, message=message))
     return tuple(found)
@@ -161,11 +161,11 @@ def _shown_state(evidence: Evidence) -> Finding:
                     len(wrong), looked)  # fmt: skip
 
 
-def _unseen(evidence: Evidence, steps: Steps, state: State) -> Finding:
+def _unseen(evidence: Evidence, witness: Witness, steps: Steps, state: State) -> Finding:
     """ACKs that owe a sample and have no event: where the state has moved by the next event, the kernel took one."""
     events, recording = evidence.events, evidence.recording
     rows = dues_of(
-        events, recording.wire, recording.flows,
+        witness.timed, recording.wire, recording.flows,
         segment_bytes=evidence.scenario.mtu - _HEADERS[evidence.scenario.family],
     )  # fmt: skip
     missing = rows[(rows["event"] == NONE) & (rows["owed"] & Part.TAKEN != 0)]

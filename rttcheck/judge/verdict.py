@@ -27,7 +27,6 @@ from rttcheck.judge.picture import Picture, in_buckets, in_steps
 from rttcheck.judge.socket_info import check_socket_info
 from rttcheck.judge.testimony import check_testimony
 from rttcheck.judge.wire_check import check_wire
-from rttcheck.judge.witness import Witness
 from rttcheck.recording import Recording
 
 _COLORS = {Outcome.PASSED: 32, Outcome.FAILED: 31, Outcome.INCONCLUSIVE: 33}
@@ -117,8 +116,7 @@ def judge(recording: Recording, *, path: Path | None = None, reproduce: str | No
     """
     evidence = Evidence.of(recording)
     link, wire = check_link(evidence), check_wire(evidence)
-    witness = Witness.of(evidence.events, recording.wire, recording.flows) if recording.wire_facts else None
-    testimony = check_testimony(evidence, witness)
+    testimony = check_testimony(evidence)
     findings = ranked(
         (
             *testimony,

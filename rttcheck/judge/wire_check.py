@@ -33,10 +33,9 @@ class WireChecks:
 
 def check_wire(evidence: Evidence) -> WireChecks:
     """Every check of samples against the wire, in no order; none, and a note, where nothing was captured."""
-    recording = evidence.recording
-    if not recording.wire_facts:
+    witness = evidence.witness
+    if witness is None:
         return WireChecks(notes=("no packets were captured: samples are not compared with the wire",))
-    witness = Witness.of(evidence.events, recording.wire, recording.flows)
     doubt = doubt_of(evidence)
     findings = (
         _whole(evidence),

@@ -13,7 +13,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from rttcheck.judge.pairing import Pairs, pair
+from rttcheck.judge.pairing import Pairs
+from rttcheck.judge.present import paired_at_present
 from rttcheck.judge.samples import Source, sources
 from rttcheck.judge.scoreboard import NONE
 
@@ -67,6 +68,8 @@ class Witness:
     """All accounts of a run."""
 
     pairs: Pairs
+    timed: np.ndarray
+    """The events for whoever else seeks their packets; see `paired_at_present`."""
     exact: tuple[Account, ...]
     """Values in microseconds: what the estimator was fed, first-acked, last-acked, SACKed."""
     coarse_low: Account
@@ -77,7 +80,7 @@ class Witness:
     @classmethod
     def of(cls, events: np.ndarray, wire: np.ndarray, flows: Sequence[Mapping[str, Any]]) -> Witness:
         """Pair and subtract; see `pair` for the arguments."""
-        pairs = pair(events, wire, flows)
+        pairs, timed = paired_at_present(events, wire, flows)
         source = sources(events)
         fed = np.where(source == Source.FIRST, pairs.first, pairs.sack)
         fed[(source == Source.NONE) | (source == Source.TSECR)] = NONE
@@ -94,6 +97,7 @@ class Witness:
         )
         return cls(
             pairs=pairs,
+            timed=timed,
             exact=tuple(
                 _account(name, field, events, wire, chosen, pairs.ack, row, MICROSECOND_NS)
                 for name, field, chosen, row in exact

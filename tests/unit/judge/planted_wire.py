@@ -7,7 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from planted import CLIENT, SECOND, SERVER, record, tables_of
+from kernel_by_hand import Kernel
+from planted import CLIENT, SECOND, SERVER, info_of, record, tables_of
 
 from rttcheck.collect.probe.layout import EVENT, FLAG_DATA_ACKED, Owned, TcpState
 from rttcheck.collect.wire import layout
@@ -137,7 +138,7 @@ def _row(event: np.void, outgoing: bool, point: Point, time_ns: int, number: int
 def witnessed(*, lie: Callable[[np.ndarray], object] | None = None, **keywords: Any) -> Recording:
     """A truthful recording with its wire (see `planted.record`); ``lie`` changes the events after the wire is made.
 
-    The kernel-side tables agree with the changed events: only the wire knows better.
+    The kernel's state, the kernel-side tables and TCP_INFO agree with the changed events: only the wire knows better.
     """
     recording = record(**keywords)
     events = _counted(recording.events.copy())
@@ -151,10 +152,27 @@ def witnessed(*, lie: Callable[[np.ndarray], object] | None = None, **keywords: 
     if lie is not None:
         changed = lie(events)
         events = changed if isinstance(changed, np.ndarray) else events
+        relive(events)
+    infos = {"client_info": info_of(events, OWN), "server_info": info_of(events, PEER)}
     return dataclasses.replace(
-        recording, events=events, histograms=tables_of(events), wire=wire, wire_facts=FACTS, control=control,
-        control_wire=control_wire, control_flows=FLOWS,
-    )  # fmt: skip
+        recording,
+        events=events,
+        flows=({**recording.flows[0], **infos},),
+        histograms=tables_of(events),
+        wire=wire,
+        wire_facts=FACTS,
+        control=control,
+        control_wire=control_wire,
+        control_flows=FLOWS,
+    )
+
+
+def relive(events: np.ndarray) -> None:
+    """Let a kernel take these samples, and write its state into the events."""
+    for port in np.unique(events["sport"]):
+        kernel = Kernel()
+        for at in np.flatnonzero((events["sport"] == port) & (events["taken"] != 0)):
+            kernel.ack(events[at])
 
 
 def _counted(events: np.ndarray) -> np.ndarray:

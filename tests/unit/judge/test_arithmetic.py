@@ -176,6 +176,7 @@ def test_what_is_set_before_the_first_sample_is_not_held_against_the_kernel() ->
         late = socket_events([20_040, 20_041], kernel=Kernel())
         events = np.concatenate([fresh[:2], late])
         events["flag"][0] = FLAG_SYN_ACKED
+        events["timestamp_ns"] += np.arange(len(events), dtype=np.uint64)  # each call has a time of its own
         change(events)
         return finding(dataclasses.replace(record(), events=events), ESTIMATOR)
 

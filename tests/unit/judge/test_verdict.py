@@ -30,7 +30,7 @@ def test_a_truthful_recording_passes_every_check() -> None:
     assert verdict.outcome is Outcome.PASSED
     assert verdict.guilty is None
     assert {found.outcome for found in verdict.findings} == {Outcome.PASSED}
-    assert len(verdict.findings) == 16
+    assert len(verdict.findings) == 18
 
 
 def test_a_verdict_is_a_pure_function_of_the_recording() -> None:
@@ -434,8 +434,13 @@ def test_a_scenario_of_another_version_is_named_and_not_guessed() -> None:
         judge(dataclasses.replace(recording, scenario={**recording.scenario, "warp": 9}))
 
 
-def test_events_of_no_connection_are_still_held_to_the_lower_bound() -> None:
+def test_events_of_no_connection_are_the_probes_fault_and_still_held_to_the_lower_bound() -> None:
     recording = record()
     stranger = socket_events([15_000], own=(CLIENT, 41_000), start_ns=300 * SECOND)
     events = np.concatenate([recording.events, stranger])
-    assert "data samples are not below the wire" in failed(judge(dataclasses.replace(recording, events=events)))
+    verdict = judge(dataclasses.replace(recording, events=events))
+    assert verdict.guilty is Layer.OBSERVER
+    assert "events are possible" in failed(verdict)
+    found = finding(verdict, "data samples are not below the wire")
+    assert found.outcome is Outcome.INCONCLUSIVE
+    assert found.message.endswith("but the probe is not to be believed")

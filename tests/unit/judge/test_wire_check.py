@@ -98,8 +98,9 @@ def test_an_invented_sample_is_the_stack_at_fault() -> None:
         return np.concatenate((events[:101], invented, events[101:]))
 
     verdict = judge(witnessed(lie=lie))
-    assert verdict.guilty is Layer.SAMPLE
-    assert verdict.findings[0].message.startswith(
+    assert verdict.guilty is Layer.ELIGIBILITY
+    assert verdict.findings[0].check == "no ACK gives a sample that is not due"
+    assert finding(verdict, "its segment and its ACK").message.startswith(
         "1 of 203 samples have no packets behind them, the first is event 101"
     )
 
@@ -236,5 +237,5 @@ def test_the_kernels_now_lies_between_the_acks_arrival_and_the_call(by_us: int) 
     events["tcp_mstamp_us"][7] = int(events["tcp_mstamp_us"][7]) + by_us
     verdict = judge(dataclasses.replace(recording, events=events))
     assert verdict.guilty is Layer.SAMPLE
-    found = "later than the call that used it" if by_us > 0 else "the ACK is not on the wire"
+    found = "later than the call that used it" if by_us > 0 else "earlier than the ACK came"
     assert found in verdict.findings[0].message
