@@ -50,15 +50,12 @@ DUE: Final = np.dtype(
 """One ACK that owes a sample, or one event that shows what no ACK owes, or both: they belong together."""
 
 
-def shown_by(events: np.ndarray) -> Parts:
-    """The `Part` of each event (dtype ``EVENT``)."""
-    shown = np.zeros(len(events), dtype=np.uint8)
-    for part, there in (
-        (Part.FIRST, events["first_rtt_us"] >= 0),
-        (Part.SACK, events["sack_rtt_us"] >= 0),
-        (Part.LAST, events["last_rtt_us"] >= 0),
-        (Part.TAKEN, events["taken"] != 0),
-        (Part.HANDSHAKE, (events["flag"] & FLAG_SYN_ACKED) != 0),
-    ):
-        shown[there] |= np.uint8(part)
+def shown_by(events: np.ndarray, chosen: npt.NDArray[np.intp] | slice = slice(None)) -> Parts:
+    """The `Part` of each of the ``chosen`` events (dtype ``EVENT``)."""
+    taken = events["taken"][chosen]
+    shown = np.zeros(len(taken), dtype=np.uint8)
+    shown[taken != 0] = Part.TAKEN
+    for part, name in ((Part.FIRST, "first_rtt_us"), (Part.SACK, "sack_rtt_us"), (Part.LAST, "last_rtt_us")):
+        shown[events[name][chosen] >= 0] |= np.uint8(part)
+    shown[(events["flag"][chosen] & FLAG_SYN_ACKED) != 0] |= np.uint8(Part.HANDSHAKE)
     return shown

@@ -24,8 +24,6 @@ _ROOM = 4_096
 class Look:
     """What one ACK does to the queue."""
 
-    outstanding: bool
-    """Whether there was anything to acknowledge: without it ``tcp_ack_update_rtt()`` is not called."""
     acknowledged: bool
     """``FLAG_ACKED``: whether at least one segment left the queue or, of several in one packet, a whole one."""
     parts: int
@@ -78,7 +76,6 @@ class Queue:
 
     def look(self, ack: int, blocks: Sequence[Block]) -> Look:
         """``tcp_ack()`` with an ACK number that is not below `una`."""
-        outstanding = self._head < len(self._starts)
         self.una = max(self.una, ack)
         sacked, sacked_again = self.sack(blocks) if blocks else (False, False)
         first, again, left = self._acknowledge()
@@ -91,7 +88,7 @@ class Queue:
             parts |= Part.SACK | Part.LAST
         elif sacked_again:
             karn |= Part.SACK
-        return Look(outstanding, left, parts, karn)
+        return Look(left, parts, karn)
 
     def until(self, ack: int) -> tuple[int, int | None]:
         """How many segments ``ack`` would acknowledge, and when the first that may give a sample left, if any."""
@@ -128,8 +125,6 @@ class Queue:
     def _trim(self, at: int) -> bool:
         """``tcp_tso_acked()``: whether at least one of several segments in one packet is acknowledged."""
         length = self._ends[at] - self._starts[at]
-        if length <= self._mss:
-            return False
         self._starts[at] = self.una
         return -(-length // self._mss) > -(-(self._ends[at] - self.una) // self._mss)
 

@@ -7,18 +7,20 @@ than which of the ACKs TCP looked at, and when, never what was due.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Final
 
 from rttcheck.collect.probe.layout import FLAG_ACK_MAYBE_DELAYED, Owned
 from rttcheck.collect.wire import layout
+from rttcheck.judge.due_ahead import Ahead
 from rttcheck.judge.due_gate import Arrival, Gate
-from rttcheck.judge.due_lives import NEVER
 from rttcheck.judge.due_part import PLAIN, VALUES, Part
 from rttcheck.judge.due_queue import Queue
 from rttcheck.judge.scoreboard import NONE
+
+NEVER_NS: Final = 1 << 62
 
 _MICROSECOND_NS: Final = 1_000
 
@@ -79,59 +81,61 @@ class Walk:
 
     def __init__(
         self,
-        departures: Sequence[Departure],
-        arrivals: Sequence[Arrival],
-        calls: Sequence[Call],
+        departures: Iterable[Departure],
+        arrivals: Iterable[Arrival],
+        calls: Iterable[Call],
         *,
+        opened: int,
         mss: int,
-        reset_ns: int = NEVER,
+        reset_ns: int = NEVER_NS,
     ) -> None:
         """All in the order of time. ``mss`` is how many bytes of data a segment may have.
 
-        ``reset_ns`` is when the first RST came by, in whichever direction.
+        ``opened`` has the flags of the first SYN or SYN-ACK that left, 0 if the capture began later; ``reset_ns`` is
+        when the first RST came by, in whichever direction.
         """
-        self._departures, self._arrivals, self._calls = departures, arrivals, calls
-        self._reset_ns = reset_ns
-        self._queue, self._gate = Queue(mss), Gate()
-        self._left = self._call = self._synacks = 0
+        self._departures, self._arrivals, self._calls = Ahead(departures), Ahead(arrivals), Ahead(calls)
+        self._opened, self._reset_ns = bool(opened), reset_ns
+        self._queue, self._gate, self._synacks = Queue(mss), Gate(), 0
         self._last, self._last_una = Due(NONE, NONE, 0, 0, 0), NONE
         self._found: list[Due] = []
-        syn = next((one for one in departures if one.flags & layout.SYN), None)
-        self._opened = syn is not None
         self._state = _State.ESTABLISHED
-        if syn is None:
-            self._queue.una = self._queue.next = 1
+        if opened:
+            self._state = _State.SYN_RECEIVED if opened & layout.ACK else _State.SYN_SENT
         else:
-            self._state = _State.SYN_RECEIVED if syn.flags & layout.ACK else _State.SYN_SENT
+            self._queue.una = self._queue.next = 1
 
     def go(self) -> list[Due]:
         """Every ACK that owes a sample and every event that shows one, in the order of time."""
         waiting: list[Arrival] = []
-        for place, arrival in enumerate(self._arrivals):
-            waiting.append(arrival)
-            if not self._becomes_one_with_next(place, waiting):
-                next_ns = self._arrivals[place + 1].time_ns if place + 1 < len(self._arrivals) else NEVER
-                self._arrive(_merged(waiting), next_ns)
+        while self._arrivals.at(0) is not None:
+            waiting.append(self._arrivals.take())
+            if not self._becomes_one_with_next(waiting):
+                following = self._arrivals.at(0)
+                self._arrive(_merged(waiting), NEVER_NS if following is None else following.time_ns)
                 waiting = []
-        self._pass(len(self._calls))
+        while self._calls.at(0) is not None:
+            self._pass()
         return self._found
 
-    def _becomes_one_with_next(self, place: int, waiting: Sequence[Arrival]) -> bool:
-        """Whether the ACK at ``place`` became one with the next: it could, and an event shows that it did.
+    def _becomes_one_with_next(self, waiting: Sequence[Arrival]) -> bool:
+        """Whether the last of those ``waiting`` became one with the next: it could, and an event shows that it did.
 
         That event names the number of a later one, and none comes between; ACKs wait only while a thread owns the
         socket; and what it says of its first segment holds for the first segment of all that became one.
         """
-        ack = self._arrivals[place].ack
-        if not self._arrivals[place].merges or self._state is not _State.ESTABLISHED:
+        arrival: Arrival | None = waiting[-1]
+        if not waiting[-1].merges or self._state is not _State.ESTABLISHED:
             return False
-        call = self._call_for(max(ack, self._queue.una), waiting[0].time_ns)
-        if call is None or call.una <= max(ack, self._queue.una) or call.owned == Owned.NO:
+        una = max(waiting[-1].ack, self._queue.una)
+        call = self._call_for(una, waiting[0].time_ns)
+        if call is None or call.una <= una or call.owned == Owned.NO:
             return False
-        last = place + 1
-        while self._arrivals[last].merges and self._arrivals[last].ack < call.una:
-            last += 1
-        if self._arrivals[last].ack != call.una or not call.after(self._arrivals[last].time_ns):
+        place = 0
+        while arrival is not None and arrival.merges and arrival.ack < call.una:
+            arrival = self._arrivals.at(place)
+            place += 1
+        if arrival is None or arrival.ack != call.una or not call.after(arrival.time_ns):
             return False
         self._leave(max(waiting[0].time_ns, call.now_ns))
         count, sent_ns = self._queue.until(call.una)
@@ -193,9 +197,6 @@ class Walk:
     def _look(self, arrival: Arrival, handshake: int) -> None:
         """An ACK that is not old, as ``tcp_clean_rtx_queue()`` and ``tcp_ack_update_rtt()`` see it."""
         look = self._queue.look(arrival.ack, arrival.blocks)
-        if not look.outstanding:
-            self._book(arrival, 0, 0)
-            return
         owed = look.parts
         if owed or (look.acknowledged and _echoes(arrival)):
             owed |= Part.TAKEN | handshake
@@ -203,15 +204,14 @@ class Walk:
 
     def _book(self, arrival: Arrival, owed: int, karn: int) -> None:
         """Put what is owed beside what an event shows."""
-        at = self._place_of(self._queue.una, arrival.time_ns)
-        self._pass(at)
-        call = self._calls[at] if at < len(self._calls) else None
+        for _ in range(self._place_of(self._queue.una, arrival.time_ns)):
+            self._pass()
         self._last, self._last_una = Due(arrival.row, NONE, owed, 0, karn), self._queue.una
+        call = self._calls.at(0)
         if call is not None and call.una == self._queue.una and (owed or not call.speaks):
-            self._call += 1
+            self._calls.take()
             if self._tries_again(call):
-                call = self._calls[self._call]
-                self._call += 1
+                call = self._calls.take()
             self._last.event, self._last.shown = call.event, self._shown(call)
         elif owed and self._gone(arrival):
             return
@@ -219,35 +219,34 @@ class Walk:
             self._found.append(self._last)
 
     def _tries_again(self, call: Call) -> bool:
-        """Whether a passive handshake called in vain and then once more, with the timestamp.
+        """Whether a passive handshake called in vain and now does once more, with the timestamp.
 
         ``tcp_check_req()`` calls before the new socket has seen one; ``tcp_rcv_state_process()`` if that gave nothing.
         """
-        following = self._calls[self._call] if self._call < len(self._calls) else call
-        return not call.speaks and bool(call.shown & following.shown & Part.HANDSHAKE) and following.speaks
+        following = self._calls.at(0)
+        if call.speaks or following is None:
+            return False
+        return bool(call.shown & following.shown & Part.HANDSHAKE) and following.speaks
 
     def _call_for(self, una: int, time_ns: int) -> Call | None:
-        at = self._place_of(una, time_ns)
-        return self._calls[at] if at < len(self._calls) else None
+        return self._calls.at(self._place_of(una, time_ns))
 
     def _place_of(self, una: int, time_ns: int) -> int:
         """The first event that may be that of an ACK which makes ``snd_una`` so, or of a later one."""
-        at = self._call
-        while at < len(self._calls):
-            call = self._calls[at]
+        place = 0
+        while (call := self._calls.at(place)) is not None:
             if call.una > una or (call.una == una and call.after(time_ns)):
                 break
-            at += 1
-        return at
+            place += 1
+        return place
 
-    def _pass(self, until: int) -> None:
-        """Events that no ACK is left for, each with the last ACK of its number that had none."""
-        for call in self._calls[self._call : until]:
-            if call.speaks:
-                near = call.una == self._last_una and not self._last.owed
-                ack, karn = (self._last.ack, self._last.karn) if near else (NONE, 0)
-                self._found.append(Due(ack, call.event, 0, self._shown(call), karn))
-        self._call = max(self._call, until)
+    def _pass(self) -> None:
+        """An event that no ACK is left for, with the last ACK of its number that had none."""
+        call = self._calls.take()
+        if call.speaks:
+            near = call.una == self._last_una and not self._last.owed
+            ack, karn = (self._last.ack, self._last.karn) if near else (NONE, 0)
+            self._found.append(Due(ack, call.event, 0, self._shown(call), karn))
 
     def _shown(self, call: Call) -> int:
         return call.shown if self._opened else call.shown & ~Part.HANDSHAKE
@@ -256,14 +255,13 @@ class Walk:
         """Whether the socket was closed before the ACK came: after a RST, or where one is the answer."""
         if arrival.time_ns >= self._reset_ns:
             return True
-        answer = self._departures[self._left] if self._left < len(self._departures) else None
+        answer = self._departures.at(0)
         return answer is not None and bool(answer.flags & layout.RST) and answer.start == arrival.ack
 
     def _leave(self, until_ns: int) -> None:
         """What left up to then."""
-        while self._left < len(self._departures) and self._departures[self._left].time_ns <= until_ns:
-            one = self._departures[self._left]
-            self._left += 1
+        while (one := self._departures.at(0)) is not None and one.time_ns <= until_ns:
+            self._departures.take()
             if one.flags & layout.RST:
                 continue
             if one.flags & layout.SYN and one.flags & layout.ACK:

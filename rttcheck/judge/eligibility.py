@@ -12,8 +12,8 @@ import numpy as np
 
 from rttcheck.judge.doubt import doubt_of, doubted
 from rttcheck.judge.due import dues_of
-from rttcheck.judge.due_lives import Booleans
 from rttcheck.judge.due_part import VALUES, Part
+from rttcheck.judge.ends import Booleans
 from rttcheck.judge.evidence import Evidence
 from rttcheck.judge.findings import Finding, Layer, Outcome
 from rttcheck.judge.scoreboard import NONE

@@ -221,6 +221,35 @@ def test_a_part_of_a_segment_owes_nothing_and_a_part_of_several_in_one_packet_do
         assert planted.dues() == [HANDSHAKE, *([as_due(came, event, PLAIN)] if owes else [])]
 
 
+def test_the_timestamp_option_makes_segments_shorter() -> None:
+    """Five bytes are acknowledged of one segment's bytes and five: what is left fits into one where there were two."""
+    for stamped, longest in ((True, 1_448), (False, 1_460)):
+        planted = opened(stamped=stamped)
+        planted.sent(100, 1, longest + 5)
+        came = planted.came(200, 6)
+        assert planted.dues() == [HANDSHAKE, (came, NONE, PLAIN, 0, 0)]
+        planted.packets[came]["ack"] -= 1
+        assert planted.dues() == [HANDSHAKE]
+
+
+def test_a_time_for_a_part_of_a_segment_is_not_owed() -> None:
+    planted = opened()
+    planted.sent(100, 1, 1_000)
+    came = planted.came(200, 501)
+    event = planted.shows(200, 501, first=100)
+    assert planted.dues() == [HANDSHAKE, (came, event, 0, PLAIN, 0)]
+
+
+def test_what_is_sacked_and_has_no_event_is_owed_one() -> None:
+    planted = opened()
+    planted.sent(100, 1, 10)
+    planted.sent(110, 11, 10)
+    sacks = planted.came(200, 1, (11, 21))
+    came = planted.came(300, 21)
+    event = planted.shows(300, 21, first=200)
+    assert planted.dues() == [HANDSHAKE, (sacks, NONE, SACKED, 0, 0), as_due(came, event, PLAIN)]
+
+
 def test_a_fin_takes_one_number_and_owes_a_sample() -> None:
     planted = opened()
     planted.sent(100, 1, 0, flags=layout.ACK | layout.FIN)
@@ -317,7 +346,17 @@ def test_a_connection_from_before_the_capture_owes_what_the_wire_shows() -> None
     planted.sent(300, 11, 10)
     planted.came(400, 21)
     events, wire = planted.events[1:], planted.wire[2:]
+    events["flag"] |= FLAG_SYN_ACKED
     assert sorted_dues(dues_of(events, wire, FLOWS)) == [as_due(1, 0, PLAIN), (3, NONE, PLAIN, 0, 0)]
+
+
+def test_a_connection_from_before_the_capture_that_is_walked_through() -> None:
+    planted = opened()
+    planted.sent(100, 1, 10)
+    planted.came(200, 11)
+    planted.shows(200, 11, first=100, flag=FLAG_SYN_ACKED)
+    planted.sent(300, 1, 10)
+    assert sorted_dues(dues_of(planted.events[1:], planted.wire[2:], FLOWS)) == [as_due(1, 0, PLAIN)]
 
 
 def test_no_packet_and_no_event_owe_nothing() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from planted_ack import HANDSHAKE, NONE, SACKED, SYN_ACK, PlantedSocket, as_due, opened
+from planted_ack import HANDSHAKE, NONE, OPENED, SACKED, SYN_ACK, PlantedSocket, as_due, opened
 
 from rttcheck.collect.probe.layout import FLAG_ACK_MAYBE_DELAYED, FLAG_DATA_ACKED, Owned
 from rttcheck.judge import due
@@ -47,6 +47,16 @@ def test_acks_did_not_become_one_where_the_sample_is_that_of_the_last_ones_segme
 
 def test_acks_did_not_become_one_where_the_kernel_counted_one_segment() -> None:
     assert lacking_in(*waiting(flag=FLAG_DATA_ACKED | FLAG_ACK_MAYBE_DELAYED))
+
+
+def test_what_ends_a_handshake_does_not_become_one_with_the_next() -> None:
+    planted = PlantedSocket(passive=True)
+    planted.opens()
+    planted.made.clear()
+    planted.sent(100, 1, 10)
+    came = planted.came(200, 11)
+    event = planted.shows(200, 11, first=190, last=100, owned=Owned.YES)
+    assert planted.dues() == [(2, NONE, OPENED, 0, 0), as_due(came, event, PLAIN)]
 
 
 @pytest.mark.parametrize("field", ["tsval", "tsecr", "flags"])
@@ -147,5 +157,5 @@ def test_both_ways_of_looking_agree_wherever_numbers_wrap(
 def test_ordinary_connections_are_never_walked_through(monkeypatch: pytest.MonkeyPatch) -> None:
     """Walking costs some 15 us an ACK, whole arrays one."""
     planted, _ = waiting()
-    monkeypatch.setattr(due, "Walk", None)
+    monkeypatch.setattr(due, "walked", None)
     assert len(planted.dues()) == 2
