@@ -95,9 +95,9 @@ def merges_of(wire: np.ndarray, row: Rows, life: Rows) -> Booleans:
 
 
 def _quiet(portion: Portion) -> Booleans:
-    """Lives in which nothing went out of order, in neither direction, and nothing was SACKed or reset."""
+    """Lives in which nothing went out of order, in neither direction, and nothing was SACKed."""
     sent, came, wire = portion.sent, portion.came, portion.ends.wire
-    quiet = ~portion.reset
+    quiet = np.ones(portion.lives, dtype=np.bool_)
     again = (sent.life[1:] == sent.life[:-1]) & (sent.start[1:] != sent.end[:-1])
     quiet[sent.life[1:][again]] = False
     quiet[came.life[came.sacks]] = False
@@ -106,7 +106,6 @@ def _quiet(portion: Portion) -> Booleans:
         tsval, seq = wire["tsval"][row], wire["seq"][row]
         odd = (tsval[1:] - tsval[:-1]).view(np.int32) < 0
         odd |= seq[1:] != (seq + _length(wire, row, wire["flags"][row]))[:-1]
-        odd |= came.ack[1:] < came.ack[:-1]
         odd &= came.life[1:] == came.life[:-1]
         quiet[came.life[1:][odd]] = False
     return quiet

@@ -29,6 +29,9 @@ from rttcheck.judge.sockets import NOBODY, Integers, Sockets
 _PORTION = 1 << 20
 """Packets at a time, if no single life has more: what bounds the memory that is needed at once."""
 
+_BLOCK = 1 << 15
+"""Rows at a time: three megabytes of the table."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Calls:
@@ -55,8 +58,6 @@ class Portion:
     calls: Calls
     opened: Booleans
     """Whether a life's own SYN or SYN-ACK is on the wire: without it the capture began later."""
-    reset: Booleans
-    """Whether a RST came by, in whichever direction."""
 
     @property
     def lives(self) -> int:
@@ -79,8 +80,7 @@ def portions_of(events: np.ndarray, ends: Ends, life: Rows, order: Places) -> It
         mine = slice(*np.searchsorted(life, (start, stop)))
         sent, came = ends.halves(start, stop)
         calls = _calls(events, order[mine], life[mine] - np.int32(start), ends.initial[start:])
-        opened, reset = _marked(ends, start, stop)
-        yield Portion(ends, start, sent, came, calls, opened, reset)
+        yield Portion(ends, start, sent, came, calls, _opened(ends, start, stop))
         start = stop
 
 
@@ -116,16 +116,12 @@ def _calls(events: np.ndarray, event: Places, life: Rows, initial: np.ndarray) -
     return Calls(event, life, una, now_ns, shown_by(events, event))
 
 
-def _marked(ends: Ends, start: int, stop: int) -> tuple[Booleans, Booleans]:
-    """Lives with a SYN of their own, and with a RST."""
+def _opened(ends: Ends, start: int, stop: int) -> Booleans:
+    """Lives with a SYN of their own."""
     opened = np.zeros(stop - start, dtype=np.bool_)
-    reset = np.zeros(stop - start, dtype=np.bool_)
     low, high = int(ends.bounds[start]), int(ends.bounds[stop])
-    for at in range(low, high, 1 << 15):
-        packets = packets_of(ends.wire, ends.row[at : min(at + (1 << 15), high)])
-        rare = np.flatnonzero(packets["flags"] & (layout.SYN | layout.RST))
-        life = np.searchsorted(ends.bounds, rare + at, side="right") - 1 - start
-        flags = packets["flags"][rare]
-        opened[life[((flags & layout.SYN) != 0) & (packets["outgoing"][rare] != 0)]] = True
-        reset[life[(flags & layout.RST) != 0]] = True
-    return opened, reset
+    for at in range(low, high, _BLOCK):
+        packets = packets_of(ends.wire, ends.row[at : min(at + _BLOCK, high)])
+        syn = np.flatnonzero(((packets["flags"] & layout.SYN) != 0) & (packets["outgoing"] != 0))
+        opened[np.searchsorted(ends.bounds, syn + at, side="right") - 1 - start] = True
+    return opened

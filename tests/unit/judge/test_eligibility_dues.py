@@ -93,6 +93,24 @@ def test_an_event_that_no_ack_came_in_for_is_shown_and_not_owed() -> None:
     assert planted.dues() == [(NONE, doubled, 0, PLAIN, 0), HANDSHAKE, as_due(came, event, PLAIN)]
 
 
+def test_an_event_with_a_number_that_no_ack_had_is_not_owed() -> None:
+    planted = opened()
+    planted.sent(100, 1, 10)
+    planted.sent(110, 11, 10)
+    wild = planted.shows(199, 16, first=99)
+    came = planted.came(200, 21)
+    event = planted.shows(200, 21, first=100)
+    assert planted.dues() == [(NONE, wild, 0, PLAIN, 0), HANDSHAKE, as_due(came, event, PLAIN)]
+
+
+def test_an_event_from_before_its_ack_is_of_another() -> None:
+    planted = opened()
+    planted.sent(100, 1, 10)
+    early = planted.shows(150, 11, first=50)
+    came = planted.came(200, 11)
+    assert planted.dues() == [(NONE, early, 0, PLAIN, 0), HANDSHAKE, (came, NONE, PLAIN, 0, 0)]
+
+
 def test_an_event_of_a_socket_that_the_wire_does_not_show_is_not_owed() -> None:
     planted = opened()
     events = planted.events

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from planted_ack import HANDSHAKE, NONE, OPENED, SACKED, SYN_ACK, PlantedSocket, as_due, opened
 
 from rttcheck.collect.probe.layout import FLAG_ACK_MAYBE_DELAYED, FLAG_DATA_ACKED, Owned
-from rttcheck.judge import due
-from rttcheck.judge.due_part import PLAIN
+from rttcheck.collect.wire import layout
+from rttcheck.judge import due, due_lives
+from rttcheck.judge.due_calm import merges_of
+from rttcheck.judge.due_part import PLAIN, Part
 
 
 def waiting(**changes: Any) -> tuple[PlantedSocket, list[int]]:
@@ -47,6 +50,43 @@ def test_acks_did_not_become_one_where_the_sample_is_that_of_the_last_ones_segme
 
 def test_acks_did_not_become_one_where_the_kernel_counted_one_segment() -> None:
     assert lacking_in(*waiting(flag=FLAG_DATA_ACKED | FLAG_ACK_MAYBE_DELAYED))
+
+
+def test_acks_that_sack_something_else_do_not_become_one() -> None:
+    planted = opened()
+    for place in range(4):
+        planted.sent(100 + 10 * place, 1 + 10 * place, 10)
+    earlier = planted.came(200, 11, (31, 36))
+    later = planted.came(201, 21, (31, 41))
+    event = planted.shows(230, 21, first=130, sack=100, last=100, owned=Owned.YES)
+    assert planted.dues() == [
+        HANDSHAKE,
+        (earlier, NONE, PLAIN, 0, 0),
+        as_due(later, event, PLAIN | Part.SACK),
+    ]
+    planted.packets[earlier]["sack"] = planted.packets[later]["sack"]
+    assert planted.dues() == [HANDSHAKE, as_due(later, event, PLAIN | Part.SACK)]
+
+
+@pytest.mark.parametrize(
+    ("change", "merges"),
+    [
+        ({}, True),
+        ({"flags": SYN_ACK, "payload": 4}, False),
+        ({"seq": 6}, False),
+        ({"payload": 7}, False),
+        ({"flags": layout.ACK | layout.FIN}, False),
+        ({"has_ts": 0}, False),
+    ],
+)
+def test_two_merge_where_one_begins_with_what_the_other_ends_with(change: dict[str, int], merges: bool) -> None:
+    """The first carries data; ``change`` is in it."""
+    planted = PlantedSocket()
+    rows = np.array([planted.came(200, 1, seq=0, length=5), planted.came(201, 11, seq=5, length=3)], dtype=np.int32)
+    for name, value in change.items():
+        planted.packets[0][name] = value
+    assert merges_of(planted.wire, rows, np.zeros(2, dtype=np.int32)).tolist() == [merges, False]
+    assert merges_of(planted.wire, rows, np.arange(2, dtype=np.int32)).tolist() == [False, False]
 
 
 def test_what_ends_a_handshake_does_not_become_one_with_the_next() -> None:
@@ -102,6 +142,18 @@ def test_an_ack_older_than_the_newest_timestamp_is_not_looked_at() -> None:
     assert planted.dues() == [HANDSHAKE, as_due(came, event, PLAIN), as_due(sacks, sacked, SACKED)]
 
 
+def test_a_new_number_with_an_old_timestamp_is_not_looked_at_either() -> None:
+    planted = opened()
+    planted.sent(100, 1, 10)
+    planted.sent(110, 11, 10)
+    came = planted.came(5_200, 11)
+    event = planted.shows(5_200, 11, first=5_100)
+    planted.came(5_300, 21, tsval=1_003)
+    assert planted.dues() == [HANDSHAKE, as_due(came, event, PLAIN)]
+    lie = planted.shows(5_300, 21, first=5_190)
+    assert planted.dues() == [(NONE, lie, 0, PLAIN, 0), HANDSHAKE, as_due(came, event, PLAIN)]
+
+
 def test_an_ack_that_is_only_late_may_be_older() -> None:
     """tcp_disordered_ack(): its number is the newest, and it does not change the window."""
     planted = opened()
@@ -152,6 +204,25 @@ def test_both_ways_of_looking_agree_wherever_numbers_wrap(
                 first_us = 0
     assert planted.dues() == expected
     assert walked(planted) == expected
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_lives_are_told_apart_in_whatever_portions_they_are_looked_at(
+    monkeypatch: pytest.MonkeyPatch, broken: bool
+) -> None:
+    planted = PlantedSocket()
+    for life in range(3):
+        planted.start_ns += 1_000_000_000
+        planted.initial, planted.peer, planted.heard, planted.spoken = 5_000 * life, 9_000 * life, 0, 0
+        planted.opens()
+        planted.sent(100, 1, 10)
+        planted.came(200, 11, *(((20, 30),) if broken else ()))
+        planted.shows(200, 11, first=100)
+    whole = planted.dues()
+    assert [row[2:] for row in whole] == [(OPENED, OPENED, 0), (PLAIN, PLAIN, 0)] * 3
+    for limit in (1, 5):
+        monkeypatch.setattr(due_lives, "_PORTION", limit)
+        assert planted.dues() == whole
 
 
 def test_ordinary_connections_are_never_walked_through(monkeypatch: pytest.MonkeyPatch) -> None:
