@@ -27,6 +27,8 @@ import numpy.typing as npt
 from rttcheck.collect.probe.layout import Owned
 from rttcheck.judge.witness import MICROSECOND_NS, Account, Booleans, Integers
 
+Words = npt.NDArray[np.uint64]
+
 _ODD = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F], dtype=np.uint64)
 """Odd numbers to multiply by, so that addresses and times spread over 64 bits."""
 
@@ -51,24 +53,28 @@ class Overhead:
     """The kernel's "now" is later than the call in which it was used."""
 
     @classmethod
-    def of(cls, account: Account, events: np.ndarray, wire: np.ndarray) -> Overhead:
-        """Split every value of ``account``, whose events and packets are rows of ``events`` and ``wire``."""
-        rows = events[account.event]
-        called_ns: Integers = rows["timestamp_ns"].astype(np.int64)
-        kept_ns: Integers = rows["tcp_mstamp_us"].astype(np.int64) * MICROSECOND_NS
+    def of(cls, account: Account, events: np.ndarray, passing: Integers) -> Overhead:
+        """Split every value of ``account``, rows of whose events are in ``events``; for ``passing`` see `passing_of`."""
+        # Column by column: whole rows would be copied for a few of their fields.
+        chosen = account.event
+        called_ns: Integers = events["timestamp_ns"][chosen].astype(np.int64)
+        kept_ns: Integers = events["tcp_mstamp_us"][chosen].astype(np.int64) * MICROSECOND_NS
         passive = kept_ns == 0
         now_ns: Integers = np.where(passive, called_ns, kept_ns)
         lead_ns: Integers = account.value_us * MICROSECOND_NS - (now_ns - account.departed_ns)
-        # At every point: one processor carries both ends and the link.
-        passing = np.sort(wire["time_ns"])
         return cls(
             lead_ns=lead_ns,
             lag_ns=now_ns - account.arrived_ns,
             quiet_lead_ns=longest_spell(passing, account.departed_ns - lead_ns, account.departed_ns),
             quiet_lag_ns=longest_spell(passing, account.arrived_ns, now_ns),
             passive=passive,
-            opens=_opening(rows, now_ns // MICROSECOND_NS - account.value_us, lead_ns),
-            owned=rows["owned"],
+            opens=_opening(
+                events["sk"][chosen],
+                events["generation"][chosen],
+                now_ns // MICROSECOND_NS - account.value_us,
+                lead_ns,
+            ),
+            owned=events["owned"][chosen],
             ahead=kept_ns > called_ns,
         )
 
@@ -79,12 +85,18 @@ class Overhead:
         return at_once
 
 
-def _opening(rows: np.ndarray, stamp_us: Integers, lead_ns: Integers) -> Booleans:
+def passing_of(wire: np.ndarray) -> Integers:
+    """When any packet passed any point, sorted: one processor carries both ends and the link."""
+    passing: Integers = np.sort(wire["time_ns"])
+    return passing
+
+
+def _opening(sk: Words, generation: Words, stamp_us: Integers, lead_ns: Integers) -> Booleans:
     """The least lead of each stamp of each socket."""
-    opens = np.zeros(len(rows), dtype=np.bool_)
-    if not len(rows):
+    opens = np.zeros(len(sk), dtype=np.bool_)
+    if not len(sk):
         return opens
-    key = rows["sk"] ^ (rows["generation"] * _ODD[0]) ^ (stamp_us.astype(np.uint64) * _ODD[1])
+    key = sk ^ (generation * _ODD[0]) ^ (stamp_us.astype(np.uint64) * _ODD[1])
     order = np.argsort(key, kind="stable")
     begins = np.flatnonzero(np.append(True, key[order[1:]] != key[order[:-1]]))
     least = np.minimum.reduceat(lead_ns[order], begins)

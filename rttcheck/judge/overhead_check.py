@@ -26,7 +26,7 @@ from rttcheck.judge.doubt import doubted
 from rttcheck.judge.evidence import Evidence
 from rttcheck.judge.findings import Finding, Layer, Outcome
 from rttcheck.judge.nominal import FALSE_ALARM
-from rttcheck.judge.overhead import Overhead
+from rttcheck.judge.overhead import Overhead, passing_of
 from rttcheck.judge.samples import Side
 from rttcheck.judge.slack import chance_of_exceeding
 from rttcheck.judge.stall import explained
@@ -40,22 +40,25 @@ _LAG = "ACKs are taken when they come"
 _BOUNDARY = "the sender's own interface"
 
 
-def check_overhead(evidence: Evidence, witness: Witness, doubt: str) -> tuple[Finding, ...]:
-    """Both checks, of all values that the events report; ``doubt`` is why a failure may prove nothing."""
+def check_overhead(evidence: Evidence, witness: Witness, doubt: str) -> tuple[tuple[Finding, ...], str]:
+    """Both checks, of all values that the events report, and what a reader should know of ACKs that waited.
+
+    ``doubt`` is why a failure may prove nothing.
+    """
     recording = evidence.recording
     control = Witness.of(recording.control, recording.control_wire, recording.control_flows)
-    usual = Overhead.of(control.exact[0], recording.control, recording.control_wire)
+    usual = Overhead.of(control.exact[0], recording.control, passing_of(recording.control_wire))
     accounts = (*witness.exact, witness.coarse_high)
-    parts = [Overhead.of(account, evidence.events, recording.wire) for account in accounts]
-    return (
+    passing = passing_of(recording.wire)
+    parts = [Overhead.of(account, evidence.events, passing) for account in accounts]
+    findings = (
         _judged(_lead(evidence, accounts, parts, usual), doubt),
         _judged(_lag(evidence, accounts[0], parts[0], usual), doubt),
     )
+    return findings, _waits(parts[0])
 
 
-def waits(evidence: Evidence, witness: Witness) -> str:
-    """What a reader should know of ACKs that waited for a thread; empty when none did."""
-    part = Overhead.of(witness.exact[0], evidence.events, evidence.recording.wire)
+def _waits(part: Overhead) -> str:
     waited = part.lag_ns[part.owned == Owned.YES]
     if not len(waited):
         return ""

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from rttcheck.judge.doubt import clock_step_ns, doubt_of, doubted, points_of
 from rttcheck.judge.evidence import Evidence
 from rttcheck.judge.findings import Finding, Layer, Outcome
-from rttcheck.judge.overhead_check import check_overhead, waits
+from rttcheck.judge.overhead_check import check_overhead
 from rttcheck.judge.witness import MICROSECOND_NS, Witness, spread_us
 
 _FROM = "the wire: from the segment's departure to its ACK's arrival at the sender's own interface"
@@ -37,15 +37,16 @@ def check_wire(evidence: Evidence) -> WireChecks:
     if witness is None:
         return WireChecks(notes=("no packets were captured: samples are not compared with the wire",))
     doubt = doubt_of(evidence)
+    overhead, waits = check_overhead(evidence, witness, doubt)
     findings = (
         _whole(evidence),
         _paired(evidence, witness, doubt),
         _below(witness, doubt),
-        *check_overhead(evidence, witness, doubt),
+        *overhead,
     )
     over = witness.over_ns
     figures = (("over_wire_max_us", round(float(over.max()) / MICROSECOND_NS)),) if len(over) else ()
-    return WireChecks(findings=findings, notes=_notes(evidence, witness), figures=figures)
+    return WireChecks(findings=findings, notes=_notes(witness, waits), figures=figures)
 
 
 def _finding(check: str, outcome: Outcome, message: str, expected: str, seen: str, samples: int) -> Finding:
@@ -109,10 +110,9 @@ def _below(witness: Witness, doubt: str) -> Finding:
     return _finding(check, outcome, message, expected, seen, total)
 
 
-def _notes(evidence: Evidence, witness: Witness) -> tuple[str, ...]:
+def _notes(witness: Witness, waits: str) -> tuple[str, ...]:
     notes = [f"kernel minus wire, {len(witness.over_ns)} samples: {spread_us(witness.over_ns)}"]
-    waited = waits(evidence, witness)
-    notes += [waited] if waited else []
+    notes += [waits] if waits else []
     if len(witness.pairs.orphans):
         notes.append(f"{len(witness.pairs.orphans)} ACKs of new data came in without an event of their own")
     return tuple(notes)

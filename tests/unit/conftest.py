@@ -1,4 +1,4 @@
-"""Examples that hypothesis makes may take as long as they take: a machine that is busy with other things is no failure."""
+"""Examples that hypothesis makes may take as long as they take: a busy machine is no failure."""
 
 from __future__ import annotations
 
