@@ -105,7 +105,8 @@ def lives_of(events: np.ndarray, sockets: Sockets, ends: Ends) -> tuple[Rows, Pl
 
 def speaking(events: np.ndarray, chosen: Places) -> Places:
     """Those of ``chosen`` that report any value."""
-    return chosen[(shown_by(events, chosen) & VALUES) != 0]
+    found: Places = chosen[(shown_by(events, chosen) & VALUES) != 0]
+    return found
 
 
 def _calls(events: np.ndarray, event: Places, life: Rows, initial: np.ndarray) -> Calls:
