@@ -31,6 +31,7 @@ def test_binomial_tails_are_exact(number: int, share: Fraction) -> None:
 def test_tails_far_out_keep_their_digits() -> None:
     assert at_least(200, 1_000, 0.03) == pytest.approx(float(exactly(200, 1_000, Fraction(3, 100))), rel=1e-9)
     assert at_least(60_000, 1_000_000, 0.05) < 1e-300
+    assert at_least(100, 100_000, 0.5) == 1.0
     assert at_least(0, 10, 0.5) == 1.0
     assert (at_least(1, 10, 0.0), at_least(10, 10, 1.0), at_least(11, 10, 0.5)) == (0.0, 1.0, 0.0)
 

@@ -102,6 +102,25 @@ def test_a_bump_for_large_packets_alone_is_found(bump_us: int) -> None:
     assert "half of the 24 packets out of 724 bytes or more left" in found.message
 
 
+def test_a_bump_for_large_packets_does_not_hide_among_smaller_ones() -> None:
+    recording = linked(payload=lambda place: (1_448, 100, 100, 100, 0, 0)[place % 6])
+    bumped = shifted(recording, "back", lambda rows, _: 20_000 * (rows["payload"] > 1_000))
+    found = finding(checked(bumped), LATER)
+    assert found.outcome is Outcome.FAILED
+    assert "half of the 20 packets back of 724 bytes or more left" in found.message
+
+
+def test_behind_a_rate_packets_that_are_alike_keep_nobody_waiting_for_sure() -> None:
+    """The third may be the first, sent again: then it came before the second, or after."""
+    recording = linked(rtt="40ms", rate="2mbit", payload=lambda _: 1_448, apart_us=7_000)
+    wire = recording.wire.copy()
+    for name in ("seq", "tsval"):
+        again = wire["tsval"] == 22 if name == "tsval" else wire["seq"] == 1 + 1_448 * 22
+        wire[name][again] = 20 if name == "tsval" else 1 + 1_448 * 20
+    checks = checked(dataclasses.replace(recording, wire=wire))
+    assert failed(checks) == []
+
+
 def test_a_packet_may_be_late_by_the_machine_and_two_by_no_more() -> None:
     """Control run: 3.6 to 4.3 us, exchanges of 30 to 75 us: 204.4 us. What one pause explains is no failure."""
 

@@ -143,6 +143,21 @@ def test_packets_sent_ahead_are_held_against_chance(
     assert finding(checks, AHEAD).outcome is outcome
 
 
+def test_a_packet_sent_again_without_timestamps_may_have_been_sent_ahead() -> None:
+    """The first of each two that are alike is lost, 40 ms before the second, which is sent ahead or is not."""
+
+    def link(netem: Netem, packets: list[tuple[int, int]], dice: random.Random) -> list[Fate]:
+        fates = netem_by_hand(netem, packets, dice)
+        return [fate if place % 40 >= 20 else () for place, fate in enumerate(fates)]
+
+    recording = linked(reorder="20%", count=400, link=link)
+    wire = recording.wire.copy()
+    wire["tsval"] -= 20 * (wire["tsval"] % 40 >= 20).astype(np.uint32)
+    wire["seq"] = 1 + 1_448 * wire["tsval"]
+    checks = checked(dataclasses.replace(recording, wire=wire))
+    assert failed(checks) == ["as many packets are lost as was asked for"]
+
+
 def test_sent_ahead_without_being_asked_is_too_soon() -> None:
     checks = checked(linked(truth={"rtt": "20ms", "reorder": "5%"}, count=100))
     assert "no packet passes sooner than asked" in failed(checks)

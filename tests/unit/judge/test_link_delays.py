@@ -81,15 +81,16 @@ def test_what_the_machine_adds_is_no_shift_of_the_delays() -> None:
 
 
 def test_in_real_time_longer_delays_may_be_the_machines_and_shorter_ones_are_the_links() -> None:
-    def noisy(share: float) -> Finding:
+    def noisy(share: float, check: str = AROUND) -> Finding:
         """So many in ten of the packets are late by 30 ms."""
         recording = linked(**NORMAL, clock="real", count=400)
         for way in ("out", "back"):
             recording = shifted(recording, way, lambda rows, _: 30 * MS * (rows["tsval"] % 100 < 10 * share))
-        return finding(checked(recording), AROUND)
+        return finding(checked(recording), check)
 
     assert noisy(0).outcome is Outcome.PASSED
     assert noisy(0.3).outcome is Outcome.PASSED
+    assert noisy(0.3, SHAPE).outcome is Outcome.PASSED
     assert noisy(6).outcome is Outcome.INCONCLUSIVE
     assert "may be the machine's doing" in noisy(6).message
     early = linked(**NORMAL, truth={**NORMAL, "rtt": "76ms"}, clock="real", count=400)
@@ -112,6 +113,17 @@ def test_delays_that_are_not_drawn_one_by_one_are_held_against_their_bounds_only
     checks = checked(linked(**UNIFORM, **more))
     assert not [each for each in checks.findings if each.check.startswith("delays")]
     assert any(words in note for note in checks.notes)
+
+
+@pytest.mark.parametrize(("place", "words"), [(0, "out: the shortest "), (-1, "out: the longest ")])
+def test_a_few_delays_too_many_at_one_end_are_found_by_their_rank(place: int, words: str) -> None:
+    delay = netem_delay(Netem(delay_ns=40 * MS, jitter_ns=5 * MS, distribution=Distribution.named("normal")))
+    held = np.random.default_rng(2).choice(delay.values_ns, 300).astype(np.int64)
+    held[:12] = np.sort(delay.values_ns)[place]
+    around, _, shape, _ = check_delays([Sample(way="out", delay=delay, least_ns=held, most_ns=held)], virtual=True)
+    assert around.outcome is Outcome.PASSED
+    assert shape.outcome is Outcome.FAILED
+    assert shape.message.startswith(words)
 
 
 def test_steps_have_delays_of_their_own() -> None:
