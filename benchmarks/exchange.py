@@ -122,6 +122,8 @@ class _End:
     unanswered: int = 0
     unanswered_since: int = 0
     echo: int = 0
+    newest: int = 0
+    """The largest timestamp that came."""
     backlog: list[tuple[int, _Flying]] = field(default_factory=list)
     owned_ns: int = 0
     """Until then a thread owns the socket."""
@@ -225,6 +227,9 @@ class Exchange:
     def _take(self, end: _End, now_ns: int, place: int, flying: _Flying) -> None:
         """``tcp_v4_do_rcv()``: of a packet that came just now, or that waited."""
         end.free_ns = max(end.free_ns, now_ns + ANSWER_NS)
+        if flying.ack < end.una and flying.tsval + 1 < end.newest:
+            return  # of the past (tcp_paws_discard())
+        end.newest = max(end.newest, flying.tsval)
         if flying.start <= end.received:
             end.echo = flying.tsval
         self._acknowledge(end, now_ns, flying, place)

@@ -54,7 +54,7 @@ class Overhead:
 
     @classmethod
     def of(cls, account: Account, events: np.ndarray, passing: Integers) -> Overhead:
-        """Split every value of ``account``, rows of whose events are in ``events``; for ``passing`` see `passing_of`."""
+        """Split every value of ``account``, rows of whose events are in ``events``; ``passing`` is of `passing_of`."""
         # Column by column: whole rows would be copied for a few of their fields.
         chosen = account.event
         called_ns: Integers = events["timestamp_ns"][chosen].astype(np.int64)

@@ -108,9 +108,9 @@ def _lead(evidence: Evidence, accounts: Sequence[Account], parts: Sequence[Overh
     if worst is None:
         opens = parts[0].opens
         sides = evidence.sides[accounts[0].event][opens]
-        lead_ns = parts[0].lead_ns[opens] - queued[sides]
-        found = _by_half(evidence, sides, lead_ns, half_ns, "are stamped", "before they leave")
-        if found:
+        found = _by_half(evidence, sides, parts[0].lead_ns[opens], half_ns, "are stamped", "before they leave")
+        # A timer of the sender's own netem, which a control run does not have, is in each lead.
+        if found and not queued.any():
             return _finding(_LEAD, Outcome.FAILED, found, expected, seen, total)
         highest = max(float(part.lead_ns.max()) for part in parts if len(part.lead_ns)) / MICROSECOND_NS
         message = f"{total} values, stamped at most {highest:.1f} us before their segment left"

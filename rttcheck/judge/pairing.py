@@ -88,6 +88,8 @@ def _pair_lives(pairs: Pairs, events: np.ndarray, event: Places, life: Rows, end
         return orphans
     found = at != NONE
     pairs.ack[event[found]] = came.row[at[found]]
+    if len(came.sacks):
+        came = replace(came, sacks=came.sacks[~_of_the_past(ends.wire, came)[came.sacks]])
     board = Scoreboard.of(ends.wire, sent, came, _several(events, calls, stop - start))
     # What is in the scoreboard or in the pairs is not needed twice: these are the largest of all.
     del sent, came
@@ -103,6 +105,22 @@ def _pair_lives(pairs: Pairs, events: np.ndarray, event: Places, life: Rows, end
     pairs.first[event], pairs.last[event] = low, high
     _echoes(pairs, events, calls, ends, start)
     return orphans
+
+
+def _of_the_past(wire: np.ndarray, came: Arrivals) -> Booleans:
+    """Old ACKs that are thrown away by their timestamp, SACK blocks and all.
+
+    RFC 7323, section 5.3, and ``tcp_disordered_ack()``: one that repeats the newest ACK number is let through, and one
+    tick is (``TCP_PAWS_WINDOW``).
+    """
+    begins = np.append(True, came.life[1:] != came.life[:-1])
+    stamp = wire["tsval"][came.row]
+    first = stamp[np.maximum.accumulate(np.where(begins, np.arange(len(stamp)), 0))]
+    # Lives apart by more than a difference of two timestamps can be.
+    since = (stamp - first).view(np.int32) + (came.life.astype(np.int64) << 33)
+    newest, acked = np.maximum.accumulate(since), np.maximum.accumulate(came.ack)
+    past: Booleans = (wire["has_ts"][came.row] != 0) & (newest - since > 1) & (came.ack < acked)
+    return past
 
 
 def _lives_of(events: np.ndarray, sockets: Sockets, ends: Ends) -> tuple[Rows, Places]:

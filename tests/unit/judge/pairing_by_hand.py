@@ -172,6 +172,7 @@ def _life(events: np.ndarray, wire: np.ndarray, rows: list[int], mine: list[int]
         if length:
             board.send(offset, offset + length, int(wire["time_ns"][row]), row)
     blocks = [_blocks(wire[row], ack) for row, ack in zip(came, acked, strict=True)]
+    _forget_the_past(wire, came, acked, blocks)
     board.cut_to_segments({edge for several in blocks for block in several for edge in block})
     done = 0
     for place, event in enumerate(mine):
@@ -242,6 +243,16 @@ def _offsets(numbers: list[int], initial: int) -> list[int]:
         before = offsets[-1] if offsets else 0
         offsets.append(before + _signed(number - initial - before))
     return offsets
+
+
+def _forget_the_past(wire: np.ndarray, came: list[int], acked: list[int], blocks: list[list[tuple[int, int]]]) -> None:
+    """Old ACKs with an old timestamp are thrown away (``tcp_paws_discard()``), and what they SACK with them."""
+    newest, highest = 0, 0
+    for place, row in enumerate(came):
+        since = _signed(int(wire["tsval"][row]) - int(wire["tsval"][came[0]]))
+        newest, highest = max(newest, since), max(highest, acked[place])
+        if wire["has_ts"][row] and since + 1 < newest and acked[place] < highest:
+            blocks[place] = []
 
 
 def _signed(number: int) -> int:

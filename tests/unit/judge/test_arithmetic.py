@@ -298,3 +298,25 @@ def test_a_million_events_are_redone_within_seconds() -> None:
     found = check_arithmetic(evidence)
     assert time.process_time() - begun < 10
     assert [one.outcome for one in found] == [Outcome.PASSED] * 3
+
+
+def test_without_sack_tcp_info_is_that_of_the_call_before_delivered_was_raised() -> None:
+    def late(events: np.ndarray) -> None:
+        for port in (5_000, 40_000):
+            mine = events["sport"] == port
+            events["delivered"][mine] = np.arange(int(mine.sum()))
+
+    def shown(sack: str) -> Finding:
+        recording = record(change=late, sysctls={"net.ipv4.tcp_sack": sack})
+        flow = dict(recording.flows[0])
+        for name in ("client_info", "server_info"):
+            # Read when the last call had been made: it shows one less than it left.
+            flow[name] = {**flow[name], "delivered": flow[name]["delivered"] + 1}
+        events = np.concatenate([recording.events, recording.events[-2:]])
+        events["timestamp_ns"][-2:] += 1_000_000
+        events["delivered"][-2:] += 1
+        events["srtt_us"][-2:] += 80
+        return finding(dataclasses.replace(recording, events=events, flows=(flow,)), INFO)
+
+    assert shown("0").outcome is Outcome.PASSED
+    assert shown("1").outcome is Outcome.FAILED

@@ -322,3 +322,21 @@ def test_a_segment_is_several_only_if_it_is_longer_than_the_longest_was() -> Non
     planted.came(200, 537)
     event = planted.event(203, 537)
     assert rows_of(paired(planted), event)[1] == NONE
+
+
+def test_what_an_ack_of_the_past_sacks_is_not_sacked_before() -> None:
+    """Its timestamp is older than the last and its number, too (tcp_paws_discard()): the next one SACKs it anew."""
+    for tsval, sacked in ((90, True), (99, False), (100, False)):
+        planted = PlantedWire()
+        planted.handshake()
+        for at_us, offset in ((100, 1), (200, 11), (300, 21)):
+            planted.sent(at_us, offset, 10)
+        newest = planted.came(400, 11)
+        planted.packets[newest]["tsval"] = 100
+        old = planted.came(410, 1, (21, 31))
+        planted.packets[old]["tsval"] = tsval
+        planted.event(405, 11, first=308, last=308)
+        again = planted.came(500, 11, (21, 31))
+        planted.packets[again]["tsval"] = 101
+        planted.event(505, 11, sack=208, last=208)
+        assert bool(pair(planted.events, planted.wire, FLOWS).sack[1] == 4) is sacked, tsval
