@@ -1,9 +1,9 @@
 """How exact the relay is, and how many packets a second it takes, beside a link that only forwards.
 
-Run it as root: ``python benchmarks/relay.py [--json] [--seconds N]``. Datagrams of 100 bytes go from client to server,
-evenly spaced, through a delay of 10 ms. Late is how much later than due a packet was handed to the kernel, as the relay
-recorded it, and arrival is the receiver's kernel timestamp minus the due time, which no record of the relay's goes into.
-The most is what comes out per second when never more than 500 packets are under way.
+Run it as root: ``python benchmarks/relay.py [--json] [--seconds N]``. Datagrams go from client to server in frames of
+100 bytes, evenly spaced, through a delay of 10 ms. Late is how much later than due a packet was handed to the kernel,
+as the relay recorded it; arrival is the receiver's kernel timestamp minus the due time. The most is what comes out per
+second when never more than 500 packets are under way.
 """
 
 from __future__ import annotations

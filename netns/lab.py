@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from .engine import DIRECTIONS, Direction, Engine, EngineName
+from .errors import NetemMismatch
 from .marker import wait_until_empty
 from .namespace import Namespace
 from .netem import Netem
@@ -19,6 +20,8 @@ from .qdisc import QdiscStatistics
 
 if TYPE_CHECKING:
     from .relay.relay import Relay
+
+__all__ = ["DIRECTIONS", "Direction", "Host", "Lab"]
 
 _PATIENCE_S = 0.25
 """How long a marker may take beyond twice the link's delays before it is thought lost, and sent again."""
@@ -117,9 +120,13 @@ class Lab:
         asked: dict[Direction, Netem | None] = {"out": out, "back": back}
         self.check_limits(asked)
         self._engine.check(asked)
-        self._held = dict.fromkeys(DIRECTIONS)
+        try:
+            self._held = self._engine.install(asked)
+        except NetemMismatch:
+            # Something is in place, only not what was asked for.
+            self._asked, self._held = asked, dict.fromkeys(DIRECTIONS)
+            raise
         self._asked = asked
-        self._held = self._engine.install(asked)
 
     def check_limits(self, asked: Mapping[Direction, Netem | None]) -> None:
         for direction, netem in asked.items():

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 
 from . import qdisc, rtnetlink, sysctl
 from .announcement import AddressAnnouncements
-from .ethtool import set_offloads
 from .engine import Egress, Engine, EngineName, KernelNetem
+from .ethtool import set_offloads
 from .lab import Host, Lab
 from .namespace import Namespace, whence
 from .netem import Netem

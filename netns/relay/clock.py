@@ -9,7 +9,7 @@ import time
 
 _REALTIME = time.CLOCK_REALTIME
 _SLACK_NS = 5_000_000
-"""A timestamp may be this much older than the last look at the empty ring: a packet waits for its softirq in between."""
+"""A timestamp may be this much older than the last look at the empty ring: packets wait for a softirq in between."""
 
 _NOT_SET_NS = 20_000
 """Two measurements of an unchanged difference may be this far apart, when something comes in between the readings."""
@@ -25,7 +25,7 @@ class Clock:
         self.compare()
 
     def compare(self) -> None:
-        """Measure the difference: of five readings, the one whose two monotonic times lie closest, and its later one."""
+        """Measure the difference: of five readings, the one whose monotonic times lie closest, by the later of them."""
         readings = []
         for _ in range(5):
             before, real, after = time.monotonic_ns(), time.clock_gettime_ns(_REALTIME), time.monotonic_ns()

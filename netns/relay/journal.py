@@ -1,8 +1,8 @@
 """What the relay did, in memory that it shares with whoever started it: counters, and a record for each packet.
 
-Owns the layout, in 64-bit words of this machine's byte order: one page of counters, then four words a record. Refuses to
-know what is measured with it. The relay writes and the other process reads whenever it likes; both map the same file in
-memory, which ends with the last of them. Standard library only: the relay's own process has nothing else.
+Owns the layout, in 64-bit words of this machine's byte order: one page of counters, then four words a record. Refuses
+to know what is measured with it. The relay writes and the other process reads whenever it likes; both map the same file
+in memory, which ends with the last of them. Standard library only: the relay's own process has nothing else.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """One direction's delay line as arithmetic: what becomes of a packet that came then, and when it is due.
 
 Owns the fate and the due time of each packet, in netem's order of decisions (``netem_enqueue()`` in
-net/sched/sch_netem.c, 6.12); refuses to know clocks, sockets and frames: times are told, in nanoseconds of any one clock.
+net/sched/sch_netem.c, 6.12); refuses to know clocks, sockets and frames: times are told, in nanoseconds of any clock.
 All chances are drawn before the queue is looked at, so the fate of the k-th packet hangs on the seed alone and not on
 when packets come; only `Fate.OVERFLOW`, and what a rate makes of the due time, follow from the traffic.
 """

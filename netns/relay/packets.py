@@ -35,10 +35,10 @@ PACKET = np.dtype(
         ("copy", "u1"),
     ]
 )
-"""One packet, or one copy of one. Times are CLOCK_MONOTONIC: ``taken_ns`` when the kernel received it, ``due_ns`` when it
-was to go (0: dropped on arrival), ``released_ns`` the clock just before it was handed to the kernel (0: it was not).
-``length`` is in bytes with the Ethernet header; ``setting`` counts the impairments from 0; ``direction`` is 0 for out and
-1 for back; ``fate`` is a `Fate`; ``copy`` is 1 for what duplication added."""
+"""One packet, or one copy of one. Times are CLOCK_MONOTONIC: ``taken_ns`` when the kernel received it, ``due_ns`` when
+it was to go (0: dropped on arrival), ``released_ns`` the clock just before it was handed to the kernel (0: it was not).
+``length`` is in bytes with the Ethernet header; ``setting`` counts the impairments from 0; ``direction`` is 0 for out
+and 1 for back; ``fate`` is a `Fate`; ``copy`` is 1 for what duplication added."""
 
 Packets = npt.NDArray[np.void]
 

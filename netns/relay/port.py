@@ -1,7 +1,7 @@
 """One of the relay's two interfaces: frames in by a ring that the kernel fills, frames out by the same packet socket.
 
-Owns the socket's options, its filter, the ring's memory and the frame's headers; refuses to know what happens between in
-and out. Runs in the relay's own process: standard library only, and what is done for each packet is written for speed.
+Owns the socket's options, its filter, the ring's memory and the frame's headers; refuses to know what happens between
+in and out. Runs in the relay's own process: standard library only, and written for speed where each packet passes.
 
 Each frame has the kernel's virtio_net_hdr before it, in and out (PACKET_VNET_HDR): a checksum that is not yet computed
 and a packet of many segments pass through as they are, whatever the offloads. Source: net/packet/af_packet.c

@@ -1,8 +1,8 @@
 """The relay's loop: takes frames from both ports, holds them, and lets each go out of the other port when it is due.
 
 Owns the queue of what is held and the account of each packet; refuses to know how a packet's time is decided (that is
-`line`), what a ring looks like (that is `port`), and who asks for what (that is `process`). Never early: a frame is handed
-to the kernel only after the clock has been seen to stand at its time or later, and that reading is what is recorded.
+`line`), what a ring looks like (that is `port`), and who asks for what (that is `process`). Never early: a frame is
+handed to the kernel only after the clock was seen to stand at its time or later.
 """
 
 from __future__ import annotations

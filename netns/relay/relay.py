@@ -9,15 +9,13 @@ from __future__ import annotations
 import os
 import pickle
 import secrets
-import select
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -60,10 +58,10 @@ class Relay:
 
     name: Literal["relay"] = "relay"
 
-    def __init__(self, child: subprocess.Popen[bytes], control: socket.socket, journal: Journal, words: Path) -> None:
-        self._child, self._control, self._journal, self._words = child, control, journal, words
+    def __init__(self, child: subprocess.Popen[bytes], control: socket.socket, journal: Journal, said_fd: int) -> None:
+        """``said_fd`` is the file that the process writes to when something is wrong."""
+        self._child, self._control, self._journal, self._said_fd = child, control, journal, said_fd
         self._held: dict[Direction, Netem | None] = {"out": None, "back": None}
-        self._packets: Packets | None = None
         self.scheduling = self._answer().scheduling
         """How the process is scheduled, in words: SCHED_FIFO where it was allowed, and the core asked for."""
 
@@ -101,8 +99,7 @@ class Relay:
     def statistics(self) -> dict[str, QdiscStatistics]:
         """Both directions' counters since `impair`, under "out" and "back"; ``xstats`` are the relay's own.
 
-        Of those, ``late`` packets aside, ``ring_full`` counts packets that came faster than they were taken: they are
-        in no record.
+        Of those, ``ring_full`` counts packets that came faster than they could be taken: no record has them.
         """
         self._alive()
         return {direction: _statistics(self._journal.counted(i)) for i, direction in enumerate(DIRECTIONS)}
@@ -171,7 +168,7 @@ class Relay:
             status: object = self._child.wait(timeout=_DEADLINE_S)
         except subprocess.TimeoutExpired:
             status = "unknown"
-        said = self._words.read_text(errors="replace").strip().splitlines()
+        said = os.pread(self._said_fd, 1 << 16, 0).decode(errors="replace").strip().splitlines()
         return RelayFailed(
             f"the relay ended by itself with status {status} ({said[-1] if said else 'without a word'}): "
             "nothing goes through the link any more, build it again"
@@ -198,12 +195,13 @@ def open_relay(
         resources.callback(os.close, journal_fd)
         starter_fd = os.pidfd_open(os.getpid())
         resources.callback(os.close, starter_fd)
-        words = Path(resources.enter_context(tempfile.NamedTemporaryFile(prefix="rttcheck-relay-")).name)
+        said_fd = os.memfd_create("rttcheck-relay-says")
+        resources.callback(os.close, said_fd)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             resources.enter_context(ours)
             inherited = (sockets[0].fileno(), sockets[1].fileno(), journal_fd, starter_fd, theirs.fileno())
-            child = _spawn(inherited, words)
+            child = _spawn(inherited, said_fd)
         resources.callback(_end, child, ours)
         start = Start(
             near_fd=inherited[0],
@@ -220,10 +218,10 @@ def open_relay(
             one.close()
         journal = Journal(journal_fd)
         resources.callback(journal.close)
-        yield Relay(child, ours, journal, words)
+        yield Relay(child, ours, journal, said_fd)
 
 
-def _spawn(inherited: tuple[int, ...], words: Path) -> subprocess.Popen[bytes]:
+def _spawn(inherited: tuple[int, ...], said_fd: int) -> subprocess.Popen[bytes]:
     """The process, in a session of its own: an interrupt at the terminal is for the one that started it."""
     package = __package__
     root = Path(__file__).parents[package.count(".") + 1]
@@ -231,15 +229,14 @@ def _spawn(inherited: tuple[int, ...], words: Path) -> subprocess.Popen[bytes]:
         f"import sys; sys.path.insert(0, sys.argv[1]); from {package}.process import run_from_command_line; "
         "run_from_command_line()"
     )
-    with words.open("wb") as said:
-        return subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", code, str(root), str(inherited[-1])],
-            pass_fds=inherited,
-            stdin=subprocess.DEVNULL,
-            stdout=said,
-            stderr=said,
-            start_new_session=True,
-        )
+    return subprocess.Popen(
+        [sys.executable, "-I", "-S", "-c", code, str(root), str(inherited[-1])],
+        pass_fds=inherited,
+        stdin=subprocess.DEVNULL,
+        stdout=said_fd,
+        stderr=said_fd,
+        start_new_session=True,
+    )
 
 
 def _end(child: subprocess.Popen[bytes], control: socket.socket) -> None:

@@ -3,8 +3,8 @@
 Owns ppoll (Python's own polls take milliseconds), how late it wakes, and looking at the clock for the last bit of the
 way. Refuses to know what is waited for. Standard library only.
 
-Looking at the clock costs a core, so it is left out where there is one core only, and while the process has used much of
-it: a real-time task that never sleeps is stopped for 50 ms a second (kernel.sched_rt_runtime_us).
+Looking at the clock costs a core, so it is left out where there is only one, and while the process has used much of it:
+a real-time task that never sleeps is stopped for 50 ms a second (kernel.sched_rt_runtime_us).
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ import select
 import time
 from collections.abc import Sequence
 
-_MOST_EARLY_NS = 150_000
+_MOST_EARLY_NS = 250_000
+_MOST_LEARNT_NS = 8_000
+"""From one sleep: a machine that stood still for once says nothing about its timers."""
 _MOST_BUSY = 0.6
 _WINDOW_NS = 50_000_000
 _CALIBRATION_NS = 200_000
@@ -48,20 +50,20 @@ class Waiting:
         return self._early_ns if self._alone and not self._busy else 0
 
     def calibrate(self) -> None:
-        """Start from how late timers are here now: the fifth worst of forty."""
+        """Start from how late timers are here now: the third worst of twenty."""
         late_ns = []
-        for _ in range(40):
+        for _ in range(20):
             until_ns = time.monotonic_ns() + _CALIBRATION_NS
             self._timeout.seconds, self._timeout.nanoseconds = 0, _CALIBRATION_NS
             self._ppoll(None, 0, self._by_reference, None)
             late_ns.append(time.monotonic_ns() - until_ns)
-        self._early_ns = min(sorted(late_ns)[-5], _MOST_EARLY_NS)
+        self._early_ns = min(sorted(late_ns)[-3], _MOST_EARLY_NS)
 
     def sleep(self, until_ns: int, now_ns: int) -> bool:
         """Sleep until then (CLOCK_MONOTONIC; may be over); return whether a descriptor has something.
 
         Each time that it sleeps through, it learns how late it woke: up in steps of an eighth, down of a 256th, which
-        settles near the 97th percentile.
+        settles where few are late.
         """
         timeout = self._timeout
         timeout.seconds, timeout.nanoseconds = divmod(max(0, until_ns - now_ns), 1_000_000_000)
@@ -69,7 +71,7 @@ class Waiting:
             return True
         if until_ns > now_ns:
             missing_ns = time.monotonic_ns() - until_ns - self._early_ns
-            step = missing_ns >> 3 if missing_ns > 0 else -(-missing_ns >> 8)
+            step = min(missing_ns >> 3, _MOST_LEARNT_NS) if missing_ns > 0 else -(-missing_ns >> 8)
             self._early_ns = min(self._early_ns + step, _MOST_EARLY_NS)
         return False
 
