@@ -14,6 +14,9 @@ _SLACK_NS = 5_000_000
 _NOT_SET_NS = 20_000
 """Two measurements of an unchanged difference may be this far apart, when something comes in between the readings."""
 
+_UNSETTLED_NS = 1_000_000_000
+"""For so long after the time of day was set, timestamps of before may still come."""
+
 
 class Clock:
     """Converts timestamps. Never to a time before the true one, so that nothing is let go early."""
@@ -22,6 +25,7 @@ class Clock:
         self._ahead_ns = 0
         self.set_times = 0
         """How often the time of day was found to have been set."""
+        self._set_ns = -_UNSETTLED_NS
         self.compare()
 
     def compare(self) -> None:
@@ -35,9 +39,9 @@ class Clock:
     def monotonic(self, realtime_ns: int, not_before_ns: int) -> int:
         """A timestamp just taken by the kernel, in CLOCK_MONOTONIC.
 
-        ``not_before_ns`` is when nothing had come yet. A result out of reach has the difference measured again; where
-        that shows that the time of day was set, and the result still is out of reach, the answer is now: late rather
-        than early.
+        ``not_before_ns`` is when nothing had come yet. A result out of reach has the difference measured again. Where
+        that shows that the time of day was set, a packet stamped before it and read after is taken to have come now:
+        late rather than early.
         """
         taken_ns = realtime_ns + self._ahead_ns
         now_ns = time.monotonic_ns()
@@ -45,8 +49,10 @@ class Clock:
             return taken_ns
         before_ns = self._ahead_ns
         self.compare()
-        if abs(self._ahead_ns - before_ns) < _NOT_SET_NS:
-            return min(taken_ns, now_ns)
-        self.set_times += 1
+        if abs(self._ahead_ns - before_ns) >= _NOT_SET_NS:
+            self.set_times += 1
+            self._set_ns = now_ns
         taken_ns = realtime_ns + self._ahead_ns
-        return taken_ns if not_before_ns - _SLACK_NS <= taken_ns <= now_ns else now_ns
+        if now_ns - self._set_ns < _UNSETTLED_NS and taken_ns < not_before_ns - _SLACK_NS:
+            return now_ns
+        return min(taken_ns, now_ns)
