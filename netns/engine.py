@@ -28,11 +28,11 @@ class Engine(Protocol):
     @property
     def name(self) -> EngineName: ...
 
-    def check(self, asked: Mapping[Direction, Netem | None]) -> None:
-        """Raise what `install` would refuse, with nothing touched."""
-
     def install(self, asked: Mapping[Direction, Netem | None]) -> dict[Direction, Netem | None]:
-        """Replace what both directions go through; return what they hold, drawn seeds included."""
+        """Replace what both directions go through; return what they hold, drawn seeds included.
+
+        UnsupportedByEngine, with nothing touched, for a setting that the engine does not have.
+        """
 
     def statistics(self) -> dict[str, QdiscStatistics]:
         """The counters of both directions since `install`, under "out" and "back"."""
@@ -54,9 +54,6 @@ class KernelNetem:
     def __init__(self, egress: Mapping[Direction, Egress]) -> None:
         self._egress = egress
         self._impaired = False
-
-    def check(self, asked: Mapping[Direction, Netem | None]) -> None:
-        """Nothing is refused: it is netem's own settings that are asked for."""
 
     def install(self, asked: Mapping[Direction, Netem | None]) -> dict[Direction, Netem | None]:
         """Always removes and adds, then reads back and compares.

@@ -119,7 +119,6 @@ class Lab:
         """
         asked: dict[Direction, Netem | None] = {"out": out, "back": back}
         self.check_limits(asked)
-        self._engine.check(asked)
         try:
             self._held = self._engine.install(asked)
         except NetemMismatch:

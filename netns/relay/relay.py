@@ -79,18 +79,14 @@ class Relay:
 
     def install(self, asked: Mapping[Direction, Netem | None]) -> dict[Direction, Netem | None]:
         """As `impair`; return what `held` says of both directions from now on."""
-        self.check(asked)
+        for direction, netem in asked.items():
+            refuse_unsupported(direction, netem)
         held = {direction: _seeded(netem) for direction, netem in asked.items()}
         out, back = held["out"], held["back"]
         message = Impair(out=out, out_seed=_seed(out), back=back, back_seed=_seed(back))
         self._ask(message)
         self._held = held
         return dict(held)
-
-    def check(self, asked: Mapping[Direction, Netem | None]) -> None:
-        """UnsupportedByEngine for what `install` would refuse."""
-        for direction, netem in asked.items():
-            refuse_unsupported(direction, netem)
 
     def held(self, direction: Direction) -> Netem | None:
         """What is in force, with the seed that was drawn where none was asked for."""

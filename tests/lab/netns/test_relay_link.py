@@ -136,6 +136,17 @@ def test_tcp_comes_through_both_ways_unharmed(family: int, offloads: Offloads) -
     assert {way.drops for way in counted.values()} == {0}
 
 
+@pytest.mark.parametrize("mtu", [1280, 1920, 2030, 4050, 65_535])
+def test_the_longest_packets_fit(mtu: int) -> None:
+    """Just below and above what a slot of the ring holds, and the longest that IP has."""
+    length = min(mtu, 65_535) - 28
+    with relayed(mtu=mtu) as (lab, relay), datagrams(lab) as (sending, receiving):
+        content = random.Random(1).randbytes(length)
+        sending.send(content)
+        assert receiving.recv(1 << 17) == content
+        assert relay.packets()["length"].tolist() == [mtu + 14]
+
+
 def digest(receiver: socket.socket, size: int) -> str:
     total = hashlib.sha256()
     while size:
