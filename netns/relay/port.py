@@ -5,8 +5,8 @@ in and out. Runs in the relay's own process: standard library only, and written 
 
 Each frame has the kernel's virtio_net_hdr before it, in and out (PACKET_VNET_HDR): a checksum that is not yet computed
 and a packet of many segments pass through as they are, whatever the offloads. Source: net/packet/af_packet.c
-(``tpacket_rcv()``, ``packet_snd()``), ring of version 2, which has no timer. The addresses of the Ethernet header become
-those that a router would write; the rest of the frame goes on as it came, its TTL too.
+(``tpacket_rcv()``, ``packet_snd()``), ring of version 2, which has no timer. The addresses of the Ethernet header
+become those that a router would write; the rest of the frame goes on as it came, its TTL too.
 """
 
 from __future__ import annotations
