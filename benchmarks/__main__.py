@@ -29,6 +29,9 @@ def main() -> int:
     from benchmarks.session import measure
 
     session = measure()
+    print("measuring what captures cost, in a guest and here ...", file=sys.stderr)
+    from benchmarks import capture
+
     lines = [
         f"On {os.cpu_count()} cores without KVM, Linux {here['kernel']}; guest {session.kernel} in virtual time.",
         "Medians of the lab are of 30 builds, in turn with the other way. `make bench` writes this table.",
@@ -50,6 +53,7 @@ def main() -> int:
         ),
         f"| most packets of 100 bytes a second through the relay | {relay['most_per_second']['relay']:,} "
         f"| {relay['most_per_second']['forwarding']:,} (a forwarding kernel) |",
+        *capture.rows(capture.measure()),
     ]
     table = "\n".join(lines)
     print(table)

@@ -59,6 +59,9 @@ struct timer_list {
 
 struct sock {
 	struct sock_common __sk_common;
+	struct {
+		int owned;
+	} sk_lock;
 	int sk_rx_dst_ifindex; /* since 5.16; inet_sock.rx_dst_ifindex before */
 	struct sk_buff_head sk_receive_queue;
 	struct sk_buff_head sk_write_queue;

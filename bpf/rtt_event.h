@@ -21,6 +21,16 @@ struct rtt_minmax_sample {
 	__u32 v; /* microseconds */
 };
 
+/*
+ * Whether a thread owned the socket. An ACK that comes while one does waits in the socket's backlog until that thread
+ * lets go (tcp_v4_rcv(), release_sock()); else it is taken at once.
+ */
+enum rtt_owned {
+	RTT_OWNED_UNKNOWN = 0,
+	RTT_OWNED_NO = 1,
+	RTT_OWNED_YES = 2,
+};
+
 struct rtt_event {
 	__u64 timestamp_ns;  /* CLOCK_MONOTONIC */
 	__u64 tcp_mstamp_us; /* the "now" of the samples; 0 in a passive handshake */
@@ -75,7 +85,7 @@ struct rtt_event {
 	__u8 timer;          /* icsk_pending */
 	__u8 saw_tstamp;
 	__u8 backoff;        /* icsk_backoff */
-	__u8 reserved;
+	__u8 owned;          /* enum rtt_owned; 0 in recordings of probes that did not look */
 };
 
 _Static_assert(sizeof(struct rtt_event) % 8 == 0, "records in the ring buffer must stay aligned");

@@ -242,7 +242,7 @@ static __always_inline void fill(struct rtt_event *event, const struct rtt_confi
 	event->timer_jiffies = event->timer ? timer_expires(sk) - jiffies : 0;
 	event->saw_tstamp = BPF_CORE_READ_BITFIELD_PROBED(tp, rx_opt.saw_tstamp);
 	event->backoff = BPF_CORE_READ(icsk, icsk_backoff);
-	event->reserved = 0;
+	event->owned = BPF_CORE_READ(sk, sk_lock.owned) ? RTT_OWNED_YES : RTT_OWNED_NO;
 }
 
 /* A call that passed the filters has returned. */

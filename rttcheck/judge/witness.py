@@ -32,18 +32,34 @@ class Account:
     event: npt.NDArray[np.intp]
     """The events that report the value and have both packets."""
     value_us: Integers
-    wire_ns: Integers
-    """From the segment's departure to the ACK's arrival, at the sender's own interface."""
+    departed_ns: Integers
+    """When the segment passed the sender's own interface, CLOCK_MONOTONIC."""
+    arrived_ns: Integers
+    """When the ACK did."""
+    point: npt.NDArray[np.uint8]
+    """Which interface that is (`Point`)."""
     alone: npt.NDArray[np.intp]
     """The events that report the value and have no such packets."""
     grain_ns: int
     """The value counts whole ones of these."""
 
     @property
+    def wire_ns(self) -> Integers:
+        """From the segment's departure to the ACK's arrival."""
+        return self.arrived_ns - self.departed_ns
+
+    @property
     def over_ns(self) -> Integers:
         """Kernel minus wire."""
         over: Integers = self.value_us * MICROSECOND_NS - self.wire_ns
         return over
+
+    def render(self, at: int) -> str:
+        """One row in words."""
+        return (
+            f"{int(self.value_us[at])} us ({self.name}) where {self.wire_ns[at] / MICROSECOND_NS:.1f} us passed "
+            f"on the wire (event {int(self.event[at])})"
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -112,7 +128,17 @@ def _account(
         name=name,
         event=np.flatnonzero(whole),
         value_us=events[field][whole].astype(np.int64),
-        wire_ns=wire["time_ns"][ack[whole]] - wire["time_ns"][segment[whole]],
+        departed_ns=wire["time_ns"][segment[whole]],
+        arrived_ns=wire["time_ns"][ack[whole]],
+        point=wire["point"][ack[whole]],
         alone=np.flatnonzero(chosen & ~whole),
         grain_ns=grain_ns,
     )
+
+
+def spread_us(over_ns: Integers) -> str:
+    """Nanoseconds as a range in microseconds, with median and 99th percentile."""
+    if not len(over_ns):
+        return "no sample"
+    low, middle, most, highest = (float(value) / MICROSECOND_NS for value in np.percentile(over_ns, (0, 50, 99, 100)))
+    return f"{low:.1f} to {highest:.1f} us, median {middle:.1f} us, 99 % up to {most:.1f} us"

@@ -69,7 +69,7 @@ EVENT: Final = np.dtype(
         ("timer", "u1"),  # icsk_pending, see Timer
         ("saw_tstamp", "u1"),
         ("backoff", "u1"),  # icsk_backoff, reset by every sample that is taken
-        ("reserved", "u1"),
+        ("owned", "u1"),  # see Owned; "reserved" and 0 in older recordings
     ]
 )
 """``struct rtt_event``: what the probe saw in one call of ``tcp_ack_update_rtt()``.
@@ -129,6 +129,17 @@ class Hook(IntEnum):
 
     FEXIT = 1
     KRETPROBE = 2
+
+
+class Owned(IntEnum):
+    """Whether a thread owned the socket at the call (``sk->sk_lock.owned``).
+
+    An ACK that comes while one does waits in the backlog until it lets go (``tcp_v4_rcv()``, ``release_sock()``).
+    """
+
+    UNKNOWN = 0
+    NO = 1
+    YES = 2
 
 
 BUCKETS: Final = 17

@@ -14,6 +14,7 @@ from rttcheck.collect.probe.layout import (
     FLAG_ACK_MAYBE_DELAYED,
     FLAG_DATA_ACKED,
     FLAG_SYN_ACKED,
+    Owned,
     TcpState,
 )
 from rttcheck.judge.histogram import Histogram, Unit
@@ -55,6 +56,7 @@ def socket_events(
         event = events[index]
         event["timestamp_ns"] = now_ns
         event["tcp_mstamp_us"] = now_ns // 1_000
+        event["owned"] = Owned.NO
         event["first_rtt_us"] = -1 if coarse else value
         event["last_rtt_us"] = -1 if coarse else last
         event["sack_rtt_us"] = -1

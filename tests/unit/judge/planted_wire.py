@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from planted import CLIENT, SECOND, SERVER, record, tables_of
 
-from rttcheck.collect.probe.layout import EVENT, FLAG_DATA_ACKED, TcpState
+from rttcheck.collect.probe.layout import EVENT, FLAG_DATA_ACKED, Owned, TcpState
 from rttcheck.collect.wire import layout
 from rttcheck.collect.wire.layout import WIRE, Point
 from rttcheck.judge.samples import address_bytes
@@ -70,6 +70,7 @@ class PlantedWire:
         event["first_rtt_us"], event["last_rtt_us"], event["sack_rtt_us"] = first, last, sack
         event["sample_us"], event["rs_rtt_us"] = fed, last if last >= 0 else coarse
         event["taken"], event["flag"], event["snd_una"] = fed >= 0, flag, self.sequence(una)
+        event["owned"] = Owned.NO
         event["write_seq"], event["mss_cache"], event["state"] = self.sequence(1 << 20), self.mss, TcpState.ESTABLISHED
         event["saddr"] = np.frombuffer(address_bytes(OWN[0]), np.uint8)
         event["daddr"] = np.frombuffer(address_bytes(PEER[0]), np.uint8)

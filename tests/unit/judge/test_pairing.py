@@ -244,3 +244,18 @@ def test_packets_on_the_link_are_not_the_ends() -> None:
     copy["point"], copy["outgoing"] = layout.Point.LINK_NEAR, 1 - copy["outgoing"]
     assert rows_of(pair(planted.events, np.concatenate((wire, copy)), FLOWS), event) == (came, sent, sent, NONE)
     assert OWN != PEER
+
+
+def test_acks_of_one_number_that_waited_together_are_one_events_each() -> None:
+    """Both came while a thread owned the socket; the second SACKs what the first does not."""
+    planted = PlantedWire()
+    planted.handshake()
+    for at_us, offset in ((100, 1), (200, 11), (300, 21)):
+        planted.sent(at_us, offset, 10)
+    earlier = planted.came(400, 11)
+    later = planted.came(410, 11, (21, 31))
+    planted.event(450, 11, first=353, last=353)
+    planted.event(460, 11, sack=163, last=163)
+    pairs = pair(planted.events, planted.wire, FLOWS)
+    assert pairs.ack.tolist() == [earlier, later]
+    assert (pairs.first[0], pairs.last[0], pairs.sack[1]) == (2, 2, 4)

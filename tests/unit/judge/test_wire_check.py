@@ -10,9 +10,12 @@ import pytest
 from planted import overheads, record
 from planted_wire import FACTS, FLOWS, OVERHEAD_US, PlantedWire, witnessed
 
+from rttcheck.collect.probe.layout import Owned
+from rttcheck.collect.wire.layout import Point
 from rttcheck.judge.findings import Finding, Layer, Outcome
 from rttcheck.judge.verdict import Verdict, judge
 from rttcheck.judge.witness import Witness
+from rttcheck.recording import Recording
 
 FIELDS = ("first_rtt_us", "last_rtt_us", "rs_rtt_us", "sample_us")
 
@@ -33,7 +36,7 @@ def shifted(by: int) -> Callable[[np.ndarray], None]:
 def test_a_truthful_kernel_passes(clock: str) -> None:
     verdict = judge(witnessed(clock=clock))
     assert verdict.outcome is Outcome.PASSED, verdict.render()
-    assert sum(found.layer is Layer.SAMPLE for found in verdict.findings) == 4
+    assert sum(found.layer is Layer.SAMPLE for found in verdict.findings) == 5
     assert any(f"kernel minus wire, 202 samples: {OVERHEAD_US:.1f} to" in note for note in verdict.notes)
     assert dict(verdict.figures)["over_wire_max_us"] == OVERHEAD_US
 
@@ -53,14 +56,11 @@ def test_half_of_one_sides_samples_above_what_is_usual_is_a_failure() -> None:
         for field in FIELDS:
             events[field][events["sport"] == 5_000] += 6
 
-    recording = witnessed(lie=lie)
-    control = recording.control_wire.copy()
-    control["time_ns"][np.flatnonzero(control["outgoing"] == 1)[20]] += 4_000
-    verdict = judge(dataclasses.replace(recording, control_wire=control))
+    verdict = judge(witnessed(lie=lie))
     assert verdict.guilty is Layer.SAMPLE
-    # One of the control run's overheads is 9 us, all others 5 us: 22 us for a single value, 10 us for half of them.
+    # The control run's segments leave 3 us after their stamp.
     assert (
-        "half of the server's samples are 11.0 us or more above the wire, where 10.0 us are usual"
+        "half of the server's samples are stamped 9.0 us or more before they leave, where 6.0 us are usual"
         in verdict.findings[0].message
     )
 
@@ -134,7 +134,7 @@ def test_captures_that_dropped_packets_prove_nothing_and_say_how_many() -> None:
     assert verdict.guilty is Layer.SAMPLE
     assert "client dropped 7 of 900" in verdict.findings[0].message
     lying = dataclasses.replace(witnessed(lie=shifted(200)), wire_facts=facts)
-    found = finding(judge(lying), "not above their own wire time")
+    found = finding(judge(lying), "do not begin before")
     assert found.outcome is Outcome.INCONCLUSIVE
     assert found.message.endswith("but the captures dropped 7 packets")
 
@@ -164,8 +164,8 @@ def test_in_real_time_a_few_late_samples_are_noise() -> None:
         for field in FIELDS:
             events[field][:3] += 300
 
-    assert finding(judge(witnessed(lie=lie, clock="real")), "not above their own").outcome is Outcome.PASSED
-    assert finding(judge(witnessed(lie=lie)), "not above their own").outcome is Outcome.FAILED
+    assert finding(judge(witnessed(lie=lie, clock="real")), "do not begin before").outcome is Outcome.PASSED
+    assert finding(judge(witnessed(lie=lie)), "do not begin before").outcome is Outcome.FAILED
 
 
 def test_samples_from_timestamps_may_be_a_millisecond_off_and_no_more() -> None:
@@ -180,3 +180,59 @@ def test_samples_from_timestamps_may_be_a_millisecond_off_and_no_more() -> None:
         grain = witness.coarse_low.grain_ns
         assert (int(witness.coarse_low.over_ns[0]) > -grain) is low
         assert (int(witness.coarse_high.over_ns[0]) < grain) is high
+
+
+def late(recording: Recording, chosen: slice, by_us: int, owned: Owned) -> Recording:
+    """The ACKs of some of the client's samples taken later than they came: their packets passed earlier."""
+    events = recording.events.copy()
+    mine = np.flatnonzero((events["sport"] == 40_000) & (events["taken"] != 0))[1:][chosen]
+    events["owned"][mine] = owned
+    acks = {int(number) for number in events["snd_una"][mine]}
+    wire = recording.wire.copy()
+    ends = {number - 10 for number in acks}
+    moved = [
+        (row["outgoing"] == 0 and int(row["ack"]) in acks) or (row["outgoing"] == 1 and int(row["seq"]) in ends)
+        for row in wire
+    ]
+    wire["time_ns"][np.array(moved) & (wire["point"] == Point.CLIENT)] -= by_us * 1_000
+    return dataclasses.replace(recording, events=events, wire=wire)
+
+
+def lag(recording: Recording) -> Finding:
+    return finding(judge(recording), "ACKs are taken when they come")
+
+
+def test_an_ack_may_wait_for_the_thread_that_owns_its_socket() -> None:
+    waited = late(witnessed(), slice(10, 13), 150, Owned.YES)
+    verdict = judge(waited)
+    assert verdict.outcome is Outcome.PASSED, verdict.render()
+    note = next(note for note in verdict.notes if "backlog" in note)
+    assert note.startswith("3 of 202 ACKs waited in the backlog for the thread that owned their socket")
+    assert "152.0 to 152.0 us" in note
+
+
+def test_an_ack_that_nothing_keeps_waiting_is_taken_at_once() -> None:
+    found = lag(late(witnessed(), slice(10, 11), 150, Owned.NO))
+    assert found.outcome is Outcome.FAILED
+    assert found.message.startswith("1 of 202 ACKs that nothing kept waiting were taken late, the worst 152.0 us after")
+
+
+def test_half_of_the_acks_later_than_usual_is_a_failure() -> None:
+    found = lag(late(witnessed(), slice(0, 60), 4, Owned.NO))
+    assert found.outcome is Outcome.FAILED
+    assert "half of the client's samples have their ACK taken 6.0 us or more after it came, where 4.0" in found.message
+
+
+def test_who_owned_the_socket_must_be_known() -> None:
+    assert lag(late(witnessed(), slice(10, 11), 0, Owned.UNKNOWN)).outcome is Outcome.INCONCLUSIVE
+
+
+@pytest.mark.parametrize("by_us", [-4, 4])
+def test_the_kernels_now_lies_between_the_acks_arrival_and_the_call(by_us: int) -> None:
+    recording = witnessed()
+    events = recording.events.copy()
+    events["tcp_mstamp_us"][7] = int(events["tcp_mstamp_us"][7]) + by_us
+    verdict = judge(dataclasses.replace(recording, events=events))
+    assert verdict.guilty is Layer.SAMPLE
+    found = "later than the call that used it" if by_us > 0 else "the ACK is not on the wire"
+    assert found in verdict.findings[0].message

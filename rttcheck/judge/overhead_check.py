@@ -1,0 +1,232 @@
+"""Is a sample above its own wire time by no more than the work of kernel and machine, at either end of it.
+
+It owns the limits: how long the work on one packet may take, by the control run. What the work is made of is
+`Overhead`'s. Two checks, because their causes differ: a segment is stamped too early, or an ACK is taken late.
+
+In virtual time there is one processor and no noise, and every value obeys. No single piece of work on a packet can
+take longer than the shortest whole round trip of the control run, which is made of six of them (sent, forwarded and
+received, and the same for the ACK); of whole leads and lags half are no more than twice what is usual there, bursts by
+their first segment. In real time the
+processors are several and a value may be late by chance: then the whole lead or lag counts, and how many are late is
+judged by rank.
+
+An ACK that waited for the thread that owned its socket is judged by its lead only: the wait is real time, the kernel's
+sample holds it by design, and how long a thread works is nobody's promise. How many and how long is in the notes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from rttcheck.collect.probe.layout import Owned
+from rttcheck.judge.bounds import engine_bounds, load_of
+from rttcheck.judge.doubt import doubted
+from rttcheck.judge.evidence import Evidence
+from rttcheck.judge.findings import Finding, Layer, Outcome
+from rttcheck.judge.nominal import FALSE_ALARM
+from rttcheck.judge.overhead import Overhead
+from rttcheck.judge.samples import Side
+from rttcheck.judge.slack import chance_of_exceeding
+from rttcheck.judge.witness import MICROSECOND_NS, Account, Booleans, Integers, Witness, spread_us
+
+LEAST_PASSIVE = 8
+"""From so many passive handshakes on half of them are a measure: one may have had to wait for a page of memory."""
+
+_LEAD = "samples do not begin before their segment leaves"
+_LAG = "ACKs are taken when they come"
+_BOUNDARY = "the sender's own interface"
+
+
+def check_overhead(evidence: Evidence, witness: Witness, doubt: str) -> tuple[Finding, ...]:
+    """Both checks, of all values that the events report; ``doubt`` is why a failure may prove nothing."""
+    recording = evidence.recording
+    control = Witness.of(recording.control, recording.control_wire, recording.control_flows)
+    usual = Overhead.of(control.exact[0], recording.control, recording.control_wire)
+    accounts = (*witness.exact, witness.coarse_high)
+    parts = [Overhead.of(account, evidence.events, recording.wire) for account in accounts]
+    return (
+        _judged(_lead(evidence, accounts, parts, usual), doubt),
+        _judged(_lag(evidence, accounts[0], parts[0], usual), doubt),
+    )
+
+
+def waits(evidence: Evidence, witness: Witness) -> str:
+    """What a reader should know of ACKs that waited for a thread; empty when none did."""
+    part = Overhead.of(witness.exact[0], evidence.events, evidence.recording.wire)
+    waited = part.lag_ns[part.owned == Owned.YES]
+    if not len(waited):
+        return ""
+    return (
+        f"{len(waited)} of {len(part.lag_ns)} ACKs waited in the backlog for the thread that owned their socket, which "
+        f"their samples hold: {spread_us(waited)}"
+    )
+
+
+def _judged(finding: Finding, doubt: str) -> Finding:
+    outcome, message = doubted(finding.outcome, finding.message, doubt)
+    return Finding(
+        layer=finding.layer, check=finding.check, outcome=outcome, message=message, expected=finding.expected,
+        seen=finding.seen, samples=finding.samples,
+    )  # fmt: skip
+
+
+def _finding(check: str, outcome: Outcome, message: str, expected: str, seen: str, samples: int) -> Finding:
+    return Finding(
+        layer=Layer.SAMPLE, check=check, outcome=outcome, message=message, expected=expected, seen=seen, samples=samples
+    )
+
+
+def _lead(evidence: Evidence, accounts: Sequence[Account], parts: Sequence[Overhead], usual: Overhead) -> Finding:
+    total = sum(len(account.event) for account in accounts)
+    seen = f"stamped {spread_us(parts[0].lead_ns)} before the segment left"
+    queued = _own_queue_ns(evidence)
+    if queued is None:
+        message = "the sender's own interface delays, and its model has no upper bound"
+        return _finding(_LEAD, Outcome.PASSED, message, "nothing", seen, 0)
+    control = np.sort((usual.quiet_lead_ns if evidence.virtual else usual.lead_ns)[~usual.passive])
+    if not len(control) or not evidence.slack.samples or not total:
+        message = f"{total} values and {len(control)} of the control run are too few to compare"
+        return _finding(
+            _LEAD, Outcome.INCONCLUSIVE, message, f"a stamp when the segment leaves {_BOUNDARY}", seen, total
+        )
+    limit_ns, half_ns = _limits(evidence, control, usual.lead_ns[usual.opens & ~usual.passive])
+    excess = []
+    for account, part in zip(accounts, parts, strict=True):
+        lead_ns = part.quiet_lead_ns if evidence.virtual else part.lead_ns
+        # Timestamps count milliseconds: both ends are cut.
+        grain_ns = account.grain_ns if account.grain_ns > MICROSECOND_NS else 0
+        excess.append(lead_ns - queued[evidence.sides[account.event]] - grain_ns)
+    expected = _expected(evidence, "a stamp before the segment leaves", limit_ns, half_ns, control)
+    late = [over > limit_ns for over in excess]
+    worst = next((place for place, each in enumerate(late) if each.any()), None)
+    if worst is None:
+        opens = parts[0].opens
+        sides = evidence.sides[accounts[0].event][opens]
+        lead_ns = parts[0].lead_ns[opens] - queued[sides]
+        found = _by_half(evidence, sides, lead_ns, half_ns, "are stamped", "before they leave")
+        if found:
+            return _finding(_LEAD, Outcome.FAILED, found, expected, seen, total)
+        highest = max(float(part.lead_ns.max()) for part in parts if len(part.lead_ns)) / MICROSECOND_NS
+        message = f"{total} values, stamped at most {highest:.1f} us before their segment left"
+        return _finding(_LEAD, Outcome.PASSED, message, expected, seen, total)
+    counts = ", ".join(
+        f"{int(each.sum())} of {len(each)} values of {account.name}"
+        for account, each in zip(accounts, late, strict=True)
+        if each.any()
+    )
+    at = int(excess[worst].argmax())
+    message = (
+        f"{counts} are longer than wire and overhead explain, the worst {accounts[worst].render(at)}: its stamp lies "
+        f"{parts[worst].lead_ns[at] / MICROSECOND_NS:.1f} us before the segment left"
+    )
+    outcome = Outcome.FAILED if evidence.virtual else _by_rank(late, len(control))
+    return _finding(_LEAD, outcome, message, expected, seen, total)
+
+
+def _lag(evidence: Evidence, account: Account, part: Overhead, usual: Overhead) -> Finding:
+    chosen = part.at_once
+    total = int(chosen.sum())
+    seen = f"{spread_us(part.lag_ns[chosen])} after the ACK came"
+    if part.ahead.any():
+        at = int(np.flatnonzero(part.ahead)[0])
+        message = (
+            f"in {int(part.ahead.sum())} of {len(part.ahead)} samples the kernel's now (tcp_mstamp) is later than the "
+            f"call that used it, the first {account.render(at)}"
+        )
+        return _finding(_LAG, Outcome.FAILED, message, "a now before the call", seen, len(part.ahead))
+    control = np.sort((usual.quiet_lag_ns if evidence.virtual else usual.lag_ns)[~usual.passive])
+    if (part.owned == Owned.UNKNOWN).any():
+        message = "the probe did not say whether a thread owned the socket, so that any wait may be its"
+        return _finding(_LAG, Outcome.INCONCLUSIVE, message, "who owned the socket at each call", seen, total)
+    if not len(control) or not evidence.slack.samples:
+        message = f"{len(control)} values of the control run are too few to compare"
+        return _finding(_LAG, Outcome.INCONCLUSIVE, message, "a control run", seen, total)
+    limit_ns, half_ns = _limits(evidence, control, usual.lag_ns[~usual.passive])
+    expected = _expected(evidence, "an ACK taken after it came", limit_ns, half_ns, control)
+    lag_ns = part.quiet_lag_ns if evidence.virtual else part.lag_ns
+    late = chosen & (lag_ns > limit_ns)
+    if late.any():
+        at = int(np.flatnonzero(late)[lag_ns[late].argmax()])
+        message = (
+            f"{int(late.sum())} of {total} ACKs that nothing kept waiting were taken late, the worst "
+            f"{part.lag_ns[at] / MICROSECOND_NS:.1f} us after it came: {account.render(at)}"
+        )
+        outcome = Outcome.FAILED if evidence.virtual else _by_rank([late[chosen]], len(control))
+        return _finding(_LAG, outcome, message, expected, seen, total)
+    sides = evidence.sides[account.event]
+    found = _by_half(evidence, sides[chosen], part.lag_ns[chosen], half_ns, "have their ACK taken", "after it came")
+    if not found and int(part.passive.sum()) >= LEAST_PASSIVE:
+        passive = part.passive
+        found = _by_half(evidence, sides[passive], lag_ns[passive], limit_ns, "(handshakes) are taken", "after the ACK")
+    if found:
+        return _finding(_LAG, Outcome.FAILED, found, expected, seen, total)
+    highest = float(part.lag_ns[chosen].max()) / MICROSECOND_NS if total else 0.0
+    message = f"{total} ACKs that nothing kept waiting, taken at most {highest:.1f} us after they came"
+    return _finding(_LAG, Outcome.PASSED, message, expected, seen, total)
+
+
+def _limits(evidence: Evidence, control: Integers, whole: Integers) -> tuple[int, int]:
+    """For a single value, and for half of them; ``control`` is sorted."""
+    if not evidence.virtual:
+        return int(control[-1]), int(control[-1])
+    least_ns = int(evidence.slack.overheads_us.min()) * MICROSECOND_NS
+    return least_ns, min(least_ns, 2 * int(np.percentile(whole, 90)))
+
+
+def _expected(evidence: Evidence, what: str, limit_ns: int, half_ns: int, control: Integers) -> str:
+    figures = f"(control run: {spread_us(control)})"
+    if not evidence.virtual:
+        return f"{what}, not more often by over {limit_ns / MICROSECOND_NS:.1f} us than by chance {figures}"
+    return (
+        f"{what} by at most {limit_ns / MICROSECOND_NS:.1f} us in which no packet passed, the shortest whole round "
+        f"trip without delay; {half_ns / MICROSECOND_NS:.1f} us in half of them {figures}"
+    )
+
+
+def _by_half(
+    evidence: Evidence, sides: npt.NDArray[np.uint8], over_ns: Integers, half_ns: int, verb: str, when: str
+) -> str:
+    """What is wrong with half of one side's values: one end's fault must not hide behind the other's good samples."""
+    if not evidence.virtual:
+        return ""
+    for side in np.unique(sides):
+        middle = float(np.median(over_ns[sides == side]))
+        if middle > half_ns:
+            return (
+                f"half of the {Side(side).name.lower()}'s samples {verb} {middle / MICROSECOND_NS:.1f} us or more "
+                f"{when}, where {half_ns / MICROSECOND_NS:.1f} us are usual"
+            )
+    return ""
+
+
+def _by_rank(late: Sequence[Booleans], control: int) -> Outcome:
+    """In real time any one value may be late; too many are the machine's doing, more than half of them the kernel's."""
+    outcome = Outcome.PASSED
+    for each in late:
+        over, measured = int(each.sum()), len(each)
+        if chance_of_exceeding(over, measured, control) < FALSE_ALARM:
+            if 2 * over > measured:
+                return Outcome.FAILED
+            outcome = Outcome.INCONCLUSIVE
+    return outcome
+
+
+def _own_queue_ns(evidence: Evidence) -> npt.NDArray[np.int64] | None:
+    """What netem on the sender's own interface may add, by `Side`: a capture there sees packets when they leave netem.
+
+    None when there is no upper bound; nothing where the delay is in the middle.
+    """
+    queued = np.zeros(len(Side), dtype=np.int64)
+    if evidence.scenario.topology != "direct":
+        return queued
+    loads = load_of(evidence.scenario)
+    for side, way in ((Side.CLIENT, 0), (Side.SERVER, 1)):
+        highest = [engine_bounds(link[way], loads[way]).highest_ns for link in evidence.scenario.links]
+        if any(one is None for one in highest):
+            return None
+        queued[side] = max(one or 0 for one in highest)
+    queued[Side.NEITHER] = queued.max()
+    return queued

@@ -1,0 +1,58 @@
+"""The SACK blocks of ACKs that came in, each pair of edges once for as long as it is repeated.
+
+It owns the reading of blocks from the wire's table, and that an ACK says again what the ones before it said (RFC 2018,
+section 4), which is not worth looking at twice. It does not know what was sent.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from rttcheck.collect.wire.layout import MOST_SACK_BLOCKS
+from rttcheck.judge.ends import Arrivals, Places, packets_of
+from rttcheck.judge.sockets import Integers
+
+_BLOCK = 1 << 14
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Blocks:
+    """One row a block, in the order of arrivals; edges are `keys`."""
+
+    arrival: Places
+    """Position among the arrivals."""
+    left: Integers
+    right: Integers
+
+    @classmethod
+    def of(cls, wire: np.ndarray, came: Arrivals, *, repeated: bool) -> Blocks:
+        """All blocks of ``came``; those that the ACK before held too only where they are to be ``repeated``."""
+        found: list[tuple[Places, Integers, Integers]] = []
+        newest = np.zeros((1, MOST_SACK_BLOCKS, 2), dtype=np.int64)
+        for start in range(0, len(came.sacks), _BLOCK):
+            at = came.sacks[start : start + _BLOCK]
+            packets = packets_of(wire, came.row[at])
+            # SACK edges lie within 2^31 of the ACK number that they come with.
+            edges = (packets["sack"] - packets["ack"][:, None, None]).view(np.int32) + came.ack[at][:, None, None]
+            edges[np.arange(MOST_SACK_BLOCKS) >= packets["sack_blocks"][:, None]] = 0
+            told = edges[:, :, 0] < edges[:, :, 1]
+            if not repeated:
+                before = np.concatenate((newest, edges[:-1]))
+                told &= ~_same(edges, before)
+                told[:, 1:] &= ~_same(edges[:, 1:], before[:, :-1])
+                told[:, :-1] &= ~_same(edges[:, :-1], before[:, 1:])
+                newest = edges[-1:]
+            ack, block = np.nonzero(told)
+            found.append((at[ack], edges[ack, block, 0], edges[ack, block, 1]))
+        if not found:
+            nothing = np.zeros(0, dtype=np.int64)
+            return cls(arrival=nothing.astype(np.intp), left=nothing, right=nothing)
+        arrival, left, right = (np.concatenate(column) for column in zip(*found, strict=True))
+        return cls(arrival=arrival, left=left, right=right)
+
+
+def _same(some: Integers, others: Integers) -> np.ndarray:
+    same: np.ndarray = (some == others).all(axis=2)
+    return same
