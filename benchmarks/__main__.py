@@ -22,7 +22,9 @@ def main() -> int:
     if os.geteuid() != 0:
         sys.exit("the benchmarks build networks and boot guests: run them as root")
     print("measuring labs on the running kernel ...", file=sys.stderr)
-    here = _lab([sys.executable, "benchmarks/lab.py", "--json"])
+    here = _measured([sys.executable, "benchmarks/lab.py", "--json"])
+    print("measuring the relay ...", file=sys.stderr)
+    relay = _measured([sys.executable, "benchmarks/relay.py", "--json"])
     print("measuring a session in a guest, twice ...", file=sys.stderr)
     from benchmarks.session import measure
 
@@ -53,6 +55,13 @@ def main() -> int:
             f"{one.beside_mb} MB beside the tables | {dictionary_s(kind):.0f} s (a dictionary of packets in Python) |"
             for kind, one in million.items()
         ),
+        *(
+            f"| relay at {at['per_second']:,} packets/s: let go after the due time, median, 99th percentile, most "
+            f"| {at['late_p50']:.0f}, {at['late_p99']:.0f}, {at['late_max']:.0f} µs; {at['early']} early | |"
+            for at in relay["precision"]
+        ),
+        f"| most packets of 100 bytes a second through the relay | {relay['most_per_second']['relay']:,} "
+        f"| {relay['most_per_second']['forwarding']:,} (a forwarding kernel) |",
         *capture.rows(capture.measure()),
     ]
     table = "\n".join(lines)
@@ -67,7 +76,7 @@ def main() -> int:
     return 0
 
 
-def _lab(command: list[str]) -> dict[str, Any]:
+def _measured(command: list[str]) -> dict[str, Any]:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(f"{' '.join(command)} ended with status {done.returncode}: {done.stderr.strip()}")

@@ -18,7 +18,9 @@ from .errors import (
     NetemMismatch,
     NetlinkRefused,
     NetnsError,
+    RelayFailed,
     SysctlRefused,
+    UnsupportedByEngine,
     UnsupportedByKernel,
 )
 from .namespace import Namespace
@@ -64,9 +66,11 @@ __all__ = [
     "Offloads",
     "QdiscStatistics",
     "RandomLoss",
+    "RelayFailed",
     "Slot",
     "StateLoss",
     "SysctlRefused",
+    "UnsupportedByEngine",
     "UnsupportedByKernel",
     "direct",
     "routed",

@@ -58,3 +58,11 @@ class SysctlRefused(NetnsError):
 
 class LinkSilent(NetnsError):
     """Markers sent through the link did not come out, or its queues did not empty, before the deadline."""
+
+
+class UnsupportedByEngine(NetnsError, ValueError):
+    """The chosen engine does not have this setting; another one does."""
+
+
+class RelayFailed(NetnsError):
+    """The relay's process could not start, ended by itself, or does not answer."""

@@ -8,20 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from . import qdisc
+from .engine import DIRECTIONS, Direction, Engine, EngineName
 from .errors import NetemMismatch
 from .marker import wait_until_empty
 from .namespace import Namespace
 from .netem import Netem
-from .netem_nla import compare, found
-from .netlink import Channel, Request
 from .offloads import Offloads
 from .qdisc import QdiscStatistics
 
-Direction = Literal["out", "back"]
-DIRECTIONS: tuple[Direction, Direction] = ("out", "back")
+if TYPE_CHECKING:
+    from .relay.relay import Relay
+
+__all__ = ["DIRECTIONS", "Direction", "Host", "Lab"]
 
 _PATIENCE_S = 0.25
 """How long a marker may take beyond twice the link's delays before it is thought lost, and sent again."""
@@ -52,14 +52,6 @@ class Host:
         return self.ipv6 if family == 6 else self.ipv4
 
 
-@dataclass(frozen=True, slots=True)
-class Egress:
-    """Where a direction's packets are delayed: the interface that sends them on, and the channel to tell it."""
-
-    channel: Channel
-    index: int
-
-
 class Lab:
     """A running lab, made by `routed` or `direct`; everything in it ends with their ``with`` block."""
 
@@ -70,7 +62,8 @@ class Lab:
         client: Host,
         server: Host,
         link: Host | None,
-        egress: Mapping[Direction, Egress],
+        engine: Engine,
+        relay: Relay | None = None,
         offloads: Offloads,
         mtu: int,
         sysctls: Mapping[str, str],
@@ -81,11 +74,17 @@ class Lab:
         self.offloads, self.mtu = offloads, mtu
         self.sysctls: dict[str, str] = dict(sysctls)
         """What the ends' sysctls hold: pinned, asked for and recorded ones; "absent" where the kernel has none."""
-        self._egress = egress
+        self._engine = engine
+        self.relay = relay
+        """The relay, with its account of each packet, where that is the engine."""
         self._expected_rate_bytes = expected_rate_bytes
-        self._impaired = False
         self._asked: dict[Direction, Netem | None] = {"out": None, "back": None}
         self._held: dict[Direction, Netem | None] = {"out": None, "back": None}
+
+    @property
+    def engine(self) -> EngineName:
+        """What impairs the link: the kernel's netem, or the relay."""
+        return self._engine.name
 
     @property
     def out(self) -> Netem | None:
@@ -115,57 +114,27 @@ class Lab:
     def impair(self, *, out: Netem | None, back: Netem | None) -> None:
         """Replace what both directions go through; packets that wait in the old discipline are lost with it.
 
-        Always removes and adds, then reads back and compares. Raises LimitTooSmall before anything is touched,
-        UnsupportedByKernel without netem, NetemMismatch when the kernel holds something else.
+        Raises LimitTooSmall and UnsupportedByEngine before anything is touched; with netem, UnsupportedByKernel where
+        the kernel has none and NetemMismatch where it holds something else than was asked for.
         """
         asked: dict[Direction, Netem | None] = {"out": out, "back": back}
         self.check_limits(asked)
-        self._install(asked)
+        try:
+            self._held = self._engine.install(asked)
+        except NetemMismatch:
+            # Something is in place, only not what was asked for.
+            self._asked, self._held = asked, dict.fromkeys(DIRECTIONS)
+            raise
+        self._asked = asked
 
     def check_limits(self, asked: Mapping[Direction, Netem | None]) -> None:
         for direction, netem in asked.items():
             if netem is not None:
                 netem.check_limit(direction, expected_rate_bytes=self._expected_rate_bytes, packet_bytes=self.mtu)
 
-    def _install(self, asked: Mapping[Direction, Netem | None]) -> None:
-        removing, self._impaired = self._impaired, True
-        for channel, directions in self._channels().items():
-            requests: list[Request] = []
-            for direction in directions:
-                index, netem = self._egress[direction].index, asked[direction]
-                if removing:
-                    requests.append(qdisc.remove(index))
-                requests.append(qdisc.add_noqueue(index) if netem is None else qdisc.add_netem(index, netem))
-            channel.transact(requests)
-        self._asked = dict(asked)
-        self._read_back()
-
-    def _read_back(self) -> None:
-        for channel, directions in self._channels().items():
-            if all(self._asked[direction] is None for direction in directions):
-                self._held.update(dict.fromkeys(directions))
-                continue
-            roots = qdisc.roots(channel)
-            for direction in directions:
-                asked, root = self._asked[direction], roots.get(self._egress[direction].index)
-                self._held[direction] = None
-                if asked is None:
-                    continue
-                if root is None or root.options is None:
-                    raise NetemMismatch(direction, "the discipline", "netem", "noqueue" if root is None else root.kind)
-                held = found(root.options, asked)
-                compare(direction, asked, held)
-                self._held[direction] = held
-
     def statistics(self) -> dict[str, QdiscStatistics]:
-        """The counters of both directions' disciplines, under "out" and "back"; noqueue counts nothing."""
-        counted: dict[str, QdiscStatistics] = {}
-        for channel, directions in self._channels().items():
-            roots = qdisc.roots(channel)
-            for direction in directions:
-                root = roots.get(self._egress[direction].index)
-                counted[direction] = QdiscStatistics(kind="noqueue") if root is None else root.statistics
-        return counted
+        """The counters of both directions, under "out" and "back"; noqueue counts nothing."""
+        return self._engine.statistics()
 
     def drain(self, *, deadline_s: float) -> None:
         """Return when all that was under way in both directions has arrived; LinkSilent when it has not by then."""
@@ -176,10 +145,3 @@ class Lab:
             patience_s=_PATIENCE_S + 2 * sum(delays_ns) / 1e9,
             deadline_s=deadline_s,
         )
-
-    def _channels(self) -> dict[Channel, list[Direction]]:
-        """Each channel with the directions that it serves: one for a link in the middle, two for ends."""
-        channels: dict[Channel, list[Direction]] = {}
-        for direction in DIRECTIONS:
-            channels.setdefault(self._egress[direction].channel, []).append(direction)
-        return channels

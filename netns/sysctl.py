@@ -34,6 +34,9 @@ ADDRESSING: Mapping[str, str] = {
 FORWARDING: Mapping[str, str] = {"net.ipv4.ip_forward": "1", "net.ipv6.conf.all.forwarding": "1"}
 """For the link's node."""
 
+NOT_FORWARDING: Mapping[str, str] = dict.fromkeys(FORWARDING, "0")
+"""For the link's node where the relay forwards: its kernel drops, without a word, what the relay has taken."""
+
 TCP: Mapping[str, str] = {
     "net.ipv4.ip_forward": "0",
     "net.core.somaxconn": "4096",

@@ -12,15 +12,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from . import rtnetlink, sysctl
+from . import qdisc, rtnetlink, sysctl
 from .announcement import AddressAnnouncements
+from .engine import Egress, Engine, EngineName, KernelNetem
 from .ethtool import set_offloads
-from .lab import Direction, Egress, Host, Lab
+from .lab import Host, Lab
 from .namespace import Namespace, whence
 from .netem import Netem
 from .netlink import GENERIC, Channel, Request
 from .offloads import Offloads
+
+if TYPE_CHECKING:
+    from .relay.relay import Relay
 
 _PREFIX = {4: 24, 6: 64}
 # Not the first free numbers: tunnel modules put interfaces of their own into each new namespace.
@@ -90,19 +95,22 @@ def routed(
     quickack: bool = True,
     mtu: int = 1500,
     expected_rate_bytes: int = 0,
+    engine: EngineName = "netem",
 ) -> Iterator[Lab]:
     """Client, link and server in three namespaces; the link forwards and impairs, each way on its way out.
 
     ``sysctls`` are set on both ends after the pinned ones; ``quickack`` puts RTAX_QUICKACK on the ends' routes, so that
-    no ACK is delayed; ``expected_rate_bytes`` per second (0: unknown) is what limits are checked against. Raises
-    NetnsError and what derives from it; nothing is left then.
+    no ACK is delayed; ``expected_rate_bytes`` per second (0: unknown) is what limits are checked against; ``engine``
+    is what impairs: the kernel's netem, or the relay, a process that forwards in the kernel's place. Raises NetnsError
+    and what derives from it; nothing is left then.
     """
     with ExitStack() as resources:
         with whence():
             asked = sysctls or {}
             client = _Node("client", sysctl.TCP, asked, resources)
             server = _Node("server", sysctl.TCP, asked, resources)
-            link = _Node("link", sysctl.FORWARDING, {}, resources)
+            forwarding = sysctl.FORWARDING if engine == "netem" else sysctl.NOT_FORWARDING
+            link = _Node("link", forwarding, {}, resources)
         segments = 0 if offloads.gso else 1
         link.route.transact(
             [
@@ -116,16 +124,17 @@ def routed(
         link.route.transact([*_addressed(_NEAR, _CLIENT), *_addressed(_FAR, _SERVER)])
         for node, indexes in ((client, (_END,)), (server, (_END,)), (link, (_TO_CLIENT, _TO_SERVER))):
             node.finish(indexes, offloads)
-        egress: dict[Direction, Egress] = {
-            "out": Egress(link.route, _TO_SERVER),
-            "back": Egress(link.route, _TO_CLIENT),
-        }
+        relay = _relay(link, mtu, offloads, resources) if engine == "relay" else None
+        impairing: Engine = relay or KernelNetem(
+            {"out": Egress(link.route, _TO_SERVER), "back": Egress(link.route, _TO_CLIENT)}
+        )
         lab = Lab(
             topology="routed",
             client=client.host(_CLIENT),
             server=server.host(_SERVER),
             link=link.host(_NEAR, _FAR),
-            egress=egress,
+            engine=impairing,
+            relay=relay,
             offloads=offloads,
             mtu=mtu,
             sysctls=client.sysctls,
@@ -165,7 +174,7 @@ def direct(
             client=client.host(_CLIENT),
             server=server.host(_NEIGHBOUR),
             link=None,
-            egress={"out": Egress(client.route, _END), "back": Egress(server.route, _END)},
+            engine=KernelNetem({"out": Egress(client.route, _END), "back": Egress(server.route, _END)}),
             offloads=offloads,
             mtu=mtu,
             sysctls=client.sysctls,
@@ -173,6 +182,27 @@ def direct(
         )
         lab.impair(out=out, back=back)
         yield lab
+
+
+def _relay(link: _Node, mtu: int, offloads: Offloads, resources: ExitStack) -> Relay:
+    """The relay in the link's node, between interfaces that transmit from now on."""
+    # Here alone: the other engine has no need of it.
+    from .relay.port import Side
+    from .relay.relay import open_relay
+
+    link.route.transact([qdisc.add_noqueue(index) for index in (_TO_CLIENT, _TO_SERVER)])
+    near, far = (
+        Side(
+            interface=port.name,
+            mac=port.mac,
+            neighbour=neighbour.mac,
+            addresses=(_NEAR.ipv4, _NEAR.ipv6, _FAR.ipv4, _FAR.ipv6),
+            mtu=mtu,
+            segmented=offloads.gso or offloads.tso or offloads.gro,
+        )
+        for port, neighbour in ((_NEAR, _CLIENT), (_FAR, _SERVER))
+    )
+    return resources.enter_context(open_relay(link.namespace, near=near, far=far))
 
 
 def _loopback() -> Request:

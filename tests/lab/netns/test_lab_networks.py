@@ -6,8 +6,9 @@ import select
 import shutil
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,7 +19,11 @@ from rttcheck.netns import Lab, Netem, Offloads, SysctlRefused, UnsupportedByKer
 from rttcheck.netns.announcement import AddressAnnouncements
 from rttcheck.netns.lab import Host
 
-TOPOLOGIES = {"routed": routed, "direct": direct}
+TOPOLOGIES: Mapping[str, Callable[..., AbstractContextManager[Lab]]] = {
+    "routed": routed,
+    "direct": direct,
+    "relayed": partial(routed, engine="relay"),
+}
 
 
 @pytest.fixture(params=TOPOLOGIES)
@@ -275,7 +280,8 @@ def test_the_mtu_is_the_links(topology: str) -> None:
 def test_draining_an_empty_link_returns(topology: str) -> None:
     with lab_of(topology) as lab:
         lab.drain(deadline_s=5)
-        assert {counted.kind for counted in lab.statistics().values()} == {"noqueue"}
+        kind = "relay" if topology == "relayed" else "noqueue"
+        assert {counted.kind for counted in lab.statistics().values()} == {kind}
 
 
 @pytest.mark.usefixtures("no_netem_in_kernel")

@@ -1,0 +1,133 @@
+"""The relay's own process: what it is told, what it asks of the scheduler, and that it ends with whoever started it.
+
+Owns the messages between the two processes and their order; refuses to know what is done with packets (that is `pump`).
+It is run by `run_from_command_line` in a Python of its own with the standard library only, and says on its control
+socket when it is ready. It ends when that socket's other end is closed or the process that started it is gone.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import os
+import pickle
+import socket
+import sys
+from contextlib import suppress
+from dataclasses import dataclass
+
+from ..netem import Netem
+from .clock import Clock
+from .journal import Journal
+from .line import Line
+from .port import Port, Side
+from .pump import Pump
+from .waiting import Waiting
+
+PRIORITY = 40
+"""SCHED_FIFO; below the kernel's threaded interrupts, which have 50."""
+
+MOST_MESSAGE = 200_000
+"""Bytes; two tables of the greatest size fit, and so does what a socket takes at once by default."""
+
+_PR_SET_PDEATHSIG, _PR_SET_TIMERSLACK = 1, 29
+_MCL_CURRENT, _MCL_FUTURE, _MCL_ONFAULT = 1, 2, 4
+_SIGKILL = 9
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """What the process is told when it starts: what it inherits, its two sides, and the core that it is to keep to."""
+
+    near_fd: int
+    far_fd: int
+    journal_fd: int
+    starter_fd: int
+    """A pidfd of who started it."""
+    near: Side
+    far: Side
+    cpu: int | None
+    tied_to_thread: bool
+    """Whether the kernel may kill it with the thread that started it, which it takes for the process."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Impair:
+    """What the process is told later: the impairment of each direction and the seed of its chances."""
+
+    out: Netem | None
+    out_seed: int
+    back: Netem | None
+    back_seed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What it answers to each: what went wrong, if anything did, and how it is scheduled."""
+
+    problem: str = ""
+    scheduling: str = ""
+
+
+def run_from_command_line() -> None:
+    """Serve until told to stop; the last argument is the number of the control socket's descriptor."""
+    with socket.socket(fileno=int(sys.argv[-1])) as control:
+        start: Start = pickle.loads(control.recv(MOST_MESSAGE))
+        prctl = ctypes.CDLL(None).prctl
+        if start.tied_to_thread:
+            prctl(_PR_SET_PDEATHSIG, _SIGKILL, 0, 0, 0)
+        prctl(_PR_SET_TIMERSLACK, 1, 0, 0, 0)
+        clock, journal = Clock(), Journal(start.journal_fd)
+        try:
+            near = Port(socket.socket(fileno=start.near_fd), start.near, clock)
+            far = Port(socket.socket(fileno=start.far_fd), start.far, clock)
+        except OSError as problem:
+            _answer(control, Answer(problem=f"{problem.strerror} ({problem.errno})"))
+            return
+        scheduling = _scheduling(start.cpu)
+        waiting = Waiting([near.fileno(), far.fileno(), control.fileno(), start.starter_fd])
+        waiting.calibrate()
+        pump = Pump(near, far, journal, waiting, clock)
+        gc.collect()
+        gc.freeze()
+        gc.disable()
+        _answer(control, Answer(scheduling=scheduling))
+        pump.run(lambda: not _heard(control, pump, waiting))
+
+
+def _heard(control: socket.socket, pump: Pump, waiting: Waiting) -> bool:
+    """Do what came on the control socket; False when the relay is to end."""
+    if waiting.ready(3):
+        return False
+    message = control.recv(MOST_MESSAGE)
+    if not message:
+        return False
+    asked: Impair = pickle.loads(message)
+    pump.impair(Line(asked.out, asked.out_seed), Line(asked.back, asked.back_seed))
+    _answer(control, Answer())
+    return True
+
+
+def _answer(control: socket.socket, answer: Answer) -> None:
+    # Who asked may be gone by now; the next look at the control socket ends the relay.
+    with suppress(BrokenPipeError, ConnectionResetError):
+        control.send(pickle.dumps(answer))
+
+
+def _scheduling(cpu: int | None) -> str:
+    """Take what the machine allows; return what that was, in words."""
+    words = []
+    if cpu is not None:
+        try:
+            os.sched_setaffinity(0, {cpu})
+            words.append(f"on CPU {cpu}")
+        except OSError as problem:
+            words.append(f"not on CPU {cpu} ({problem.strerror})")
+    try:
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(PRIORITY))
+        words.insert(0, f"SCHED_FIFO priority {PRIORITY}")
+    except OSError as problem:
+        words.insert(0, f"the normal scheduler, SCHED_FIFO is refused ({problem.strerror})")
+    if ctypes.CDLL(None).mlockall(_MCL_CURRENT | _MCL_FUTURE | _MCL_ONFAULT):
+        words.append("memory not locked")
+    return ", ".join(words)
