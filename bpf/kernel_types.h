@@ -95,6 +95,10 @@ struct minmax {
 	struct minmax_sample s[3];
 };
 
+struct tcp_rack {
+	__u32 rtt_us;
+};
+
 struct tcp_options_received {
 	__u32 rcv_tsecr;
 	__u16 saw_tstamp : 1;
@@ -108,6 +112,7 @@ struct tcp_sock {
 	__u32 mdev_max_us;
 	__u32 rttvar_us;
 	__u32 rtt_seq;
+	struct tcp_rack rack;
 	struct minmax rtt_min;
 	__u32 snd_una;
 	__u32 snd_nxt;

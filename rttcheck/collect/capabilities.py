@@ -26,7 +26,6 @@ CONFIGS = (Path("/proc/config.gz"), Path(f"/boot/config-{platform.release()}"))
 """Where a kernel may say how it was built."""
 
 _AS_ROOT = "run as root (sudo), or in a container with --privileged"
-_NO_PROBE = {"fexit": "no fexit", "kprobe": "no kprobes"}
 _NEEDS_ROOT = "not tried: it takes root"
 
 
@@ -189,29 +188,30 @@ def _netem_remedy(option: str | None) -> str:
 
 
 def _probes() -> Iterator[Capability]:
-    from rttcheck.collect.probe.probe import BACKENDS, probe_support
+    from rttcheck.collect.probe.backend import BACKENDS
+    from rttcheck.collect.probe.probe import probe_support
 
+    remedies = {backend.name: backend.remedy for backend in BACKENDS}
+    whole = [backend.name for backend in BACKENDS if backend.view.every_sample]
     for attempt in probe_support():
         name = f"probe {attempt.backend}"
         refusal = re.search(r"\bwith (E[A-Z0-9]+)\b", attempt.reason)
-        lack = f"{attempt.backend} refused ({refusal.group(1)})" if refusal else _NO_PROBE[attempt.backend]
+        lack = f"{attempt.backend} refused ({refusal.group(1)})" if refusal else f"no {attempt.backend}"
         yield Capability(
             name=name,
             found=attempt.ok,
-            detail=attempt.reason,
-            remedy="" if attempt.ok else _probe_remedy(attempt.backend),
+            detail=f"{attempt.reason}: {attempt.view.render()}" if attempt.ok else attempt.reason,
+            remedy="" if attempt.ok else _probe_remedy(attempt.backend, remedies[attempt.backend]),
             lack="" if attempt.ok else lack,
-            needed_for=HOST,
-            alternatives=tuple(f"probe {backend}" for backend in BACKENDS if backend != attempt.backend),
+            needed_for=HOST if attempt.backend in whole else OPTIONAL,
+            alternatives=tuple(f"probe {backend}" for backend in whole if backend != attempt.backend),
         )
 
 
-def _probe_remedy(backend: str) -> str:
-    if backend == "fexit":
-        return "a kernel of 5.5 or later with BTF whose policy lets root trace (no lockdown); one probe is enough"
-    if kernel_option("CONFIG_KPROBES") == "n":
+def _probe_remedy(backend: str, usual: str) -> str:
+    if backend in ("kprobe", "bcc") and kernel_option("CONFIG_KPROBES") == "n":
         return "none on this kernel, built without CONFIG_KPROBES: boot another, or let `auto` take a guest"
-    return "a kernel with CONFIG_KPROBE_EVENTS=y on x86_64; one probe is enough"
+    return f"{usual}; one probe is enough"
 
 
 def _timers() -> Capability:
