@@ -18,6 +18,11 @@ typedef struct {
 	__s64 counter;
 } atomic64_t;
 
+struct task_struct {
+	int pid;
+	char comm[16];
+};
+
 struct ns_common {
 	unsigned int inum;
 };

@@ -177,6 +177,15 @@ static __always_inline __u32 received_on(const struct sock *sk)
 	return 0;
 }
 
+/* Programs of cgroups may not ask for the current thread's name (before 6.17 or so), all may look at the thread. */
+static __always_inline void current_thread(struct rtt_event *event)
+{
+	const struct task_struct *task = (const void *)bpf_get_current_task();
+
+	event->pid = BPF_CORE_READ(task, pid);
+	BPF_CORE_READ_INTO(&event->comm, task, comm);
+}
+
 static __always_inline void fill(struct rtt_event *event, const struct rtt_config *cfg, const struct rtt_reading *saw,
 				 const struct rtt_identity *id, __u16 family)
 {
@@ -219,7 +228,6 @@ static __always_inline void fill(struct rtt_event *event, const struct rtt_confi
 	event->netns = id->netns;
 	event->cpu = bpf_get_smp_processor_id();
 	event->ifindex = received_on(sk);
-	event->pid = bpf_get_current_pid_tgid();
 	event->watch = saw->watch;
 	event->hz = cfg->hz;
 	event->family = family;
@@ -227,7 +235,7 @@ static __always_inline void fill(struct rtt_event *event, const struct rtt_confi
 	event->dport = id->dport;
 	__builtin_memcpy(event->saddr, id->saddr, sizeof(event->saddr));
 	__builtin_memcpy(event->daddr, id->daddr, sizeof(event->daddr));
-	bpf_get_current_comm(&event->comm, sizeof(event->comm));
+	current_thread(event);
 	event->state = BPF_CORE_READ(sk, __sk_common.skc_state);
 	event->ca_state = BPF_CORE_READ_BITFIELD_PROBED(icsk, icsk_ca_state);
 	event->taken = saw->taken;
