@@ -27,6 +27,9 @@ def main() -> int:
     from benchmarks.session import measure
 
     session = measure()
+    print("measuring what captures cost, in a guest and here ...", file=sys.stderr)
+    from benchmarks import capture
+
     lines = [
         f"On {os.cpu_count()} cores without KVM, Linux {here['kernel']}; guest {session.kernel} in virtual time.",
         "Medians of the lab are of 30 builds, in turn with the other way. `make bench` writes this table.",
@@ -41,6 +44,7 @@ def main() -> int:
         f"| of that, from the command to the first test | {session.first_test_s:.1f} s | |",
         f"| most that any of {session.samples} data samples in {len(session.excess_us)} constant-delay scenarios lies "
         f"above the injected round trip | {max(session.excess_us)} µs | |",
+        *capture.rows(capture.measure()),
     ]
     table = "\n".join(lines)
     print(table)

@@ -32,6 +32,17 @@ def write(text: str) -> None:
         print(text.encode(encoding, "replace").decode(encoding), flush=True)
 
 
+def write_bytes(content: bytes) -> None:
+    """Write ``content`` as it is to standard output, now; raises as `write` does."""
+    with _told():
+        sys.stdout.flush()
+        left = memoryview(content)
+        while left:
+            # Unbuffered, a pipe takes what fits into it.
+            left = left[sys.stdout.buffer.write(left) :]
+        sys.stdout.buffer.flush()
+
+
 def flush() -> None:
     """Write what is left in the buffer; raises as `write` does."""
     with _told():

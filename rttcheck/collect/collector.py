@@ -82,7 +82,7 @@ class Collector:
         keywords = {name: value for name, value in control.keywords().items() if name != "name"}
         key = repr(sorted(keywords.items()))
         if key not in self._controls:
-            self._controls[key] = self._run(control)
+            self._controls[key] = self._run(control, raw=False)
         return self._controls[key]
 
     def record(self, scenario: Scenario) -> Recording:
@@ -106,6 +106,7 @@ class Collector:
             wire=run.wire.packets,
             wire_facts=run.wire.facts,
             control_wire=control.wire.packets,
+            packets=run.wire.pcapng,
             flows=run.flows,
             control_flows=tuple({end: flow[end] for end in ("client", "server")} for flow in control.flows),
             steps=run.steps,
@@ -114,7 +115,7 @@ class Collector:
             machine=machine_facts(),
         )
 
-    def _run(self, scenario: Scenario) -> Run:
+    def _run(self, scenario: Scenario, *, raw: bool = True) -> Run:
         steps: list[StepTaken] = []
         # The control run is captured as well: what the captures cost is then in both runs.
         with (
@@ -142,7 +143,7 @@ class Collector:
                 events=watch.events(),
                 histograms=watch.histograms(),
                 lost=watch.lost,
-                wire=capture.read(),
+                wire=capture.read(raw=raw),
                 flows=tuple(_flow(result) for result in traffic.flows),
                 steps=tuple(steps),
                 netem=_netem(lab),

@@ -16,6 +16,7 @@ import numpy as np
 from rttcheck.judge.agreement import check_agreement
 from rttcheck.judge.arithmetic import check_arithmetic
 from rttcheck.judge.coverage import check_coverage
+from rttcheck.judge.eligibility import check_eligibility
 from rttcheck.judge.evidence import Evidence
 from rttcheck.judge.findings import Finding, Layer, Outcome, outcome_of, ranked
 from rttcheck.judge.histogram import BUCKETS, buckets_of
@@ -116,6 +117,7 @@ def judge(recording: Recording, *, path: Path | None = None, reproduce: str | No
         (
             *check_coverage(evidence),
             *wire.findings,
+            *check_eligibility(evidence),
             *check_arithmetic(evidence),
             check_socket_info(evidence),
             *check_agreement(evidence),

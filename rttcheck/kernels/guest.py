@@ -18,6 +18,9 @@ EXIT_USAGE = 4
 EXIT_LOST = 20
 """The launcher's exit status for a guest that died, hung or did not boot: its tests neither passed nor failed."""
 
+BOOT_VARIABLE = "RTTCHECK_BOOT"
+"""Set to ``fresh`` in the environment of a launcher, its guest is booted though a frozen one may be at hand."""
+
 CLOCKS = ("virtual", "real")
 
 

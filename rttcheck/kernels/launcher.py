@@ -21,7 +21,7 @@ from rttcheck.kernels.cache import cache_root, say
 from rttcheck.kernels.console import Console
 from rttcheck.kernels.emulator import Emulator, NotThawed
 from rttcheck.kernels.frozen import discard, empty_directory, frozen_guest
-from rttcheck.kernels.guest import CLOCKS, EXIT_LOST, EXIT_USAGE, GuestSettings
+from rttcheck.kernels.guest import BOOT_VARIABLE, CLOCKS, EXIT_LOST, EXIT_USAGE, GuestSettings
 from rttcheck.kernels.initramfs import initramfs_of
 from rttcheck.kernels.kernel import Kernel
 from rttcheck.kernels.kvm import DEVICE, kvm_works
@@ -138,7 +138,7 @@ def launch(settings: GuestSettings, arguments: Sequence[str]) -> int:
             file = stack.enter_context(_console_file(settings.console))
         console = Console(file)
         frozen: Path | None = None
-        if settings.clock == "virtual":
+        if settings.clock == "virtual" and os.environ.get(BOOT_VARIABLE) != "fresh":
             frozen = frozen_guest(
                 machine, label=kernel.release, root=root, boot_s=settings.boot_s, console=console, progress=say
             )

@@ -169,12 +169,14 @@ class Scenario:
     def control(self) -> Scenario:
         """The same traffic in the same lab over a link that delays nothing.
 
-        Scenarios that differ in their link alone have the same control run, but for its name; a single connection that
-        waits for each answer has one of `CONTROL_EXCHANGES`, however many its scenario asks for.
+        Scenarios that differ in their link alone have the same control run, but for its name. Traffic that waits for
+        each answer has one connection with `CONTROL_EXCHANGES`, however many its scenario asks for: without delay
+        nothing ever waits, so that many connections would keep the processor from each other all the time, as they do
+        not over a link that delays. (Segments that arrive together are `Slack`'s to grant.)
         """
         traffic = self.traffic
-        if traffic.kind == "pingpong" and traffic.flows == 1:
-            traffic = replace(traffic, count=CONTROL_EXCHANGES)
+        if traffic.kind == "pingpong":
+            traffic = replace(traffic, flows=1, count=CONTROL_EXCHANGES)
         return Scenario.make(
             name=f"{self.name} control",
             rtt="0ms",

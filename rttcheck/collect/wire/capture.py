@@ -16,13 +16,14 @@ import numpy as np
 
 from rttcheck.collect.wire.layout import WIRE, Point
 from rttcheck.collect.wire.parser import parse
+from rttcheck.collect.wire.pcapng import Source, pcapng
 from rttcheck.collect.wire.ring import Ring
 from rttcheck.netns.lab import Host, Lab
 from rttcheck.scenario.model import Scenario
 
 LEAST_FRAMES: Final = 1_024
 MOST_FRAMES: Final = 131_072
-"""32 MiB a ring, 128 MiB a lab."""
+"""32 MiB a ring, 128 MiB a lab; as pcapng 90 MiB (`PACKET_MOST` bytes each), before the recording compresses it."""
 
 _READINGS = 8
 
@@ -48,6 +49,8 @@ class Wire:
     """dtype ``WIRE``, by point, in the order in which they came by each."""
     facts: dict[str, Any]
     """``points``: a `PointCount` a point as a table, ``clock_step_ns``: how far the wall clock was set meanwhile."""
+    pcapng: bytes = b""
+    """The same packets as a file for Wireshark, with times in CLOCK_REALTIME; empty when it was not asked for."""
 
 
 class Capture:
@@ -56,15 +59,17 @@ class Capture:
     def __init__(self, rings: dict[Point, tuple[str, Ring]]) -> None:
         self._rings = rings
         self._offset_ns = clock_offset_ns()
+        self._started_ns = time.clock_gettime_ns(time.CLOCK_REALTIME)
 
-    def read(self) -> Wire:
-        """The packets so far, with times in CLOCK_MONOTONIC."""
+    def read(self, *, raw: bool = False) -> Wire:
+        """The packets so far, with times in CLOCK_MONOTONIC; ``raw``: the frames too, as a pcapng file."""
         ended_ns = clock_offset_ns()
-        tables, points = [], {}
+        offset_ns = min(self._offset_ns, ended_ns)
+        tables, points, sources = [], {}, []
         for point, (interface, ring) in self._rings.items():
             frames = ring.read()
             parsed = parse(frames.bytes, frames.captured)
-            parsed.rows["time_ns"] = frames.realtime_ns[parsed.kept] - min(self._offset_ns, ended_ns)
+            parsed.rows["time_ns"] = frames.realtime_ns[parsed.kept] - offset_ns
             parsed.rows["outgoing"] = frames.outgoing[parsed.kept]
             parsed.rows["point"] = point
             tables.append(parsed.rows)
@@ -78,8 +83,20 @@ class Capture:
                     damaged=parsed.damaged,
                 )
             )
+            if raw:
+                name = point.name.lower().replace("_", "-")
+                sources.append(Source(name=name, interface=interface, frames=frames))
         facts = {"points": points, "clock_step_ns": ended_ns - self._offset_ns}
-        return Wire(packets=np.concatenate(tables) if tables else np.zeros(0, WIRE), facts=facts)
+        packets = np.concatenate(tables) if tables else np.zeros(0, WIRE)
+        return Wire(packets=packets, facts=facts, pcapng=self._file(sources, offset_ns) if raw else b"")
+
+    def _file(self, sources: list[Source], offset_ns: int) -> bytes:
+        return pcapng(
+            sources,
+            started_ns=self._started_ns,
+            ended_ns=time.clock_gettime_ns(time.CLOCK_REALTIME),
+            comment=f"times are CLOCK_REALTIME; {offset_ns} ns less is CLOCK_MONOTONIC, in which TCP takes its samples",
+        )
 
 
 @contextmanager

@@ -15,12 +15,11 @@ import ctypes
 import mmap
 import socket
 import struct
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
+from rttcheck.collect.wire.frames import Frames
 from rttcheck.collect.wire.parser import SNAP
 from rttcheck.errors import CaptureError
 from rttcheck.netns.namespace import Namespace
@@ -62,27 +61,13 @@ _ONLY_TCP = (
 )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Frames:
-    """What a ring held: one row a packet, in the order in which they came by."""
-
-    bytes: npt.NDArray[np.uint8]
-    """From the Ethernet header on, `SNAP` bytes a row."""
-    captured: npt.NDArray[np.int64]
-    """How many of a row's bytes are of the packet."""
-    realtime_ns: npt.NDArray[np.int64]
-    """CLOCK_REALTIME."""
-    outgoing: npt.NDArray[np.uint8]
-    dropped: int
-    """Packets that came when the ring was full."""
-
-
 class Ring:
     """A capture on one interface from the moment that it is made; ``close`` lets go of everything."""
 
     def __init__(self, namespace: Namespace, interface: str, *, frames: int) -> None:
         """Raises CaptureError when the kernel refuses: no CAP_NET_RAW, no packet sockets, no memory for the ring."""
         blocks = max(1, -(-frames // _FRAMES_A_BLOCK))
+        self._dropped = 0
         try:
             # Protocol 0: nothing comes in before ring and filter are in place.
             self._socket = namespace.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
@@ -102,7 +87,8 @@ class Ring:
     def read(self) -> Frames:
         """All that the ring took so far."""
         statistics = self._socket.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, 8)
-        _, dropped = struct.unpack("=II", statistics)
+        # Asking sets the kernel's counter to zero.
+        self._dropped += struct.unpack("=II", statistics)[1]
         # One copy of what is used; nothing may point into the memory when it is unmapped.
         headers = np.frombuffer(self._memory, dtype=_HEADER)
         used = int(((headers["status"] & _STATUS_USER) != 0).sum())
@@ -119,9 +105,10 @@ class Ring:
         return Frames(
             bytes=content,
             captured=headers["captured"].astype(np.int64),
+            lengths=headers["length"].astype(np.int64),
             realtime_ns=seconds * 1_000_000_000 + headers["nsec"],
             outgoing=(headers["pkttype"] == _PACKET_OUTGOING).astype(np.uint8),
-            dropped=dropped,
+            dropped=self._dropped,
         )
 
     def close(self) -> None:

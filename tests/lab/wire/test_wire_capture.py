@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import struct
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -13,6 +15,8 @@ from rttcheck import netns
 from rttcheck.collect.traffic import run_traffic
 from rttcheck.collect.wire.capture import LEAST_FRAMES, MOST_FRAMES, Capture, clock_offset_ns, frames_for, open_capture
 from rttcheck.collect.wire.layout import FIN, SYN, WIRE, Point
+from rttcheck.collect.wire.parser import SNAP, parse
+from rttcheck.collect.wire.pcapng import interfaces_of
 from rttcheck.collect.wire.ring import Ring
 from rttcheck.errors import CaptureError
 from rttcheck.netns import Lab
@@ -81,6 +85,54 @@ def test_a_ring_that_is_too_small_keeps_the_first_and_counts_the_rest() -> None:
     assert client["captured"] == 256, "the smallest ring is one block"
     assert client["dropped"] > 500
     assert packets[packets["point"] == Point.CLIENT]["flags"][0] & SYN
+
+
+def enhanced_packets(file: bytes) -> Iterator[tuple[int, int, int, int, bytes]]:
+    """Interface, time, length, 1 for outgoing, and the captured bytes of each packet of a pcapng file."""
+    at = 0
+    while at < len(file):
+        kind, length = struct.unpack_from("<II", file, at)
+        if kind == 6:
+            point, high, low, captured, original = struct.unpack_from("<5I", file, at + 8)
+            content = file[at + 28 : at + 28 + captured]
+            (flags,) = struct.unpack_from("<I", file, at + 32 + captured + -captured % 4)
+            yield point, (high << 32) + low, original, flags - 1, content
+        at += length
+
+
+def test_packets_for_wireshark_are_those_of_the_table() -> None:
+    scenario = Scenario.make(name="wire", count=20, size=600)
+    before_ns = time.time_ns()
+    with netns.routed() as lab, open_capture(lab) as capture:
+        run_traffic(lab, scenario, on_step=None)
+        lab.drain(deadline_s=10)
+        plain, wire = capture.read(), capture.read(raw=True)
+        after_ns = time.time_ns()
+    assert plain.pcapng == b""
+    assert interfaces_of(wire.pcapng) == ("client", "link-near", "link-far", "server")
+    found = []
+    offset_ns = clock_offset_ns()
+    for point, at_ns, length, outgoing, content in enhanced_packets(wire.pcapng):
+        assert before_ns <= at_ns <= after_ns
+        table = np.zeros((1, SNAP), np.uint8)
+        table[0, : len(content)] = np.frombuffer(content, np.uint8)
+        (row,) = parse(table, np.array([len(content)])).rows
+        assert length == 14 + 20 + (40 if row["flags"] & SYN else 32) + row["payload"]
+        found.append((point, at_ns - offset_ns, outgoing, row["seq"], row["payload"]))
+    rows = wire.packets[np.argsort(wire.packets["time_ns"], kind="stable")]
+    assert len(found) == len(rows) > 80
+    for (point, at_ns, outgoing, seq, payload), row in zip(found, rows, strict=True):
+        assert (point, outgoing, seq, payload) == (row["point"], row["outgoing"], row["seq"], row["payload"])
+        assert abs(at_ns - row["time_ns"]) <= 1_000_000 + abs(wire.facts["clock_step_ns"])
+
+
+def test_a_second_reading_remembers_what_was_dropped() -> None:
+    with netns.routed() as lab, open_capture(lab, frames=1) as capture:
+        run_traffic(lab, Scenario.make(name="wire", count=200), on_step=None)
+        lab.drain(deadline_s=10)
+        first, second = (capture.read(raw=True).facts["points"] for _ in range(2))
+    assert first == second
+    assert first["client"]["dropped"] > 500
 
 
 def test_a_direct_lab_has_two_points_and_only_tcp_is_captured() -> None:

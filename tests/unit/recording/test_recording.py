@@ -36,6 +36,7 @@ def planted(events: int = 3) -> Recording:
         wire=wire,
         wire_facts={"points": {"client": {"captured": 6, "dropped": 1}}, "clock_step_ns": 3},
         control_wire=wire[:1],
+        packets=bytes(range(256)),
         control_flows=({"client": ["10.0.0.1", 4712], "server": ["10.0.1.1", 80]},),
         flows=({"client": ["10.0.0.1", 4711], "server": ["10.0.1.1", 80]},),
         steps=(StepTaken(at_ns=12_345, index=0),),
@@ -94,11 +95,14 @@ def test_a_file_cut_short_is_refused(tmp_path: Path, keep: int) -> None:
         Recording.load(path)
 
 
-def test_a_flipped_bit_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("member", ["events.npy", "packets.pcapng"])
+def test_a_flipped_bit_is_refused(tmp_path: Path, member: str) -> None:
     path = planted(200).save(tmp_path / "forty.rttrec")
+    with zipfile.ZipFile(path) as archive:
+        found = archive.getinfo(member)
     content = bytearray(path.read_bytes())
-    # In the middle of the first table's compressed bytes, past all headers.
-    content[len(content) // 3] ^= 0x10
+    # In the middle of its compressed bytes, past its header and its name.
+    content[found.header_offset + 30 + len(member) + found.compress_size // 2] ^= 0x10
     path.write_bytes(bytes(content))
     with pytest.raises(RecordingError, match=r"damaged|not a whole recording"):
         Recording.load(path)
@@ -139,12 +143,13 @@ def test_a_recording_without_a_table_is_refused(tmp_path: Path) -> None:
 def test_any_flipped_bit_is_refused_or_changes_nothing(tmp_path: Path) -> None:
     """The archive's own dates and the like may flip unseen; what is read is under checksums."""
     path = planted().save(tmp_path / "forty.rttrec")
-    whole, before = path.read_bytes(), planted().events.tobytes()
+    whole, before = path.read_bytes(), (planted().events.tobytes(), planted().packets)
     refused = 0
     for at in range(0, len(whole), 5):
         path.write_bytes(whole[:at] + bytes([whole[at] ^ (1 << at % 8)]) + whole[at + 1 :])
         try:
-            assert Recording.load(path).events.tobytes() == before
+            after = Recording.load(path)
+            assert (after.events.tobytes(), after.packets) == before
         except RecordingError:
             refused += 1
     assert refused > len(whole) // 5 // 2
@@ -170,9 +175,9 @@ def test_a_recording_from_before_there_were_packets_has_none(tmp_path: Path) -> 
 
     def older(members: dict[str, bytes]) -> None:
         header = json.loads(members["recording.json"])
-        for name in ("wire_facts", "control_flows"):
+        for name in ("wire_facts", "control_flows", "packets_bytes"):
             del header[name]
-        for name in ("wire.npy", "control_wire.npy"):
+        for name in ("wire.npy", "control_wire.npy", "packets.pcapng"):
             del members[name]
         members["recording.json"] = json.dumps({**header, "schema": 1}).encode()
 
@@ -180,7 +185,33 @@ def test_a_recording_from_before_there_were_packets_has_none(tmp_path: Path) -> 
     recording = Recording.load(path)
     assert recording.wire.dtype == recording.control_wire.dtype == WIRE
     assert (len(recording.wire), len(recording.control_wire), recording.wire_facts) == (0, 0, {})
-    assert len(recording.events) == 3
+    assert (len(recording.events), recording.packets) == (3, b"")
+
+
+def test_a_recording_without_a_file_for_wireshark_is_whole(tmp_path: Path) -> None:
+    path = dataclasses.replace(planted(), packets=b"").save(tmp_path / "forty.rttrec")
+    with zipfile.ZipFile(path) as archive:
+        assert "packets.pcapng" not in archive.namelist()
+    assert Recording.load(path).packets == b""
+
+    def before_there_was_one(members: dict[str, bytes]) -> None:
+        header = json.loads(members["recording.json"])
+        del header["packets_bytes"]
+        members["recording.json"] = json.dumps(header).encode()
+
+    rewrite(path, before_there_was_one)
+    assert len(Recording.load(path).wire) == 6
+
+
+def test_packets_that_the_header_speaks_of_and_are_not_there_are_missed(tmp_path: Path) -> None:
+    path = planted().save(tmp_path / "forty.rttrec")
+
+    def poorer(members: dict[str, bytes]) -> None:
+        del members["packets.pcapng"]
+
+    rewrite(path, poorer)
+    with pytest.raises(RecordingError, match=r"not a whole recording .*packets\.pcapng"):
+        Recording.load(path)
 
 
 def test_packets_of_another_layout_are_refused(tmp_path: Path) -> None:

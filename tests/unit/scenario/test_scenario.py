@@ -197,9 +197,10 @@ def test_every_kind_of_traffic_has_a_control_run(kind: str) -> None:
     assert (control.count == scenario.traffic.count) is (kind != "pingpong")
 
 
-def test_a_single_connection_that_waits_has_one_control_run_however_long_it_is() -> None:
+def test_connections_that_wait_have_one_control_run_however_long_or_many_they_are() -> None:
     assert Scenario.make(count=7).control().traffic == Scenario.make(count=700).control().traffic
-    assert Scenario.make(count=7, flows=2).control().traffic.count == 7
+    assert Scenario.make(count=7, flows=2).control().traffic == Scenario.make(count=7).control().traffic
+    assert Scenario.make(flows=2, traffic="oneway").control().traffic.flows == 2
 
 
 def test_scenarios_that_differ_in_their_link_share_a_control_run() -> None:

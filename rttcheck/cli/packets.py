@@ -1,0 +1,146 @@
+"""`rttcheck packets RECORDING`: the packets of a run as a pcapng file, for Wireshark, tshark and the like.
+
+Owns the command's arguments and where the file goes: to standard output unless that is a terminal, or to a file, whole
+or not at all.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import stat
+import sys
+import tempfile
+from pathlib import Path
+from typing import Final
+
+from rttcheck.cli.exit_status import STATUSES
+from rttcheck.errors import RecordingError, RttcheckError
+
+POINTS: Final = ("client", "link-near", "link-far", "server")
+"""The interfaces' names in the file, in the order in which a packet of the client comes by."""
+
+_EPILOG = f"""\
+Each packet is there once for every point that it came by: at the client, on both sides of the link, at the server. The
+points are the file's interfaces (frame.interface_name). To follow a connection, take one point: with more than one,
+Wireshark takes the same segment seen again for a retransmission. Frames are cut off behind their headers, times are
+the kernel's own in nanoseconds, and the file's comment says how to come from them to the time of TCP's samples.
+
+examples:
+  rttcheck packets loss.rttrec --point client | wireshark -k -i -
+  rttcheck packets loss.rttrec --point link-near --point link-far --output link.pcapng
+  rttcheck packets loss.rttrec | tshark -r - -Y 'tcp.options.sack_le'
+  rttcheck packets .rttcheck/recordings/6.12.117+deb13-amd64/loss.rttrec --output loss.pcapng
+
+{STATUSES}"""
+
+
+class PacketsNotWritten(RttcheckError):
+    """The file that was asked for cannot be written; the message says why."""
+
+
+def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the subcommand ``packets``."""
+    parser = subparsers.add_parser(
+        "packets",
+        help="take the packets out of a recording, for Wireshark",
+        description="Write the packets of a recording as a pcapng file.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("recording", type=Path, metavar="RECORDING", help="a recording (.rttrec)")
+    parser.add_argument(
+        "--output", default="-", metavar="FILE", help="where to; - (default) is standard output, if that is no terminal"
+    )
+    parser.add_argument(
+        "--point",
+        action="append",
+        choices=POINTS,
+        metavar="POINT",
+        help=f"only packets seen there: {', '.join(POINTS)}; may be said more than once (default: all)",
+    )
+    parser.set_defaults(run=run, parser=parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write the file and return the exit status."""
+    from rttcheck.cli import output
+
+    if args.output == "-" and sys.stdout.isatty():
+        args.parser.error("standard output is a terminal, which cannot show packets: pipe it, or name a file: --output")
+    content = packets_of(args.recording, args.point)
+    if args.output == "-":
+        output.write_bytes(content)
+    else:
+        write(content, Path(args.output), recording=args.recording)
+    return 0
+
+
+def packets_of(path: Path, points: list[str] | None = None) -> bytes:
+    """The pcapng file in the recording at ``path``, with the packets of ``points`` only where they are given.
+
+    Raises RecordingError when the recording cannot be read, holds no packets, or was not captured at such a point.
+    """
+    from rttcheck.collect.wire.pcapng import interfaces_of, packets_at
+    from rttcheck.recording import Recording
+
+    recording = Recording.load(path)
+    if not recording.packets:
+        raise RecordingError(f"the recording {path} holds no packets, as older ones do not: record the run again")
+    if points is None:
+        return recording.packets
+    try:
+        known = interfaces_of(recording.packets)
+        for point in points:
+            if point not in known:
+                raise RecordingError(f"the recording {path} has no point {point}: there are {', '.join(known)}")
+        return packets_at(recording.packets, points)
+    except ValueError as error:
+        raise RecordingError(
+            f"the packets in {path} are no pcapng file of rttcheck's ({error}): record the run again"
+        ) from error
+
+
+def write(content: bytes, path: Path, *, recording: Path) -> None:
+    """Write ``content`` to the file ``path``, whole or not at all; what is no file (a pipe, a device) is written to.
+
+    Raises PacketsNotWritten when it cannot be written, or when it is the recording itself.
+    """
+    try:
+        if not _is_a_file(path):
+            with path.open("wb", buffering=0) as file:
+                _write_all(file.fileno(), content)
+            return
+        # Through a link: it is the file behind it that is wanted.
+        path = path.resolve()
+        if path == recording.resolve():
+            raise PacketsNotWritten(f"{path} is the recording, which would be lost: name another file with --output")
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        temporary = Path(name)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+            temporary.chmod(0o644)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise PacketsNotWritten(
+            f"the packets could not be written to {path} ({error.strerror}): make room or name another file"
+        ) from error
+
+
+def _is_a_file(path: Path) -> bool:
+    """Whether ``path`` is a file or is to become one."""
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except FileNotFoundError:
+        return True
+
+
+def _write_all(descriptor: int, content: bytes) -> None:
+    left = memoryview(content)
+    while left:
+        left = left[os.write(descriptor, left) :]

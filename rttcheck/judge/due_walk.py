@@ -1,0 +1,295 @@
+"""One life of a socket, packet by packet: what each ACK owes, and which event belongs to it.
+
+It owns the order of things: packets leave and come in, ACKs may wait for the thread that owns the socket, and those
+that wait may become one (``tcp_add_backlog()``). What an ACK owes is asked of `Queue` and `Gate`; events say no more
+than which of the ACKs TCP looked at, and when, never what was due.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import IntEnum
+from typing import Final
+
+from rttcheck.collect.probe.layout import FLAG_ACK_MAYBE_DELAYED, Owned
+from rttcheck.collect.wire import layout
+from rttcheck.judge.due_gate import Arrival, Gate
+from rttcheck.judge.due_lives import NEVER
+from rttcheck.judge.due_part import PLAIN, VALUES, Part
+from rttcheck.judge.due_queue import Queue
+from rttcheck.judge.scoreboard import NONE
+
+_MICROSECOND_NS: Final = 1_000
+_NOTHING: Final = Part(0)
+
+
+@dataclass(slots=True)
+class Departure:
+    """One packet that leaves; ``start`` is an offset, ``ack`` as on the wire, ``length`` with SYN and FIN."""
+
+    time_ns: int
+    start: int
+    length: int
+    flags: int
+    ack: int
+
+
+@dataclass(slots=True)
+class Call:
+    """One event; ``now_ns`` is when the kernel looked at the ACK, cut to microseconds."""
+
+    event: int
+    una: int
+    now_ns: int
+    shown: Part
+    flag: int
+    first_rtt_us: int
+    owned: int
+    rto_ms: float
+
+    @property
+    def speaks(self) -> bool:
+        """Whether it reports any value at all."""
+        return bool(self.shown & VALUES)
+
+    def after(self, time_ns: int) -> bool:
+        """Whether the kernel may have looked at a packet that came in at ``time_ns``."""
+        return self.now_ns + _MICROSECOND_NS > time_ns
+
+
+@dataclass(slots=True)
+class Due:
+    """A row of `DUE`, without the socket."""
+
+    ack: int
+    event: int
+    owed: Part
+    shown: Part
+    karn: Part
+
+
+class _State(IntEnum):
+    SYN_SENT = 0
+    SYN_RECEIVED = 1
+    ESTABLISHED = 2
+
+
+class Walk:
+    """A walk through one life, once."""
+
+    def __init__(
+        self,
+        departures: Sequence[Departure],
+        arrivals: Sequence[Arrival],
+        calls: Sequence[Call],
+        *,
+        mss: int,
+        reset_ns: int = NEVER,
+    ) -> None:
+        """All in the order of time. ``mss`` is how many bytes of data a segment may have.
+
+        ``reset_ns`` is when the first RST came by, in whichever direction.
+        """
+        self._departures, self._arrivals, self._calls = departures, arrivals, calls
+        self._reset_ns = reset_ns
+        self._queue, self._gate = Queue(mss), Gate()
+        self._left = self._call = self._synacks = 0
+        self._last, self._last_una = Due(NONE, NONE, _NOTHING, _NOTHING, _NOTHING), NONE
+        self._found: list[Due] = []
+        syn = next((one for one in departures if one.flags & layout.SYN), None)
+        self._opened = syn is not None
+        self._state = _State.ESTABLISHED
+        if syn is None:
+            self._queue.una = self._queue.next = 1
+        else:
+            self._state = _State.SYN_RECEIVED if syn.flags & layout.ACK else _State.SYN_SENT
+
+    def go(self) -> list[Due]:
+        """Every ACK that owes a sample and every event that shows one, in the order of time."""
+        waiting: list[Arrival] = []
+        for place, arrival in enumerate(self._arrivals):
+            waiting.append(arrival)
+            if not self._becomes_one_with_next(place, waiting):
+                next_ns = self._arrivals[place + 1].time_ns if place + 1 < len(self._arrivals) else NEVER
+                self._arrive(_merged(waiting), next_ns)
+                waiting = []
+        self._pass(len(self._calls))
+        return self._found
+
+    def _becomes_one_with_next(self, place: int, waiting: Sequence[Arrival]) -> bool:
+        """Whether the ACK at ``place`` became one with the next: it could, and an event shows that it did.
+
+        That event names the number of a later one, and none comes between; ACKs wait only while a thread owns the
+        socket; and what it says of its first segment holds for the first segment of all that became one.
+        """
+        ack = self._arrivals[place].ack
+        if not self._arrivals[place].merges or self._state is not _State.ESTABLISHED:
+            return False
+        call = self._call_for(max(ack, self._queue.una), waiting[0].time_ns)
+        if call is None or call.una <= max(ack, self._queue.una) or call.owned == Owned.NO:
+            return False
+        last = place + 1
+        while self._arrivals[last].merges and self._arrivals[last].ack < call.una:
+            last += 1
+        if self._arrivals[last].ack != call.una or not call.after(self._arrivals[last].time_ns):
+            return False
+        self._leave(max(waiting[0].time_ns, call.now_ns))
+        count, sent_ns = self._queue.until(call.una)
+        if count > 1 and call.flag & FLAG_ACK_MAYBE_DELAYED:
+            return False
+        if call.shown & Part.FIRST and sent_ns is not None:
+            # The stamp is not later than the departure; both are cut to microseconds.
+            return call.first_rtt_us >= call.now_ns // _MICROSECOND_NS - sent_ns // _MICROSECOND_NS
+        return True
+
+    def _arrive(self, arrival: Arrival, next_ns: int) -> None:
+        """An ACK that TCP takes from the network, or from the backlog, in which ``next_ns`` is when the next comes."""
+        self._leave(arrival.time_ns)
+        if self._state is _State.SYN_SENT:
+            if arrival.flags & layout.SYN and arrival.ack == 1:
+                self._gate.open(arrival)
+                self._state = _State.ESTABLISHED
+                self._look(arrival, Part.HANDSHAKE)
+            return
+        if self._state is _State.SYN_RECEIVED:
+            if arrival.ack == 1 and not arrival.flags & layout.SYN:
+                self._state = _State.ESTABLISHED
+                self._accept(arrival)
+            return
+        if self._gate.initial is None:
+            self._gate.open(arrival)
+        una = self._queue.una
+        if not self._gate.lets_through(arrival, una) or arrival.ack > self._queue.next:
+            return
+        call = self._call_for(max(arrival.ack, una), arrival.time_ns)
+        if call is not None and call.una == max(arrival.ack, una) and self._is_its_own(call, arrival, next_ns):
+            self._gate.rto_ms = call.rto_ms
+            self._leave(call.now_ns)
+            if not self._gate.lets_through(arrival, una):
+                return
+        self._gate.receive(arrival, una)
+        if arrival.ack < una:
+            self._queue.sack(arrival.blocks)
+        else:
+            self._look(arrival, _NOTHING)
+
+    def _is_its_own(self, call: Call, arrival: Arrival, next_ns: int) -> bool:
+        """Whether an event is this ACK's and no later one's that has the same number."""
+        if arrival.ack > self._queue.una or call.now_ns < next_ns:
+            return True
+        # It waited; and if it says nothing new, there may have been no event for it.
+        return call.owned != Owned.NO and self._queue.has_news(arrival.blocks)
+
+    def _accept(self, arrival: Arrival) -> None:
+        """What ends a passive handshake is timed from the SYN-ACK if that was sent once (``tcp_synack_rtt_meas()``)."""
+        self._queue.look(1, ())
+        again = self._synacks > 1
+        owed = PLAIN
+        if again:
+            owed = Part.TAKEN if _echoes(arrival) else _NOTHING
+        self._book(arrival, owed | Part.HANDSHAKE if owed else owed, Part.FIRST if again else _NOTHING)
+        self._gate.receive(arrival, 1)
+
+    def _look(self, arrival: Arrival, handshake: Part) -> None:
+        """An ACK that is not old, as ``tcp_clean_rtx_queue()`` and ``tcp_ack_update_rtt()`` see it."""
+        look = self._queue.look(arrival.ack, arrival.blocks)
+        if not look.outstanding:
+            self._book(arrival, _NOTHING, _NOTHING)
+            return
+        owed = look.parts
+        if owed or (look.acknowledged and _echoes(arrival)):
+            owed |= Part.TAKEN | handshake
+        self._book(arrival, owed, look.karn)
+
+    def _book(self, arrival: Arrival, owed: Part, karn: Part) -> None:
+        """Put what is owed beside what an event shows."""
+        at = self._place_of(self._queue.una, arrival.time_ns)
+        self._pass(at)
+        call = self._calls[at] if at < len(self._calls) else None
+        self._last, self._last_una = Due(arrival.row, NONE, owed, _NOTHING, karn), self._queue.una
+        if call is not None and call.una == self._queue.una and (owed or not call.speaks):
+            self._call += 1
+            if self._tries_again(call):
+                call = self._calls[self._call]
+                self._call += 1
+            self._last.event, self._last.shown = call.event, self._shown(call)
+        elif owed and self._gone(arrival):
+            return
+        if owed:
+            self._found.append(self._last)
+
+    def _tries_again(self, call: Call) -> bool:
+        """Whether a passive handshake called in vain and then once more, with the timestamp.
+
+        ``tcp_check_req()`` calls before the new socket has seen one; ``tcp_rcv_state_process()`` if that gave nothing.
+        """
+        following = self._calls[self._call] if self._call < len(self._calls) else call
+        return not call.speaks and bool(call.shown & following.shown & Part.HANDSHAKE) and following.speaks
+
+    def _call_for(self, una: int, time_ns: int) -> Call | None:
+        at = self._place_of(una, time_ns)
+        return self._calls[at] if at < len(self._calls) else None
+
+    def _place_of(self, una: int, time_ns: int) -> int:
+        """The first event that may be that of an ACK which makes ``snd_una`` so, or of a later one."""
+        at = self._call
+        while at < len(self._calls):
+            call = self._calls[at]
+            if call.una > una or (call.una == una and call.after(time_ns)):
+                break
+            at += 1
+        return at
+
+    def _pass(self, until: int) -> None:
+        """Events that no ACK is left for, each with the last ACK of its number that had none."""
+        for call in self._calls[self._call : until]:
+            if call.speaks:
+                near = call.una == self._last_una and not self._last.owed
+                ack, karn = (self._last.ack, self._last.karn) if near else (NONE, _NOTHING)
+                self._found.append(Due(ack, call.event, _NOTHING, self._shown(call), karn))
+        self._call = max(self._call, until)
+
+    def _shown(self, call: Call) -> Part:
+        return call.shown if self._opened else call.shown & ~Part.HANDSHAKE
+
+    def _gone(self, arrival: Arrival) -> bool:
+        """Whether the socket was closed before the ACK came: after a RST, or where one is the answer."""
+        if arrival.time_ns >= self._reset_ns:
+            return True
+        answer = self._departures[self._left] if self._left < len(self._departures) else None
+        return answer is not None and bool(answer.flags & layout.RST) and answer.start == arrival.ack
+
+    def _leave(self, until_ns: int) -> None:
+        """What left up to then."""
+        while self._left < len(self._departures) and self._departures[self._left].time_ns <= until_ns:
+            one = self._departures[self._left]
+            self._left += 1
+            if one.flags & layout.RST:
+                continue
+            if one.flags & layout.SYN and one.flags & layout.ACK:
+                self._synacks += 1
+                if self._synacks == 1:
+                    self._gate.begin(one.ack - 1)
+            elif one.flags & layout.ACK:
+                self._gate.tell(one.ack)
+            if one.length:
+                self._queue.send(one.start, one.start + one.length, one.time_ns)
+
+
+def _echoes(arrival: Arrival) -> bool:
+    return arrival.stamped and arrival.tsecr != 0
+
+
+def _merged(waiting: Sequence[Arrival]) -> Arrival:
+    """Several that became one while they waited: the first's place in the peer's data, the highest ACK number."""
+    if len(waiting) == 1:
+        return waiting[0]
+    newest = max(range(len(waiting)), key=lambda place: (waiting[place].ack, place))
+    return replace(
+        waiting[-1],
+        seq=waiting[0].seq,
+        length=sum(one.length for one in waiting),
+        ack=waiting[newest].ack,
+        window=waiting[newest].window,
+    )

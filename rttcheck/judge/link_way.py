@@ -1,0 +1,143 @@
+"""One direction of a run, ready to be judged: each packet that passed, the setting it passed under, when it was due.
+
+It owns which setting was in force for which packet, which packets were sent ahead, and what of them can be judged. It
+finds nothing.
+
+The collector lets all traffic rest and the link run empty before it changes a setting, so that a packet belongs to the
+setting in force when it came in; one that was under way during a change nonetheless is left out, and counted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from rttcheck.judge.evidence import Evidence
+from rttcheck.judge.link_model import ENGINES, Delay, frame_lengths
+from rttcheck.judge.link_overhead import Overhead
+from rttcheck.judge.transit import NOBODY, Transit, identities
+from rttcheck.netns.netem import Netem
+
+Integers = npt.NDArray[np.int64]
+Places = npt.NDArray[np.intp]
+Booleans = npt.NDArray[np.bool_]
+
+_SHORTEST_FRAME = 42
+"""Ethernet, IPv4 and UDP without data; ARP has as much."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Way:
+    """A direction, ``out`` or ``back``. Arrays have a row for each packet that came in and left, as they left."""
+
+    name: str
+    transit: Transit
+    overhead: Overhead
+    netems: tuple[Netem, ...]
+    """The settings in force, one after the other."""
+    delays: tuple[Delay, ...]
+    changes_ns: Integers
+    """When each but the first came into force."""
+    entered_setting: Places
+    """Which of ``netems`` each packet that came in found."""
+    setting: Places
+    """Which of ``netems`` each packet passed under; `NOBODY` for one that was under way during a change."""
+    ahead: Booleans
+    """Sent ahead: it took less time than any delay of its setting, where the setting sends packets ahead."""
+    payload: Integers
+    connection: Integers
+    """A number for each connection of the run, and for each way of it."""
+    left_ns: Integers
+    longest_ns: Integers
+    """How long the packet took at the most: less than one value where packets that are alike cannot be told apart."""
+    shortest_ns: Integers
+    due_first_ns: Integers
+    """The earliest time at which the engine may have let the packet go."""
+    due_last_ns: Integers
+    """The latest, without the machine's part."""
+    unseen_bytes: int
+    """What the engine counted under the last setting that is no TCP: neighbour discovery, markers."""
+    unseen: int
+    """As many packets as that may be at the most."""
+
+    @classmethod
+    def of(cls, evidence: Evidence, name: str) -> Way:
+        """Work one direction out. The recording's engine must be one of `ENGINES`."""
+        recording, scenario = evidence.recording, evidence.scenario
+        engine = ENGINES[recording.engine]
+        transit = Transit.of(recording.wire, name)
+        in_force = (0, *(step.index + 1 for step in recording.steps))
+        netems = tuple(scenario.links[link][name == "back"] for link in in_force)
+        delays = tuple(engine.delay(netem) for netem in netems)
+        changes = np.array([step.at_ns for step in recording.steps], dtype=np.int64)
+        entered_setting = np.searchsorted(changes, transit.entered_ns, side="right")
+        matched = transit.matched
+        first, last = transit.earliest[matched], transit.latest[matched]
+        left_ns = transit.left_ns[matched]
+        setting = entered_setting[last].astype(np.intp)
+        setting[(setting != np.searchsorted(changes, left_ns, side="right")) | (setting != entered_setting[first])] = (
+            NOBODY
+        )
+        rows = recording.wire[transit.left[matched]]
+        longest, shortest = transit.longest_ns, transit.shortest_ns
+        ahead = np.zeros(len(matched), dtype=np.bool_)
+        due_first, due_last = transit.entered_ns[first].copy(), transit.entered_ns[last].copy()
+        least, most = frame_lengths(rows, family=scenario.family, mtu=scenario.mtu)
+        for place, (netem, delay) in enumerate(zip(netems, delays, strict=True)):
+            here = setting == place
+            if netem.reorder:
+                ahead |= here & (shortest < delay.lowest_ns)
+            held = np.flatnonzero(here & ~ahead)
+            unsure = here & ~ahead & (first != last)
+            for due, lengths, held_ns in ((due_first, least, delay.lowest_ns), (due_last, most, delay.highest_ns)):
+                # As they came in: the order in which a rate serves them.
+                order = held[np.argsort(due[held], kind="stable")]
+                alone = np.flatnonzero(unsure)
+                if due is due_first:
+                    # Who may have come later keeps nobody waiting for sure.
+                    order = order[~unsure[order]]
+                    due[alone] = [
+                        int(engine.due(netem, due[[one]], lengths[[one]], held_ns)[0]) for one in alone.tolist()
+                    ]
+                due[order] = engine.due(netem, due[order], lengths[order], held_ns)
+        statistics = recording.netem.get("statistics", {}).get(name, {})
+        under_last = setting == len(netems) - 1
+        unseen_bytes = max(int(statistics.get("bytes", 0)) - int(least[under_last].sum()), 0)
+        return cls(
+            name=name,
+            transit=transit,
+            overhead=Overhead.of(recording.control_wire, recording.wire, evidence.slack, name),
+            netems=netems,
+            delays=delays,
+            changes_ns=changes,
+            entered_setting=entered_setting,
+            setting=setting,
+            ahead=ahead,
+            payload=rows["payload"].astype(np.int64),
+            connection=_connections(recording.wire, transit.left[matched]),
+            left_ns=left_ns,
+            longest_ns=longest,
+            shortest_ns=shortest,
+            due_first_ns=due_first,
+            due_last_ns=due_last,
+            unseen=unseen_bytes // _SHORTEST_FRAME,
+            unseen_bytes=unseen_bytes,
+        )
+
+    @property
+    def straddling(self) -> int:
+        """Packets that were under way while the link was changed."""
+        return int((self.setting == NOBODY).sum())
+
+    def under(self, place: int) -> Booleans:
+        """Which packets passed under a setting, and were not sent ahead."""
+        held: Booleans = (self.setting == place) & ~self.ahead
+        return held
+
+
+def _connections(wire: np.ndarray, rows: Places) -> Integers:
+    ends = ("src", "dst", "sport", "dport")
+    names = identities(wire, rows, apart=tuple(name for name in wire.dtype.names or () if name not in ends))
+    return np.unique(names, return_inverse=True)[1].astype(np.int64)

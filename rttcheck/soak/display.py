@@ -1,0 +1,97 @@
+"""What a person sees of a soak that is under way: a bar on a terminal, a line a suite elsewhere.
+
+Owns standard error meanwhile. The report is not its business.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol, TextIO
+
+from rttcheck.soak.condition import Condition
+from rttcheck.soak.suite import ERROR, FAILED, INCONCLUSIVE, LOST, PASSED, Suite
+
+
+class Display(Protocol):
+    """How a soak tells how far it is."""
+
+    def begin(self, number: int, condition: Condition) -> None:
+        """A suite begins; ``number`` counts this soak's suites, earlier sittings included."""
+
+    def end(self, suite: Suite) -> None:
+        """It is done."""
+
+    def line(self, text: str) -> None:
+        """Something to keep."""
+
+
+def summary(suite: Suite, planned: int) -> str:
+    """One suite in a line."""
+    checks = sum(check.passed + check.failed + check.inconclusive for check in suite.checks)
+    words = [f"{suite.count(PASSED)} of {len(suite.runs)} scenarios passed", f"{checks} checks"]
+    words += [
+        f"{suite.count(outcome)} {outcome}" for outcome in (FAILED, ERROR, INCONCLUSIVE, LOST) if suite.count(outcome)
+    ]
+    return f"suite {suite.number} of {planned} ({suite.condition}): {', '.join(words)}; {suite.seconds:.0f} s"
+
+
+class Lines:
+    """For pipes and files."""
+
+    def __init__(self, to: TextIO, planned: int) -> None:
+        self._to = to
+        self._planned = planned
+
+    def begin(self, number: int, condition: Condition) -> None:
+        """Nothing: its end has a line."""
+
+    def end(self, suite: Suite) -> None:
+        """The suite's line."""
+        self.line(summary(suite, self._planned))
+
+    def line(self, text: str) -> None:
+        """Write it now."""
+        print(f"rttcheck: {text}", file=self._to, flush=True)
+
+
+@contextmanager
+def shown(planned: int, done: int, *, terminal: bool) -> Iterator[Display]:
+    """The display of a soak of ``planned`` suites, ``done`` of which are from earlier sittings."""
+    if not terminal:
+        yield Lines(sys.stderr, planned)
+        return
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    console = Console(stderr=True, highlight=False)
+    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, TextColumn("{task.description}"), console=console, transient=True) as progress:
+        task = progress.add_task("", total=planned, completed=done)
+        failures = 0
+
+        class Bar:
+            def begin(self, number: int, condition: Condition) -> None:
+                told = f"suite {number}: {condition}; {failures} failed checks so far"
+                progress.update(task, description=escape(told))
+
+            def end(self, suite: Suite) -> None:
+                nonlocal failures
+                failures += suite.failed_checks
+                progress.advance(task)
+                if suite.count(PASSED) < len(suite.runs):
+                    self.line(summary(suite, planned))
+
+            def line(self, text: str) -> None:
+                console.print(text, markup=False, soft_wrap=True)
+
+        yield Bar()

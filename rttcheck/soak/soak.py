@@ -1,0 +1,77 @@
+"""A soak from its plan to its end: conditions take turns, suite after suite, until all are done or time is up.
+
+Owns the order of suites and what ends a soak early. Each suite is kept as soon as it is done.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from rttcheck.errors import RttcheckError
+from rttcheck.soak.code import code_digest
+from rttcheck.soak.condition import Condition
+from rttcheck.soak.display import Display
+from rttcheck.soak.ledger import Ledger
+from rttcheck.soak.session import Order, run_suite
+from rttcheck.soak.suite import Suite
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """``runs`` suites under each condition; none begins after ``seconds`` of host time, None is without end."""
+
+    conditions: tuple[Condition, ...]
+    runs: int
+    seconds: float | None = None
+
+    @property
+    def suites(self) -> int:
+        """How many that is."""
+        return self.runs * len(self.conditions)
+
+    def left(self, ledger: Ledger) -> Iterator[Condition]:
+        """The conditions of the suites that are still to be run, one of each before the next of any."""
+        for round_ in range(1, self.runs + 1):
+            for condition in self.conditions:
+                if ledger.done(condition) < round_:
+                    yield condition
+
+
+def carry_out(
+    plan: Plan, ledger: Ledger, display: Display, *, run: Callable[[Order], Suite] = run_suite
+) -> KeyboardInterrupt | RttcheckError | None:
+    """Run what is left of the plan and keep it in the ledger; what ended it early, None when nothing did.
+
+    Time that is up is no early end. Raises RecordingError when the ledger cannot be written.
+    """
+    began = time.monotonic()
+    ending: KeyboardInterrupt | RttcheckError | None = None
+    try:
+        for condition in plan.left(ledger):
+            if plan.seconds is not None and time.monotonic() - began >= plan.seconds:
+                display.line(f"time is up: {len(ledger.suites)} of {plan.suites} suites are done")
+                break
+            number = len(ledger.suites) + 1
+            display.begin(number, condition)
+            order = Order(
+                number=number,
+                condition=condition,
+                scenarios=ledger.scenarios,
+                directory=ledger.directory / f"{number:04}",
+                boot=ledger.boot,
+            )
+            suite = run(order)
+            if code_digest() != ledger.code:
+                raise RttcheckError(
+                    f"rttcheck's own code changed while suite {number} ran, which therefore does not count: soak a "
+                    "copy that stands still, such as a git worktree"
+                )
+            ledger.add(suite)
+            display.end(suite)
+    except (KeyboardInterrupt, RttcheckError) as error:
+        ending = error
+        ledger.ending = str(error) or "interrupted"
+    ledger.save()
+    return ending

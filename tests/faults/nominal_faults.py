@@ -1,0 +1,44 @@
+"""Recordings without packets: samples are wrong, and whether the link or the stack is to blame nobody can tell."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+from rttcheck.judge.findings import Layer
+from rttcheck.recording import Recording
+from tests.faults.fault import Fault, Plant
+from tests.faults.sample_faults import resampled
+
+
+def _unwitnessed(plant: Plant) -> Plant:
+    def planted(recording: Recording) -> Recording:
+        nothing = recording.wire[:0]
+        return replace(plant(recording), wire=nothing, control_wire=nothing, wire_facts={})
+
+    return planted
+
+
+FAULTS: Final = (
+    Fault(
+        name="5 ms too long, unwitnessed",
+        layer=Layer.NOMINAL,
+        what="every sample is 5 ms too long, and no packets were captured",
+        scenarios=("ping-pong", "edge"),
+        apply=_unwitnessed(resampled(lambda us: us + 5_000)),
+    ),
+    Fault(
+        name="100 us too short, unwitnessed",
+        layer=Layer.NOMINAL,
+        what="every sample is 100 us too short, and no packets were captured",
+        scenarios=("ping-pong", "loss"),
+        apply=_unwitnessed(resampled(lambda us: us - 100)),
+    ),
+    Fault(
+        name="one direction's round trip, unwitnessed",
+        layer=Layer.NOMINAL,
+        what="every sample is the time of one direction, and no packets were captured",
+        scenarios=("ping-pong", "jitter"),
+        apply=_unwitnessed(resampled(lambda us: us // 2)),
+    ),
+)

@@ -1,0 +1,145 @@
+"""Kernels that measure another time than the one that passed; all that follows from their samples follows rightly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from rttcheck.judge.evidence import addresses
+from rttcheck.judge.findings import Layer
+from rttcheck.judge.samples import Side, Source, connections_of, sources
+from rttcheck.recording import Recording
+from tests.faults.fault import Fault, Plant
+from tests.faults.kernel import Integers, Kernel
+
+Booleans = npt.NDArray[np.bool_]
+
+ARGUMENTS: Final = ("first_rtt_us", "sack_rtt_us", "last_rtt_us")
+_JIFFY_US: Final = 4_000
+
+
+def resampled(
+    change: Callable[[Integers], Integers],
+    *,
+    chosen: Callable[[Recording], Booleans] | None = None,
+    only: tuple[str, ...] = ARGUMENTS,
+) -> Plant:
+    """A kernel in which the times from stamps, those of ``only``, are ``change(times)`` in the ``chosen`` calls."""
+
+    def plant(recording: Recording) -> Recording:
+        events = recording.events.copy()
+        rows = np.ones(len(events), dtype=np.bool_) if chosen is None else chosen(recording)
+        for name in only:
+            told = rows & (events[name] >= 0)
+            events[name][told] = change(events[name][told])
+        return Kernel().relive(recording, fed_from_arguments(events))
+
+    return plant
+
+
+def fed_from_arguments(events: np.ndarray) -> np.ndarray:
+    """What the estimator and the rate sample are given when the arguments are these; timestamps' samples stay.
+
+    Source: ``tcp_ack_update_rtt()``: the first-acked time, else the SACKed one.
+    """
+    source = sources(events)
+    for origin, name in ((Source.FIRST, "first_rtt_us"), (Source.SACK, "sack_rtt_us")):
+        rows = source == origin
+        events["sample_us"][rows] = events[name][rows]
+        events["rs_rtt_us"][rows] = events["last_rtt_us"][rows]
+    return events
+
+
+def _of(side: Side) -> Callable[[Recording], Booleans]:
+    def chosen(recording: Recording) -> Booleans:
+        found: Booleans = connections_of(recording.events, addresses(recording))[1] == side
+        return found
+
+    return chosen
+
+
+def _every(number: int) -> Callable[[Recording], Booleans]:
+    def chosen(recording: Recording) -> Booleans:
+        found: Booleans = np.arange(len(recording.events)) % number == number - 1
+        return found
+
+    return chosen
+
+
+def _swapped(recording: Recording) -> Recording:
+    events = recording.events.copy()
+    both = (events["first_rtt_us"] >= 0) & (events["sack_rtt_us"] < 0)
+    first = events["first_rtt_us"][both]
+    events["first_rtt_us"][both] = events["last_rtt_us"][both]
+    events["last_rtt_us"][both] = first
+    return Kernel().relive(recording, fed_from_arguments(events))
+
+
+FAULTS: Final = (
+    Fault(
+        name="samples 200 us too long",
+        layer=Layer.SAMPLE,
+        what="every stamp is taken 200 us before the segment leaves",
+        scenarios=("ping-pong", "loss"),
+        apply=resampled(lambda us: us + 200),
+    ),
+    Fault(
+        name="one end's samples 200 us too long",
+        layer=Layer.SAMPLE,
+        what="the server's stamps are taken 200 us before the segment leaves",
+        scenarios=("ping-pong", "edge"),
+        apply=resampled(lambda us: us + 200, chosen=_of(Side.SERVER)),
+    ),
+    Fault(
+        name="samples 50 us too short",
+        layer=Layer.SAMPLE,
+        what="every stamp is taken 50 us after the segment has left",
+        scenarios=("ping-pong", "loss"),
+        apply=resampled(lambda us: us - 50),
+    ),
+    Fault(
+        name="one sample in ten 1 ms too long",
+        layer=Layer.SAMPLE,
+        what="in every tenth call the stamp is one of a millisecond before",
+        scenarios=("ping-pong", "jitter"),
+        apply=resampled(lambda us: us + 1_000, chosen=_every(10)),
+    ),
+    Fault(
+        name="milliseconds truncation",
+        layer=Layer.SAMPLE,
+        what="times are cut to whole milliseconds before they are handed over",
+        scenarios=("ping-pong", "loss"),
+        apply=resampled(lambda us: us - us % 1_000),
+    ),
+    Fault(
+        name="samples counted in jiffies",
+        layer=Layer.SAMPLE,
+        what="times are rounded up to whole jiffies",
+        scenarios=("ping-pong", "jitter"),
+        apply=resampled(lambda us: us + -us % _JIFFY_US),
+    ),
+    Fault(
+        name="clock 0.5 % fast",
+        layer=Layer.SAMPLE,
+        what="the clock that stamps are taken from gains 5 ms a second",
+        scenarios=("ping-pong", "loss"),
+        apply=resampled(lambda us: us + us // 200),
+    ),
+    Fault(
+        name="SACK times cut to milliseconds",
+        layer=Layer.SAMPLE,
+        what="sack_rtt_us, and it alone, is cut to whole milliseconds",
+        scenarios=("loss",),
+        apply=resampled(lambda us: us - us % 1_000, only=("sack_rtt_us",)),
+    ),
+    Fault(
+        name="first and last swapped in the kernel",
+        layer=Layer.SAMPLE,
+        what="tcp_clean_rtx_queue() hands over seq_rtt_us and ca_rtt_us the wrong way round",
+        scenarios=("jitter", "loss"),
+        apply=_swapped,
+    ),
+)

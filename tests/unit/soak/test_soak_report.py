@@ -1,0 +1,56 @@
+"""What a person reads at a soak's end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from soaked import BAD, BUSY, GONE, GOOD, REAL, UNSURE, suite, with_median
+
+from rttcheck.soak.ledger import Ledger
+from rttcheck.soak.report import text
+from rttcheck.soak.suite import Suite
+
+
+def told(suites: Sequence[Suite]) -> str:
+    return text(Ledger(Path("/there/soak.json"), ("rtt-40ms",), "thawed", suites=list(suites)), 100)
+
+
+def test_counts_and_bounds_stand_in_their_condition_s_line() -> None:
+    lines = told([suite(1), suite(2, [GOOD, BAD], condition=BUSY), suite(3)]).splitlines()
+    heading = lines[0].split()
+    assert heading[:3] == ["kernel", "clock", "load"]
+    assert lines[1].split() == ["debian:6.12", "virtual", "none", "2", "2", "0", "40", "0", "0", "0.000", "72.158"]
+    assert lines[2].split()[:9] == ["debian:6.12", "virtual", "busy", "1", "2", "0", "40", "1", "0"]
+    assert lines[3].split()[:3] == ["all", "virtual", "all"]
+
+
+def test_which_bound_it_is_is_said() -> None:
+    assert "upper 95% bound (one-sided, exact: Clopper and Pearson)" in " ".join(told([suite(1)]).split())
+
+
+def test_what_did_not_pass_has_its_reason_and_a_path_that_can_be_copied() -> None:
+    report = told([suite(1, [GOOD, BAD, GONE]), suite(2, [BAD])])
+    assert "FAILED loss (debian:6.12, virtual time, load none): in suite 1, the first of 2" in report
+    assert "    sample: not above: 2 of 9 are above\n    /kept/loss.rttrec\n" in report
+    assert "LOST bbr (debian:6.12, virtual time, load none): in suite 1\n    the guest was lost\n" in report
+
+
+def test_medians_say_whether_they_agree() -> None:
+    report = told([suite(1), suite(2, [with_median(40_033)], condition=BUSY), suite(3, [GOOD], condition=REAL)])
+    rows = [line.split() for line in report.splitlines() if line.startswith("rtt-40ms")]
+    assert rows == [
+        ["rtt-40ms", "6.12.117", "virtual", "2", "40030", "40033", "NO"],
+        ["rtt-40ms", "6.12.117", "real", "1", "40030", "40030", "yes"],
+    ]
+    assert "in virtual time 0 of 1 medians are the same to 1 us" in report
+
+
+def test_sentences_fit_the_terminal() -> None:
+    report = told([suite(1, [UNSURE])])
+    assert all(len(line) <= 100 for line in report.splitlines() if not line.startswith(("kernel", "debian")))
+    assert report.endswith("all of it is in /there/soak.json")
+
+
+def test_no_suites_are_no_table() -> None:
+    assert told([]) == "no suite has come to its end"
