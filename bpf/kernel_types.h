@@ -118,6 +118,7 @@ struct tcp_sock {
 	__u32 rttvar_us;
 	__u32 rtt_seq;
 	struct tcp_rack rack;
+	__u32 tlp_high_seq;
 	struct minmax rtt_min;
 	__u32 snd_una;
 	__u32 snd_nxt;

@@ -5,7 +5,8 @@
  * tcp_rtt_estimator() calls it for a socket's first sample and then for the first one of each round trip: when snd_una
  * has gone beyond rtt_seq. At that moment mdev_us, mdev_max_us, rttvar_us, rtt_seq and rtt_min hold the sample already,
  * srtt_us and icsk_rto do not. Since 6.10 the sample and the srtt_us that it makes are arguments; before, there are
- * none, and RACK's time of the last segment that this ACK delivered is all that can be read.
+ * none, and RACK's time of the last segment that this ACK delivered is all that can be read: the last-acked sample, as
+ * long as segments come in order.
  */
 #include <linux/bpf.h>
 #include <stdbool.h>
@@ -18,6 +19,19 @@
 
 #define TCP_SYN_SENT 2
 #define TCP_SYN_RECV 3
+#define TCP_CA_OPEN 0
+
+/*
+ * Nothing was lost, SACKed or probed for: the last segment that RACK saw delivered is the last-acked one, and was sent
+ * once. tcp_ack() leaves these states only after the sample was taken.
+ */
+static __always_inline bool in_order(const struct tcp_sock *tp)
+{
+	const struct inet_connection_sock *icsk = (const void *)tp;
+
+	return BPF_CORE_READ_BITFIELD_PROBED(icsk, icsk_ca_state) == TCP_CA_OPEN && !BPF_CORE_READ(tp, sacked_out) &&
+	       !BPF_CORE_READ(tp, tlp_high_seq);
+}
 
 static __always_inline void sampled(struct bpf_sock_ops *ctx, const struct rtt_config *cfg, const struct tcp_sock *tp)
 {
@@ -32,10 +46,10 @@ static __always_inline void sampled(struct bpf_sock_ops *ctx, const struct rtt_c
 	if (sample_us || srtt_us) {
 		saw.sample_us = sample_us;
 		saw.srtt_us = srtt_us ? srtt_us : 1; /* as tcp_rtt_estimator() is about to store it */
-	} else if (state != TCP_SYN_RECV) { /* a SYN-ACK never was in RACK's queue */
+	} else if (state != TCP_SYN_RECV && in_order(tp)) { /* a SYN-ACK never was in RACK's queue */
 		saw.last_rtt_us = BPF_CORE_READ(tp, rack.rtt_us);
 	}
-	saw.shown_us = saw.sample_us;
+	saw.shown_us = saw.sample_us >= 0 ? saw.sample_us : saw.last_rtt_us;
 	saw.watch = cfg->watch;
 	saw.taken = 1;
 	saw.hook = RTT_HOOK_SOCKOPS;

@@ -15,14 +15,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rttcheck.collect.probe.layout import FLAG_SYN_ACKED
+from rttcheck.collect.probe.layout import FLAG_SYN_ACKED, Hook
 from rttcheck.collect.wire import layout
 from rttcheck.collect.wire.layout import Point
+from rttcheck.judge.advance import OFFSET_BITS, advance
 from rttcheck.judge.scoreboard import NONE, Arrival, Scoreboard, Segment
 from rttcheck.judge.sockets import NOBODY, Integers, Sockets, unwrapped
-
-_OFFSET_BITS = 41
-"""Room for two terabytes a connection beside four million connections in one 64-bit key."""
 
 Booleans = npt.NDArray[np.bool_]
 Rows = npt.NDArray[np.int32]
@@ -84,10 +82,14 @@ def pair(events: np.ndarray, wire: np.ndarray, flows: Sequence[Mapping[str, Any]
     una = unwrapped(events["snd_una"][order], begins, initial[life_e])
     acked = unwrapped(wire["ack"][back.row], back.begins, initial[back.life])
     now_ns = _now_ns(events)[order]
-    at = _one_each(_latest(life_e, una, now_ns, back, acked), life_e, una, back, acked)
+    at = _latest(life_e, una, now_ns, back, acked)
+    if (events["hook"] == Hook.SOCKOPS).any() and len(back.row):  # not an event each ACK
+        at, before = advance(life_e, una, at, back.life, acked, wire["sack_blocks"][back.row])
+    else:
+        at = _one_each(at, life_e, una, back, acked)
+        before = _before(una, begins, (events["flag"][order] & FLAG_SYN_ACKED) != 0)
     found = at != NONE
     ack[order[found]] = back.row[at[found]]
-    before = _before(una, begins, (events["flag"][order] & FLAG_SYN_ACKED) != 0)
     start = unwrapped(wire["seq"][out.row], out.begins, initial[out.life])
     length = wire["payload"][out.row] + ((wire["flags"][out.row] & (layout.SYN | layout.FIN)) != 0)
     sends = length > 0
@@ -275,7 +277,7 @@ def _troubled(wire: np.ndarray, lives: int, segments: _Half, start: Integers, en
     """Lives in which something was sent twice, or SACKed."""
     troubled = np.zeros(lives, dtype=np.bool_)
     troubled[back.life[wire["sack_blocks"][back.row] > 0]] = True
-    base = segments.life.astype(np.int64) << _OFFSET_BITS
+    base = segments.life.astype(np.int64) << OFFSET_BITS
     highest = np.maximum.accumulate(base + end)
     troubled[segments.life[1:][(base + start)[1:] < highest[:-1]]] = True
     return troubled
@@ -295,8 +297,8 @@ def _in_order(
     """Where every segment was sent once and in order, sequence numbers are all there is to it."""
     if not len(segments.row) or not len(event):
         return
-    base = life.astype(np.int64) << _OFFSET_BITS
-    ends = (segments.life.astype(np.int64) << _OFFSET_BITS) + end
+    base = life.astype(np.int64) << OFFSET_BITS
+    ends = (segments.life.astype(np.int64) << OFFSET_BITS) + end
     first = np.searchsorted(ends, base + before, side="right")
     last = np.searchsorted(ends, base + una, side="right") - 1
     # A packet of several segments counts as soon as one of them is acknowledged (tcp_tso_acked()).
@@ -393,7 +395,7 @@ def _echoes(
 
 def _orphans(back: _Half, acked: Integers, at: Integers) -> Rows:
     """ACKs that are the first of their number, beyond the SYN, and that no event names."""
-    key = (back.life.astype(np.int64) << _OFFSET_BITS) + np.maximum(acked, 0)
+    key = (back.life.astype(np.int64) << OFFSET_BITS) + np.maximum(acked, 0)
     highest = np.maximum.accumulate(key)
     new = np.append(False, key[1:] > highest[:-1]) & ~back.begins
     named = np.zeros(len(key), dtype=np.bool_)
