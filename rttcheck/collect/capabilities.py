@@ -12,7 +12,6 @@ import platform
 import re
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -47,6 +46,8 @@ def host_capabilities() -> tuple[Capability, ...]:
 
 
 def _host() -> Iterator[Capability]:
+    from rttcheck.collect.probe.backend import BACKENDS
+
     packages = _packages()
     yield Capability(
         name="kernel", found=True, detail=f"{platform.release()}, {platform.version()}", needed_for=OPTIONAL
@@ -58,12 +59,16 @@ def _host() -> Iterator[Capability]:
     yield _libbpf()
     if packages.found and privileged.found:
         yield _namespaces()
-        yield _netem()
+        yield from _engines()
         yield from _probes()
     else:
         why = _NEEDS_ROOT if packages.found else "not tried: Python packages are missing"
-        for name in ("network namespaces, veth", "sch_netem", "probe fexit", "probe kprobe"):
-            yield Capability(name=name, found=False, detail=why, needed_for=HOST)
+        for name in ("network namespaces, veth", "sch_netem", "relay"):
+            needed_for = OPTIONAL if name == "relay" else HOST
+            yield Capability(name=name, found=False, detail=why, needed_for=needed_for)
+        for backend in BACKENDS:
+            needed_for = HOST if backend.view.every_sample else OPTIONAL
+            yield Capability(name=f"probe {backend.name}", found=False, detail=why, needed_for=needed_for)
     yield _timers()
     yield _bcc()
     yield Capability(
@@ -154,28 +159,25 @@ def _namespaces() -> Capability:
     return Capability(name=name, found=True, detail="two made, joined and gone again", needed_for=HOST)
 
 
-def _netem() -> Capability:
-    from rttcheck.netns import Namespace, Netem, NetnsError
-    from rttcheck.netns.netlink import Channel
-    from rttcheck.netns.qdisc import add_netem
+def _engines() -> Iterator[Capability]:
+    from rttcheck.collect.engine import try_netem, try_relay
 
-    loopback = 1
-    # Without the sentence that the lab would make of it: here the kernel's own words are wanted.
-    request = replace(add_netem(loopback, Netem(delay_ns=1_000_000)), refusal=None)
-    try:
-        with Namespace.create() as namespace, Channel(namespace) as channel:
-            channel.transact([request])
-    except NetnsError as error:
-        said = re.search(r"the kernel says '(.+)'", str(error))
-        return Capability(
-            name="sch_netem",
-            found=False,
-            detail=f"the kernel says: {said.group(1)}" if said else str(error),
-            remedy=_netem_remedy(kernel_option("CONFIG_NET_SCH_NETEM")),
-            lack="no sch_netem",
-            needed_for=HOST,
-        )
-    return Capability(name="sch_netem", found=True, detail="installed in a throwaway namespace", needed_for=HOST)
+    netem, relay = try_netem(), try_relay()
+    yield Capability(
+        name="sch_netem",
+        found=netem.ok,
+        detail=netem.reason,
+        remedy="" if netem.ok else _netem_remedy(kernel_option("CONFIG_NET_SCH_NETEM")),
+        lack="" if netem.ok else "no sch_netem",
+        needed_for=HOST,
+    )
+    yield Capability(
+        name="relay",
+        found=relay.ok,
+        detail=relay.reason,
+        remedy="" if relay.ok else "a kernel with CONFIG_VETH and CONFIG_PACKET, or one with netem",
+        lack="" if relay.ok else "no relay",
+    )
 
 
 def _netem_remedy(option: str | None) -> str:
@@ -201,6 +203,7 @@ def _probes() -> Iterator[Capability]:
             name=name,
             found=attempt.ok,
             detail=f"{attempt.reason}: {attempt.view.render()}" if attempt.ok else attempt.reason,
+            sees=attempt.view.coverage.value,
             remedy="" if attempt.ok else _probe_remedy(attempt.backend, remedies[attempt.backend]),
             lack="" if attempt.ok else lack,
             needed_for=HOST if attempt.backend in whole else OPTIONAL,

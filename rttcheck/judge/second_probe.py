@@ -156,7 +156,7 @@ def _values(
         unequal = one.events[name][mine] != other.events[name][theirs]
         if name == "last_rtt_us":  # sockops reads it only of segments that come in order
             unequal &= ~(_untold(one, name)[mine] | _untold(other, name)[theirs])
-        differs[name] = unequal.reshape(len(mine), -1).any(axis=1)
+        differs[name] = unequal if unequal.ndim == 1 else unequal.any(axis=1)
     wrong = {name: rows for name, rows in differs.items() if rows.any()}
     total = int(np.logical_or.reduce(list(wrong.values())).sum()) if wrong else 0
     names = f"{one.probe} and {other.probe}"

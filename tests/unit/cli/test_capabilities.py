@@ -13,6 +13,7 @@ import pytest
 
 from rttcheck.collect import capabilities
 from rttcheck.collect.capability import Capability
+from rttcheck.collect.choices import PROBES
 from rttcheck.collect.probe import libbpf
 from rttcheck.collect.probe import probe as probe_module
 from rttcheck.collect.probe.probe import Attempt
@@ -36,8 +37,8 @@ def test_without_root_nothing_is_tried_and_root_alone_is_what_is_missing(monkeyp
     assert {capability.name for capability in untried} == {
         "network namespaces, veth",
         "sch_netem",
-        "probe fexit",
-        "probe kprobe",
+        "relay",
+        *(f"probe {name}" for name in PROBES),
     }
     assert not any(capability.found or capability.lack for capability in untried)
 

@@ -35,18 +35,18 @@ def hide(events: np.ndarray, view: View, hook: Hook) -> np.ndarray:
     return hidden
 
 
-def as_sockops(events: np.ndarray, view: View = SOCKOPS) -> np.ndarray:
-    """What sockops would have shown of these calls."""
-    kept = once_a_round_trip(events)
+def as_sockops(events: np.ndarray, view: View = SOCKOPS, *, thin: bool = True) -> np.ndarray:
+    """What sockops would have shown of these calls; not ``thin``: as if each of them were a round trip of its own."""
+    kept = once_a_round_trip(events) if thin else events
     shown = hide(kept, view, Hook.SOCKOPS)
     if view == SOCKOPS_WITHOUT_ARGUMENTS:  # of a SYN-ACK RACK knows nothing
         shown["last_rtt_us"] = np.where(sources(kept) == Source.FIRST, kept["last_rtt_us"], -1)
     return shown
 
 
-def seen_by_sockops(recording: Recording, view: View = SOCKOPS) -> Recording:
+def seen_by_sockops(recording: Recording, view: View = SOCKOPS, *, thin: bool = False) -> Recording:
     """The recording that sockops would have made of the same run."""
-    events = as_sockops(recording.events, view)
+    events = as_sockops(recording.events, view, thin=thin)
     values = shown_us(events)
     values = values[values >= 0]
     return replace(
@@ -54,7 +54,7 @@ def seen_by_sockops(recording: Recording, view: View = SOCKOPS) -> Recording:
         probe="sockops",
         view=view,
         events=events,
-        control=as_sockops(recording.control, view),
+        control=as_sockops(recording.control, view, thin=thin),
         histograms={unit.value: np.bincount(buckets_of(values, unit), minlength=BUCKETS) for unit in Unit},
     )
 
