@@ -232,19 +232,19 @@ def _timers() -> Capability:
 
 
 def _bcc() -> Capability:
-    """PyPI's `bcc` is not the BPF compiler collection, and hides the real one where both are installed."""
-    spec = find_spec("bcc")
-    places = [Path(place) for place in (spec.submodule_search_locations or ())] if spec is not None else []
-    unrelated = spec is not None and not any((place / "libbcc.py").exists() for place in places)
+    """PyPI's `bcc` is not the BPF compiler collection."""
+    from rttcheck.collect.probe.bcc_module import unrelated_bcc
+
+    wrong = unrelated_bcc()
     name = "no unrelated bcc"
-    if unrelated:
+    if wrong is not None:
         return Capability(
             name=name,
             found=False,
-            detail=f"the package bcc in {places[0] if places else 'this Python'} is not the BPF compiler collection",
-            remedy="pip uninstall bcc (the real one, which rttcheck does not need, is apt install python3-bpfcc)",
+            detail=f"the package bcc in {wrong} is not the BPF compiler collection",
+            remedy="pip uninstall bcc (the real one, which only --rtt-probe bcc needs, is apt install python3-bpfcc)",
         )
-    return Capability(name=name, found=True, detail="the real one is here" if spec else "none here, none needed")
+    return Capability(name=name, found=True, detail="none in the way of the real one")
 
 
 def kernel_option(name: str) -> str | None:

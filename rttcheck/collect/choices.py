@@ -9,5 +9,5 @@ AUTO: Final = "auto"
 ENGINES: Final = ("netem", "relay")
 """What delays packets, in the order in which ``auto`` tries them."""
 
-PROBES: Final = ("fexit", "kprobe", "sockops", "tracepoint")
-"""What sees samples, in the order in which ``auto`` tries them."""
+PROBES: Final = ("fexit", "kprobe", "bcc", "sockops", "tracepoint")
+"""What sees samples, in the order in which ``auto`` tries them; ``bcc``, compiled on the spot, it leaves out."""

@@ -5,6 +5,7 @@ It owns the table and its order. It chooses none, and does not say what came of 
 
 from __future__ import annotations
 
+import mmap
 import platform
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -13,10 +14,12 @@ from pathlib import Path
 from typing import Final
 
 import rttcheck
+from rttcheck.collect.probe.bcc_module import import_bcc
+from rttcheck.collect.probe.bcc_object import headers, open_bcc
 from rttcheck.collect.probe.bpf_object import load_object
 from rttcheck.collect.probe.cgroup import open_cgroup
 from rttcheck.collect.probe.coverage import SOCKOPS, SOCKOPS_WITHOUT_ARGUMENTS, TRACEPOINT, WHOLE, View
-from rttcheck.collect.probe.function import Unproven, proven_symbol
+from rttcheck.collect.probe.function import FUNCTION, Unproven, proven_symbol
 from rttcheck.collect.probe.layout import EVENT
 from rttcheck.collect.probe.libbpf import Refused
 from rttcheck.collect.probe.rehearsal import rehearse
@@ -73,8 +76,14 @@ class Backend:
     open: Callable[[Kernel, int], AbstractContextManager[Opened]]
     """Takes the kernel and the room for events in bytes."""
     remedy: str
-    slow: bool = False
-    """Takes seconds to load."""
+    ready: Callable[[Kernel], str] | None = None
+    """Of a backend that takes seconds to open: whether it could be, without opening it; says so or raises as ``open``.
+    ``auto`` leaves such a one out."""
+
+    @property
+    def slow(self) -> bool:
+        """Whether opening it takes seconds."""
+        return self.ready is not None
 
 
 @contextmanager
@@ -96,6 +105,37 @@ def _kprobe(kernel: Kernel, ring_bytes: int) -> Iterator[Opened]:
         loaded.attach_kprobe("rtt_kprobe", symbol, on_return=False)
         with open_ring(loaded.map("events").fd, EVENT) as ring:
             yield Opened(loaded, ring, WHOLE, f"the entry and the return of {symbol}")
+
+
+@contextmanager
+def _bcc(kernel: Kernel, ring_bytes: int) -> Iterator[Opened]:
+    kfunc = _takes_fexit(kernel)
+    if not kfunc:
+        require_kprobes()
+    with (
+        open_bcc(BPF / "rtt_bcc.c.in", ring_bytes, kernel.symbol, kfunc=kfunc) as loaded,
+        open_ring(loaded.map("events").fd, EVENT) as ring,
+    ):
+        yield Opened(loaded, ring, WHOLE, loaded.kind)
+
+
+def _bcc_ready(kernel: Kernel) -> str:
+    kind = "kfunc" if _takes_fexit(kernel) else "kprobe and kretprobe"
+    if kind != "kfunc":
+        require_kprobes()
+    import_bcc()
+    headers(platform.release())
+    return f"{kind} on {kernel.symbol}, compiled when it is asked for, which takes seconds"
+
+
+def _takes_fexit(kernel: Kernel) -> bool:
+    """Whether the kernel takes the programs that bcc calls kfunc: cheaper to find out than by compiling one."""
+    symbol = kernel.symbol
+    try:
+        with load_object(OBJECT, {"rtt_fexit": symbol}, {"events": mmap.PAGESIZE, "calls": 1}):
+            return symbol == FUNCTION
+    except Refused:
+        return False
 
 
 @contextmanager
@@ -165,6 +205,14 @@ BACKENDS: Final = (
         "kprobe", WHOLE, "the function's entry and return", _kprobe, "a kernel with CONFIG_KPROBE_EVENTS=y on x86_64"
     ),
     Backend(
+        "bcc",
+        WHOLE,
+        "the function, by a program that is compiled on the spot",
+        _bcc,
+        "apt install python3-bpfcc linux-headers-amd64, on a kernel that takes fexit or kprobe",
+        ready=_bcc_ready,
+    ),
+    Backend(
         "sockops",
         SOCKOPS,
         "RTT_CB, a callback of sockets in a cgroup",
@@ -179,6 +227,6 @@ BACKENDS: Final = (
         "a kernel of 5.10 or later with CONFIG_BPF_EVENTS=y",
     ),
 )
-"""In the order in which ``auto`` tries them."""
+"""From what sees the most to what sees the least; ``auto`` tries them in this order."""
 
 NAMES: Final = tuple(backend.name for backend in BACKENDS)

@@ -116,7 +116,11 @@ def open_probe(backend: str = "auto", *, among: Sequence[str] = NAMES, ring_byte
     if backend != "auto" and backend not in NAMES:
         raise ProbeError(f"the probe backend {backend!r} was asked for and there are: auto, {', '.join(NAMES)}")
     require_privilege()
-    candidates = [each for each in BACKENDS if each.name == backend or (backend == "auto" and each.name in among)]
+    candidates = [
+        each
+        for each in BACKENDS
+        if each.name == backend or (backend == "auto" and each.name in among and not each.slow)
+    ]
     tried: list[Attempt] = []
     with ExitStack() as stack:
         probe = _first(stack, candidates, ring_bytes, tried)
@@ -142,7 +146,10 @@ def open_second(first: Probe, *, ring_bytes: int = RING_BYTES) -> Iterator[Probe
 
 
 def probe_support() -> tuple[Attempt, ...]:
-    """Try every backend on this machine, load and attach it, and leave nothing behind."""
+    """Try every backend on this machine, load and attach it, and leave nothing behind.
+
+    Of one that takes seconds to open, only the conditions are looked at.
+    """
     try:
         require_privilege()
         libbpf()
@@ -152,7 +159,10 @@ def probe_support() -> tuple[Attempt, ...]:
     kernel = Kernel()
     for backend in BACKENDS:
         with ExitStack() as stack:
-            _try(stack, backend, kernel, 1 << 16, tried)
+            if backend.ready is not None:
+                _look(backend, kernel, tried)
+            else:
+                _try(stack, backend, kernel, 1 << 16, tried)
     return tuple(tried)
 
 
@@ -176,6 +186,13 @@ def _first(stack: ExitStack, candidates: Sequence[Backend], ring_bytes: int, tri
         if opened is not None:
             return Probe(candidate.name, tuple(tried), opened)
     return None
+
+
+def _look(backend: Backend, kernel: Kernel, tried: list[Attempt]) -> None:
+    try:
+        tried.append(Attempt(backend.name, True, backend.ready(kernel) if backend.ready else "", backend.view))
+    except (Unproven, Refused, CapabilityError) as error:
+        tried.append(Attempt(backend.name, False, str(error), backend.view))
 
 
 def _try(stack: ExitStack, backend: Backend, kernel: Kernel, ring_bytes: int, tried: list[Attempt]) -> Opened | None:

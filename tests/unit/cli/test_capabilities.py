@@ -75,7 +75,7 @@ def test_a_refused_probe_keeps_the_kernels_words_and_the_other_is_its_alternativ
     )
     monkeypatch.setattr(probe_module, "probe_support", lambda: tried)
     fexit, kprobe = capabilities._probes()
-    assert (fexit.lack, fexit.alternatives) == ("fexit refused (EPERM)", ("probe kprobe",))
+    assert (fexit.lack, fexit.alternatives) == ("fexit refused (EPERM)", ("probe kprobe", "probe bcc"))
     assert "Operation not permitted" in fexit.detail
     assert kprobe.found
 
