@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 PYTEST  = $(VENV)/bin/python -m pytest
 
-.PHONY: rtt test check bpf lock setup system bench bench-quick clean
+.PHONY: rtt test check soak faults bpf lock setup system bench clean
 
 rtt: setup  ## Judge a kernel: the running one if it can be, else a guest in virtual time
 	$(PYTEST) -m rtt tests/rtt
@@ -14,7 +14,7 @@ test: setup  ## The project's own tests: unit, lab, guests
 	@# What netlink and TCP_INFO are told is compared with what ip, tc and ss say.
 	@sh ./setup/system-packages.sh iproute2
 	$(MAKE) --no-print-directory check
-	$(PYTEST) tests/unit tests/lab tests/guest
+	$(PYTEST) tests/unit tests/lab tests/guest tests/faults
 
 check: setup  ## Formatting, lint, types
 	$(VENV)/bin/ruff format --check .
@@ -34,6 +34,12 @@ system:
 	@# A guest's root is read-only and its processor emulated: bytecode is made here, once.
 	$(VENV)/bin/python -m compileall -q -j 0 $(VENV)/lib rttcheck netns tests || true
 	@touch $@
+
+soak: setup  ## How often does a check fail that should not? SOAK='--runs 300 --clock virtual'
+	$(VENV)/bin/rttcheck soak $(SOAK)
+
+faults: setup  ## Judge every planted fault, and write the tables in docs/faults.md
+	$(VENV)/bin/python -m tests.faults --write docs/faults.md
 
 bench: setup  ## Measure, and write the tables in the README
 	@sh ./setup/system-packages.sh iproute2

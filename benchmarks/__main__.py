@@ -27,6 +27,10 @@ def main() -> int:
     from benchmarks.session import measure
 
     session = measure()
+    print("measuring the judge on a million events ...", file=sys.stderr)
+    from benchmarks.judging import dictionary_s, judged
+
+    million = {kind: judged(kind, 1_000_000) for kind in ("ping-pong", "bulk", "lossy")}
     print("measuring what captures cost, in a guest and here ...", file=sys.stderr)
     from benchmarks import capture
 
@@ -44,6 +48,11 @@ def main() -> int:
         f"| of that, from the command to the first test | {session.first_test_s:.1f} s | |",
         f"| most that any of {session.samples} data samples in {len(session.excess_us)} constant-delay scenarios lies "
         f"above the injected round trip | {max(session.excess_us)} µs | |",
+        *(
+            f"| {one.events:,} samples against their {one.packets:,} packets, {kind} | {one.seconds:.1f} s, "
+            f"{one.beside_mb} MB beside the tables | {dictionary_s(kind):.0f} s (a dictionary of packets in Python) |"
+            for kind, one in million.items()
+        ),
         *capture.rows(capture.measure()),
     ]
     table = "\n".join(lines)

@@ -110,11 +110,10 @@ class _Calm:
         follows = life[1:] == life[:-1]
         quiet[life[1:][follows & (start[1:] != end[:-1])]] = False
         same = ~came.begins[1:]
-        backwards = same & (came.offset[1:] < came.offset[:-1])
-        for name in ("seq", "tsval"):
-            number = wire[name][came.row]
-            backwards |= same & ((number[1:] - number[:-1]).view(np.int32) < 0)
-        quiet[came.life[1:][backwards]] = False
+        seq, tsval = wire["seq"][came.row], wire["tsval"][came.row]
+        old = (came.offset[1:] < came.offset[:-1]) | ((tsval[1:] - tsval[:-1]).view(np.int32) < 0)
+        old |= seq[1:] != seq[:-1] + came.length[:-1].astype(np.uint32)
+        quiet[came.life[1:][same & old]] = False
         quiet[came.life[wire["sack_blocks"][came.row] > 0]] = False
         return quiet
 
@@ -224,8 +223,8 @@ def _walked(
     told = events[lives.calls.event[calls]]
     rto_ms = told["rto_jiffies"] * (1_000 / np.maximum(told["hz"], 1))
     seen = [
-        Call(event, una, now_ns, Part(shown), *rest)
-        for event, una, now_ns, shown, *rest in zip(
+        Call(*fields)
+        for fields in zip(
             lives.calls.event[calls].tolist(), lives.calls.una[calls].tolist(), lives.calls.now_ns[calls].tolist(),
             lives.calls.shown[calls].tolist(), told["flag"].tolist(), told["first_rtt_us"].tolist(),
             told["owned"].tolist(), rto_ms.tolist(), strict=True,

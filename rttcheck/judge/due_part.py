@@ -5,7 +5,7 @@ It owns these words and the row that holds both sides side by side. It does not 
 
 from __future__ import annotations
 
-from enum import IntFlag
+from enum import IntEnum
 from typing import Final
 
 import numpy as np
@@ -16,8 +16,8 @@ from rttcheck.collect.probe.layout import FLAG_SYN_ACKED
 Parts = npt.NDArray[np.uint8]
 
 
-class Part(IntFlag):
-    """A value of one call of ``tcp_ack_update_rtt()`` that is there, that is to say not -1."""
+class Part(IntEnum):
+    """A value of one call of ``tcp_ack_update_rtt()`` that is there, that is to say not -1. Sets of them are sums."""
 
     FIRST = 1
     """``seq_rtt_us``: of the first newly acknowledged segment, sent once and not SACKed before."""
@@ -31,10 +31,10 @@ class Part(IntFlag):
     """It acknowledges the SYN or the SYN-ACK (``FLAG_SYN_ACKED``)."""
 
 
-VALUES: Final = Part.FIRST | Part.SACK | Part.LAST | Part.TAKEN
+VALUES: Final[int] = Part.FIRST | Part.SACK | Part.LAST | Part.TAKEN
 """All that makes an event say something."""
 
-PLAIN: Final = Part.FIRST | Part.LAST | Part.TAKEN
+PLAIN: Final[int] = Part.FIRST | Part.LAST | Part.TAKEN
 """What nearly every ACK of new data owes."""
 
 DUE: Final = np.dtype(

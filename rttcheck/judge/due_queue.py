@@ -28,9 +28,9 @@ class Look:
     """Whether there was anything to acknowledge: without it ``tcp_ack_update_rtt()`` is not called."""
     acknowledged: bool
     """``FLAG_ACKED``: whether at least one segment left the queue or, of several in one packet, a whole one."""
-    parts: Part
+    parts: int
     """`Part.FIRST`, `Part.SACK` and `Part.LAST`, as far as they are due."""
-    karn: Part
+    karn: int
     """What is not due by Karn's rule alone (RFC 6298, section 3)."""
 
 
@@ -82,7 +82,7 @@ class Queue:
         self.una = max(self.una, ack)
         sacked, sacked_again = self.sack(blocks) if blocks else (False, False)
         first, again, left = self._acknowledge()
-        parts = karn = Part(0)
+        parts = karn = 0
         if first and not again:
             parts |= Part.FIRST | Part.LAST
         elif again:

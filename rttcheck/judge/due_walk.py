@@ -21,7 +21,6 @@ from rttcheck.judge.due_queue import Queue
 from rttcheck.judge.scoreboard import NONE
 
 _MICROSECOND_NS: Final = 1_000
-_NOTHING: Final = Part(0)
 
 
 @dataclass(slots=True)
@@ -42,7 +41,7 @@ class Call:
     event: int
     una: int
     now_ns: int
-    shown: Part
+    shown: int
     flag: int
     first_rtt_us: int
     owned: int
@@ -60,13 +59,13 @@ class Call:
 
 @dataclass(slots=True)
 class Due:
-    """A row of `DUE`, without the socket."""
+    """A row of `DUE`, without the socket; sums of `Part`."""
 
     ack: int
     event: int
-    owed: Part
-    shown: Part
-    karn: Part
+    owed: int
+    shown: int
+    karn: int
 
 
 class _State(IntEnum):
@@ -95,7 +94,7 @@ class Walk:
         self._reset_ns = reset_ns
         self._queue, self._gate = Queue(mss), Gate()
         self._left = self._call = self._synacks = 0
-        self._last, self._last_una = Due(NONE, NONE, _NOTHING, _NOTHING, _NOTHING), NONE
+        self._last, self._last_una = Due(NONE, NONE, 0, 0, 0), NONE
         self._found: list[Due] = []
         syn = next((one for one in departures if one.flags & layout.SYN), None)
         self._opened = syn is not None
@@ -172,7 +171,7 @@ class Walk:
         if arrival.ack < una:
             self._queue.sack(arrival.blocks)
         else:
-            self._look(arrival, _NOTHING)
+            self._look(arrival, 0)
 
     def _is_its_own(self, call: Call, arrival: Arrival, next_ns: int) -> bool:
         """Whether an event is this ACK's and no later one's that has the same number."""
@@ -187,27 +186,27 @@ class Walk:
         again = self._synacks > 1
         owed = PLAIN
         if again:
-            owed = Part.TAKEN if _echoes(arrival) else _NOTHING
-        self._book(arrival, owed | Part.HANDSHAKE if owed else owed, Part.FIRST if again else _NOTHING)
+            owed = Part.TAKEN if _echoes(arrival) else 0
+        self._book(arrival, owed | Part.HANDSHAKE if owed else owed, Part.FIRST if again else 0)
         self._gate.receive(arrival, 1)
 
-    def _look(self, arrival: Arrival, handshake: Part) -> None:
+    def _look(self, arrival: Arrival, handshake: int) -> None:
         """An ACK that is not old, as ``tcp_clean_rtx_queue()`` and ``tcp_ack_update_rtt()`` see it."""
         look = self._queue.look(arrival.ack, arrival.blocks)
         if not look.outstanding:
-            self._book(arrival, _NOTHING, _NOTHING)
+            self._book(arrival, 0, 0)
             return
         owed = look.parts
         if owed or (look.acknowledged and _echoes(arrival)):
             owed |= Part.TAKEN | handshake
         self._book(arrival, owed, look.karn)
 
-    def _book(self, arrival: Arrival, owed: Part, karn: Part) -> None:
+    def _book(self, arrival: Arrival, owed: int, karn: int) -> None:
         """Put what is owed beside what an event shows."""
         at = self._place_of(self._queue.una, arrival.time_ns)
         self._pass(at)
         call = self._calls[at] if at < len(self._calls) else None
-        self._last, self._last_una = Due(arrival.row, NONE, owed, _NOTHING, karn), self._queue.una
+        self._last, self._last_una = Due(arrival.row, NONE, owed, 0, karn), self._queue.una
         if call is not None and call.una == self._queue.una and (owed or not call.speaks):
             self._call += 1
             if self._tries_again(call):
@@ -246,11 +245,11 @@ class Walk:
         for call in self._calls[self._call : until]:
             if call.speaks:
                 near = call.una == self._last_una and not self._last.owed
-                ack, karn = (self._last.ack, self._last.karn) if near else (NONE, _NOTHING)
-                self._found.append(Due(ack, call.event, _NOTHING, self._shown(call), karn))
+                ack, karn = (self._last.ack, self._last.karn) if near else (NONE, 0)
+                self._found.append(Due(ack, call.event, 0, self._shown(call), karn))
         self._call = max(self._call, until)
 
-    def _shown(self, call: Call) -> Part:
+    def _shown(self, call: Call) -> int:
         return call.shown if self._opened else call.shown & ~Part.HANDSHAKE
 
     def _gone(self, arrival: Arrival) -> bool:

@@ -149,16 +149,16 @@ class _Checks:
             event = events[row["event"]]
             return (
                 f"event {int(row['event'])} of {where} at {ms:.3f} ms with snd_una {int(event['snd_una'])}, "
-                f"{_reported(event, Part(int(row['shown'])))}: no ACK came in that it could be of"
+                f"{_reported(event, int(row['shown']))}: no ACK came in that it could be of"
             )
-        owed, karn = Part(int(row["owed"])), Part(int(row["karn"]))
+        owed, karn = int(row["owed"]), int(row["karn"])
         text = f"ACK {int(wire['ack'][row['ack']])} to {where} at {ms:.3f} ms: {_reason(owed, karn)}; "
         if row["event"] == NONE:
             return text + "no event is of it"
-        return text + f"event {int(row['event'])} says {_reported(events[row['event']], Part(int(row['shown'])))}"
+        return text + f"event {int(row['event'])} says {_reported(events[row['event']], int(row['shown']))}"
 
 
-def _reason(owed: Part, karn: Part) -> str:
+def _reason(owed: int, karn: int) -> str:
     """What is due and why."""
     if owed & Part.FIRST and owed & Part.HANDSHAKE:
         return "it ends a handshake whose SYN or SYN-ACK was sent once, so that the time since then is due"
@@ -174,7 +174,7 @@ def _reason(owed: Part, karn: Part) -> str:
     return "it acknowledges and SACKs nothing new, so that nothing is due"
 
 
-def _reported(event: np.void, shown: Part) -> str:
+def _reported(event: np.void, shown: int) -> str:
     """What an event says."""
     if not shown & VALUES:
         return "there is none"

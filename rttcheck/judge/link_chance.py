@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import exp, inf, lgamma, log, log1p
+from math import exp, lgamma, log, log1p
 
 import numpy as np
 import numpy.typing as npt
@@ -23,19 +23,31 @@ _RANKS = 40
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Law:
+    """What one draw may be, and the logarithms of its exponential moments for each of the tilts, up and down."""
+
+    least: float
+    most: float
+    upward: Floats
+    downward: Floats
+
+    @classmethod
+    def of(cls, values: Floats, weights: Floats) -> Law:
+        """Of one of ``values``, each as likely as its weight; weights sum to 1."""
+        moments = []
+        for tilts in (_TILTS, -_TILTS):
+            scaled = tilts[:, None] * values[None, :]
+            largest = scaled.max(axis=1)
+            moments.append(largest + np.log(np.exp(scaled - largest[:, None]) @ weights))
+        return cls(float(values.min()), float(values.max()), moments[0], moments[1])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Draws:
-    """``number`` independent draws of one of ``values``, each as likely as its weight; weights sum to 1."""
+    """``number`` independent draws by one law."""
 
     number: int
-    values: Floats
-    weights: Floats
-
-    def log_moment(self, tilts: Floats) -> Floats:
-        """The logarithm of the mean of ``exp(tilt * value)`` for each tilt."""
-        scaled = tilts[:, None] * self.values[None, :]
-        largest = scaled.max(axis=1)
-        moments: Floats = largest + np.log(np.exp(scaled - largest[:, None]) @ self.weights)
-        return moments
+    law: Law
 
 
 def at_least(count: int, number: int, share: float) -> float:
@@ -95,18 +107,17 @@ def usual_sum(parts: Sequence[Draws], chance: float) -> tuple[float, float]:
 
     Chernoff's bound with the draws' own moments: ``P(S >= s) <= exp(K(t) - t s)`` for every ``t``, at its sharpest.
     """
-    upper, lower = inf, -inf
     log_chance = -log(chance)
-    for tilts in (_TILTS, -_TILTS):
-        moment = sum((part.number * part.log_moment(tilts) for part in parts), np.zeros(len(tilts)))
-        edges = (moment + log_chance) / tilts
-        if tilts[0] > 0:
-            upper = float(edges.min())
-        else:
-            lower = float(edges.max())
-    least = sum(part.number * float(part.values.min()) for part in parts)
-    most = sum(part.number * float(part.values.max()) for part in parts)
-    return max(lower, least), min(upper, most)
+    upward, downward = np.zeros(len(_TILTS)), np.zeros(len(_TILTS))
+    for part in parts:
+        upward += part.number * part.law.upward
+        downward += part.number * part.law.downward
+    upper = float(((upward + log_chance) / _TILTS).min())
+    lower = float((-(downward + log_chance) / _TILTS).max())
+    return (
+        max(lower, sum(part.number * part.law.least for part in parts)),
+        min(upper, sum(part.number * part.law.most for part in parts)),
+    )
 
 
 def ranks_of(number: int) -> npt.NDArray[np.intp]:

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rttcheck.judge.findings import Finding, Layer, Outcome
-from rttcheck.judge.link_chain import Stretch, ahead_chain, doubling_chain, usual_events, vanishing_chain
+from rttcheck.judge.link_chain import Stretch, usual_events
 from rttcheck.judge.link_way import Way
 from rttcheck.judge.nominal import FALSE_ALARM
 from rttcheck.netns.netem import Netem, RandomLoss
@@ -68,7 +68,7 @@ def _unasserted(ways: Sequence[Way]) -> tuple[str, ...]:
             transit = way.transit
             for reason, what, seen in (
                 (_why_not_lost(way, netem), "lost", len(transit.gone)),
-                (_why_not_doubled(netem), "doubled", len(transit.extra)),
+                (_why_not_doubled(way, netem), "doubled", len(transit.extra)),
                 (_why_not_ahead(way, netem) if netem.reorder else "", "sent ahead", int(way.ahead.sum())),
             ):
                 if reason:
@@ -85,7 +85,7 @@ def _why_not_lost(way: Way, netem: Netem) -> str:
         return "netem marks what would be lost, where both ends speak ECN"
     if netem.corrupt:
         return "a packet whose header was corrupted cannot be known again"
-    chain = vanishing_chain(netem)
+    chain = way.engine.vanishing(netem)
     if chain is None:
         return "packets are doubled as well, and the model of loss has a memory"
     if chain.share is None and netem is not way.netems[-1]:
@@ -93,7 +93,7 @@ def _why_not_lost(way: Way, netem: Netem) -> str:
     return ""
 
 
-def _why_not_doubled(netem: Netem) -> str:
+def _why_not_doubled(way: Way, netem: Netem) -> str:
     if netem.duplicate_correlation:
         return "doubling is correlated, which does not do what it says"
     if not netem.duplicate:
@@ -104,13 +104,15 @@ def _why_not_doubled(netem: Netem) -> str:
         return "a packet whose header was corrupted cannot be known again"
     if netem.ecn:
         return "netem marks what would be lost, where both ends speak ECN"
-    return "" if doubling_chain(netem) is not None else "the model of loss has a memory, and copies are lost as well"
+    return (
+        "" if way.engine.doubling(netem) is not None else "the model of loss has a memory, and copies are lost as well"
+    )
 
 
 def _why_not_ahead(way: Way, netem: Netem) -> str:
     if netem.reorder_correlation:
         return "sending ahead is correlated, which does not do what it says"
-    chain = ahead_chain(netem)
+    chain = way.engine.ahead(netem)
     if chain is None:
         return f"a gap of {netem.gap} is too large for the model"
     if way.delays[way.netems.index(netem)].lowest_ns <= way.overhead.base_ns:
@@ -181,7 +183,7 @@ def _lost(ways: Sequence[Way]) -> tuple[Finding | None, str]:
             if dropped:
                 overflow.append(f"{dropped} {way.name} that found {int(waiting[gone & full].min())} waiting")
                 unasked += dropped if netem.limit == _DEFAULT_LIMIT and netem.loss is None else 0
-            chain = vanishing_chain(netem)
+            chain = way.engine.vanishing(netem)
             if chain is None or _why_not_lost(way, netem):
                 continue
             free = here & ~full
@@ -251,8 +253,8 @@ def _doubled(ways: Sequence[Way]) -> tuple[Finding | None, str]:
         if way.transit.strangers and not any(netem.corrupt for netem in way.netems):
             strangers.append(f"{way.transit.strangers} {way.name}")
         for place, netem in enumerate(way.netems):
-            chain = doubling_chain(netem)
-            if chain is None or _why_not_doubled(netem):
+            chain = way.engine.doubling(netem)
+            if chain is None or _why_not_doubled(way, netem):
                 continue
             counts.append(
                 Count(
@@ -273,7 +275,7 @@ def _ahead(ways: Sequence[Way]) -> tuple[Finding | None, str]:
     counts = []
     for way in ways:
         for place, netem in enumerate(way.netems):
-            chain = ahead_chain(netem)
+            chain = way.engine.ahead(netem)
             if chain is None or _why_not_ahead(way, netem):
                 continue
             here = way.setting == place

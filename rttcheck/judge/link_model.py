@@ -1,7 +1,7 @@
 """When packets leave a link, by the model of the engine that delays them: distributions, rates and queues, no machine.
 
 It owns what each engine makes of a direction's settings: how long it holds a packet, as a whole distribution, and when
-each packet of a sequence is due. It has seen no packet leave, and knows nothing of loss.
+each packet of a sequence is due; what is counted is `Chain`'s. It has seen no packet leave.
 
 Sources: ``tabledist()``, ``packet_time_ns()`` and ``netem_enqueue()`` in net/sched/sch_netem.c, 5.10 to 7.3.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Final
 
@@ -18,6 +19,7 @@ import numpy.typing as npt
 
 from rttcheck.collect.wire.layout import SYN
 from rttcheck.judge.bounds import packet_time_ns
+from rttcheck.judge.link_chain import Chain, ahead_chain, doubling_chain, vanishing_chain
 from rttcheck.judge.link_chance import Floats
 from rttcheck.netns.distribution import SCALE
 from rttcheck.netns.netem import Netem
@@ -68,6 +70,7 @@ class Delay:
         return self._below(times_ns + 1)
 
 
+@lru_cache(maxsize=16)
 def netem_delay(netem: Netem) -> Delay:
     """netem's delay: constant, uniform with the bias of its modulo, or drawn from a table, and never below nothing.
 
@@ -170,13 +173,24 @@ def netem_due(netem: Netem, entered_ns: Integers, lengths: Integers, delay_ns: i
     return due
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Engine:
-    """What an engine makes of settings."""
+    """What an engine makes of settings: times here, counts as chains; a chain that is None is not modelled."""
 
     delay: Callable[[Netem], Delay]
     due: Callable[[Netem, Integers, Integers, int], Integers]
+    """When packets leave: setting, when they came in, their lengths, how long each is held."""
+    vanishing: Callable[[Netem], Chain | None]
+    """Whether a packet leaves not even once."""
+    doubling: Callable[[Netem], Chain | None]
+    ahead: Callable[[Netem], Chain | None]
 
 
-ENGINES: Final[Mapping[str, Engine]] = MappingProxyType({"netem": Engine(netem_delay, netem_due)})
-"""By the name in a recording."""
+ENGINES: Final[Mapping[str, Engine]] = MappingProxyType(
+    {
+        "netem": Engine(
+            delay=netem_delay, due=netem_due, vanishing=vanishing_chain, doubling=doubling_chain, ahead=ahead_chain
+        )
+    }
+)
+"""By the name in a recording. An engine that has none is not judged."""

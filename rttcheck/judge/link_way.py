@@ -9,13 +9,14 @@ setting in force when it came in; one that was under way during a change nonethe
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from rttcheck.judge.evidence import Evidence
-from rttcheck.judge.link_model import ENGINES, Delay, frame_lengths
+from rttcheck.judge.link_model import ENGINES, Delay, Engine, frame_lengths
 from rttcheck.judge.link_overhead import Overhead
 from rttcheck.judge.transit import NOBODY, Transit, identities
 from rttcheck.netns.netem import Netem
@@ -33,6 +34,7 @@ class Way:
     """A direction, ``out`` or ``back``. Arrays have a row for each packet that came in and left, as they left."""
 
     name: str
+    engine: Engine
     transit: Transit
     overhead: Overhead
     netems: tuple[Netem, ...]
@@ -80,33 +82,27 @@ class Way:
         setting[(setting != np.searchsorted(changes, left_ns, side="right")) | (setting != entered_setting[first])] = (
             NOBODY
         )
-        rows = recording.wire[transit.left[matched]]
-        longest, shortest = transit.longest_ns, transit.shortest_ns
+        rows = recording.wire[transit.entered[first]]
+        least, most = frame_lengths(rows, family=scenario.family, mtu=scenario.mtu)
         ahead = np.zeros(len(matched), dtype=np.bool_)
         due_first, due_last = transit.entered_ns[first].copy(), transit.entered_ns[last].copy()
-        least, most = frame_lengths(rows, family=scenario.family, mtu=scenario.mtu)
         for place, (netem, delay) in enumerate(zip(netems, delays, strict=True)):
             here = setting == place
             if netem.reorder:
-                ahead |= here & (shortest < delay.lowest_ns)
-            held = np.flatnonzero(here & ~ahead)
-            unsure = here & ~ahead & (first != last)
-            for due, lengths, held_ns in ((due_first, least, delay.lowest_ns), (due_last, most, delay.highest_ns)):
-                # As they came in: the order in which a rate serves them.
-                order = held[np.argsort(due[held], kind="stable")]
-                alone = np.flatnonzero(unsure)
-                if due is due_first:
-                    # Who may have come later keeps nobody waiting for sure.
-                    order = order[~unsure[order]]
-                    due[alone] = [
-                        int(engine.due(netem, due[[one]], lengths[[one]], held_ns)[0]) for one in alone.tolist()
-                    ]
-                due[order] = engine.due(netem, due[order], lengths[order], held_ns)
+                ahead |= here & (transit.shortest_ns < delay.lowest_ns)
+            held = here & ~ahead
+            sure, unsure = np.flatnonzero(held & (first == last)), np.flatnonzero(held & (first != last))
+            _fill(due_first, engine.due, netem, least, delay.lowest_ns, sure)
+            # Who may have come in later keeps nobody waiting for sure.
+            for one in unsure:
+                _fill(due_first, engine.due, netem, least, delay.lowest_ns, np.array([one]))
+            _fill(due_last, engine.due, netem, most, delay.highest_ns, np.flatnonzero(held))
         statistics = recording.netem.get("statistics", {}).get(name, {})
         under_last = setting == len(netems) - 1
         unseen_bytes = max(int(statistics.get("bytes", 0)) - int(least[under_last].sum()), 0)
         return cls(
             name=name,
+            engine=engine,
             transit=transit,
             overhead=Overhead.of(recording.control_wire, recording.wire, evidence.slack, name),
             netems=netems,
@@ -118,8 +114,8 @@ class Way:
             payload=rows["payload"].astype(np.int64),
             connection=_connections(recording.wire, transit.left[matched]),
             left_ns=left_ns,
-            longest_ns=longest,
-            shortest_ns=shortest,
+            longest_ns=transit.longest_ns,
+            shortest_ns=transit.shortest_ns,
             due_first_ns=due_first,
             due_last_ns=due_last,
             unseen=unseen_bytes // _SHORTEST_FRAME,
@@ -135,6 +131,15 @@ class Way:
         """Which packets passed under a setting, and were not sent ahead."""
         held: Booleans = (self.setting == place) & ~self.ahead
         return held
+
+
+def _fill(
+    due_ns: Integers, model: Callable[[Netem, Integers, Integers, int], Integers], netem: Netem, lengths: Integers,
+    held_ns: int, chosen: Places,
+) -> None:  # fmt: skip
+    """Turn when ``chosen`` packets came in into when they are due; a rate serves them in the order of coming in."""
+    order = chosen[np.argsort(due_ns[chosen], kind="stable")]
+    due_ns[order] = model(netem, due_ns[order], lengths[order], held_ns)
 
 
 def _connections(wire: np.ndarray, rows: Places) -> Integers:

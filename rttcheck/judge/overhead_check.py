@@ -3,12 +3,11 @@
 It owns the limits: how long the work on one packet may take, by the control run. What the work is made of is
 `Overhead`'s. Two checks, because their causes differ: a segment is stamped too early, or an ACK is taken late.
 
-In virtual time there is one processor and no noise, and every value obeys. No single piece of work on a packet can
-take longer than the shortest whole round trip of the control run, which is made of six of them (sent, forwarded and
-received, and the same for the ACK); of whole leads and lags half are no more than twice what is usual there, bursts by
-their first segment. In real time the
-processors are several and a value may be late by chance: then the whole lead or lag counts, and how many are late is
-judged by rank.
+In virtual time there is one processor and no noise, and every value obeys but what one pause `explained`. No single
+piece of work on a packet can take longer than the shortest whole round trip of the control run, which is made of six
+of them (sent, forwarded and received, and the same for the ACK); of whole leads and lags half are no more than twice
+what is usual there, bursts by their first segment. In real time the processors are several and a value may be late by
+chance: then the whole lead or lag counts, and how many are late is judged by rank.
 
 An ACK that waited for the thread that owned its socket is judged by its lead only: the wait is real time, the kernel's
 sample holds it by design, and how long a thread works is nobody's promise. How many and how long is in the notes.
@@ -30,6 +29,7 @@ from rttcheck.judge.nominal import FALSE_ALARM
 from rttcheck.judge.overhead import Overhead
 from rttcheck.judge.samples import Side
 from rttcheck.judge.slack import chance_of_exceeding
+from rttcheck.judge.stall import explained
 from rttcheck.judge.witness import MICROSECOND_NS, Account, Booleans, Integers, Witness, spread_us
 
 LEAST_PASSIVE = 8
@@ -122,8 +122,11 @@ def _lead(evidence: Evidence, accounts: Sequence[Account], parts: Sequence[Overh
         f"{counts} are longer than wire and overhead explain, the worst {accounts[worst].render(at)}: its stamp lies "
         f"{parts[worst].lead_ns[at] / MICROSECOND_NS:.1f} us before the segment left"
     )
-    outcome = Outcome.FAILED if evidence.virtual else _by_rank(late, len(control))
-    return _finding(_LEAD, outcome, message, expected, seen, total)
+    if not evidence.virtual:
+        return _finding(_LEAD, _by_rank(late, len(control)), message, expected, seen, total)
+    ends = np.concatenate([account.departed_ns[each] for account, each in zip(accounts, late, strict=True)])
+    begins = ends - np.concatenate([part.lead_ns[each] for part, each in zip(parts, late, strict=True)])
+    return _finding(_LEAD, *_unless_paused(message, begins, ends, total), expected, seen, total)
 
 
 def _lag(evidence: Evidence, account: Account, part: Overhead, usual: Overhead) -> Finding:
@@ -154,8 +157,11 @@ def _lag(evidence: Evidence, account: Account, part: Overhead, usual: Overhead) 
             f"{int(late.sum())} of {total} ACKs that nothing kept waiting were taken late, the worst "
             f"{part.lag_ns[at] / MICROSECOND_NS:.1f} us after it came: {account.render(at)}"
         )
-        outcome = Outcome.FAILED if evidence.virtual else _by_rank([late[chosen]], len(control))
-        return _finding(_LAG, outcome, message, expected, seen, total)
+        if not evidence.virtual:
+            return _finding(_LAG, _by_rank([late[chosen]], len(control)), message, expected, seen, total)
+        begins = account.arrived_ns[late]
+        paused = _unless_paused(message, begins, begins + part.lag_ns[late], total)
+        return _finding(_LAG, *paused, expected, seen, total)
     sides = evidence.sides[account.event]
     found = _by_half(evidence, sides[chosen], part.lag_ns[chosen], half_ns, "have their ACK taken", "after it came")
     if not found and int(part.passive.sum()) >= LEAST_PASSIVE:
@@ -166,6 +172,12 @@ def _lag(evidence: Evidence, account: Account, part: Overhead, usual: Overhead) 
     highest = float(part.lag_ns[chosen].max()) / MICROSECOND_NS if total else 0.0
     message = f"{total} ACKs that nothing kept waiting, taken at most {highest:.1f} us after they came"
     return _finding(_LAG, Outcome.PASSED, message, expected, seen, total)
+
+
+def _unless_paused(message: str, begins: Integers, ends: Integers, total: int) -> tuple[Outcome, str]:
+    if explained(begins, ends, ends - begins, total):
+        return Outcome.INCONCLUSIVE, f"{message}; one pause of the processor would explain it"
+    return Outcome.FAILED, message
 
 
 def _limits(evidence: Evidence, control: Integers, whole: Integers) -> tuple[int, int]:

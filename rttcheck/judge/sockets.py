@@ -21,6 +21,8 @@ NOBODY: Final = -1
 
 _FACTORS = (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0x27D4EB2F165667C5, 0xD6E8FEB86659FD93)
 _TRIES = 8
+_BLOCK = 1 << 15
+"""So many rows at a time, so that their words stay in the processor's cache."""
 
 
 class Sockets:
@@ -41,26 +43,43 @@ class Sockets:
         words = _words(
             np.array(own, np.uint8).reshape(-1, 16), np.array(peer, np.uint8).reshape(-1, 16), table[:, 0], table[:, 1]
         )
-        self._words, self._number = np.unique(words, axis=0, return_index=True)
+        # The other socket of each, where there is a first one of the same addresses too.
+        number = np.unique(words, axis=1, return_index=True, return_inverse=True)
+        self._words, self._number = number[0], number[1].astype(np.int32)
+        named = self._number[number[2].reshape(-1)]
+        self._peer = named[np.arange(len(named)) ^ 1]
         for salt in range(_TRIES):
             self._salt = salt
             hashes = _hash(self._words, salt)
             order = np.argsort(hashes, kind="stable")
             if len(hashes) == len(np.unique(hashes)):
                 break
-        self._hashes, self._words, self._number = hashes[order], self._words[order], self._number[order]
+        self._hashes, self._words, self._number = hashes[order], self._words[:, order], self._number[order]
 
     def of(self, own: npt.NDArray[Any], peer: npt.NDArray[Any], own_port: Any, peer_port: Any) -> npt.NDArray[np.int32]:
         """The socket of each row, `NOBODY` where it is none of the known ones."""
         found = np.full(len(own), NOBODY, dtype=np.int32)
-        if not len(self._hashes) or not len(own):
+        if not len(self._hashes):
             return found
-        words = _words(own, peer, own_port, peer_port)
-        place = np.minimum(np.searchsorted(self._hashes, _hash(words, self._salt)), len(self._hashes) - 1)
-        # The hash finds the candidate, all 36 bytes decide.
-        same = (self._words[place] == words).all(axis=1)
-        found[same] = self._number[place[same]]
+        for start in range(0, len(own), _BLOCK):
+            rows = slice(start, start + _BLOCK)
+            words = _words(own[rows], peer[rows], own_port[rows], peer_port[rows])
+            place = np.searchsorted(self._hashes, _hash(words, self._salt))
+            np.minimum(place, len(self._hashes) - 1, out=place)
+            # The hash finds the candidate, all 36 bytes decide.
+            same = self._words[0][place] == words[0]
+            for known, column in zip(self._words[1:], words[1:], strict=True):
+                same &= known[place] == column
+            found[rows] = np.where(same, self._number[place], NOBODY)
         return found
+
+    def at(self, packets: np.ndarray) -> npt.NDArray[np.int32]:
+        """The socket at whose end each packet (dtype ``WIRE``) was seen: the sender's of those that left."""
+        sender = self.of(packets["src"], packets["dst"], packets["sport"], packets["dport"])
+        if not len(self._peer):
+            return sender
+        receiver = np.where(sender == NOBODY, NOBODY, self._peer[sender])
+        return np.where(packets["outgoing"] != 0, sender, receiver)
 
 
 def unwrapped(values: npt.NDArray[np.uint32], begins: npt.NDArray[np.bool_], first: npt.NDArray[np.uint32]) -> Integers:
@@ -82,16 +101,20 @@ def unwrapped(values: npt.NDArray[np.uint32], begins: npt.NDArray[np.bool_], fir
 
 
 def _words(own: npt.NDArray[Any], peer: npt.NDArray[Any], own_port: Any, peer_port: Any) -> Words:
-    words = np.empty((len(own), 5), dtype=np.uint64)
-    words[:, 0:2] = np.ascontiguousarray(own).view(np.uint64)
-    words[:, 2:4] = np.ascontiguousarray(peer).view(np.uint64)
-    words[:, 4] = np.asarray(own_port, dtype=np.uint64) << np.uint64(16) | np.asarray(peer_port, dtype=np.uint64)
+    """Five rows of words: two of each address, one of both ports."""
+    words = np.empty((5, len(own)), dtype=np.uint64)
+    words[0:2] = own.view(np.uint64).T
+    words[2:4] = peer.view(np.uint64).T
+    words[4] = own_port
+    words[4] <<= np.uint64(16)
+    words[4] |= peer_port
     return words
 
 
 def _hash(words: Words, salt: int) -> Words:
-    mixed = np.full(len(words), salt, dtype=np.uint64)
-    for column, factor in enumerate(_FACTORS):
-        mixed = (mixed ^ words[:, column]) * np.uint64(factor)
-        mixed ^= mixed >> np.uint64(29)
+    """A sum of products, of which the upper half depends on every word."""
+    mixed = np.full(words.shape[1], salt, dtype=np.uint64)
+    for column, factor in zip(words, _FACTORS, strict=True):
+        mixed += column * np.uint64(factor + 2 * salt)
+    mixed ^= mixed >> np.uint64(32)
     return mixed

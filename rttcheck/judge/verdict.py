@@ -20,6 +20,7 @@ from rttcheck.judge.eligibility import check_eligibility
 from rttcheck.judge.evidence import Evidence
 from rttcheck.judge.findings import Finding, Layer, Outcome, outcome_of, ranked
 from rttcheck.judge.histogram import BUCKETS, buckets_of
+from rttcheck.judge.link_check import check_link
 from rttcheck.judge.nominal import check_nominal, expected_buckets, spread
 from rttcheck.judge.picture import Picture, in_buckets, in_steps
 from rttcheck.judge.second_probe import check_second
@@ -138,11 +139,12 @@ def judge(recording: Recording, *, path: Path | None = None, reproduce: str | No
     Raises ScenarioError when the recording's scenario is none that this version knows.
     """
     evidence = Evidence.of(recording)
-    wire = check_wire(evidence)
+    link, wire = check_link(evidence), check_wire(evidence)
     findings = ranked(
         seen_through(
             (
                 *check_coverage(evidence),
+                *link.findings,
                 *wire.findings,
                 *check_eligibility(evidence),
                 *check_arithmetic(evidence),
@@ -163,7 +165,7 @@ def judge(recording: Recording, *, path: Path | None = None, reproduce: str | No
         figures += [("min_us", int(values.min())), ("median_us", int(np.median(values))), ("max_us", int(values.max()))]
     if evidence.slack.samples:
         figures.append(("slack_us", evidence.slack.upper_us))
-    figures += wire.figures
+    figures += (*link.figures, *wire.figures)
     outcome = outcome_of(findings)
     if outcome is Outcome.PASSED and not tells(findings):
         outcome = Outcome.INCONCLUSIVE
@@ -177,7 +179,7 @@ def judge(recording: Recording, *, path: Path | None = None, reproduce: str | No
         ),
         expected=_expected(evidence),
         seen=f"{len(values)} data samples, {spread(values)}",
-        notes=(*_notes(evidence), *wire.notes),
+        notes=(*_notes(evidence), *link.notes, *wire.notes),
         picture=_picture(evidence, outcome),
         figures=tuple(figures),
         blindness=f"probe {recording.probe} sees {recording.view.render()}" if recording.view.unseen else "",

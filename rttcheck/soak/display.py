@@ -72,10 +72,13 @@ def shown(planned: int, done: int, *, terminal: bool) -> Iterator[Display]:
         TimeElapsedColumn,
         TimeRemainingColumn,
     )
+    from rich.text import Text
 
     console = Console(stderr=True, highlight=False)
     columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, TextColumn("{task.description}"), console=console, transient=True) as progress:
+    with Progress(
+        *columns, TextColumn("{task.description}"), console=console, transient=True, refresh_per_second=2
+    ) as progress:
         task = progress.add_task("", total=planned, completed=done)
         failures = 0
 
@@ -92,6 +95,6 @@ def shown(planned: int, done: int, *, terminal: bool) -> Iterator[Display]:
                     self.line(summary(suite, planned))
 
             def line(self, text: str) -> None:
-                console.print(text, markup=False, soft_wrap=True)
+                console.print(Text(text), soft_wrap=True)
 
         yield Bar()

@@ -100,16 +100,23 @@ def _medians(found: Sequence[Median]) -> list[str]:
         (
             *(median.scenario, median.release, median.clock),
             *map(str, (median.runs, median.smallest_us, median.largest_us)),
-            "yes" if median.same else "NO" if median.clock == "virtual" else "no",
+            _agree(median),
         )
         for median in found
     ]
     parts = [_table((heading, *rows), left=3)]
-    virtual = [median for median in found if median.clock == "virtual"]
+    virtual = [median for median in found if median.clock == "virtual" and median.runs > 1]
     if virtual:
         same = sum(median.same for median in virtual)
         parts.append(f"in virtual time {same} of {len(virtual)} medians are the same to 1 us")
     return parts
+
+
+def _agree(median: Median) -> str:
+    """One run has nothing to agree with; in real time medians need not agree."""
+    if median.runs == 1:
+        return "-"
+    return "yes" if median.same else "NO" if median.clock == "virtual" else "no"
 
 
 def _wrapped(sentence: str, width: int) -> str:

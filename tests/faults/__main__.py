@@ -1,6 +1,7 @@
-"""The planted faults from the command line: ``python -m tests.faults [--write docs/faults.md] [--record]``.
+"""The planted faults from the command line: ``python -m tests.faults [--write docs/faults.md]``.
 
-Both need a guest: ``--record`` makes the true recordings anew, and the faults of the link are real ones.
+The faults of the link are real ones and need a guest; ``--planted`` leaves them out. So does ``--record``, which makes
+the true recordings anew.
 """
 
 from __future__ import annotations
@@ -9,12 +10,17 @@ import argparse
 import shutil
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from rttcheck.errors import RttcheckError
-from rttcheck.recording import SUFFIX
+from rttcheck.judge.findings import Layer
+from rttcheck.recording import SUFFIX, Recording
+from tests.faults import link_faults
+from tests.faults.catalogue import Judged
 from tests.faults.guest import record_in_guest
-from tests.faults.table import planted_tables, write_part
+from tests.faults.table import planted_tables, row, titled, write_part
 from tests.faults.truth import DIRECTORY, KEYWORDS, scenario
 
 
@@ -23,17 +29,45 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description="judge every planted fault")
     parser.add_argument("--write", type=Path, metavar="FILE", help="replace the tables in FILE")
     parser.add_argument("--record", action="store_true", help="make the true recordings anew first, in a guest")
+    parser.add_argument("--planted", action="store_true", help="only those planted in recordings: no guest is booted")
     arguments = parser.parse_args()
     try:
         if arguments.record:
             record_truth()
     except RttcheckError as error:
         sys.exit(str(error))
-    planted = planted_tables()
-    print(planted)
+    try:
+        parts = {"planted": planted_tables()}
+        if not arguments.planted:
+            parts["links"] = link_table()
+    except RttcheckError as error:
+        sys.exit(str(error))
+    print("\n\n".join(parts.values()))
     if arguments.write is not None:
-        write_part(arguments.write, "planted", planted)
+        try:
+            for name, part in parts.items():
+                write_part(arguments.write, name, part)
+        except (OSError, ValueError) as error:
+            sys.exit(f"the tables were to be written to {arguments.write} and were not: {error}")
     return 0
+
+
+def link_table() -> str:
+    """The table of the link's faults, which are done anew. Raises RttcheckError when the guest fails."""
+    with tempfile.TemporaryDirectory() as name:
+        made = Path(name)
+        record_in_guest({fault.name: fault.recorded.keywords() for fault in link_faults.FAULTS}, made)
+        rows = [
+            row(fault.name, fault.what, told(fault.asked), Layer.LINK.value, Judged.of(fault.pretend(recording)))
+            for fault in link_faults.FAULTS
+            for recording in (Recording.load(made / f"{fault.name}{SUFFIX}"),)
+        ]
+    return titled("The link", rows)
+
+
+def told(keywords: Mapping[str, Any]) -> str:
+    """A scenario's keywords on one line."""
+    return ", ".join(f"{name}={value}" for name, value in keywords.items() if name not in ("count", "seed"))
 
 
 def record_truth() -> None:

@@ -47,10 +47,10 @@ def _dropped(recording: Recording) -> Recording:
     return Kernel().relive(recording, events)
 
 
-def _every_second(recording: Recording) -> Recording:
+def _one_in_three(recording: Recording) -> Recording:
     events = recording.events.copy()
     data = np.flatnonzero((classify(events) == Kind.DATA) & (sources(events) == Source.FIRST))
-    _untaken(events, np.isin(np.arange(len(events)), data[::2]))
+    _untaken(events, np.isin(np.arange(len(events)), data[::3]))
     return Kernel().relive(recording, events)
 
 
@@ -66,7 +66,7 @@ def _fault(name: str, what: str, plant: Plant, *scenarios: str) -> Fault:
 
 FAULTS: Final = (
     _fault("sample dropped", "one call in the middle finds no segment to measure", _dropped, "ping-pong", "loss"),
-    _fault("every second sample only", "every second ACK of new data gives no sample", _every_second,
+    _fault("one sample in three missing", "every third ACK of new data gives no sample", _one_in_three,
            "ping-pong", "jitter"),
     _fault("SACK gives no sample", "sack_rtt_us is not made use of", _without(Source.SACK), "loss"),
     _fault("timestamps give no sample", "the fallback to the echoed timestamp is not taken", _without(Source.TSECR),

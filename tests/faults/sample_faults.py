@@ -78,7 +78,32 @@ def _swapped(recording: Recording) -> Recording:
     return Kernel().relive(recording, fed_from_arguments(events))
 
 
+def _later_by_a_jiffy(recording: Recording) -> Recording:
+    events = recording.events.copy()
+    coarse = sources(events) == Source.TSECR
+    for name in ("sample_us", "rs_rtt_us"):
+        events[name][coarse] += _JIFFY_US
+    return Kernel().relive(recording, events)
+
+
+def _now_too_early(recording: Recording) -> Recording:
+    events = recording.events.copy()
+    kept = events["tcp_mstamp_us"] > 0
+    events["tcp_mstamp_us"][kept] -= 50
+    for name in ARGUMENTS:
+        told = kept & (events[name] >= 0)
+        events[name][told] -= 50
+    return Kernel().relive(recording, fed_from_arguments(events))
+
+
 FAULTS: Final = (
+    Fault(
+        name="now out of date",
+        layer=Layer.SAMPLE,
+        what="an ACK is taken at the time of 50 us before",
+        scenarios=("ping-pong", "loss"),
+        apply=_now_too_early,
+    ),
     Fault(
         name="samples 200 us too long",
         layer=Layer.SAMPLE,
@@ -134,6 +159,13 @@ FAULTS: Final = (
         what="sack_rtt_us, and it alone, is cut to whole milliseconds",
         scenarios=("loss",),
         apply=resampled(lambda us: us - us % 1_000, only=("sack_rtt_us",)),
+    ),
+    Fault(
+        name="timestamps a jiffy late",
+        layer=Layer.SAMPLE,
+        what="samples from timestamps are one jiffy too long",
+        scenarios=("jitter", "loss"),
+        apply=_later_by_a_jiffy,
     ),
     Fault(
         name="first and last swapped in the kernel",

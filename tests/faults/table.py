@@ -9,7 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from rttcheck.judge.findings import Layer
+from tests.faults import display_faults
 from tests.faults.catalogue import FAMILIES, Judged, cases
+from tests.faults.truth import truth
 
 _MOST: Final = 200
 """Letters of a finding's message that a row shows."""
@@ -46,7 +49,12 @@ def planted_tables() -> str:
             judged = Judged.of(case.recording())
             parts.append(row(fault.name, fault.what, case.scenario, fault.layer.value, judged))
         parts.append("")
-    return "\n".join(parts).rstrip()
+    parts += ["## What a tool prints", "", *_HEAD]
+    for shown in display_faults.FAULTS:
+        first = shown.judge(truth(shown.scenario))[0]
+        judged = Judged(outcome=first.outcome, guilty=first.layer, first=first)
+        parts.append(row(shown.name, shown.what, shown.scenario, Layer.OBSERVER.value, judged))
+    return "\n".join(parts)
 
 
 def titled(title: str, rows: Sequence[str]) -> str:

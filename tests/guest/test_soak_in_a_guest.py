@@ -16,6 +16,7 @@ import pytest
 
 from rttcheck.cli.exit_status import ExitStatus
 from rttcheck.kernels.console import read_marks
+from rttcheck.soak.code import PACKAGE
 
 Start = Callable[..., "subprocess.Popen[str]"]
 
@@ -35,6 +36,8 @@ def soak(tmp_path: Path) -> Iterator[Start]:
                     stderr=subprocess.PIPE,
                     text=True,
                     cwd=tmp_path,
+                    # A soak is of one code: this one, wherever another may be installed.
+                    env={**os.environ, "PYTHONPATH": str(PACKAGE.parent)},
                     preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
                 )
             )

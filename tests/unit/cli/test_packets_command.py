@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pty
 import subprocess
 import sys
 from pathlib import Path
+from typing import Never
 
 import numpy as np
 import pytest
@@ -76,6 +78,35 @@ def test_a_file_is_written_whole_and_the_old_one_replaced(tmp_path: Path) -> Non
     assert to.read_bytes() == content
     assert to.stat().st_mode & 0o777 == 0o644
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["forty.pcapng", "forty.rttrec"]
+
+
+def test_what_cannot_be_written_whole_leaves_the_old_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path, to = recorded(tmp_path, captured("client")), tmp_path / "forty.pcapng"
+    to.write_bytes(b"old")
+
+    def no_space(*_: object) -> Never:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", no_space)
+    assert main(["packets", str(path), "--output", str(to)]) == ExitStatus.UNABLE
+    assert "No space left on device" in capfd.readouterr().err
+    assert to.read_bytes() == b"old"
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["forty.pcapng", "forty.rttrec"]
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_half_of_a_file_on_standard_output_is_no_success(unbuffered: str, tmp_path: Path) -> None:
+    path = recorded(tmp_path, captured("client", packets=4_000))
+    # What fits is written, and the kernel says how much that was: no error yet.
+    half = f"ulimit -f 100; exec {sys.executable} -m rttcheck.cli packets {path} > {tmp_path / 'out'}"
+    done = subprocess.run(
+        ["sh", "-c", half], capture_output=True, text=True, timeout=60, check=False,
+        env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+    )  # fmt: skip
+    assert done.returncode == ExitStatus.UNABLE
+    assert done.stderr.startswith("rttcheck: standard output cannot be written (File too large)")
 
 
 def test_points_can_be_chosen(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from planted_wire import FLOWS, OWN, PEER, PlantedWire
@@ -259,3 +260,65 @@ def test_acks_of_one_number_that_waited_together_are_one_events_each() -> None:
     pairs = pair(planted.events, planted.wire, FLOWS)
     assert pairs.ack.tolist() == [earlier, later]
     assert (pairs.first[0], pairs.last[0], pairs.sack[1]) == (2, 2, 4)
+
+
+def test_a_block_that_came_before_its_segment_left_counts_when_it_is_repeated() -> None:
+    """A receiver that lies: the segment is SACKed by the first ACK that can mean it, and the two before it at once."""
+    planted = PlantedWire()
+    planted.handshake()
+    sent = [planted.sent(100 + place, 1 + 10 * place, 10) for place in range(3)]
+    planted.came(200, 1, (11, 41))
+    early = planted.event(203, 1, sack=103, last=103)
+    sent.append(planted.sent(210, 31, 10))
+    planted.came(300, 1, (11, 41))
+    repeated = planted.event(303, 1, sack=93, last=93)
+    pairs = paired(planted)
+    assert rows_of(pairs, early)[2:] == (sent[2], sent[1])
+    assert rows_of(pairs, repeated)[2:] == (sent[3], sent[3])
+
+
+def test_without_a_syn_numbers_count_from_the_first_packet_that_left() -> None:
+    """The capture began when the connection was there; an ACK that came first says less than what left."""
+    planted = PlantedWire()
+    planted.came(50, 6_011)
+    sent = [planted.sent(100 + place, 6_001 + 10 * place, 10) for place in range(2)]
+    came = planted.came(200, 6_021)
+    event = planted.event(203, 6_021, first=103, last=102)
+    assert rows_of(paired(planted), event) == (came, sent[0], sent[1], NONE)
+
+
+def test_a_reset_is_no_ack() -> None:
+    planted = PlantedWire()
+    planted.handshake()
+    planted.sent(100, 1, 10)
+    came = planted.came(200, 11)
+    planted.came(201, 11, flags=layout.ACK | layout.RST)
+    event = planted.event(203, 11, first=103, last=103)
+    assert paired(planted).ack[event] == came
+
+
+@pytest.mark.parametrize("later_ns", [0, 2**62])
+def test_an_event_of_the_very_moment_of_its_ack_belongs_to_it(later_ns: int) -> None:
+    """A passive handshake has no ``tcp_mstamp``. Late enough, times have no room in one number with a life."""
+    planted = PlantedWire()
+    planted.handshake()
+    planted.sent(100, 1, 10)
+    came = planted.came(200, 11)
+    planted.came(201, 11)
+    planted.event(203, 11, first=103, last=103)
+    events, wire = planted.events, planted.wire
+    events["timestamp_ns"], events["tcp_mstamp_us"] = wire["time_ns"][came], 0
+    wire["time_ns"][-1] += later_ns
+    assert pair(events, wire, FLOWS).ack.tolist() == [came]
+
+
+def test_a_segment_is_several_only_if_it_is_longer_than_the_longest_was() -> None:
+    """``mss_cache`` grows when the path is known, and falls when the path changes."""
+    planted = PlantedWire()
+    planted.handshake()
+    planted.event(52, 1, first=52, last=52, flag=FLAG_SYN_ACKED)
+    planted.mss = 536
+    planted.sent(100, 1, 1_448)
+    planted.came(200, 537)
+    event = planted.event(203, 537)
+    assert rows_of(paired(planted), event)[1] == NONE

@@ -13,6 +13,8 @@ from planted_wire import witnessed
 
 from rttcheck.collect.probe.coverage import SOCKOPS_WITHOUT_ARGUMENTS, WHOLE
 from rttcheck.judge.advance import advance
+from rttcheck.judge.calls import Calls
+from rttcheck.judge.ends import Arrivals, keys
 from rttcheck.judge.findings import Layer, Outcome
 from rttcheck.judge.sight import NEEDS
 from rttcheck.judge.verdict import Verdict, judge
@@ -202,32 +204,54 @@ A, B = 0, 1
 """Two connections."""
 
 
+def arrivals(*acks: tuple[int, int], sacks: tuple[int, ...] = ()) -> Arrivals:
+    """ACKs as (connection, number), in order; ``sacks`` are those with SACK blocks."""
+    life = np.array([life for life, _ in acks], dtype=np.int32)
+    numbers = np.array([number for _, number in acks], dtype=np.int64)
+    count = np.arange(len(acks))
+    return Arrivals(
+        row=count.astype(np.int32),
+        life=life,
+        time_ns=count * 1_000,
+        ack=keys(life, numbers),
+        sacks=np.array(sacks, np.intp),
+    )
+
+
+def found(came: Arrivals, life: int, una: int, at: int) -> tuple[int, int]:
+    """Place of the ACK, and the offset before it, for one event."""
+    lives = np.array([life], dtype=np.int32)
+    number = keys(lives, una)
+    calls = Calls(event=np.array([0]), life=lives, una=number, before=number, now_ns=np.array([0]))
+    place, before = advance(calls, np.array([at], dtype=np.intp), came)
+    return int(place[0]), int(before[0] - keys(lives, 0)[0])
+
+
+TWO = ((A, 1), (A, 200), (A, 300), (A, 300), (B, 1), (B, 50))
+
+
 @pytest.mark.parametrize(
     ("at", "una", "sacks", "place", "before"),
     [
-        (2, 300, (0, 0, 0, 0), 2, 200),  # the ACK that moved it
-        (1, 200, (0, 0, 0, 0), 1, 1),
-        (0, 1, (0, 0, 0, 0), 0, 0),  # the SYN's
-        (3, 300, (0, 0, 0, 0), 2, 200),  # the same number again: the first moved it
-        (3, 300, (0, 0, 0, 1), 3, 300),  # but this one SACKs, and is an event of its own
-        (-1, 300, (0, 0, 0, 0), -1, 300),  # no such ACK came
+        (2, 300, (), 2, 200),  # the ACK that moved it
+        (1, 200, (), 1, 1),
+        (0, 1, (), 0, 0),  # the SYN's
+        (3, 300, (), 2, 200),  # the same number again: the first moved it
+        (3, 300, (3,), 3, 300),  # but this one SACKs, and is an event of its own
+        (-1, 300, (), -1, 300),  # no such ACK came
+        (-1, 900, (), -1, 900),  # not yet
     ],
 )
 def test_an_event_begins_where_the_ack_before_its_own_ended(
     at: int, una: int, sacks: tuple[int, ...], place: int, before: int
 ) -> None:
-    acked = np.array([1, 200, 300, 300, 1, 50], dtype=np.int64)
-    lives = np.array([A, A, A, A, B, B], dtype=np.int32)
-    found, began = advance(
-        np.array([A], np.int32), np.array([una]), np.array([at]), lives, acked, np.array([*sacks, 0, 0])
-    )
-    assert (found.tolist(), began.tolist()) == ([place], [before])
+    assert found(arrivals(*TWO, sacks=sacks), A, una, at) == (place, before)
 
 
-def test_another_connections_acks_say_nothing() -> None:
-    acked = np.array([1, 200, 1, 200], dtype=np.int64)
-    lives = np.array([A, A, B, B], dtype=np.int32)
-    found, began = advance(
-        np.array([B, B], np.int32), np.array([1, 200]), np.array([2, 3]), lives, acked, np.zeros(4, np.int64)
-    )
-    assert (found.tolist(), began.tolist()) == ([2, 3], [0, 1])
+@pytest.mark.parametrize(("at", "una", "before"), [(4, 1, 0), (5, 50, 1)])
+def test_another_connections_acks_say_nothing(at: int, una: int, before: int) -> None:
+    assert found(arrivals(*TWO), B, una, at) == (at, before)
+
+
+def test_without_arrivals_nothing_moved() -> None:
+    assert found(arrivals(), A, 300, -1) == (-1, 300)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-from soaked import BAD, GONE, GOOD, UNSURE, suite
+from soaked import BAD, GONE, GOOD, QUIET, UNSURE, suite
 
 from rttcheck.cli import main
 from rttcheck.cli import soak as command
@@ -17,7 +17,7 @@ from rttcheck.errors import RttcheckError, ScenarioError
 from rttcheck.scenario.library import NAMED
 from rttcheck.soak import soak as soak_module
 from rttcheck.soak.condition import Condition
-from rttcheck.soak.display import Lines, summary
+from rttcheck.soak.display import Lines, shown, summary
 from rttcheck.soak.session import Order
 from rttcheck.soak.suite import ScenarioRun, Suite
 
@@ -157,3 +157,21 @@ def test_a_line_says_what_did_not_pass() -> None:
     Lines(to, 9).end(suite(3, [GOOD, BAD, GONE, UNSURE]))
     assert to.getvalue() == f"rttcheck: {summary(suite(3, [GOOD, BAD, GONE, UNSURE]), 9)}\n"
     assert "1 of 4 scenarios passed, 60 checks, 1 failed, 1 inconclusive, 1 lost; 12 s" in to.getvalue()
+
+
+def test_on_a_terminal_only_what_did_not_pass_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    to = io.StringIO()
+    monkeypatch.setattr("sys.stderr", to)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "200")
+    with shown(9, 2, terminal=True) as display:
+        display.begin(3, QUIET)
+        display.end(suite(3))
+        display.end(suite(4, [GOOD, BAD]))
+        display.begin(5, QUIET)
+    lines = to.getvalue().splitlines()
+    assert any(
+        "4/9" in line and "suite 5: debian:6.12, virtual time, load none; 1 failed checks" in line for line in lines
+    )
+    assert any(line.strip().endswith(summary(suite(4, [GOOD, BAD]), 9)) for line in lines)
+    assert not any(summary(suite(3), 9) in line for line in lines)

@@ -36,6 +36,16 @@ def test_suites_come_back_as_they_were_kept(tmp_path: Path) -> None:
     assert len(load(path).suites) == 3
 
 
+def test_what_ended_it_is_forgotten_when_it_goes_on(tmp_path: Path) -> None:
+    path = kept(tmp_path / "soak.json")
+    with _resumed(path) as ledger:
+        ledger.ending = "interrupted"
+        ledger.save()
+    assert load(path).ending == "interrupted"
+    with _resumed(path) as ledger:
+        assert ledger.ending == ""
+
+
 def test_a_person_or_a_program_finds_the_report_above_the_suites(tmp_path: Path) -> None:
     told = json.loads(kept(tmp_path / "soak.json").read_text())
     assert list(told)[-2:] == ["report", "suites"]

@@ -37,13 +37,25 @@ def test_what_did_not_pass_has_its_reason_and_a_path_that_can_be_copied() -> Non
 
 
 def test_medians_say_whether_they_agree() -> None:
-    report = told([suite(1), suite(2, [with_median(40_033)], condition=BUSY), suite(3, [GOOD], condition=REAL)])
+    report = told(
+        [
+            suite(1),
+            suite(2, [with_median(40_033)], condition=BUSY),
+            suite(3, condition=REAL),
+            suite(4, [with_median(41_000)], condition=REAL),
+            suite(5, [with_median(40_030)], release="6.1.0"),
+            suite(6, [with_median(40_031)], release="6.1.0"),
+            suite(7, release="5.10.0"),
+        ]
+    )
     rows = [line.split() for line in report.splitlines() if line.startswith("rtt-40ms")]
     assert rows == [
         ["rtt-40ms", "6.12.117", "virtual", "2", "40030", "40033", "NO"],
-        ["rtt-40ms", "6.12.117", "real", "1", "40030", "40030", "yes"],
+        ["rtt-40ms", "6.12.117", "real", "2", "40030", "41000", "no"],
+        ["rtt-40ms", "6.1.0", "virtual", "2", "40030", "40031", "yes"],
+        ["rtt-40ms", "5.10.0", "virtual", "1", "40030", "40030", "-"],
     ]
-    assert "in virtual time 0 of 1 medians are the same to 1 us" in report
+    assert "in virtual time 1 of 2 medians are the same to 1 us" in report
 
 
 def test_sentences_fit_the_terminal() -> None:

@@ -21,6 +21,7 @@ from rttcheck.kernels.guest import EXIT_LOST
 from rttcheck.recording import Recording
 from rttcheck.scenario.library import NAMED
 from rttcheck.soak import session
+from rttcheck.soak.code import PACKAGE
 from rttcheck.soak.condition import Condition
 from rttcheck.soak.session import Order, counted, run_suite, said
 from rttcheck.soak.suite import CheckCount
@@ -287,8 +288,8 @@ def test_what_passed_is_deleted_and_the_rest_kept(
 
 @pytest.mark.usefixtures("recorded")
 def test_a_suite_that_passed_leaves_nothing(order: Order, monkeypatch: pytest.MonkeyPatch) -> None:
-    order.directory.mkdir()
-    (order.directory / "left by a killed soak").write_text("")
+    # A soak that was killed left it.
+    keep(order, "asymmetric")
     standing_in(monkeypatch, cases(*((name, "passed") for name in NAMES)))
     suite = run_suite(order)
     assert [run.outcome for run in suite.runs] == ["passed"] * 3
@@ -354,7 +355,10 @@ def test_the_command_line_is_what_a_user_would_type(order: Order) -> None:
     assert "--rtt-clock" not in host.command()
 
 
-def test_pytest_finds_each_named_scenario_in_the_suite(tmp_path: Path, pytester: pytest.Pytester) -> None:
+def test_pytest_finds_each_named_scenario_in_the_suite(
+    tmp_path: Path, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(PACKAGE.parent))
     order = Order(
         number=1,
         condition=Condition("host", "real", "none"),
@@ -379,3 +383,16 @@ def test_this_process_is_the_parent_that_sessions_die_with(order: Order, monkeyp
         "print(signal.value, __import__('os').getppid())",
     )
     assert str(run_suite(order)).split() == [str(int(signal.SIGKILL)), str(os.getpid())]
+
+
+def test_a_soak_in_the_background_of_a_shell_can_still_end_its_sessions(
+    order: Order, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "counted", lambda order, *_, **__: order.log.read_text())
+    monkeypatch.setattr(session, "tidy", lambda *_: None)
+    standing_in(monkeypatch, "import signal; print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)")
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        assert str(run_suite(order)) == "True\n"
+    finally:
+        signal.signal(signal.SIGINT, before)

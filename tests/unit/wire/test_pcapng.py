@@ -11,7 +11,7 @@ from typing import cast
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scapy.utils import PcapNgReader
 
@@ -110,6 +110,7 @@ def test_scapy_reads_the_same_bytes_times_and_interfaces() -> None:
 PACKETS = st.lists(st.tuples(st.integers(0, 2**40), st.binary(max_size=SNAP + 9)), max_size=12)
 
 
+@settings(deadline=None)
 @given(near=PACKETS, far=PACKETS, beyond=st.integers(0, 255))
 def test_whatever_was_captured_is_read_back(
     near: list[tuple[int, bytes]], far: list[tuple[int, bytes]], beyond: int

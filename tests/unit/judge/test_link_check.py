@@ -1,0 +1,236 @@
+"""Faults of a link's times that each packet shows by itself, and the link that has none."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+from planted import record
+from planted_link import START_NS, checked, facts, failed, finding, linked, shifted, stepped
+from planted_wire import witnessed
+
+from rttcheck.judge.findings import Layer, Outcome
+
+MS = 1_000_000
+SOONER, LATER = "sooner than asked", "later than link and machine explain"
+
+TRUTHFUL: dict[str, dict[str, Any]] = {
+    "constant": {"rtt": "20ms"},
+    "short": {"rtt": "750us"},
+    "uniform": {"rtt": "40ms", "jitter": "8ms"},
+    "normal": {"rtt": "80ms", "jitter": "5ms", "distribution": "normal"},
+    "pareto": {"rtt": "80ms", "jitter": "4ms", "distribution": "pareto"},
+    "rate": {"rtt": "10ms", "rate": "2mbit", "payload": lambda place: 1_448 if place % 3 else 0},
+    "both": {"rtt": "40ms", "jitter": "4ms", "rate": "2mbit", "payload": lambda _: 900},
+    "loss": {"rtt": "20ms", "loss": "5%", "count": 400},
+    "gemodel": {"rtt": "20ms", "loss": {"model": "gilbert-elliott", "p": "3%", "r": "30%"}, "count": 400},
+    "double": {"rtt": "20ms", "duplicate": "10%", "loss": "5%", "count": 400},
+    "reorder": {"rtt": "20ms", "reorder": "20%", "count": 400},
+    "gap": {"rtt": "20ms", "reorder": "60%", "gap": 4, "count": 400},
+    "asymmetric": {"rtt": None, "out": "35ms", "back": {"delay": "5ms", "jitter": "1ms"}},
+}
+
+
+@pytest.mark.parametrize("name", TRUTHFUL)
+@pytest.mark.parametrize("clock", ["virtual", "real"])
+def test_a_link_that_does_as_told_passes(name: str, clock: str) -> None:
+    checks = checked(linked(clock=clock, **TRUTHFUL[name]))
+    assert [each.message for each in checks.findings if each.outcome is not Outcome.PASSED] == []
+    assert {each.layer for each in checks.findings} == {Layer.LINK}
+    assert len(checks.findings) >= 4
+
+
+def test_one_nanosecond_too_soon_is_too_soon() -> None:
+    def early(by_ns: int) -> list[str]:
+        # Packet 9 leaves 4.5 us after it was due.
+        truthful = linked()
+        return failed(checked(shifted(truthful, "back", lambda rows, _: -by_ns * (rows["tsval"] == 9))))
+
+    assert early(4_500) == []
+    assert early(4_501) == ["no packet passes sooner than asked"]
+
+
+@pytest.mark.parametrize("clock", ["virtual", "real"])
+@pytest.mark.parametrize("asked", ["21ms", "22ms"])
+def test_a_delay_shorter_than_asked_is_found(asked: str, clock: str) -> None:
+    found = finding(checked(linked(rtt=asked, truth={"rtt": "20ms"}, clock=clock)), SOONER)
+    assert found.outcome is Outcome.FAILED
+    assert found.message.startswith("120 of 120 packets out passed sooner than the link may let them")
+
+
+@pytest.mark.parametrize(
+    ("asked", "real"), [("20ms", "21ms"), ("20ms", "22ms"), ("300us", "330us"), ("750us", "770us")]
+)
+def test_a_delay_longer_than_asked_is_found_in_virtual_time(asked: str, real: str) -> None:
+    checks = checked(linked(rtt=asked, truth={"rtt": real}))
+    assert failed(checks) == ["no packet passes later than link and machine explain"]
+    assert "half of the 120 packets out left" in finding(checks, LATER).message
+
+
+def test_in_real_time_a_delay_is_too_long_where_even_the_first_packet_is_by_more_than_a_millisecond() -> None:
+    far = checked(linked(rtt="20ms", truth={"rtt": "26ms"}, clock="real"))
+    assert finding(far, LATER).outcome is Outcome.FAILED
+    near = checked(linked(rtt="20ms", truth={"rtt": "21ms"}, clock="real"))
+    assert finding(near, LATER).outcome is Outcome.PASSED
+    assert "waking up from idle" in finding(near, LATER).message
+
+
+def test_in_real_time_noise_is_no_fault_and_too_much_of_it_proves_nothing() -> None:
+    def noisy(share: int) -> Outcome:
+        noise = shifted(linked(clock="real"), "out", lambda rows, _: 4 * MS * (rows["tsval"] % 100 < share))
+        return finding(checked(noise), LATER).outcome
+
+    assert noisy(4) is Outcome.PASSED
+    assert noisy(70) is Outcome.INCONCLUSIVE
+
+
+def test_one_direction_doubled_is_found_and_named() -> None:
+    checks = checked(linked(rtt="20ms", truth={"rtt": None, "out": "10ms", "back": "20ms"}))
+    assert failed(checks) == ["no packet passes later than link and machine explain"]
+    assert " packets back left " in finding(checks, LATER).message
+
+
+@pytest.mark.parametrize("bump_us", [20, 200])
+def test_a_bump_for_large_packets_alone_is_found(bump_us: int) -> None:
+    recording = linked(payload=lambda place: 0 if place % 5 else 1_448)
+    bumped = shifted(recording, "out", lambda rows, _: 1_000 * bump_us * (rows["payload"] > 1_000))
+    assert failed(checked(recording)) == []
+    found = finding(checked(bumped), LATER)
+    assert found.outcome is Outcome.FAILED
+    assert "half of the 24 packets out of 724 bytes or more left" in found.message
+
+
+def test_a_packet_may_be_late_by_the_machine_and_two_by_no_more() -> None:
+    """Control run: 3.6 to 4.3 us, exchanges of 30 to 75 us: 204.4 us. What one pause explains is no failure."""
+
+    def late(by_us: float, *which: int) -> Outcome:
+        recording = shifted(linked(), "out", lambda rows, _: 1_000 * by_us * np.isin(rows["tsval"], which))
+        return finding(checked(recording), LATER).outcome
+
+    assert late(190, 9, 40) is Outcome.PASSED
+    assert late(230, 9) is Outcome.INCONCLUSIVE
+    assert late(230, 9, 40) is Outcome.FAILED
+
+
+def test_one_pause_of_each_direction_is_two() -> None:
+    recording = linked()
+    for way in ("out", "back"):
+        recording = shifted(recording, way, lambda rows, _: 300_000 * (rows["tsval"] == 9))
+    found = finding(checked(recording), LATER)
+    assert found.outcome is Outcome.FAILED
+    assert found.message.startswith("of 240 packets 1 out and 1 back left later")
+
+
+def test_packets_that_came_by_meanwhile_excuse_each_other() -> None:
+    """Sixty packets due at once leave one after the other, each 4 us after the one before."""
+
+    def burst(recording: Any, apart_ns: int) -> Outcome:
+        wire = recording.wire.copy()
+        here = (wire["tsval"] < 60) & (wire["src"][:, 15] == 2) & (wire["src"][:, 14] == 1)
+        order = wire["tsval"].astype(np.int64)
+        wire["time_ns"][here] = START_NS + order[here]
+        left = here & (wire["outgoing"] == 1)
+        wire["time_ns"][left] = START_NS + 10 * MS + 4_500 + apart_ns * order[left]
+        return finding(checked(dataclasses.replace(recording, wire=wire)), LATER).outcome
+
+    assert burst(linked(), 4_000) is Outcome.PASSED
+    assert burst(linked(), 40_000) is Outcome.INCONCLUSIVE
+    assert burst(linked(), 140_000) is Outcome.FAILED  # no pause is so long
+
+
+def test_a_delay_that_changes_in_mid_run_is_found() -> None:
+    recording = linked()
+    changed = shifted(recording, "out", lambda _, left: MS * (left > START_NS + 200 * MS))
+    assert failed(checked(changed)) == ["no packet passes later than link and machine explain"]
+
+
+def test_each_packet_is_judged_by_the_setting_that_it_found() -> None:
+    steps = [{"after": 20, "rtt": "80ms"}]
+    at_ns = START_NS + 120 * 1_000 * 1_000
+    early = linked(traffic="pingpong", steps=steps)
+    late = linked(traffic="pingpong", steps=steps, truth={"rtt": "80ms"})
+    wire = np.concatenate(
+        [early.wire[early.wire["tsval"] < 50], late.wire[late.wire["tsval"] >= 61]]
+    )  # what comes in up to 100 ms, and from 122 ms on: at 120 ms the link is empty, and changed
+    recording = stepped(dataclasses.replace(early, wire=wire), at_ns)
+    assert failed(checked(recording)) == []
+    later = finding(checked(stepped(dataclasses.replace(early, wire=wire), START_NS + 200 * MS)), LATER)
+    assert later.outcome is Outcome.FAILED
+    sooner = finding(checked(stepped(dataclasses.replace(early, wire=wire), START_NS + 60 * MS)), SOONER)
+    assert sooner.outcome is Outcome.FAILED
+
+
+def test_what_was_under_way_during_a_change_is_left_out_and_counted() -> None:
+    recording = stepped(linked(count=80, steps=[{"after": 20, "rtt": "20ms"}]), START_NS + 101 * MS)
+    checks = checked(recording)
+    assert failed(checks) == []
+    assert any("10 packets were under way while the link was changed" in note for note in checks.notes)
+
+
+def test_behind_a_rate_each_packet_is_due_when_those_before_it_are_through() -> None:
+    keywords: dict[str, Any] = {"rtt": "10ms", "rate": "2mbit", "payload": lambda _: 1_448, "apart_us": 5_000}
+    assert failed(checked(linked(**keywords))) == []
+    faster = linked(**keywords, truth={"rtt": "10ms", "rate": "2.1mbit"})
+    assert finding(checked(faster), SOONER).outcome is Outcome.FAILED
+    slower = linked(**keywords, truth={"rtt": "10ms", "rate": "1.95mbit"})
+    assert finding(checked(slower), LATER).outcome is Outcome.FAILED
+
+
+def test_packets_neither_delayed_nor_sent_ahead_are_found() -> None:
+    recording = linked(reorder="20%", count=400)
+    halfway = shifted(recording, "out", lambda rows, _: -5 * MS * (rows["tsval"] == 17))
+    found = finding(checked(halfway), SOONER)
+    assert found.outcome is Outcome.FAILED
+    assert "neither sent ahead nor delayed as asked" in found.message
+
+
+def test_without_a_control_run_nothing_is_said_of_late_packets() -> None:
+    recording = linked()
+    found = finding(checked(dataclasses.replace(recording, control_wire=recording.control_wire[:0])), LATER)
+    assert found.outcome is Outcome.INCONCLUSIVE
+    assert "control run" in found.message
+
+
+def test_captures_that_dropped_packets_prove_no_fault() -> None:
+    recording = linked(rtt="21ms", truth={"rtt": "20ms"})
+    checks = checked(dataclasses.replace(recording, wire_facts=facts(dropped=3)))
+    found = finding(checks, SOONER)
+    assert found.outcome is Outcome.INCONCLUSIVE
+    assert found.message.endswith("but the link's captures dropped 3 packets")
+
+
+def test_a_link_that_nothing_passed_is_not_passed() -> None:
+    recording = linked()
+    found = finding(checked(dataclasses.replace(recording, wire=recording.wire[:0])), SOONER)
+    assert found.outcome is Outcome.INCONCLUSIVE
+
+
+def test_where_the_link_is_not_seen_a_note_says_so_and_nothing_is_found() -> None:
+    for recording, words in (
+        (witnessed(), "no packets were captured at the link"),
+        (linked(topology="direct"), "the delay is at the ends"),
+        (dataclasses.replace(linked(), engine="carrier pigeons"), "no model of the engine carrier pigeons"),
+    ):
+        checks = checked(recording)
+        assert checks.findings == ()
+        assert any(words in note for note in checks.notes), words
+    assert checked(record()).notes == ()
+
+
+def test_slots_are_held_against_the_lower_bound_only() -> None:
+    recording = linked(slot={"min": "2ms", "max": "4ms"})
+    late = shifted(recording, "out", lambda rows, _: 3 * MS + 0 * rows["tsval"])
+    late = shifted(late, "back", lambda rows, _: 3 * MS + 0 * rows["tsval"])
+    checks = checked(late)
+    assert failed(checks) == []
+    assert any("lower bound only" in note for note in checks.notes)
+    assert failed(checked(shifted(late, "out", lambda rows, _: -4 * MS * (rows["tsval"] == 5)))) != []
+
+
+def test_figures_name_each_direction() -> None:
+    figures = dict(checked(linked(rtt=None, out="35ms", back="5ms")).figures)
+    assert (figures["link_out_packets"], figures["link_out_median_us"], figures["link_back_median_us"]) == (
+        120, 35_005, 5_005,
+    )  # fmt: skip

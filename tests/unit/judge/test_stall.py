@@ -1,0 +1,39 @@
+"""How many pauses of the processor a set of late values needs."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from rttcheck.judge.stall import LONGEST_NS, explained, pauses
+
+
+def windows(*pairs: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    begin, end = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
+    return begin, end
+
+
+@pytest.mark.parametrize(
+    ("pairs", "needed"),
+    [
+        ([], 0),
+        ([(0, 10)], 1),
+        ([(0, 10), (5, 20), (8, 9)], 1),
+        ([(0, 10), (11, 20)], 2),
+        # Neighbours overlap, but no moment lies in all three.
+        ([(0, 10), (9, 20), (19, 30)], 2),
+        ([(19, 30), (0, 10), (9, 20)], 2),
+    ],
+)
+def test_the_least_number_of_pauses(pairs: list[tuple[int, int]], needed: int) -> None:
+    assert pauses(*windows(*pairs)) == needed
+
+
+def test_what_one_short_pause_explains_is_a_few_values_at_one_time() -> None:
+    once, twice = windows((0, 10), (5, 20)), windows((0, 10), (11, 20))
+    excess = np.array([400_000, 300_000])
+    assert explained(*once, excess, 100)
+    assert not explained(*twice, excess, 100)
+    assert not explained(*once, excess, 3)
+    assert not explained(*once, np.array([400_000, LONGEST_NS + 1]), 100)
+    assert not explained(*windows(), np.zeros(0, np.int64), 100)
