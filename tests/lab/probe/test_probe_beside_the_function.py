@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import struct
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 from loopback import bucket_counts, connection, exchange, network, ping_pong
 
+from rttcheck.collect.capabilities import kernel_option
 from rttcheck.collect.probe.cgroup import open_cgroup, own_path
 from rttcheck.collect.probe.layout import FLAG_SYN_ACKED, Hook, TcpState
 from rttcheck.collect.probe.probe import Attempt, Probe, open_probe, open_second, probe_support
@@ -41,6 +43,13 @@ def sockops(support: dict[str, Attempt]) -> Iterator[Probe]:
 @pytest.fixture(scope="module")
 def tracepoint(support: dict[str, Attempt]) -> Iterator[Probe]:
     yield from opened(support, "tracepoint")
+
+
+@pytest.mark.parametrize(("name", "option"), [("sockops", "CONFIG_CGROUP_BPF"), ("tracepoint", "CONFIG_BPF_EVENTS")])
+def test_it_works_on_every_kernel_that_was_built_for_it(support: dict[str, Attempt], name: str, option: str) -> None:
+    if os.geteuid() != 0 or kernel_option(option) != "y" or kernel_option("CONFIG_DEBUG_INFO_BTF") != "y":
+        pytest.skip(f"this kernel does not say {option}=y, or this is not root")
+    assert support[name].ok, support[name].reason
 
 
 @pytest.fixture

@@ -41,7 +41,7 @@ def test_the_unrelated_package_of_that_name_is_told_with_both_remedies(place: Pa
     wrong = package(place)
     assert unrelated_bcc() == wrong
     with pytest.raises(CapabilityError, match=rf"{wrong} is not .*: pip uninstall bcc, then apt install python3-bpfcc"):
-        import_bcc(places=())
+        import_bcc(places=(place,))
 
 
 def test_the_unrelated_package_does_not_hide_the_real_one(place: Path, tmp_path: Path) -> None:
