@@ -18,6 +18,11 @@ typedef struct {
 	__s64 counter;
 } atomic64_t;
 
+struct task_struct {
+	int pid;
+	char comm[16];
+};
+
 struct ns_common {
 	unsigned int inum;
 };
@@ -95,6 +100,10 @@ struct minmax {
 	struct minmax_sample s[3];
 };
 
+struct tcp_rack {
+	__u32 rtt_us;
+};
+
 struct tcp_options_received {
 	__u32 rcv_tsecr;
 	__u16 saw_tstamp : 1;
@@ -108,6 +117,8 @@ struct tcp_sock {
 	__u32 mdev_max_us;
 	__u32 rttvar_us;
 	__u32 rtt_seq;
+	struct tcp_rack rack;
+	__u32 tlp_high_seq;
 	struct minmax rtt_min;
 	__u32 snd_una;
 	__u32 snd_nxt;

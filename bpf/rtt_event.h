@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /*
- * The one layout of an event: what the probe saw in one call of tcp_ack_update_rtt().
+ * The one layout of an event: what a probe saw of one sample, or of one call of tcp_ack_update_rtt() that took none.
  *
  * rttcheck/collect/probe/layout.py holds the same layout as a NumPy dtype; a test compares the two through the
  * object's BTF. Members are ordered so that natural alignment leaves no hole, and the size is a multiple of eight.
- * All members are read when the function returns, except those that are its arguments.
+ * All members are read when the function returns, except those that are its arguments. A backend that looks from
+ * elsewhere does not see all of them: times that it cannot see are -1, other members 0, and user space knows which.
  */
 #ifndef RTT_EVENT_H
 #define RTT_EVENT_H
@@ -14,6 +15,9 @@
 enum rtt_hook {
 	RTT_HOOK_FEXIT = 1,
 	RTT_HOOK_KRETPROBE = 2,
+	RTT_HOOK_SOCKOPS = 3,    /* once a round trip, in the middle of the estimator */
+	RTT_HOOK_TRACEPOINT = 4, /* a segment came in: the state before it is looked at */
+	RTT_HOOK_BCC = 5,
 };
 
 struct rtt_minmax_sample {

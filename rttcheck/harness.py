@@ -19,7 +19,7 @@ from rttcheck.errors import CapabilityError
 from rttcheck.judge.findings import Outcome
 from rttcheck.judge.histogram import Unit, bounds, buckets_of
 from rttcheck.judge.nominal import refuse_near_edge
-from rttcheck.judge.samples import Kind, classify
+from rttcheck.judge.samples import Kind, classify, shown_us
 from rttcheck.judge.verdict import Verdict, judge
 from rttcheck.recording import SUFFIX, Recording
 from rttcheck.scenario.duration import format_us
@@ -45,7 +45,7 @@ class Result:
     def row(self) -> Row:
         """The result in one line's worth of plain values; times in microseconds."""
         verdict, recording = self.verdict, self.recording
-        worst = verdict.findings[0] if verdict.outcome is not Outcome.PASSED else None
+        worst = verdict.reason
         figures = verdict.summary()
         return {
             "scenario": str(recording.scenario["name"]),
@@ -60,6 +60,7 @@ class Result:
             "slack_us": figures.get("slack_us", -1),
             "bucket": _buckets(recording),
             "lost": recording.lost,
+            "not_run": len(verdict.blind),
             "kernel": recording.kernel,
             "clock": recording.clock,
             "engine": recording.engine,
@@ -77,7 +78,7 @@ def injected(scenario: Scenario) -> str:
 def _buckets(recording: Recording) -> str:
     """The range of histogram buckets that the data samples fell in, as a person writes it: ``32-63ms``."""
     unit = Unit(Scenario.make(**recording.scenario).unit)
-    values = recording.events["first_rtt_us"][(classify(recording.events) == Kind.DATA)]
+    values = shown_us(recording.events)[classify(recording.events) == Kind.DATA]
     found = buckets_of(values[values >= 0], unit)
     if not len(found):
         return ""
@@ -109,17 +110,17 @@ class Harness:
 
 
 @contextmanager
-def open_harness(*, backend: str = "auto", recordings: Path | None = None) -> Iterator[Harness]:
+def open_harness(*, engine: str = "auto", backend: str = "auto", recordings: Path | None = None) -> Iterator[Harness]:
     """A harness on the running kernel.
 
-    Raises CapabilityError without root, or where no probe backend works.
+    Raises CapabilityError without root, or where no engine or no probe backend works.
     """
     if os.geteuid() != 0:
         raise CapabilityError(
             "network namespaces and the RTT probe need root and this is user "
             f"{os.geteuid()}: run it again with sudo, or in a privileged container"
         )
-    with open_collector(backend) as collector:
+    with open_collector(backend, engine=engine) as collector:
         yield Harness(collector=collector, recordings=recordings)
 
 

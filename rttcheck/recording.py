@@ -22,18 +22,20 @@ from typing import IO, Any
 
 import numpy as np
 
+from rttcheck.collect.probe.coverage import WHOLE, View
 from rttcheck.collect.probe.layout import EVENT
 from rttcheck.collect.wire.layout import WIRE
 from rttcheck.errors import RecordingError
 
-SCHEMA = 2
-"""Version of the file's layout; a reader refuses what is newer than itself. Since 2 with packets."""
+SCHEMA = 3
+"""Version of the file's layout; a reader refuses what is newer than itself. Since 2 with packets, since 3 with a second
+probe's events."""
 
 SUFFIX = ".rttrec"
 
 _UNITS = ("us", "ms")
-_LAYOUTS = {"events": EVENT, "control": EVENT, "wire": WIRE, "control_wire": WIRE}
-_SINCE = {"wire": 2, "control_wire": 2}
+_LAYOUTS = {"events": EVENT, "control": EVENT, "wire": WIRE, "control_wire": WIRE, "second": EVENT}
+_SINCE = {"wire": 2, "control_wire": 2, "second": 3}
 """Tables that older files do not have: they load empty."""
 
 
@@ -44,6 +46,10 @@ _PACKETS = "packets.pcapng"
 _QUICKLY = 1
 """Level of deflate for packets: a quarter more bytes than the usual 6 in a third to a tenth of its time; the processor
 that writes recordings is mostly an emulated one."""
+
+
+def _no_events() -> np.ndarray:
+    return np.zeros(0, dtype=EVENT)
 
 
 def _no_packets() -> np.ndarray:
@@ -78,7 +84,7 @@ class Recording:
     engine: str
     """What delayed the packets: ``netem``."""
     probe: str
-    """The backend that saw the samples: ``fexit`` or ``kprobe``."""
+    """The backend that saw the samples, by its name."""
     events: np.ndarray
     """Every call of ``tcp_ack_update_rtt`` in the lab's namespaces, dtype ``EVENT``, in order of arrival."""
     histograms: Mapping[str, np.ndarray]
@@ -88,6 +94,12 @@ class Recording:
     control: np.ndarray
     """Events (dtype ``EVENT``) of the same traffic over the same lab without delay, in the same session."""
     control_lost: int = 0
+    view: View = WHOLE
+    """What the backend sees of the kernel's samples: which ones, and which members of their events mean nothing."""
+    second: np.ndarray = field(default_factory=_no_events)
+    """Events (dtype ``EVENT``) of another backend that looked at the same time."""
+    second_facts: Mapping[str, Any] = field(default_factory=dict)
+    """Of that backend: ``probe``, ``view`` and ``lost``. Empty when one backend looked alone."""
     wire: np.ndarray = field(default_factory=_no_packets)
     """Every TCP packet at each point of the lab, dtype ``WIRE``, in order at each point."""
     wire_facts: Mapping[str, Any] = field(default_factory=dict)
@@ -146,6 +158,8 @@ class Recording:
             "probe": self.probe,
             "lost": self.lost,
             "control_lost": self.control_lost,
+            "view": self.view.as_dict(),
+            "second_facts": dict(self.second_facts),
             "wire_facts": dict(self.wire_facts),
             "packets_bytes": len(self.packets),
             "flows": [dict(flow) for flow in self.flows],
@@ -213,6 +227,8 @@ class Recording:
                 control=tables["control"],
                 control_lost=header["control_lost"],
                 **{name: tables[name] for name in _SINCE if name in tables},
+                view=View.of(header.get("view", {})),
+                second_facts=header.get("second_facts", {}),
                 wire_facts=header.get("wire_facts", {}),
                 packets=packets,
                 flows=tuple(header["flows"]),

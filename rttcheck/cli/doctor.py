@@ -42,6 +42,7 @@ def run(args: argparse.Namespace) -> int:
     """Look, tell, and return whether a scenario could be judged here."""
     from rttcheck.cli import output
     from rttcheck.collect.capabilities import capabilities
+    from rttcheck.collect.selection import pairs
     from rttcheck.errors import CapabilityError
     from rttcheck.kernels.choice import choose_kernel
 
@@ -54,9 +55,17 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         from rttcheck.report.json_report import doctor_document
 
-        output.write(doctor_document(found, choice, refusal))
+        output.write(doctor_document(found, choice, refusal, pairs(found)))
     else:
         from rttcheck.report.capability_table import render
 
-        output.write(render(found, choice, refusal, width=output.columns(), colour=output.wants_colour(sys.stdout)))
+        text = render(
+            found,
+            choice,
+            refusal,
+            pairs(found),
+            width=output.columns(),
+            colour=output.wants_colour(sys.stdout),
+        )
+        output.write(text)
     return ExitStatus.PASSED if choice is not None else ExitStatus.FAILED

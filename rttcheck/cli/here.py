@@ -37,14 +37,20 @@ def events(order: Order) -> Iterator[Event]:
         try:
             done = harness.run(scenario, reproduce=order.reproduce(wanted))
         except (ScenarioError, TrafficError, NetnsError) as error:
-            row = error_row(scenario, error, clock=order.clock, probe=harness.collector.probe.backend)
+            row = error_row(
+                scenario,
+                error,
+                clock=order.clock,
+                engine=harness.collector.engine,
+                probe=harness.collector.probe.backend,
+            )
             return {"event": RESULT, "row": row, "verdict": None, "text": ""}
         text = done.verdict.render(order.width, color=order.colour, ascii_only=order.ascii_only)
         return {"event": RESULT, "row": done.row(), "verdict": done.verdict.as_dict(), "text": text}
 
     # One directory a kernel, so that the next kernel's recordings do not take the place of this one's.
     recordings = Path(order.recordings) / platform.release()
-    with open_harness(backend=order.probe, recordings=recordings) as harness:
+    with open_harness(engine=order.engine, backend=order.probe, recordings=recordings) as harness:
         probe = harness.collector.probe
         yield {
             "event": READY,
@@ -57,7 +63,9 @@ def events(order: Order) -> Iterator[Event]:
             yield result(harness, wanted)
 
 
-def error_row(scenario: Scenario, error: Exception, *, clock: str, probe: str) -> dict[str, str | int | float]:
+def error_row(
+    scenario: Scenario, error: Exception, *, clock: str, engine: str, probe: str
+) -> dict[str, str | int | float]:
     """A row for a scenario that came to no verdict: what there is to know without one."""
     from rttcheck.harness import injected
 
@@ -69,7 +77,7 @@ def error_row(scenario: Scenario, error: Exception, *, clock: str, probe: str) -
         "injected": injected(scenario),
         "kernel": platform.release(),
         "clock": clock,
-        "engine": "netem",
+        "engine": engine,
         "probe": probe,
         "lost": 0,
         "recording": "",

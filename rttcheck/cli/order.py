@@ -46,6 +46,7 @@ class Order:
 
     kernel: str
     clock: Literal["virtual", "real"]
+    engine: str = "auto"
     probe: str
     recordings: str
     wanted: tuple[Wanted, ...]
@@ -68,6 +69,8 @@ class Order:
         words = ["rttcheck", "run", wanted.source, "--kernel", self.kernel]
         if self.kernel != "host":
             words += ["--clock", self.clock]
+        if self.engine != "auto":
+            words += ["--engine", self.engine]
         if self.probe != "auto":
             words += ["--probe", self.probe]
         return shlex.join(words)

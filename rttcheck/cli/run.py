@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
 from rttcheck.cli.exit_status import STATUSES
+from rttcheck.collect.choices import AUTO, ENGINES, PROBES
 from rttcheck.errors import KernelError, ScenarioError
 
 if TYPE_CHECKING:
@@ -75,7 +76,18 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="of a guest: virtual (default) counts instructions and is exact on any machine",
     )
     where.add_argument(
-        "--probe", "--rtt-probe", choices=("auto", "fexit", "kprobe"), default="auto", help="how samples are seen"
+        "--engine",
+        "--rtt-engine",
+        choices=(AUTO, *ENGINES),
+        default=AUTO,
+        help="what delays packets; auto (default) takes the first that works",
+    )
+    where.add_argument(
+        "--probe",
+        "--rtt-probe",
+        choices=(AUTO, *PROBES),
+        default=AUTO,
+        help="how samples are seen; auto (default) takes the first that works, `rttcheck doctor` shows what each sees",
     )
     what = parser.add_argument_group("what comes of it")
     what.add_argument(
@@ -86,7 +98,11 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         metavar="DIR",
         help=f"where recordings are kept (default: {RECORDINGS})",
     )
-    what.add_argument("--strict", action="store_true", help="an inconclusive scenario counts as failed")
+    what.add_argument(
+        "--strict",
+        action="store_true",
+        help="a scenario that is inconclusive or was not seen whole counts as failed",
+    )
     what.add_argument("--json", action="store_true", help="one JSON document on standard output")
     parser.add_argument("--emit-rows", action="store_true", help=argparse.SUPPRESS)
     parser.set_defaults(run=run, parser=parser)
@@ -208,6 +224,7 @@ def _decide(args: argparse.Namespace, wanted: tuple[Wanted, ...], progress: Prog
     order = Order(
         kernel=kernel,
         clock=cast("Literal['virtual', 'real']", clock),
+        engine=args.engine,
         probe=args.probe,
         recordings=str(args.recordings.absolute()),
         wanted=wanted,

@@ -45,7 +45,8 @@ class Session:
         if self.ending is not None:
             return self.ending.status
         bad = {"failed", "error", "inconclusive"} if strict else {"failed", "error"}
-        return ExitStatus.FAILED if any(row["outcome"] in bad for row in self.rows) else ExitStatus.PASSED
+        unseen = strict and any(row.get("not_run") for row in self.rows)
+        return ExitStatus.FAILED if unseen or any(row["outcome"] in bad for row in self.rows) else ExitStatus.PASSED
 
     def text(self, width: int, *, colour: bool) -> str:
         """Verdicts of what did not pass, then a line a scenario, then where the recordings are."""

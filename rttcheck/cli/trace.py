@@ -132,7 +132,7 @@ def _trace(args: argparse.Namespace, to: TextIO, notes: TextIO) -> None:
         plan = prepare(wish)
         for notice in plan.notices:
             print(f"WARN: {notice}", file=notes)
-        probe = stack.enter_context(open_probe(plan.backend))
+        probe = stack.enter_context(open_probe(plan.backend, among=plan.operations))
         if args.verbose:
             for line in (*(f"{attempt.backend}: {attempt.reason}" for attempt in probe.tried), *plan.enabled()):
                 print(line, file=notes)

@@ -12,7 +12,6 @@ import platform
 import re
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -26,7 +25,6 @@ CONFIGS = (Path("/proc/config.gz"), Path(f"/boot/config-{platform.release()}"))
 """Where a kernel may say how it was built."""
 
 _AS_ROOT = "run as root (sudo), or in a container with --privileged"
-_NO_PROBE = {"fexit": "no fexit", "kprobe": "no kprobes"}
 _NEEDS_ROOT = "not tried: it takes root"
 
 
@@ -48,6 +46,8 @@ def host_capabilities() -> tuple[Capability, ...]:
 
 
 def _host() -> Iterator[Capability]:
+    from rttcheck.collect.probe.backend import BACKENDS
+
     packages = _packages()
     yield Capability(
         name="kernel", found=True, detail=f"{platform.release()}, {platform.version()}", needed_for=OPTIONAL
@@ -59,12 +59,16 @@ def _host() -> Iterator[Capability]:
     yield _libbpf()
     if packages.found and privileged.found:
         yield _namespaces()
-        yield _netem()
+        yield from _engines()
         yield from _probes()
     else:
         why = _NEEDS_ROOT if packages.found else "not tried: Python packages are missing"
-        for name in ("network namespaces, veth", "sch_netem", "probe fexit", "probe kprobe"):
-            yield Capability(name=name, found=False, detail=why, needed_for=HOST)
+        for name in ("network namespaces, veth", "sch_netem", "relay"):
+            needed_for = OPTIONAL if name == "relay" else HOST
+            yield Capability(name=name, found=False, detail=why, needed_for=needed_for)
+        for backend in BACKENDS:
+            needed_for = HOST if backend.view.every_sample else OPTIONAL
+            yield Capability(name=f"probe {backend.name}", found=False, detail=why, needed_for=needed_for)
     yield _timers()
     yield _bcc()
     yield Capability(
@@ -155,28 +159,25 @@ def _namespaces() -> Capability:
     return Capability(name=name, found=True, detail="two made, joined and gone again", needed_for=HOST)
 
 
-def _netem() -> Capability:
-    from rttcheck.netns import Namespace, Netem, NetnsError
-    from rttcheck.netns.netlink import Channel
-    from rttcheck.netns.qdisc import add_netem
+def _engines() -> Iterator[Capability]:
+    from rttcheck.collect.engine import try_netem, try_relay
 
-    loopback = 1
-    # Without the sentence that the lab would make of it: here the kernel's own words are wanted.
-    request = replace(add_netem(loopback, Netem(delay_ns=1_000_000)), refusal=None)
-    try:
-        with Namespace.create() as namespace, Channel(namespace) as channel:
-            channel.transact([request])
-    except NetnsError as error:
-        said = re.search(r"the kernel says '(.+)'", str(error))
-        return Capability(
-            name="sch_netem",
-            found=False,
-            detail=f"the kernel says: {said.group(1)}" if said else str(error),
-            remedy=_netem_remedy(kernel_option("CONFIG_NET_SCH_NETEM")),
-            lack="no sch_netem",
-            needed_for=HOST,
-        )
-    return Capability(name="sch_netem", found=True, detail="installed in a throwaway namespace", needed_for=HOST)
+    netem, relay = try_netem(), try_relay()
+    yield Capability(
+        name="sch_netem",
+        found=netem.ok,
+        detail=netem.reason,
+        remedy="" if netem.ok else _netem_remedy(kernel_option("CONFIG_NET_SCH_NETEM")),
+        lack="" if netem.ok else "no sch_netem",
+        needed_for=HOST,
+    )
+    yield Capability(
+        name="relay",
+        found=relay.ok,
+        detail=relay.reason,
+        remedy="" if relay.ok else "a kernel with CONFIG_VETH and CONFIG_PACKET, or one with netem",
+        lack="" if relay.ok else "no relay",
+    )
 
 
 def _netem_remedy(option: str | None) -> str:
@@ -189,29 +190,31 @@ def _netem_remedy(option: str | None) -> str:
 
 
 def _probes() -> Iterator[Capability]:
-    from rttcheck.collect.probe.probe import BACKENDS, probe_support
+    from rttcheck.collect.probe.backend import BACKENDS
+    from rttcheck.collect.probe.probe import probe_support
 
+    remedies = {backend.name: backend.remedy for backend in BACKENDS}
+    whole = [backend.name for backend in BACKENDS if backend.view.every_sample]
     for attempt in probe_support():
         name = f"probe {attempt.backend}"
         refusal = re.search(r"\bwith (E[A-Z0-9]+)\b", attempt.reason)
-        lack = f"{attempt.backend} refused ({refusal.group(1)})" if refusal else _NO_PROBE[attempt.backend]
+        lack = f"{attempt.backend} refused ({refusal.group(1)})" if refusal else f"no {attempt.backend}"
         yield Capability(
             name=name,
             found=attempt.ok,
-            detail=attempt.reason,
-            remedy="" if attempt.ok else _probe_remedy(attempt.backend),
+            detail=f"{attempt.reason}: {attempt.view.render()}" if attempt.ok else attempt.reason,
+            sees=attempt.view.coverage.value,
+            remedy="" if attempt.ok else _probe_remedy(attempt.backend, remedies[attempt.backend]),
             lack="" if attempt.ok else lack,
-            needed_for=HOST,
-            alternatives=tuple(f"probe {backend}" for backend in BACKENDS if backend != attempt.backend),
+            needed_for=HOST if attempt.backend in whole else OPTIONAL,
+            alternatives=tuple(f"probe {backend}" for backend in whole if backend != attempt.backend),
         )
 
 
-def _probe_remedy(backend: str) -> str:
-    if backend == "fexit":
-        return "a kernel of 5.5 or later with BTF whose policy lets root trace (no lockdown); one probe is enough"
-    if kernel_option("CONFIG_KPROBES") == "n":
+def _probe_remedy(backend: str, usual: str) -> str:
+    if backend in ("kprobe", "bcc") and kernel_option("CONFIG_KPROBES") == "n":
         return "none on this kernel, built without CONFIG_KPROBES: boot another, or let `auto` take a guest"
-    return "a kernel with CONFIG_KPROBE_EVENTS=y on x86_64; one probe is enough"
+    return f"{usual}; one probe is enough"
 
 
 def _timers() -> Capability:
@@ -229,19 +232,19 @@ def _timers() -> Capability:
 
 
 def _bcc() -> Capability:
-    """PyPI's `bcc` is not the BPF compiler collection, and hides the real one where both are installed."""
-    spec = find_spec("bcc")
-    places = [Path(place) for place in (spec.submodule_search_locations or ())] if spec is not None else []
-    unrelated = spec is not None and not any((place / "libbcc.py").exists() for place in places)
+    """PyPI's `bcc` is not the BPF compiler collection."""
+    from rttcheck.collect.probe.bcc_module import unrelated_bcc
+
+    wrong = unrelated_bcc()
     name = "no unrelated bcc"
-    if unrelated:
+    if wrong is not None:
         return Capability(
             name=name,
             found=False,
-            detail=f"the package bcc in {places[0] if places else 'this Python'} is not the BPF compiler collection",
-            remedy="pip uninstall bcc (the real one, which rttcheck does not need, is apt install python3-bpfcc)",
+            detail=f"the package bcc in {wrong} is not the BPF compiler collection",
+            remedy="pip uninstall bcc (the real one, which only --rtt-probe bcc needs, is apt install python3-bpfcc)",
         )
-    return Capability(name=name, found=True, detail="the real one is here" if spec else "none here, none needed")
+    return Capability(name=name, found=True, detail="none in the way of the real one")
 
 
 def kernel_option(name: str) -> str | None:

@@ -26,7 +26,8 @@ class Capability:
 
     ``remedy`` is what to do, empty where there is nothing to do; ``lack`` is the reason in a few words that goes into a
     sentence, empty where the lack of something else explains this one; ``alternatives`` are the names of other
-    capabilities that do as well; ``kernels`` are the guest kernels that this offers, the best first.
+    capabilities that do as well; ``kernels`` are the guest kernels that this offers, the best first; ``sees`` is a
+    probe's coverage.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Capability:
     needed_for: str = OPTIONAL
     alternatives: tuple[str, ...] = ()
     kernels: tuple[str, ...] = ()
+    sees: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """As JSON can hold it."""

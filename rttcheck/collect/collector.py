@@ -14,15 +14,18 @@ import sys
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 import rttcheck
 from rttcheck import netns
-from rttcheck.collect.probe.probe import Probe, open_probe
+from rttcheck.collect.engine import choose_engine
+from rttcheck.collect.probe.layout import EVENT
+from rttcheck.collect.probe.probe import Probe, open_probe, open_second
 from rttcheck.collect.traffic import FlowResult, run_traffic
 from rttcheck.collect.wire.capture import Wire, frames_for, open_capture
 from rttcheck.netns.lab import DIRECTIONS
@@ -44,6 +47,8 @@ class Run:
     events: np.ndarray
     histograms: Mapping[str, np.ndarray]
     lost: int
+    second: np.ndarray
+    second_lost: int
     wire: Wire
     flows: tuple[Mapping[str, Any], ...]
     steps: tuple[StepTaken, ...]
@@ -63,6 +68,9 @@ class Collector:
 
     probe: Probe
     clock: str
+    engine: str = "netem"
+    second: Probe | None = None
+    """Looks at the same time; the judge compares the two, event by event."""
     _controls: dict[str, Run] = field(default_factory=dict)
     _held: deque[int] = field(default_factory=deque)
 
@@ -96,8 +104,11 @@ class Collector:
             scenario=scenario.keywords(),
             kernel=platform.release(),
             clock=self.clock,
-            engine="netem",
+            engine=self.engine,
             probe=self.probe.backend,
+            view=self.probe.view,
+            second=run.second,
+            second_facts=self._second_facts(run),
             events=run.events,
             histograms=run.histograms,
             lost=run.lost,
@@ -115,13 +126,19 @@ class Collector:
             machine=machine_facts(),
         )
 
+    def _second_facts(self, run: Run) -> dict[str, Any]:
+        if self.second is None:
+            return {}
+        return {"probe": self.second.backend, "view": self.second.view.as_dict(), "lost": run.second_lost}
+
     def _run(self, scenario: Scenario, *, raw: bool = True) -> Run:
         steps: list[StepTaken] = []
         # The control run is captured as well: what the captures cost is then in both runs.
         with (
-            open_lab(scenario) as lab,
+            open_lab(scenario, engine=self.engine) as lab,
             open_capture(lab, frames=frames_for(scenario)) as capture,
             self.probe.watch(lab.inodes) as watch,
+            self.second.watch(lab.inodes) if self.second is not None else nullcontext() as second,
         ):
             self._hold(lab)
             # Twice: what the first round frees may put off more.
@@ -139,10 +156,14 @@ class Collector:
             lab.drain(deadline_s=DRAIN_DEADLINE_S)
             # From here on events and histograms are final, and sure to speak of the same calls.
             watch.stop()
+            if second is not None:
+                second.stop()
             return Run(
                 events=watch.events(),
                 histograms=watch.histograms(),
                 lost=watch.lost,
+                second=second.events() if second is not None else np.zeros(0, dtype=EVENT),
+                second_lost=second.lost if second is not None else 0,
                 wire=capture.read(raw=raw),
                 flows=tuple(_flow(result) for result in traffic.flows),
                 steps=tuple(steps),
@@ -152,14 +173,20 @@ class Collector:
 
 
 @contextmanager
-def open_collector(backend: str = "auto") -> Iterator[Collector]:
+def open_collector(backend: str = "auto", *, engine: str = "auto") -> Iterator[Collector]:
     """Load and attach the probe, and give a collector for the running kernel.
 
-    Raises CapabilityError when no probe backend works here.
+    Raises CapabilityError when no probe backend works here, or nothing delays packets.
     """
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    with open_probe(backend) as probe, closing(Collector(probe=probe, clock=current_clock())) as collector:
+    with (
+        open_probe(backend) as probe,
+        open_second(probe) as second,
+        closing(
+            Collector(probe=probe, clock=current_clock(), second=second, engine=choose_engine(engine))
+        ) as collector,
+    ):
         yield collector
 
 
@@ -182,12 +209,14 @@ def machine_facts() -> dict[str, Any]:
 
 
 @contextmanager
-def open_lab(scenario: Scenario, *, impaired: bool = True) -> Iterator[netns.Lab]:
+def open_lab(scenario: Scenario, *, impaired: bool = True, engine: str = "netem") -> Iterator[netns.Lab]:
     """Build the scenario's network, IPv4 and IPv6, and take it down again; ``impaired=False`` leaves netem out.
 
     Raises NetnsError when the kernel refuses a part of it or gives back other settings than it was told.
     """
-    build = {"routed": netns.routed, "direct": netns.direct}[scenario.topology]
+    build: Any = {"routed": netns.routed, "direct": netns.direct}[scenario.topology]
+    if engine != "netem":
+        build = partial(build, engine=engine)
     on = scenario.offloads
     with build(
         out=scenario.out if impaired else None,

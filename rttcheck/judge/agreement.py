@@ -63,7 +63,7 @@ def _order(evidence: Evidence) -> Finding:
 
 def _histogram(evidence: Evidence, unit: Unit) -> Finding:
     """The table that the kernel-side program kept is the one that its events make, bucket by bucket."""
-    shown = evidence.events["first_rtt_us"][visible_to_nettrace(evidence.events)]
+    shown = evidence.shown_us[visible_to_nettrace(evidence.events)]
     due = Histogram.of(shown, unit)
     held = Histogram.of_counts(evidence.recording.histograms[unit.value], unit)
     outcome, message = Outcome.PASSED, f"{held.total} samples, the same in every bucket"

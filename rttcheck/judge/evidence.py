@@ -14,7 +14,18 @@ import numpy.typing as npt
 
 from rttcheck.judge.bounds import RoundTrip, scenario_bounds, union
 from rttcheck.judge.histogram import Unit
-from rttcheck.judge.samples import Address, Kind, Side, Source, classify, connections_of, sources, visible_to_nettrace
+from rttcheck.judge.samples import (
+    Address,
+    Kind,
+    Side,
+    classify,
+    connections_of,
+    maybe_coarse,
+    shown_us,
+    sources,
+    values_us,
+    visible_to_nettrace,
+)
 from rttcheck.judge.slack import Slack
 from rttcheck.judge.witness import Witness
 from rttcheck.recording import Recording
@@ -60,7 +71,7 @@ class Evidence:
         found = sources(events)
         bounds = scenario_bounds(scenario)
         lowest, highest = _in_force(recording, events, bounds)
-        coarse = found == Source.TSECR
+        coarse = maybe_coarse(events)
         lowest[coarse] -= TSECR_GRAIN_US
         highest[coarse & (highest != UNBOUNDED_US)] += TSECR_GRAIN_US
         return cls(
@@ -100,6 +111,16 @@ class Evidence:
         return self.data & visible_to_nettrace(self.events)
 
     @property
+    def values_us(self) -> Microseconds:
+        """The time that each event shows; -1 for none."""
+        return values_us(self.events)
+
+    @property
+    def shown_us(self) -> Microseconds:
+        """What a histogram counts of each event; -1 for nothing."""
+        return shown_us(self.events)
+
+    @property
     def bounded_above(self) -> Booleans:
         """Data samples that the network alone is answerable for.
 
@@ -136,7 +157,7 @@ def _in_force(
     """The bounds of the link as it was while each sample was under way; those of both links across a step."""
     changes = np.array([step.at_ns for step in recording.steps], dtype=np.int64)
     acked_ns = events["timestamp_ns"].astype(np.int64)
-    sent_ns = acked_ns - np.maximum(events["sample_us"], 0) * 1_000
+    sent_ns = acked_ns - np.maximum(values_us(events), 0) * 1_000
     links = (0, *(step.index + 1 for step in recording.steps))
     first = np.searchsorted(changes, sent_ns, side="right")
     last = np.searchsorted(changes, acked_ns, side="right")

@@ -49,6 +49,8 @@ class Finding:
     """What, and from where."""
     seen: str
     samples: int
+    blind: bool = False
+    """The check was not run: the probe does not see what it needs. Inconclusive then, which no re-run changes."""
 
 
 _SEVERITY = (Outcome.FAILED, Outcome.INCONCLUSIVE, Outcome.PASSED)
@@ -56,11 +58,19 @@ _DEPTH = tuple(Layer)
 
 
 def ranked(findings: Iterable[Finding]) -> tuple[Finding, ...]:
-    """Failures first, then the inconclusive; among equals the layer nearest to the wire first, as the likely cause."""
-    return tuple(sorted(findings, key=lambda finding: (_SEVERITY.index(finding.outcome), _DEPTH.index(finding.layer))))
+    """Failures first, then the inconclusive; among equals the layer nearest to the wire first, as the likely cause.
+
+    Checks that were not run come last.
+    """
+    return tuple(
+        sorted(
+            findings,
+            key=lambda finding: (finding.blind, _SEVERITY.index(finding.outcome), _DEPTH.index(finding.layer)),
+        )
+    )
 
 
 def outcome_of(findings: Iterable[Finding]) -> Outcome:
-    """The worst of the findings' outcomes; nothing found at all is inconclusive."""
-    outcomes = {finding.outcome for finding in findings}
+    """The worst outcome of the checks that were run; none at all is inconclusive."""
+    outcomes = {finding.outcome for finding in findings if not finding.blind}
     return next((outcome for outcome in _SEVERITY if outcome in outcomes), Outcome.INCONCLUSIVE)

@@ -14,7 +14,7 @@ from rttcheck.judge.edge import refuse_near_edge
 from rttcheck.judge.evidence import UNBOUNDED_US, Booleans, Evidence, Microseconds
 from rttcheck.judge.findings import Finding, Layer, Outcome, ranked
 from rttcheck.judge.histogram import BUCKETS, bucket_label, buckets_of
-from rttcheck.judge.samples import Kind, Source
+from rttcheck.judge.samples import Kind, maybe_coarse
 from rttcheck.judge.slack import chance_of_exceeding
 from rttcheck.judge.stall import explained
 from rttcheck.scenario.duration import format_us
@@ -57,13 +57,14 @@ def _finding(check: str, outcome: Outcome, message: str, expected: str, seen: st
 
 def _below(evidence: Evidence, chosen: Booleans, check: str) -> Finding:
     """One-sided: noise can only add, so that a single sample under the link's lower bound is a failure."""
-    values = evidence.events["sample_us"][chosen]
+    values = evidence.values_us[chosen]
     missing = evidence.lowest_us[chosen] - values
     early = missing > 0
     expected = f"{format_us(evidence.whole.lowest_us)} or more ({evidence.whole.source})"
-    coarse = int((evidence.sources[chosen] == Source.TSECR).sum())
+    coarse = int(maybe_coarse(evidence.events[chosen]).sum())
     if coarse:
-        expected += f"; 1 ms less for {coarse} from timestamps, which count milliseconds"
+        told = "from timestamps" if evidence.recording.view.every_sample else "that may be from timestamps"
+        expected += f"; 1 ms less for {coarse} {told}, which count milliseconds"
     if not early.any():
         outcome, message = Outcome.PASSED, f"{len(values)} samples, none below {format_us(evidence.whole.lowest_us)}"
         return _finding(check, outcome, message, expected, spread(values), len(values))
@@ -84,6 +85,7 @@ def _analyzer(evidence: Evidence) -> Finding:
     bad = {
         name: int((events[field] < lowest).sum())
         for name, field in (("rtt", "first_rtt_us"), ("rtt_min", "last_rtt_us"))
+        if evidence.recording.view.sees(field)
     }
     seen = f"rtt {spread(events['first_rtt_us'])}; rtt_min {spread(events['last_rtt_us'])}"
     if any(bad.values()):
@@ -104,10 +106,8 @@ def _above(evidence: Evidence) -> Finding:
         if evidence.whole.highest_us is not None:
             message = "no sample has an upper bound that could be checked"
             return _finding(check, Outcome.INCONCLUSIVE, message, "at least one data sample", "none", 0)
-        return _finding(
-            check, Outcome.PASSED, message, "nothing", spread(evidence.events["sample_us"][evidence.data]), 0
-        )
-    values = evidence.events["sample_us"][chosen]
+        return _finding(check, Outcome.PASSED, message, "nothing", spread(evidence.values_us[evidence.data]), 0)
+    values = evidence.values_us[chosen]
     excess = values - evidence.highest_us[chosen]
     most = format_us(int(evidence.highest_us[chosen].max()))
     if not slack.samples:
@@ -199,7 +199,7 @@ def _buckets(evidence: Evidence) -> Finding:
     unit = evidence.unit
     check = f"every data sample is in its bucket ({unit.value})"
     allowed, first, last = expected_buckets(evidence)
-    values = np.maximum(evidence.events["first_rtt_us"][evidence.shown], 0)
+    values = np.maximum(evidence.shown_us[evidence.shown], 0)
     bounded = evidence.bounded_above[evidence.shown]
     found = buckets_of(values, unit)
     expected = ", ".join(bucket_label(int(index), unit) for index in np.flatnonzero(allowed)) or "no bucket"

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rttcheck.collect.probe.layout import FLAG_SYN_ACKED
+from rttcheck.collect.probe.layout import FLAG_SYN_ACKED, Hook
+from rttcheck.judge.advance import advance
 from rttcheck.judge.calls import Calls, acks_of
 from rttcheck.judge.ends import Arrivals, Booleans, Ends, Places, Rows, by_group_and_time, keys, sequence_keys
 from rttcheck.judge.scoreboard import NONE, Scoreboard
@@ -83,6 +84,9 @@ def _pair_lives(pairs: Pairs, events: np.ndarray, event: Places, life: Rows, end
     calls = _calls(events, event, life, ends.initial, start)
     sent, came = ends.halves(start, stop)
     at = acks_of(calls, came)
+    if not _every_ack(events):
+        at, before = advance(calls, at, came)
+        calls = replace(calls, before=before)
     orphans = _orphans(came, at)
     if not len(at):
         return orphans
@@ -121,6 +125,11 @@ def _of_the_past(wire: np.ndarray, came: Arrivals) -> Booleans:
     newest, acked = np.maximum.accumulate(since), np.maximum.accumulate(came.ack)
     past: Booleans = (wire["has_ts"][came.row] != 0) & (newest - since > 1) & (came.ack < acked)
     return past
+
+
+def _every_ack(events: np.ndarray) -> bool:
+    """Whether each ACK that the socket looked at has an event, so that each begins where the one before it ended."""
+    return not (events["hook"] == Hook.SOCKOPS).any()
 
 
 def _lives_of(events: np.ndarray, sockets: Sockets, ends: Ends) -> tuple[Rows, Places]:

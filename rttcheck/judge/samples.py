@@ -13,7 +13,7 @@ from enum import IntEnum
 import numpy as np
 import numpy.typing as npt
 
-from rttcheck.collect.probe.layout import FLAG_SYN_ACKED, TcpState
+from rttcheck.collect.probe.layout import FLAG_SYN_ACKED, Hook, TcpState
 
 Address = tuple[str, int]
 """An IP address as text, IPv4 or IPv6, and a port."""
@@ -27,7 +27,7 @@ class Kind(IntEnum):
     """What the acknowledged segments were."""
 
     NONE = 0
-    """No sample was taken: nothing newly acknowledged, or only what had been retransmitted (Karn)."""
+    """No sample was taken: nothing newly acknowledged, or only what had been retransmitted (Karn). Or none is shown."""
     HANDSHAKE = 1
     """The SYN, or the SYN-ACK."""
     DATA = 2
@@ -45,6 +45,8 @@ class Source(IntEnum):
     """The first newly SACKed segment, to the microsecond."""
     TSECR = 3
     """The echoed timestamp, to the millisecond: may lie up to 1 ms below the truth."""
+    UNTOLD = 4
+    """One of the three: the probe sees the sample where it is used, and not where it comes from."""
 
 
 class Side(IntEnum):
@@ -65,7 +67,7 @@ def classify(events: np.ndarray) -> npt.NDArray[np.uint8]:
     fin_acked = np.isin(events["state"], _OWN_FIN_IN_FLIGHT) & (events["snd_una"] == events["write_seq"])
     kinds[fin_acked] = Kind.FIN
     kinds[(events["flag"] & FLAG_SYN_ACKED) != 0] = Kind.HANDSHAKE
-    kinds[events["taken"] == 0] = Kind.NONE
+    kinds[(events["taken"] == 0) | ((events["hook"] == Hook.SOCKOPS) & (values_us(events) < 0))] = Kind.NONE
     return kinds
 
 
@@ -74,13 +76,34 @@ def sources(events: np.ndarray) -> npt.NDArray[np.uint8]:
     found = np.full(len(events), Source.TSECR, dtype=np.uint8)
     found[events["sack_rtt_us"] >= 0] = Source.SACK
     found[events["first_rtt_us"] >= 0] = Source.FIRST
+    found[events["hook"] == Hook.SOCKOPS] = Source.UNTOLD
     found[events["taken"] == 0] = Source.NONE
     return found
 
 
+def values_us(events: np.ndarray) -> npt.NDArray[np.int64]:
+    """The time that each event shows: the sample, or the last-acked one where that is all the probe sees; else -1."""
+    sample = events["sample_us"].astype(np.int64)
+    last_only = (events["hook"] == Hook.SOCKOPS) & (sample < 0)
+    return np.where(last_only, events["last_rtt_us"], sample)
+
+
+def shown_us(events: np.ndarray) -> npt.NDArray[np.int64]:
+    """What a histogram counts: the first-acked sample; of events that do not tell where it comes from, the sample."""
+    return np.where(events["hook"] == Hook.SOCKOPS, values_us(events), events["first_rtt_us"])
+
+
+def maybe_coarse(events: np.ndarray) -> npt.NDArray[np.bool_]:
+    """Samples from the echoed timestamp, and those that may be: whole milliseconds from an untold source."""
+    source = sources(events)
+    untold = (source == Source.UNTOLD) & (events["saw_tstamp"] != 0) & (values_us(events) % 1_000 == 0)
+    coarse: npt.NDArray[np.bool_] = (source == Source.TSECR) | untold
+    return coarse
+
+
 def visible_to_nettrace(events: np.ndarray) -> npt.NDArray[np.bool_]:
-    """Which events nettrace counts and prints: those with a first-acked sample, and no other source."""
-    visible: npt.NDArray[np.bool_] = events["first_rtt_us"] >= 0
+    """Which events nettrace counts and prints: those with a first-acked sample, as far as the probe tells."""
+    visible: npt.NDArray[np.bool_] = shown_us(events) >= 0
     return visible
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rttcheck.judge.bounds import scenario_bounds
-from rttcheck.judge.samples import Kind, address_bytes, classify
+from rttcheck.judge.samples import Kind, address_bytes, classify, shown_us, values_us
 from rttcheck.scenario.model import Scenario
 
 
@@ -42,7 +42,7 @@ class Slack:
 
         Where the server's ACKs may be delayed (no quickack on the routes), only samples of ``clients`` count.
         """
-        kept = (classify(control) == Kind.DATA) & (control["first_rtt_us"] >= 0)
+        kept = (classify(control) == Kind.DATA) & (shown_us(control) >= 0)
         if not scenario.quickack and scenario.traffic.server_writes:
             kept &= from_hosts(control, clients)
         data = control[kept]
@@ -50,7 +50,7 @@ class Slack:
         if scenario.bursts and len(data):
             span_ns = int(control["timestamp_ns"].max()) - int(control["timestamp_ns"].min())
             burst_us = 2 * span_ns // 1_000
-        return cls(data["sample_us"].astype(np.int64), _abreast(scenario), burst_us)
+        return cls(values_us(data), _abreast(scenario), burst_us)
 
     @property
     def samples(self) -> int:

@@ -24,6 +24,8 @@ from rttcheck.judge.histogram import BUCKETS, buckets_of
 from rttcheck.judge.link_check import check_link
 from rttcheck.judge.nominal import check_nominal, expected_buckets, spread
 from rttcheck.judge.picture import Picture, in_buckets, in_steps
+from rttcheck.judge.second_probe import check_second
+from rttcheck.judge.sight import seen_through, tells
 from rttcheck.judge.socket_info import check_socket_info
 from rttcheck.judge.testimony import check_testimony
 from rttcheck.judge.wire_check import check_wire
@@ -48,13 +50,28 @@ class Verdict:
     picture: Picture
     figures: tuple[tuple[str, int], ...]
     """Names and values in microseconds, and counts, of what was expected and seen."""
+    blindness: str = ""
+    """What the probe sees, for a person; empty where it sees all."""
     path: str | None = None
     reproduce: str | None = None
 
     @property
+    def blind(self) -> tuple[Finding, ...]:
+        """Checks that were not run because the probe does not see what they need."""
+        return tuple(finding for finding in self.findings if finding.blind)
+
+    @property
+    def reason(self) -> Finding | None:
+        """The finding that made the outcome; None when all that was run passed, and that was enough."""
+        if self.outcome is Outcome.PASSED:
+            return None
+        ran = self.findings[0]
+        return ran if ran.outcome is not Outcome.PASSED else next(iter(self.blind), ran)
+
+    @property
     def guilty(self) -> Layer | None:
         """The layer of the first finding that did not pass; None when all passed."""
-        return None if self.outcome is Outcome.PASSED else self.findings[0].layer
+        return self.reason.layer if self.reason is not None else None
 
     def render(self, width: int = 100, *, color: bool = False, ascii_only: bool = False) -> str:
         """The verdict as text of at most ``width`` columns: why, what was expected, what was seen, how to repeat it."""
@@ -62,7 +79,9 @@ class Verdict:
         if color:
             title = f"\x1b[1;{_COLORS[self.outcome]}m{title}\x1b[0m"
         lines = [f"{title} {self.name}" + (f": look at the {self.guilty} layer" if self.guilty else "")]
-        reasons = [finding for finding in self.findings if finding.outcome is not Outcome.PASSED]
+        reasons = [finding for finding in self.findings if finding.outcome is not Outcome.PASSED and not finding.blind]
+        if not reasons and self.outcome is not Outcome.PASSED:
+            reasons = list(self.blind[:1])
         if reasons:
             lines += _entry(width, "why", f"{reasons[0].check}: {reasons[0].message}")
             if reasons[0].expected != self.expected:
@@ -74,8 +93,14 @@ class Verdict:
             lines += ["", *(f"  {line}".rstrip() for line in picture.splitlines()), ""]
         for finding in reasons[1:]:
             lines += _entry(width, "also", f"{finding.outcome} ({finding.layer}) {finding.check}: {finding.message}")
-        passed = len(self.findings) - len(reasons)
-        lines += _entry(width, "checks", f"{passed} of {len(self.findings)} passed")
+        passed = sum(finding.outcome is Outcome.PASSED for finding in self.findings)
+        ran = len(self.findings) - len(self.blind)
+        lines += _entry(
+            width, "checks", f"{passed} of {ran} passed" + (f", {len(self.blind)} not run" * bool(self.blind))
+        )
+        if self.blind:
+            named = "; ".join(finding.check for finding in self.blind)
+            lines += _entry(width, "not run", f"{self.blindness}, too little for: {named}")
         for note in self.notes:
             lines += _entry(width, "note", note)
         lines += _entry(width, "machine", self.machine)
@@ -99,6 +124,7 @@ class Verdict:
             "seen": self.seen,
             "notes": list(self.notes),
             "figures": dict(self.figures),
+            "not_run": [finding.check for finding in self.blind],
             "findings": [
                 {name: getattr(value, "value", value) for name, value in asdict(finding).items()}
                 for finding in self.findings
@@ -116,26 +142,31 @@ def judge(recording: Recording, *, path: Path | None = None, reproduce: str | No
     """
     evidence = Evidence.of(recording)
     link, wire = check_link(evidence), check_wire(evidence)
-    testimony = check_testimony(evidence)
+    testimony = seen_through(check_testimony(evidence), recording.view, recording.probe)
     findings = ranked(
-        (
-            *testimony,
-            *_doubted(
-                testimony,
-                (
-                    *check_coverage(evidence),
-                    *link.findings,
-                    *wire.findings,
-                    *check_eligibility(evidence),
-                    *check_arithmetic(evidence),
-                    check_socket_info(evidence),
-                    *check_agreement(evidence),
-                    *check_nominal(evidence),
+        seen_through(
+            (
+                *testimony,
+                *_doubted(
+                    testimony,
+                    (
+                        *check_coverage(evidence),
+                        *link.findings,
+                        *wire.findings,
+                        *check_eligibility(evidence),
+                        *check_arithmetic(evidence),
+                        check_socket_info(evidence),
+                        *check_agreement(evidence),
+                        *check_nominal(evidence),
+                        *check_second(evidence),
+                    ),
                 ),
             ),
+            recording.view,
+            recording.probe,
         )
     )
-    values = evidence.events["sample_us"][evidence.data]
+    values = evidence.values_us[evidence.data]
     figures = [("samples", len(values)), ("lowest_us", evidence.whole.lowest_us)]
     if evidence.whole.highest_us is not None:
         figures.append(("highest_us", evidence.whole.highest_us))
@@ -145,6 +176,8 @@ def judge(recording: Recording, *, path: Path | None = None, reproduce: str | No
         figures.append(("slack_us", evidence.slack.upper_us))
     figures += (*link.figures, *wire.figures)
     outcome = outcome_of(findings)
+    if outcome is Outcome.PASSED and not tells(findings):
+        outcome = Outcome.INCONCLUSIVE
     return Verdict(
         outcome=outcome,
         findings=findings,
@@ -158,6 +191,7 @@ def judge(recording: Recording, *, path: Path | None = None, reproduce: str | No
         notes=(*_notes(evidence), *link.notes, *wire.notes),
         picture=_picture(evidence, outcome),
         figures=tuple(figures),
+        blindness=f"probe {recording.probe} sees {recording.view.render()}" if recording.view.unseen else "",
         path=str(path) if path is not None else None,
         reproduce=reproduce,
     )
@@ -169,7 +203,7 @@ _RESTING = (Layer.SAMPLE, Layer.ELIGIBILITY, Layer.ARITHMETIC, Layer.NOMINAL)
 
 def _doubted(testimony: Iterable[Finding], findings: Iterable[Finding]) -> tuple[Finding, ...]:
     """What rests on an account that is wrong proves nothing; neither does it pass."""
-    if all(finding.outcome is Outcome.PASSED for finding in testimony):
+    if not any(finding.outcome is Outcome.FAILED for finding in testimony):
         return tuple(findings)
     return tuple(
         replace(
@@ -215,7 +249,7 @@ def _notes(evidence: Evidence) -> tuple[str, ...]:
 def _picture(evidence: Evidence, outcome: Outcome) -> Picture:
     """Buckets, or even steps where the samples fail within the buckets that they may fall in."""
     allowed, first, last = expected_buckets(evidence)
-    values = np.maximum(evidence.events["first_rtt_us"][evidence.shown], 0)
+    values = np.maximum(evidence.shown_us[evidence.shown], 0)
     found = buckets_of(values, evidence.unit)
     outside = bool(((found < first) | (found > last)).any())
     highest = evidence.whole.highest_us

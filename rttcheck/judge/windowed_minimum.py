@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from rttcheck.collect.probe.layout import FLAG_ACK_MAYBE_DELAYED
+from rttcheck.collect.probe.layout import FLAG_ACK_MAYBE_DELAYED, Hook
 from rttcheck.judge.rto import us_of_jiffies
 
 Integers = npt.NDArray[np.int64]
@@ -89,9 +89,9 @@ class Feed:
 
     @classmethod
     def of(cls, events: np.ndarray) -> Feed:
-        """What each event says was fed."""
+        """What each event says was fed; of a sample that one segment alone gave, first-acked and last-acked are one."""
         return cls(
-            us=events["rs_rtt_us"].astype(np.int64) & _U32,
+            us=np.where(events["hook"] == Hook.SOCKOPS, events["sample_us"], events["rs_rtt_us"]) & _U32,
             maybe_delayed=(events["flag"] & FLAG_ACK_MAYBE_DELAYED) != 0,
             hz=events["hz"].astype(np.int64),
         )

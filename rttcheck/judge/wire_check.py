@@ -86,7 +86,7 @@ def _paired(evidence: Evidence, witness: Witness, doubt: str) -> Finding:
         lacks = lacks if witness.pairs.known[at] else "the connection"
         message = (
             f"{len(alone)} of {total} samples have no packets behind them, the first is event {at}, "
-            f"{int(event['sample_us'])} us at snd_una {int(event['snd_una'])}: {lacks} is not on the wire"
+            f"{int(evidence.values_us[at])} us at snd_una {int(event['snd_una'])}: {lacks} is not on the wire"
         )
         outcome, message = doubted(Outcome.FAILED, message, doubt)
     expected = "for each sample an ACK that came in before it, and a segment never sent again that it acknowledges"

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from rttcheck.judge.pairing import Pairs
 from rttcheck.judge.present import paired_at_present
-from rttcheck.judge.samples import Source, sources
+from rttcheck.judge.samples import Source, maybe_coarse, sources
 from rttcheck.judge.scoreboard import NONE
 
 MICROSECOND_NS: Final = 1_000
@@ -82,15 +82,17 @@ class Witness:
         """Pair and subtract; see `pair` for the arguments."""
         pairs, timed = paired_at_present(events, wire, flows)
         source = sources(events)
-        fed = np.where(source == Source.FIRST, pairs.first, pairs.sack)
+        # Where the probe does not tell which, the wire does: the first, unless it gives none.
+        untold = (source == Source.UNTOLD) & (events["sample_us"] >= 0)
+        fed = np.where((source == Source.FIRST) | (untold & (pairs.first != NONE)), pairs.first, pairs.sack)
         fed[(source == Source.NONE) | (source == Source.TSECR)] = NONE
+        coarse = (source == Source.TSECR) | (untold & (fed == NONE) & maybe_coarse(events))
         exact = [
-            ("sample", "sample_us", (source == Source.FIRST) | (source == Source.SACK), fed),
+            ("sample", "sample_us", ((source == Source.FIRST) | (source == Source.SACK) | untold) & ~coarse, fed),
             ("rtt", "first_rtt_us", events["first_rtt_us"] >= 0, pairs.first),
             ("rtt_min", "last_rtt_us", events["last_rtt_us"] >= 0, pairs.last),
             ("SACK time", "sack_rtt_us", events["sack_rtt_us"] >= 0, pairs.sack),
         ]
-        coarse = source == Source.TSECR
         low, high = (
             _account("timestamp sample", "sample_us", events, wire, coarse, pairs.ack, row, MILLISECOND_NS)
             for row in (pairs.echoed_first, pairs.echoed_last)

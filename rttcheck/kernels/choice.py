@@ -1,7 +1,7 @@
 """Which kernel `auto` judges, on which clock, and why: a pure function of what the machine has.
 
 Owns the rule: the running kernel if it can inject delay and see every sample, else a guest of Debian's newest stable
-kernel in virtual time. It looks at nothing itself.
+kernel in virtual time, else the running kernel with what it shows. It looks at nothing itself.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from rttcheck.collect.capability import GUEST, HOST, Capability, missing
+from rttcheck.collect.selection import Pair, select
 from rttcheck.errors import CapabilityError
 
 DEFAULT_KERNEL: Final = "debian:6.12"
@@ -44,6 +45,11 @@ def choose_kernel(capabilities: Iterable[Capability]) -> Choice:
         return Choice("host", "real", (f"it has netem, and {_probe(known)} shows every sample",))
     reasons = _reasons(host)
     guest = missing(known, GUEST)
+    partly = _partly(known) if guest else None
+    if partly is not None:
+        why = f"it has {partly.engine}, and {partly.probe} shows samples {partly.sees}"
+        lacks = "; ".join(capability.lack for capability in guest)
+        return Choice("host", "real", (why, f"a guest would see every one and cannot be booted ({lacks})"))
     if guest:
         remedies = "; ".join(f"{capability.lack}: {capability.remedy}" for capability in guest)
         raise CapabilityError(
@@ -51,6 +57,14 @@ def choose_kernel(capabilities: Iterable[Capability]) -> Choice:
             "`rttcheck doctor` shows all that was looked at"
         )
     return Choice(_guest_kernel(known), "virtual", reasons)
+
+
+def _partly(known: tuple[Capability, ...]) -> Pair | None:
+    """How the running kernel can be judged where not all of it can be seen; None where it cannot be at all."""
+    try:
+        return select(known)
+    except CapabilityError:
+        return None
 
 
 def _reasons(lacking: Iterable[Capability]) -> tuple[str, ...]:

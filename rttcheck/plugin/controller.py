@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import pytest
 
-from rttcheck.errors import CapabilityError, RttcheckError
+from rttcheck.collect.choices import AUTO
+from rttcheck.errors import RttcheckError
 from rttcheck.plugin.fixtures import PROPERTY
 from rttcheck.plugin.options import Options
+
+if TYPE_CHECKING:
+    from rttcheck.collect.selection import Pair
 
 Row = dict[str, str | int | float]
 
@@ -21,7 +26,8 @@ def start(config: pytest.Config, options: Options) -> None:
     """
     kernels, clock = options.kernels, options.clock or "virtual"
     reasons: tuple[str, ...] = ("asked for with --rtt-kernel",)
-    probe = "the first of fexit and kprobe that works" if options.probe == "auto" else options.probe
+    probe = "the first that works" if options.probe == AUTO else options.probe
+    engine = "netem" if options.engine == AUTO else options.engine
     try:
         if not kernels:
             from rttcheck.collect.capabilities import capabilities
@@ -36,15 +42,18 @@ def start(config: pytest.Config, options: Options) -> None:
                     "--rtt-clock virtual was asked for and the kernel is the running one, whose time is real: "
                     "name a guest's kernel, as in --rtt-kernel debian:6.12"
                 )
-            require_host()
-            header = [f"rttcheck: kernel host, clock real, engine netem, probe {probe} ({'; '.join(reasons)})"]
+            pair = require_host(options.engine, options.probe)
+            header = [
+                f"rttcheck: kernel host, clock real, engine {pair.engine}, probe {pair.probe}, which sees {pair.sees} "
+                f"({'; '.join(reasons)})"
+            ]
         else:
             from rttcheck.plugin.guests import Guests
 
             guests = Guests.prepare(config, options, kernels, clock)
             config.pluginmanager.register(guests, "rttcheck-guests")
             header = [
-                f"rttcheck: kernel {guest.kernel} ({guest.release}), clock {clock}, engine netem, "
+                f"rttcheck: kernel {guest.kernel} ({guest.release}), clock {clock}, engine {engine}, "
                 f"probe {probe} ({'; '.join(reasons)})"
                 for guest in guests.planned
             ]
@@ -53,15 +62,12 @@ def start(config: pytest.Config, options: Options) -> None:
     config.pluginmanager.register(Controller(header), "rttcheck-controller")
 
 
-def require_host() -> None:
-    """Raise CapabilityError, naming all that is missing and its remedies, where the running kernel cannot be judged."""
+def require_host(engine: str, probe: str) -> Pair:
+    """What to judge the running kernel with; CapabilityError, naming all that is missing, where it cannot be judged."""
     from rttcheck.collect.capabilities import host_capabilities
-    from rttcheck.collect.capability import HOST, missing
+    from rttcheck.collect.selection import select
 
-    lacking = missing(host_capabilities(), HOST)
-    if lacking:
-        told = "; ".join(f"{capability.lack or capability.name}: {capability.remedy}" for capability in lacking)
-        raise CapabilityError(f"the running kernel was asked for and cannot be judged ({told})")
+    return select(host_capabilities(), engine, probe)
 
 
 @dataclass(slots=True, eq=False)

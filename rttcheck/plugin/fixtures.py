@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from rttcheck.collect.choices import AUTO
 from rttcheck.errors import CapabilityError, RttcheckError
 from rttcheck.plugin.options import Options
 from rttcheck.plugin.worker import in_guest
@@ -48,9 +49,9 @@ def rtt_harness(pytestconfig: pytest.Config) -> Iterator[Harness]:
     from rttcheck.harness import open_harness
 
     options = Options.of(pytestconfig)
-    asked_for = in_guest() or "host" in options.kernels or options.probe != "auto"
+    asked_for = in_guest() or "host" in options.kernels or options.probe != AUTO or options.engine != AUTO
     try:
-        with open_harness(backend=options.probe, recordings=_recordings(options)) as harness:
+        with open_harness(engine=options.engine, backend=options.probe, recordings=_recordings(options)) as harness:
             yield harness
     except CapabilityError as error:
         if asked_for:
@@ -95,7 +96,8 @@ class Runner:
     def _require_passed(self, result: Result) -> None:
         __tracebackhide__ = True
         outcome = result.outcome.value
-        if outcome == "failed" or (outcome == "inconclusive" and self.options.strict):
+        unsure = outcome == "inconclusive" or bool(result.verdict.blind)
+        if outcome == "failed" or (unsure and self.options.strict):
             raise RttFailure("\n" + result.verdict.render(width=100))
         if outcome == "inconclusive":
             pytest.skip(f"inconclusive: {result.row()['reason']}")
@@ -103,7 +105,9 @@ class Runner:
     def _command(self) -> str:
         kernel = os.environ.get("RTTCHECK_KERNEL", "host")
         clock = f" --rtt-clock {os.environ['RTTCHECK_CLOCK']}" if in_guest() else ""
-        return f"pytest '{self.node.nodeid}' --rtt-kernel {kernel}{clock}"
+        engine = f" --rtt-engine {self.options.engine}" if self.options.engine != AUTO else ""
+        probe = f" --rtt-probe {self.options.probe}" if self.options.probe != AUTO else ""
+        return f"pytest '{self.node.nodeid}' --rtt-kernel {kernel}{clock}{engine}{probe}"
 
 
 @pytest.fixture

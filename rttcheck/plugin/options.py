@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from rttcheck.collect.choices import AUTO, ENGINES, PROBES
+
 DEFAULT_RECORDINGS = Path(".rttcheck") / "recordings"
 
 
@@ -18,6 +20,7 @@ class Options:
     kernels: tuple[str, ...]
     """As given; empty means ``auto``."""
     clock: str | None
+    engine: str
     probe: str
     recordings: Path
     strict: bool
@@ -39,6 +42,7 @@ class Options:
         return cls(
             kernels=tuple(kernel for kernel in kernels if kernel != "auto"),
             clock=config.getoption("rtt_clock"),
+            engine=config.getoption("rtt_engine"),
             probe=config.getoption("rtt_probe"),
             recordings=Path(recordings).absolute() if recordings else config.rootpath / DEFAULT_RECORDINGS,
             strict=config.getoption("rtt_strict"),
@@ -72,9 +76,15 @@ def add_options(parser: pytest.Parser) -> None:
         help="clock of guests: `virtual` (default) counts instructions, so timing is exact on any machine",
     )
     group.addoption(
+        "--rtt-engine",
+        choices=(AUTO, *ENGINES),
+        default=AUTO,
+        help="what delays packets; one that does not work on the kernel is an error, not a skip (default: auto)",
+    )
+    group.addoption(
         "--rtt-probe",
-        choices=("auto", "fexit", "kprobe"),
-        default="auto",
+        choices=(AUTO, *PROBES),
+        default=AUTO,
         help="probe backend; one that does not work on the kernel is an error, not a skip (default: auto)",
     )
     group.addoption(
@@ -82,7 +92,11 @@ def add_options(parser: pytest.Parser) -> None:
         metavar="DIR",
         help=f"where recordings are kept (default: {DEFAULT_RECORDINGS} under the root directory)",
     )
-    group.addoption("--rtt-strict", action="store_true", help="an inconclusive scenario fails")
+    group.addoption(
+        "--rtt-strict",
+        action="store_true",
+        help="a scenario that is inconclusive, or of which the probe did not see all, fails",
+    )
     group.addoption(
         "--rtt-boot-deadline",
         type=float,

@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rttcheck.collect.capability import GUEST, HOST, OPTIONAL, Capability, missing
+from rttcheck.collect.selection import Pair
 from rttcheck.kernels.choice import Choice
 
 _TITLES = {
@@ -23,7 +24,15 @@ _TITLES = {
 }
 
 
-def render(capabilities: Sequence[Capability], choice: Choice | None, refusal: str, *, width: int, colour: bool) -> str:
+def render(
+    capabilities: Sequence[Capability],
+    choice: Choice | None,
+    refusal: str,
+    pairs: Sequence[Pair] = (),
+    *,
+    width: int,
+    colour: bool,
+) -> str:
     """The whole text; ``refusal`` is why there is no ``choice``. Table lines are at most ``width`` columns wide."""
     text = StringIO()
     console = Console(
@@ -37,6 +46,9 @@ def render(capabilities: Sequence[Capability], choice: Choice | None, refusal: s
     )
     console.print(_table(capabilities))
     console.print()
+    if pairs:
+        console.print(_pairs(pairs))
+        console.print()
     for needed_for, title in _TITLES.items():
         lacking = missing(capabilities, needed_for)
         remedies = [(capability.name, capability.remedy) for capability in lacking if capability.remedy]
@@ -68,6 +80,23 @@ def _table(capabilities: Sequence[Capability]) -> Table:
             table.add_row(_mark(capability, capabilities), f"  {capability.name}", Text(capability.detail))
         table.add_section()
     return table
+
+
+def _pairs(pairs: Sequence[Pair]) -> Table:
+    """Engines across, probes down, as ``auto`` prefers them; what the pair would see, or what it lacks."""
+    engines = list(dict.fromkeys(pair.engine for pair in pairs))
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    table.add_column("probe", no_wrap=True)
+    for engine in engines:
+        table.add_column(f"with engine {engine}", overflow="fold")
+    for probe in dict.fromkeys(pair.probe for pair in pairs):
+        cells = {pair.engine: pair for pair in pairs if pair.probe == probe}
+        table.add_row(probe, *(_cell(cells[engine]) for engine in engines))
+    return table
+
+
+def _cell(pair: Pair) -> Text:
+    return Text(pair.sees, style="green") if pair.works else Text(f"- {pair.why}", style="yellow")
 
 
 def _mark(capability: Capability, capabilities: Sequence[Capability]) -> Text:

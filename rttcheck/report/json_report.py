@@ -10,15 +10,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rttcheck.collect.capability import Capability
+from rttcheck.collect.selection import Pair
 from rttcheck.kernels.choice import Choice
 from rttcheck.report.terminal import Row
 
 
-def doctor_document(capabilities: Sequence[Capability], choice: Choice | None, refusal: str) -> str:
+def doctor_document(
+    capabilities: Sequence[Capability], choice: Choice | None, refusal: str, pairs: Sequence[Pair] = ()
+) -> str:
     """``possible``; ``auto``: kernel, clock and reasons, or null; ``refusal``: why null; ``capabilities``: all of them.
 
     Each capability: ``name``, ``found``, ``detail``, ``remedy``, ``lack``, ``needed_for`` ("running kernel", "guest",
-    "nothing"), ``alternatives``, ``kernels``.
+    "nothing"), ``alternatives``, ``kernels``, ``sees``. ``selection``: each engine with each probe, the best first.
     """
     return _text(
         {
@@ -27,6 +30,7 @@ def doctor_document(capabilities: Sequence[Capability], choice: Choice | None, r
             if choice is None
             else {"kernel": choice.kernel, "clock": choice.clock, "reasons": list(choice.reasons)},
             "refusal": refusal,
+            "selection": [pair.as_dict() for pair in pairs],
             "capabilities": [capability.as_dict() for capability in capabilities],
         }
     )

@@ -74,6 +74,11 @@ class BpfObject:
         link = self._library.call.bpf_program__attach_kprobe(self._programs[program], on_return, symbol.encode())
         self._links.append(self._library.pointer(link, f"attach {program} to {symbol}"))
 
+    def attach_cgroup(self, program: str, cgroup_fd: int) -> None:
+        """Attach a sockops program to a cgroup (version 2) and all below it, beside what is there. Raises Refused."""
+        link = self._library.call.bpf_program__attach_cgroup(self._programs[program], cgroup_fd)
+        self._links.append(self._library.pointer(link, f"attach {program} to the cgroup"))
+
     def program_fd(self, program: str) -> int:
         """The file descriptor of a loaded program."""
         return int(self._library.call.bpf_program__fd(self._programs[program]))

@@ -41,6 +41,15 @@ class Member:
     type: str
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a member is: offset in bytes; ``bits`` of a bit field, which begins ``shift`` bits into that byte."""
+
+    offset: int
+    bits: int = 0
+    shift: int = 0
+
+
 class Btf:
     """The types of one kernel or object file."""
 
@@ -75,6 +84,41 @@ class Btf:
             )
             for at in range(3, len(words), 3)
         )
+
+    def place(self, structure: str, path: str) -> Place | None:
+        """Where the member ``path`` (names with dots) stands in a structure, or None when there is no such member.
+
+        Members of unnamed structures and unions are found as in C. A bit field must lie within one byte.
+        """
+        found = self._find(structure, _STRUCT)
+        base, at = 0, None
+        for name in path.split("."):
+            within = self._within(found, name) if found is not None else None
+            if within is None:
+                return None
+            offset, bits, found = within
+            at, base = (base + offset, bits), base + offset
+        return None if at is None else Place(at[0] // 8, at[1], at[0] % 8 if at[1] else 0)
+
+    def _within(self, type_id: int, name: str) -> tuple[int, int, int] | None:
+        """Offset in bits, bits of a bit field, and type of a member, those of unnamed members included."""
+        _, info, rest = self._words(type_id)
+        while info >> 24 & 0x1F in _TRANSPARENT:
+            type_id = rest
+            _, info, rest = self._words(type_id)
+        if info >> 24 & 0x1F not in (_STRUCT, _UNION):
+            return None
+        words = self._words(type_id, 3 + 3 * (info & 0xFFFF))
+        packed = bool(info >> 31)  # the upper byte of an offset is the bit field's size then
+        for at in range(3, len(words), 3):
+            offset, bits = (words[at + 2] & 0xFFFFFF, words[at + 2] >> 24) if packed else (words[at + 2], 0)
+            if not words[at]:
+                deeper = self._within(words[at + 1], name)
+                if deeper is not None:
+                    return offset + deeper[0], deeper[1], deeper[2]
+            elif self._string(words[at]) == name:
+                return offset, bits, words[at + 1]
+        return None
 
     def structure_size(self, name: str) -> int | None:
         """The size of the structure of this name in bytes, or None when BTF has none."""

@@ -75,7 +75,8 @@ EVENT: Final = np.dtype(
 """``struct rtt_event``: what the probe saw in one call of ``tcp_ack_update_rtt()``.
 
 ``first_rtt_us``, ``sack_rtt_us``, ``last_rtt_us`` and ``flag`` are the arguments at entry; all else is read on return,
-when srtt and min_rtt hold the sample already.
+when srtt and min_rtt hold the sample already. Backends that look from elsewhere see less: `View.unseen` names the
+members that say nothing in their events.
 """
 
 FLAG_DATA_ACKED: Final = 0x04
@@ -129,6 +130,9 @@ class Hook(IntEnum):
 
     FEXIT = 1
     KRETPROBE = 2
+    SOCKOPS = 3
+    TRACEPOINT = 4
+    BCC = 5
 
 
 class Owned(IntEnum):

@@ -1,7 +1,8 @@
-"""The RTT probe: sees every call of the kernel's ``tcp_ack_update_rtt()``, through the best hook that works here.
+"""The RTT probe: sees the kernel's round-trip samples through the best hook that works here.
 
-It owns the choice of the backend and says the reason for it. ``fexit`` sees a call whole in one program; ``kprobe``
-puts it together from the entry and the return. Both make the same event. It does not know what traffic there is.
+It owns the choice of the backend and says the reason for it. `rttcheck.collect.probe.backend` has the table: ``fexit``
+and ``kprobe`` see every call of ``tcp_ack_update_rtt()``, others less, and all make the same event. It does not know
+what traffic there is.
 """
 
 from __future__ import annotations
@@ -9,31 +10,30 @@ from __future__ import annotations
 import errno
 import os
 import platform
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Final
 
-import rttcheck
-from rttcheck.collect.probe.bpf_object import BpfObject, load_object
-from rttcheck.collect.probe.function import Unproven, proven_symbol
-from rttcheck.collect.probe.layout import EVENT, Mode
+from rttcheck.collect.probe.backend import BACKENDS, KPROBE_EVENTS, NAMES, OBJECT, Backend, Kernel, Opened
+from rttcheck.collect.probe.coverage import WHOLE, View
+from rttcheck.collect.probe.function import Unproven
+from rttcheck.collect.probe.layout import Mode
 from rttcheck.collect.probe.libbpf import Refused, libbpf
-from rttcheck.collect.probe.ring import Ring, open_ring
 from rttcheck.collect.probe.watch import Watch
 from rttcheck.errors import CapabilityError, ProbeError
+from rttcheck.netns.errors import NetnsError
 
-BACKENDS: Final = ("fexit", "kprobe")
-"""In the order in which ``auto`` tries them."""
+__all__ = [
+    "KPROBE_EVENTS", "NAMES", "OBJECT", "RING_BYTES", "Attempt", "Probe", "open_probe", "open_second", "probe_support",
+    "require_privilege",
+]  # fmt: skip
 
 RING_BYTES: Final = 16 << 20
 """Room for about 58,000 events between two reads."""
 
-OBJECT: Final = Path(rttcheck.__file__).parent / "bpf" / "rtt_probe.bpf.o"
-
-KPROBE_EVENTS: Final = Path("/sys/bus/event_source/devices/kprobe/type")
+LOCKDOWN: Final = Path("/sys/kernel/security/lockdown")
 
 _CAP_SYS_ADMIN, _CAP_PERFMON, _CAP_BPF = 21, 38, 39
 
@@ -45,16 +45,18 @@ class Attempt:
     backend: str
     ok: bool
     reason: str
+    view: View = WHOLE
+    """What it sees: here if it works, else at best."""
 
 
 class Probe:
     """A loaded and attached probe; see :func:`open_probe`. Idle, and nearly free, while no watch is on."""
 
-    def __init__(self, backend: str, tried: tuple[Attempt, ...], loaded: BpfObject, ring: Ring) -> None:
+    def __init__(self, backend: str, tried: tuple[Attempt, ...], opened: Opened) -> None:
         self.backend = backend
         self.tried = tried
-        self._loaded = loaded
-        self._ring = ring
+        self.view = opened.view
+        self._opened = opened
         self._watches = 0
         self._watching = False
 
@@ -79,11 +81,18 @@ class Probe:
         """
         if self._watching:
             raise ProbeError("a second watch was asked for while one is on: leave the first one's context before")
+        if (first_below_us and not self.view.sees("first_rtt_us")) or (
+            last_below_us and not self.view.sees("last_rtt_us")
+        ):
+            raise ProbeError(
+                f"a filter on first-acked or last-acked samples was asked for and {self.backend} does not see these: "
+                "leave the filter out, or use fexit or kprobe"
+            )
         self._watches += 1
         mode = (Mode.EVENTS if events else Mode(0)) | (Mode.HISTOGRAM if histogram else Mode(0))
         self._watching = True
         try:
-            watch = Watch(self._loaded, self._ring, self._watches)
+            watch = Watch(self._opened.loaded, self._opened.ring, self._watches)
             try:
                 watch.start(inodes, port=port, first_below_us=first_below_us, last_below_us=last_below_us, mode=mode)
                 yield watch
@@ -96,44 +105,64 @@ class Probe:
 
 
 @contextmanager
-def open_probe(backend: str = "auto", *, ring_bytes: int = RING_BYTES) -> Iterator[Probe]:
-    """Load and attach the probe: ``fexit``, ``kprobe``, or ``auto`` for the first of them that works.
+def open_probe(backend: str = "auto", *, among: Sequence[str] = NAMES, ring_bytes: int = RING_BYTES) -> Iterator[Probe]:
+    """Load and attach the probe: a backend by its name, or ``auto`` for the first of the table (``among``) that works.
 
     ``ring_bytes`` is the room for events between two reads: a power of two, a page at least. The probe is gone when the
     context is left and when the process dies, however it dies.
 
     Raises CapabilityError when no backend works, with the reason of each, and ProbeError for an unknown backend.
     """
-    if backend != "auto" and backend not in BACKENDS:
-        raise ProbeError(f"the probe backend {backend!r} was asked for and there are: auto, {', '.join(BACKENDS)}")
+    if backend != "auto" and backend not in NAMES:
+        raise ProbeError(f"the probe backend {backend!r} was asked for and there are: auto, {', '.join(NAMES)}")
     require_privilege()
+    candidates = [
+        each
+        for each in BACKENDS
+        if each.name == backend or (backend == "auto" and each.name in among and not each.slow)
+    ]
     tried: list[Attempt] = []
-    symbol_of = cache(proven_symbol)
-    for candidate in BACKENDS if backend == "auto" else (backend,):
-        with ExitStack() as stack:
-            opened = _try(stack, candidate, symbol_of, ring_bytes, tried)
-            if opened is not None:
-                yield Probe(candidate, tuple(tried), *opened)
-                return
-    reasons = "; ".join(f"{attempt.backend}: {attempt.reason}" for attempt in tried)
-    raise CapabilityError(
-        f"no RTT probe ({backend} was asked for) works on Linux {platform.release()}: {reasons}: "
-        "run on a kernel that allows one, for instance in a guest"
-    )
+    with ExitStack() as stack:
+        probe = _first(stack, candidates, ring_bytes, tried)
+        if probe is None:
+            reasons = "; ".join(f"{attempt.backend}: {attempt.reason}" for attempt in tried)
+            raise CapabilityError(
+                f"no RTT probe ({backend} was asked for) works on Linux {platform.release()}: {reasons}: "
+                "run on a kernel that allows one, for instance in a guest"
+            )
+        yield probe
+
+
+@contextmanager
+def open_second(first: Probe, *, ring_bytes: int = RING_BYTES) -> Iterator[Probe | None]:
+    """Load and attach another backend beside ``first``, to compare the two event by event; None where none works.
+
+    The most different one that sees samples is tried first: what hangs on the same function errs the same way.
+    """
+    candidates = [each for each in reversed(BACKENDS) if each.name != first.backend and not each.slow]
+    candidates.sort(key=lambda each: (not each.view.samples, each.view.every_sample))
+    with ExitStack() as stack:
+        yield _first(stack, candidates, ring_bytes, [])
 
 
 def probe_support() -> tuple[Attempt, ...]:
-    """Try every backend on this machine, load and attach it, and leave nothing behind."""
-    tried: list[Attempt] = []
+    """Try every backend on this machine, load and attach it, and leave nothing behind.
+
+    Of one that takes seconds to open, only the conditions are looked at.
+    """
     try:
         require_privilege()
         libbpf()
     except CapabilityError as error:
-        return tuple(Attempt(backend, False, str(error)) for backend in BACKENDS)
-    symbol_of = cache(proven_symbol)
+        return tuple(Attempt(backend.name, False, str(error), backend.view) for backend in BACKENDS)
+    tried: list[Attempt] = []
+    kernel = Kernel()
     for backend in BACKENDS:
         with ExitStack() as stack:
-            _try(stack, backend, symbol_of, 1 << 16, tried)
+            if backend.ready is not None:
+                _look(backend, kernel, tried)
+            else:
+                _try(stack, backend, kernel, 1 << 16, tried)
     return tuple(tried)
 
 
@@ -149,39 +178,44 @@ def require_privilege(status: Path = Path("/proc/self/status")) -> None:
     )
 
 
-def _try(
-    stack: ExitStack, backend: str, symbol_of: Callable[[], str], ring_bytes: int, tried: list[Attempt]
-) -> tuple[BpfObject, Ring] | None:
+def _first(stack: ExitStack, candidates: Sequence[Backend], ring_bytes: int, tried: list[Attempt]) -> Probe | None:
+    """The first of ``candidates`` that works, attached for as long as ``stack`` is."""
+    kernel = Kernel()
+    for candidate in candidates:
+        opened = _try(stack, candidate, kernel, ring_bytes, tried)
+        if opened is not None:
+            return Probe(candidate.name, tuple(tried), opened)
+    return None
+
+
+def _look(backend: Backend, kernel: Kernel, tried: list[Attempt]) -> None:
     try:
-        symbol = symbol_of()
-        loaded = stack.enter_context(_attached(backend, symbol, ring_bytes))
-        ring = stack.enter_context(open_ring(loaded.map("events").fd, EVENT))
-    except Unproven as unproven:
-        tried.append(Attempt(backend, False, str(unproven)))
+        tried.append(Attempt(backend.name, True, backend.ready(kernel) if backend.ready else "", backend.view))
+    except (Unproven, Refused, CapabilityError) as error:
+        tried.append(Attempt(backend.name, False, str(error), backend.view))
+
+
+def _try(stack: ExitStack, backend: Backend, kernel: Kernel, ring_bytes: int, tried: list[Attempt]) -> Opened | None:
+    try:
+        opened = stack.enter_context(backend.open(kernel, ring_bytes))
+    except (Unproven, CapabilityError, NetnsError) as error:
+        tried.append(Attempt(backend.name, False, str(error), backend.view))
         return None
     except Refused as refused:
-        policy = " (the process has the privilege: the kernel's configuration or a policy such as lockdown forbids it)"
-        tried.append(Attempt(backend, False, f"{refused}{policy if refused.number == errno.EPERM else ''}"))
+        policy = f" ({_policy()})" if refused.number == errno.EPERM else ""
+        tried.append(Attempt(backend.name, False, f"{refused}{policy}", backend.view))
         return None
-    where = {"fexit": f"the return of {symbol}", "kprobe": f"the entry and the return of {symbol}"}[backend]
-    tried.append(Attempt(backend, True, f"attached to {where}"))
-    return loaded, ring
+    tried.append(Attempt(backend.name, True, f"attached to {opened.where}", opened.view))
+    return opened
 
 
-@contextmanager
-def _attached(backend: str, symbol: str, ring_bytes: int) -> Iterator[BpfObject]:
-    # The map of calls under way is the kprobes' own.
-    sizes = {"events": ring_bytes}
-    if backend == "fexit":
-        with load_object(OBJECT, {"rtt_fexit": symbol}, {**sizes, "calls": 1}) as loaded:
-            loaded.attach("rtt_fexit")
-            yield loaded
-        return
-    if platform.machine() != "x86_64":
-        raise Unproven(f"the kprobe program knows the registers of x86_64 and this is {platform.machine()}")
-    if not KPROBE_EVENTS.exists():
-        raise Unproven(f"the kernel has no kprobes ({KPROBE_EVENTS} is missing; it wants CONFIG_KPROBE_EVENTS)")
-    with load_object(OBJECT, {"rtt_kprobe": None, "rtt_kretprobe": None}, sizes) as loaded:
-        loaded.attach_kprobe("rtt_kretprobe", symbol, on_return=True)
-        loaded.attach_kprobe("rtt_kprobe", symbol, on_return=False)
-        yield loaded
+def _policy(lockdown: Path | None = None) -> str:
+    """Why the kernel says EPERM to a process that has the privilege."""
+    held = "the process has the privilege: the kernel"
+    try:
+        mode = (lockdown or LOCKDOWN).read_text()
+    except OSError:
+        return f"{held}'s configuration or a policy such as lockdown forbids it"
+    if "[none]" in mode:
+        return f"{held} is not locked down, so that its configuration or another policy forbids it"
+    return f"{held} is locked down, {mode.strip()}: boot it with lockdown=none, or without Secure Boot"

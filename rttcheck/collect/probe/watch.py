@@ -9,11 +9,11 @@ from __future__ import annotations
 import struct
 import time
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, Protocol
 
 import numpy as np
 
-from rttcheck.collect.probe.bpf_object import BpfObject
+from rttcheck.collect.probe.bpf_object import BpfMap
 from rttcheck.collect.probe.layout import CONFIG, COUNTS, Mode
 from rttcheck.collect.probe.ring import Ring
 from rttcheck.errors import ProbeError
@@ -30,6 +30,13 @@ def ticks_per_second() -> int:
     return round(1 / time.clock_getres(_CLOCK_MONOTONIC_COARSE))
 
 
+class Loaded(Protocol):
+    """What a watch needs of a loaded object, whoever loaded it."""
+
+    def map(self, name: str) -> BpfMap: ...
+    def skipped(self) -> int: ...
+
+
 class Watch:
     """What the probe sees from :meth:`start` to :meth:`stop`. Made by ``Probe.watch()``.
 
@@ -37,7 +44,7 @@ class Watch:
     losses sure to speak of the same calls. Before, each is a snapshot of its own moment.
     """
 
-    def __init__(self, loaded: BpfObject, ring: Ring, number: int) -> None:
+    def __init__(self, loaded: Loaded, ring: Ring, number: int) -> None:
         self.number = number
         self._loaded = loaded
         self._ring = ring

@@ -12,7 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from rttcheck.collect.probe.backend import Opened
 from rttcheck.collect.probe.bpf_object import load_object
+from rttcheck.collect.probe.coverage import WHOLE
 from rttcheck.collect.probe.layout import BUCKETS, EVENT, FLAG_SYN_ACKED
 from rttcheck.collect.probe.libbpf import Refused, libbpf
 from rttcheck.collect.probe.probe import OBJECT, Probe, require_privilege
@@ -67,7 +69,7 @@ def planted() -> Iterator[tuple[Probe, Call]]:
             )
             libbpf().check(run(fd, ctypes.byref(options)), "run the program")
 
-        yield Probe("fexit", (), loaded, ring), call
+        yield Probe("fexit", (), Opened(loaded, ring, WHOLE, "nothing")), call
 
 
 @pytest.fixture

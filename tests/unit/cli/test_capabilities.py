@@ -13,6 +13,7 @@ import pytest
 
 from rttcheck.collect import capabilities
 from rttcheck.collect.capability import Capability
+from rttcheck.collect.choices import PROBES
 from rttcheck.collect.probe import libbpf
 from rttcheck.collect.probe import probe as probe_module
 from rttcheck.collect.probe.probe import Attempt
@@ -36,8 +37,8 @@ def test_without_root_nothing_is_tried_and_root_alone_is_what_is_missing(monkeyp
     assert {capability.name for capability in untried} == {
         "network namespaces, veth",
         "sch_netem",
-        "probe fexit",
-        "probe kprobe",
+        "relay",
+        *(f"probe {name}" for name in PROBES),
     }
     assert not any(capability.found or capability.lack for capability in untried)
 
@@ -74,7 +75,7 @@ def test_a_refused_probe_keeps_the_kernels_words_and_the_other_is_its_alternativ
     )
     monkeypatch.setattr(probe_module, "probe_support", lambda: tried)
     fexit, kprobe = capabilities._probes()
-    assert (fexit.lack, fexit.alternatives) == ("fexit refused (EPERM)", ("probe kprobe",))
+    assert (fexit.lack, fexit.alternatives) == ("fexit refused (EPERM)", ("probe kprobe", "probe bcc"))
     assert "Operation not permitted" in fexit.detail
     assert kprobe.found
 

@@ -44,9 +44,10 @@ class Harness:
         self.plan = plan
         self.reproduced: list[str] = []
         self.collector = SimpleNamespace(
+            engine="netem",
             probe=SimpleNamespace(
                 backend="fexit", tried=(SimpleNamespace(backend="fexit", reason="attached to a function"),)
-            )
+            ),
         )
 
     def run(self, scenario: Any, *, reproduce: str) -> Told:
@@ -63,8 +64,8 @@ def plan(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Plan:
     planned: Plan = {}
 
     @contextmanager
-    def open_harness(*, backend: str, recordings: Path) -> Iterator[Harness]:
-        assert backend == "auto"
+    def open_harness(*, engine: str, backend: str, recordings: Path) -> Iterator[Harness]:
+        assert (engine, backend) == ("auto", "auto")
         assert recordings.parent == tmp_path / ".rttcheck" / "recordings"
         failure = planned.pop("harness", None)
         if isinstance(failure, BaseException):

@@ -87,7 +87,8 @@ class Command:
             )
 
         @contextmanager
-        def open_probe(backend: str) -> Iterator[Probe]:
+        def open_probe(backend: str, *, among: tuple[str, ...]) -> Iterator[Probe]:
+            assert among == ("fexit", "kprobe")
             self.backends.append(backend)
             yield self.probe
 

@@ -23,7 +23,13 @@ import rttcheck.collect.capabilities
 from rttcheck.harness import Result
 from rttcheck.judge.verdict import judge
 
-rttcheck.collect.capabilities.host_capabilities = tuple
+from rttcheck.collect.capability import HOST, Capability
+
+rttcheck.collect.capabilities.host_capabilities = lambda: (
+    Capability(name="sch_netem", found=True, detail="", needed_for=HOST),
+    Capability(name="probe fexit", found=True, detail="", needed_for=HOST, sees="every sample"),
+    Capability(name="probe sockops", found=False, detail="no cgroup", remedy="mount one", sees="once a round trip"),
+)
 
 class Planted:
     lies = {{}}
@@ -61,7 +67,7 @@ def test_a_truthful_kernel_passes_with_one_line_in_the_summary(pytester: pytest.
     assert result.ret == 0
     result.stdout.fnmatch_lines(
         [
-            "rttcheck: kernel host, clock real, engine netem, probe the first of fexit and kprobe that works (*",
+            "rttcheck: kernel host, clock real, engine netem, probe fexit, which sees every sample (*",
             "*TCP round trips*",
             "*forty*40ms*",
         ]
@@ -207,6 +213,23 @@ def test_a_running_kernel_that_cannot_be_judged_is_one_sentence(pytester: pytest
     result = run(pytester, "-m", "rtt", "--rtt-kernel", "host")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["*the running kernel was asked for and cannot be judged (*modprobe sch_netem)*"])
+
+
+@pytest.mark.parametrize("words", [("--rtt-probe", "sockops"), ("--rtt-engine", "relay")])
+def test_forcing_what_is_not_there_is_an_error_and_no_skip(pytester: pytest.Pytester, words: tuple[str, str]) -> None:
+    pytester.makeconftest(
+        HARNESS
+        + """
+found = rttcheck.collect.capabilities.host_capabilities()
+lacking = Capability(name="relay", found=False, detail="no packet sockets", remedy="mount one")
+rttcheck.collect.capabilities.host_capabilities = lambda: (*found, lacking)
+"""
+    )
+    pytester.makepyfile(FORTY)
+    result = run(pytester, "-m", "rtt", "--rtt-kernel", "host", *words)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    what = f"the {words[0].removeprefix('--rtt-')} {words[1]}"
+    result.stderr.fnmatch_lines([f"*{what} was asked for and does not work on the running kernel: no *: mount one*"])
 
 
 def test_a_session_without_scenarios_decides_nothing(pytester: pytest.Pytester) -> None:

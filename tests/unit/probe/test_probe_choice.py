@@ -5,17 +5,19 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from rttcheck.collect.probe import probe
-from rttcheck.collect.probe.function import FUNCTION, Unproven
+from rttcheck.collect.probe import backend, probe
+from rttcheck.collect.probe.backend import BACKENDS, KPROBE_EVENTS, NAMES, Backend, Opened
+from rttcheck.collect.probe.coverage import WHOLE
+from rttcheck.collect.probe.function import Unproven
 from rttcheck.collect.probe.libbpf import Libbpf, Refused, libbpf
-from rttcheck.collect.probe.probe import BACKENDS, KPROBE_EVENTS, Attempt, open_probe, probe_support, require_privilege
+from rttcheck.collect.probe.probe import Attempt, open_probe, open_second, probe_support, require_privilege
 from rttcheck.errors import CapabilityError, ProbeError
 
 Plant = Callable[..., list[str]]
@@ -28,23 +30,19 @@ def plant(monkeypatch: pytest.MonkeyPatch) -> Plant:
     def plant(**errors: Exception) -> list[str]:
         attached: list[str] = []
 
-        @contextmanager
-        def attach(backend: str, symbol: str, ring_bytes: int) -> Iterator[Any]:
-            assert symbol == FUNCTION
-            assert ring_bytes >= 4096
-            if backend in errors:
-                raise errors[backend]
-            attached.append(backend)
-            yield SimpleNamespace(map=lambda name: SimpleNamespace(fd=-1, name=name))
-            attached.remove(backend)
+        def opens(row: Backend) -> Backend:
+            @contextmanager
+            def attach(_kernel: Any, ring_bytes: int) -> Iterator[Opened]:
+                assert ring_bytes >= 4096
+                if row.name in errors:
+                    raise errors[row.name]
+                attached.append(row.name)
+                yield Opened(cast(Any, None), cast(Any, None), row.view, "it")
+                attached.remove(row.name)
 
-        @contextmanager
-        def ring(map_fd: int, dtype: Any) -> Iterator[Any]:
-            yield (map_fd, dtype)
+            return replace(row, open=attach)
 
-        monkeypatch.setattr(probe, "_attached", attach)
-        monkeypatch.setattr(probe, "open_ring", ring)
-        monkeypatch.setattr(probe, "proven_symbol", lambda: FUNCTION)
+        monkeypatch.setattr(probe, "BACKENDS", tuple(opens(row) for row in BACKENDS))
         monkeypatch.setattr(probe, "require_privilege", lambda: None)
         return attached
 
@@ -55,7 +53,8 @@ def test_auto_takes_fexit_and_tries_nothing_else(plant: Plant) -> None:
     attached = plant()
     with open_probe() as opened:
         assert opened.backend == "fexit"
-        assert opened.tried == (Attempt("fexit", True, f"attached to the return of {FUNCTION}"),)
+        assert opened.tried == (Attempt("fexit", True, "attached to it"),)
+        assert opened.view == WHOLE
         assert attached == ["fexit"]
     assert attached == []
 
@@ -79,7 +78,8 @@ def test_a_backend_asked_for_by_name_is_never_replaced(plant: Plant) -> None:
 
 
 def test_when_none_works_each_backends_reason_is_given(plant: Plant) -> None:
-    plant(fexit=Refused("load rtt_fexit", errno.EPERM, ""), kprobe=Unproven("no kprobes here"))
+    others = {name: Unproven("not here") for name in NAMES}
+    plant(**{**others, "fexit": Refused("load rtt_fexit", errno.EPERM, ""), "kprobe": Unproven("no kprobes here")})
     with pytest.raises(CapabilityError) as caught:
         open_probe().__enter__()
     message = str(caught.value)
@@ -90,26 +90,83 @@ def test_when_none_works_each_backends_reason_is_given(plant: Plant) -> None:
     assert "\n" not in message
 
 
-def test_support_tries_every_backend_and_leaves_none_attached(plant: Plant) -> None:
-    attached = plant(fexit=Unproven("renamed"))
-    assert probe_support() == (
-        Attempt("fexit", False, "renamed"),
-        Attempt("kprobe", True, f"attached to the entry and the return of {FUNCTION}"),
-    )
+def test_auto_goes_down_the_table_only_as_far_as_the_caller_can_use_it(plant: Plant) -> None:
+    attached = plant(fexit=Unproven("renamed"), kprobe=Unproven("no kprobes here"))
+    with pytest.raises(CapabilityError, match="fexit: renamed; kprobe: no kprobes here: run on"):
+        open_probe(among=("fexit", "kprobe")).__enter__()
     assert attached == []
 
 
-def test_an_unproven_function_is_the_reason_of_every_backend(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_support_tries_every_backend_and_leaves_none_attached(plant: Plant) -> None:
+    attached = plant(fexit=Unproven("renamed"), sockops=CapabilityError("no cgroup"))
+    told = {attempt.backend: (attempt.ok, attempt.reason) for attempt in probe_support()}
+    assert list(told) == list(NAMES)
+    assert told["fexit"] == (False, "renamed")
+    assert told["kprobe"] == (True, "attached to it")
+    assert told["sockops"] == (False, "no cgroup")
+    assert attached == []
+
+
+def test_the_kernel_is_asked_once_for_the_function_and_an_unproven_one_is_the_reason_of_each_that_needs_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = []
+
     def unproven() -> str:
+        asked.append(1)
         raise Unproven("the compiler renamed it")
 
-    plant()
-    monkeypatch.setattr(probe, "proven_symbol", unproven)
-    assert probe_support() == tuple(Attempt(backend, False, "the compiler renamed it") for backend in BACKENDS)
+    monkeypatch.setattr(backend, "proven_symbol", unproven)
+    monkeypatch.setattr(probe, "require_privilege", lambda: None)
+    kernel, tried = backend.Kernel(), list[Attempt]()
+    for row in BACKENDS[:2]:
+        with ExitStack() as stack:
+            assert probe._try(stack, row, kernel, 4096, tried) is None
+    assert [attempt.reason for attempt in tried] == ["the compiler renamed it"] * 2
+    assert asked == [1]
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [("fexit", "sockops"), ("kprobe", "sockops"), ("sockops", "kprobe"), ("tracepoint", "sockops")],
+)
+def test_the_second_backend_is_the_one_that_sees_samples_by_other_means(plant: Plant, first: str, second: str) -> None:
+    attached = plant()
+    with open_probe(first) as one, open_second(one) as other:
+        assert other is not None
+        assert (one.backend, other.backend) == (first, second)
+        assert attached == [first, second]
+    assert attached == []
+
+
+def test_where_no_other_backend_works_there_is_no_second(plant: Plant) -> None:
+    plant(**{name: Unproven("not here") for name in NAMES if name != "kprobe"})
+    with open_probe() as one, open_second(one) as other:
+        assert (one.backend, other) == ("kprobe", None)
+
+
+@pytest.mark.parametrize(
+    ("mode", "words"),
+    [
+        ("[none] integrity confidentiality\n", "is not locked down, so that its configuration or another policy"),
+        ("none [integrity] confidentiality\n", r"is locked down, none \[integrity\] .*: boot it with lockdown=none"),
+        ("none integrity [confidentiality]\n", "is locked down, none integrity .* without Secure Boot"),
+        (None, "a policy such as lockdown forbids it"),
+    ],
+)
+def test_a_refusal_to_one_who_has_the_privilege_names_the_lockdown(
+    plant: Plant, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, mode: str | None, words: str
+) -> None:
+    monkeypatch.setattr(probe, "LOCKDOWN", tmp_path / "lockdown")
+    if mode is not None:
+        (tmp_path / "lockdown").write_text(mode)
+    plant(fexit=Refused("load rtt_fexit", errno.EPERM, ""))
+    with pytest.raises(CapabilityError, match=words):
+        open_probe("fexit").__enter__()
 
 
 def test_an_unknown_backend_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(ProbeError, match="'fentry' was asked for and there are: auto, fexit, kprobe"):
+    with pytest.raises(ProbeError, match="'fentry' was asked for and there are: auto, fexit, kprobe, "):
         open_probe("fentry").__enter__()
 
 

@@ -1,4 +1,4 @@
-"""The built object against its sources and against the NumPy side of its layout."""
+"""The built objects against their sources and against the NumPy side of their layout."""
 
 from __future__ import annotations
 
@@ -20,15 +20,18 @@ BPF = OBJECT.parent.resolve()
 STRUCTURES = {"rtt_event": EVENT, "rtt_config": CONFIG, "rtt_counts": COUNTS, "rtt_minmax_sample": MINMAX_SAMPLE}
 
 
-@pytest.fixture(scope="module")
-def types() -> Iterator[Btf]:
-    with object_btf(OBJECT) as btf:
+OBJECTS = tuple(sorted(BPF.glob("*.bpf.o")))
+
+
+@pytest.fixture(scope="module", params=OBJECTS, ids=lambda path: path.name)
+def types(request: pytest.FixtureRequest) -> Iterator[Btf]:
+    with object_btf(request.param) as btf:
         yield btf
 
 
-def section(name: str) -> bytes:
-    """The content of a section of the object, an ELF64 file."""
-    elf = OBJECT.read_bytes()
+def section(path: Path, name: str) -> bytes:
+    """The content of a section of an object, an ELF64 file."""
+    elf = path.read_bytes()
     start, entry_size, count, names_at = struct.unpack_from("<Q10xHHH", elf, 0x28)
     headers = [struct.unpack_from("<II8x8xQQ", elf, start + at * entry_size) for at in range(count)]
     names = headers[names_at][2]
@@ -69,18 +72,28 @@ def test_no_structure_has_a_hole(types: Btf, name: str) -> None:
     assert sum(member.size for member in members) == types.structure_size(name)
 
 
-def test_the_object_was_built_from_these_sources() -> None:
-    makefile = (BPF / "Makefile").read_text()
-    listed = re.search(r"^SOURCES := (.+)$", makefile, re.MULTILINE)
-    assert listed is not None
-    names = listed[1].split()
-    assert sorted(names) == sorted(path.name for path in BPF.glob("*.[ch]")), "a source is not in the Makefile's list"
+def listed(variable: str) -> list[str]:
+    found = re.search(rf"^{variable} := (.+)$", (BPF / "Makefile").read_text(), re.MULTILINE)
+    assert found is not None
+    return found[1].split()
+
+
+def test_the_makefile_knows_every_source_and_every_object() -> None:
+    assert sorted(listed("HEADERS")) == sorted(path.name for path in BPF.glob("*.h")), "a header is not in its list"
+    assert sorted(listed("OBJECTS")) == [path.name for path in OBJECTS]
+    assert [path.with_suffix(".o").name for path in sorted(BPF.glob("*.c"))] == [path.name for path in OBJECTS]
+
+
+@pytest.mark.parametrize("path", OBJECTS, ids=lambda path: path.name)
+def test_the_object_was_built_from_these_sources(path: Path) -> None:
+    names = [*listed("HEADERS"), path.with_suffix(".c").name]
     digest = hashlib.sha256(b"".join((BPF / name).read_bytes() for name in names)).hexdigest()
-    assert section("rttcheck_sources")[:64].decode() == digest, "the object is stale: make -C bpf"
+    assert section(path, "rttcheck_sources")[:64].decode() == digest, "the object is stale: make -C bpf"
 
 
-def test_the_object_says_its_licence() -> None:
-    assert section("license") == b"Dual BSD/GPL\0"
+@pytest.mark.parametrize("path", OBJECTS, ids=lambda path: path.name)
+def test_the_object_says_its_licence(path: Path) -> None:
+    assert section(path, "license") == b"Dual BSD/GPL\0"
 
 
 @pytest.mark.parametrize("source", sorted(BPF.glob("*.[ch]")), ids=lambda path: path.name)
@@ -88,6 +101,7 @@ def test_every_source_says_its_licence(source: Path) -> None:
     assert source.read_text().startswith("/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */\n")
 
 
-def test_the_object_tells_nothing_of_the_machine_that_built_it() -> None:
-    absolute_paths = re.findall(rb"(?<![\w.])/(?:[\w.+-]+/)+[\w.+-]+\.[ch]\b", OBJECT.read_bytes())
+@pytest.mark.parametrize("path", OBJECTS, ids=lambda path: path.name)
+def test_the_object_tells_nothing_of_the_machine_that_built_it(path: Path) -> None:
+    absolute_paths = re.findall(rb"(?<![\w.])/(?:[\w.+-]+/)+[\w.+-]+\.[ch]\b", path.read_bytes())
     assert absolute_paths == []

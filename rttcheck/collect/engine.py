@@ -1,0 +1,78 @@
+"""What can delay the packets of a lab on this kernel: each engine tried for real, and the choice among those that work.
+
+It owns the list and its order. How an engine works is `rttcheck.netns`'s.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from typing import Any, Final, cast
+
+from rttcheck import netns
+from rttcheck.errors import CapabilityError
+from rttcheck.netns import Namespace, Netem, NetnsError
+from rttcheck.netns.netlink import Channel
+from rttcheck.netns.qdisc import add_netem
+
+
+@dataclass(frozen=True, slots=True)
+class EngineAttempt:
+    """An engine that was tried, and what came of it; ``reason`` quotes the kernel where it refused."""
+
+    engine: str
+    ok: bool
+    reason: str
+
+
+def try_netem() -> EngineAttempt:
+    """Install netem on the loopback of a throwaway namespace."""
+    loopback = 1
+    # Without the sentence that the lab would make of it: here the kernel's own words are wanted.
+    request = replace(add_netem(loopback, Netem(delay_ns=1_000_000)), refusal=None)
+    try:
+        with Namespace.create() as namespace, Channel(namespace) as channel:
+            channel.transact([request])
+    except NetnsError as error:
+        said = re.search(r"the kernel says '(.+)'", str(error))
+        return EngineAttempt("netem", False, f"the kernel says: {said.group(1)}" if said else str(error))
+    return EngineAttempt("netem", True, "installed in a throwaway namespace")
+
+
+def try_relay() -> EngineAttempt:
+    """Build a lab whose link is a relay, and take it down again."""
+    if find_spec("rttcheck.netns.relay") is None:
+        return EngineAttempt("relay", False, "this rttcheck was built without it")
+    try:
+        with cast(Any, netns.routed)(engine="relay"):
+            pass
+    except NetnsError as error:
+        return EngineAttempt("relay", False, str(error))
+    return EngineAttempt("relay", True, "carried a lab's link in a throwaway network")
+
+
+TRIES: Final[dict[str, Callable[[], EngineAttempt]]] = {"netem": try_netem, "relay": try_relay}
+"""By name, in the order in which ``auto`` tries them."""
+
+ENGINES: Final = tuple(TRIES)
+
+
+def choose_engine(asked: str = "auto") -> str:
+    """The engine of this name if it works here, or the first that does for ``auto``.
+
+    Raises CapabilityError with the reason of each that was tried.
+    """
+    if asked != "auto" and asked not in TRIES:
+        raise CapabilityError(f"the engine {asked!r} was asked for and there are: auto, {', '.join(ENGINES)}")
+    tried = []
+    for name in ENGINES if asked == "auto" else (asked,):
+        attempt = TRIES[name]()
+        if attempt.ok:
+            return name
+        tried.append(f"{name}: {attempt.reason}")
+    raise CapabilityError(
+        f"nothing can delay packets on this kernel ({asked} was asked for): {'; '.join(tried)}: run on another kernel, "
+        "for instance in a guest"
+    )
