@@ -25,7 +25,7 @@ from rttcheck.judge.bounds import engine_bounds, load_of
 from rttcheck.judge.doubt import doubted
 from rttcheck.judge.evidence import Evidence
 from rttcheck.judge.findings import Finding, Layer, Outcome
-from rttcheck.judge.nominal import FALSE_ALARM
+from rttcheck.judge.nominal import FALSE_ALARM, REAL_TIME_GRAIN_US
 from rttcheck.judge.overhead import Overhead, passing_of
 from rttcheck.judge.samples import Side
 from rttcheck.judge.slack import chance_of_exceeding
@@ -159,6 +159,9 @@ def _lag(evidence: Evidence, account: Account, part: Overhead, usual: Overhead) 
         message = f"{len(control)} values of the control run are too few to compare"
         return _finding(_LAG, Outcome.INCONCLUSIVE, message, "a control run", seen, total)
     limit_ns, half_ns = _limits(evidence, control, usual.lag_ns[~usual.passive])
+    if not evidence.virtual:
+        # A link that delays lets the processor fall asleep, one that does not never does.
+        limit_ns += REAL_TIME_GRAIN_US * MICROSECOND_NS
     expected = _expected(evidence, "an ACK taken after it came", limit_ns, half_ns, control)
     lag_ns = part.quiet_lag_ns if evidence.virtual else part.lag_ns
     late = chosen & (lag_ns > limit_ns)
