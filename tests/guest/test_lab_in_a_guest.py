@@ -22,7 +22,7 @@ def test_every_lab_test_passes_and_none_is_skipped_for_want_of_anything(
         replace(settings, silence_s=200.0),
         *("-u", "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:xdist", "-v", "-rs", "--color=no"),
         *("tests/lab", "--ignore=tests/lab/packaging"),
-        # A relay is a process that waits for times of the day: no use where time counts instructions, and netem is there.
+        # A relay waits for the time of day: no use where time counts instructions, and netem is there.
         *("-k", "not relay"),
     )
     assert process.stdin is not None
