@@ -47,7 +47,9 @@ def tracepoint(support: dict[str, Attempt]) -> Iterator[Probe]:
 
 @pytest.mark.parametrize(("name", "option"), [("sockops", "CONFIG_CGROUP_BPF"), ("tracepoint", "CONFIG_BPF_EVENTS")])
 def test_it_works_on_every_kernel_that_was_built_for_it(support: dict[str, Attempt], name: str, option: str) -> None:
-    if os.geteuid() != 0 or kernel_option(option) != "y" or kernel_option("CONFIG_DEBUG_INFO_BTF") != "y":
+    # A guest of rttcheck's has a kernel that lacks neither, and no file that says so.
+    unsaid = "y" if Path("/run/rttcheck").is_dir() else "n"
+    if os.geteuid() != 0 or any((kernel_option(each) or unsaid) != "y" for each in (option, "CONFIG_DEBUG_INFO_BTF")):
         pytest.skip(f"this kernel does not say {option}=y, or this is not root")
     assert support[name].ok, support[name].reason
 
