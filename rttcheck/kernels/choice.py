@@ -59,6 +59,23 @@ def choose_kernel(capabilities: Iterable[Capability]) -> Choice:
     return Choice(_guest_kernel(known), "virtual", reasons)
 
 
+def choose_kernels(capabilities: Iterable[Capability]) -> tuple[Choice, ...]:
+    """As `choose_kernel`; and where that is a guest, the running kernel before it if some of it can be judged.
+
+    It is the one that runs: what can be said of it is said, and the guest shows what the running kernel does not.
+    Raises CapabilityError when neither can be had.
+    """
+    known = tuple(capabilities)
+    best = choose_kernel(known)
+    partly = _partly(known) if best.kernel != "host" else None
+    if partly is None:
+        return (best,)
+    lacks = "; ".join(_reasons(missing(known, HOST)))
+    why = f"it has {partly.engine}, and {partly.probe} shows samples {partly.sees}"
+    shown = (f"it shows every sample, which the running kernel does not: {lacks}",)
+    return (Choice("host", "real", (why,)), Choice(best.kernel, best.clock, shown))
+
+
 def _partly(known: tuple[Capability, ...]) -> Pair | None:
     """How the running kernel can be judged where not all of it can be seen; None where it cannot be at all."""
     try:

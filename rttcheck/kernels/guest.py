@@ -30,7 +30,8 @@ class GuestSettings:
 
     All deadlines are seconds of host time. ``boot_s``: power-on to the start of Python. ``gateway_s``: from there to
     its first byte. ``silence_s``: without a byte from the guest afterwards. ``overall_s``: everything; ``None`` is
-    without end. ``gateway``: standard input is a controller, and the guest ends when that does.
+    without end. ``gateway``: standard input is a controller, and the guest ends when that does. ``fresh``: booted,
+    though a frozen one may be at hand.
     """
 
     kernel: str
@@ -44,6 +45,7 @@ class GuestSettings:
     silence_s: float = 300.0
     overall_s: float | None = None
     gateway: bool = False
+    fresh: bool = False
     environment: tuple[tuple[str, str], ...] = field(default=())
 
     def __post_init__(self) -> None:
@@ -62,8 +64,7 @@ class GuestSettings:
             value = getattr(self, name)
             if value != getattr(default, name):
                 options += [f"--{name.replace('_', '-')}", str(value)]
-        if self.gateway:
-            options.append("--gateway")
+        options += [f"--{name}" for name in ("gateway", "fresh") if getattr(self, name)]
         for name, value in self.environment:
             options += ["--env", f"{name}={value}"]
         return options

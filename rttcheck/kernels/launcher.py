@@ -90,6 +90,7 @@ def command_parser() -> argparse.ArgumentParser:
     parser.add_argument("--silence-s", type=float, default=300.0, help="deadline from one byte to the next")
     parser.add_argument("--overall-s", type=float, default=None, help="deadline for everything (none)")
     parser.add_argument("--gateway", action="store_true", help="standard input is a controller: end when it ends")
+    parser.add_argument("--fresh", action="store_true", help="boot, though a frozen guest may be at hand")
     parser.add_argument("--env", action="append", default=[], metavar="NAME=VALUE", help="set in the guest")
     parser.add_argument("arguments", nargs=argparse.REMAINDER, metavar="-- ARGS", help="arguments for Python")
     return parser
@@ -116,6 +117,7 @@ def settings_of(options: argparse.Namespace) -> GuestSettings:
         silence_s=options.silence_s,
         overall_s=options.overall_s,
         gateway=options.gateway,
+        fresh=options.fresh,
         environment=tuple((name, value) for name, _, value in pairs),
     )
 
@@ -138,7 +140,7 @@ def launch(settings: GuestSettings, arguments: Sequence[str]) -> int:
             file = stack.enter_context(_console_file(settings.console))
         console = Console(file)
         frozen: Path | None = None
-        if settings.clock == "virtual" and os.environ.get(BOOT_VARIABLE) != "fresh":
+        if settings.clock == "virtual" and not settings.fresh and os.environ.get(BOOT_VARIABLE) != "fresh":
             frozen = frozen_guest(
                 machine, label=kernel.release, root=root, boot_s=settings.boot_s, console=console, progress=say
             )

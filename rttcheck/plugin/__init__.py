@@ -10,6 +10,7 @@ import pytest
 
 from rttcheck.plugin.fixtures import RttFailure, Runner, lab, rtt, rtt_harness
 from rttcheck.plugin.options import Options, add_options
+from rttcheck.plugin.worker import Worker, without_kernel
 
 __all__ = ["RttFailure", "Runner", "lab", "pytest_addoption", "pytest_configure", "rtt", "rtt_harness"]
 
@@ -27,8 +28,8 @@ def pytest_configure(config: pytest.Config) -> None:
         'rtt(**scenario): a scenario with an injected round trip, as in rtt(rtt="40ms", loss="1%"); '
         "run with `pytest -m rtt`",
     )
-    from rttcheck.plugin.worker import Worker
-
+    # A test is asked for by the id that it was reported with, too.
+    config.args[:] = [without_kernel(argument) for argument in config.args]
     options = Options.of(config)
     if hasattr(config, "workerinput"):
         config.pluginmanager.register(Worker(), "rttcheck-worker")

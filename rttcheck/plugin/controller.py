@@ -2,72 +2,74 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import pytest
 
-from rttcheck.collect.choices import AUTO
 from rttcheck.errors import RttcheckError
 from rttcheck.plugin.fixtures import PROPERTY
+from rttcheck.plugin.kernel_plan import KernelPlan, guests_of
+from rttcheck.plugin.kernel_run import HOST, KERNEL_RUNS
+from rttcheck.plugin.lost import LostTests
 from rttcheck.plugin.options import Options
-
-if TYPE_CHECKING:
-    from rttcheck.collect.selection import Pair
 
 Row = dict[str, str | int | float]
 
 
 def start(config: pytest.Config, options: Options) -> None:
-    """Decide on a kernel and register what the session needs; guests are handed to xdist as gateways.
+    """Decide on kernels, and register what the session needs; several kernels, and guests, are workers of xdist's.
 
     Raises UsageError, with the sentence of the error behind it, for a kernel that cannot be had.
     """
-    kernels, clock = options.kernels, options.clock or "virtual"
-    reasons: tuple[str, ...] = ("asked for with --rtt-kernel",)
-    probe = "the first that works" if options.probe == AUTO else options.probe
-    engine = "netem" if options.engine == AUTO else options.engine
     try:
-        if not kernels:
-            from rttcheck.collect.capabilities import capabilities
-            from rttcheck.kernels.choice import choose_kernel
-
-            choice = choose_kernel(capabilities())
-            kernels, reasons = (choice.kernel,), choice.reasons
-            clock = options.clock or choice.clock
-        if kernels == ("host",):
-            if options.clock == "virtual":
-                raise pytest.UsageError(
-                    "--rtt-clock virtual was asked for and the kernel is the running one, whose time is real: "
-                    "name a guest's kernel, as in --rtt-kernel debian:6.12"
-                )
-            pair = require_host(options.engine, options.probe)
-            header = [
-                f"rttcheck: kernel host, clock real, engine {pair.engine}, probe {pair.probe}, which sees {pair.sees} "
-                f"({'; '.join(reasons)})"
-            ]
-        else:
-            from rttcheck.plugin.guests import Guests
-
-            guests = Guests.prepare(config, options, kernels, clock)
-            config.pluginmanager.register(guests, "rttcheck-guests")
-            header = [
-                f"rttcheck: kernel {guest.kernel} ({guest.release}), clock {clock}, engine {engine}, "
-                f"probe {probe} ({'; '.join(reasons)})"
-                for guest in guests.planned
-            ]
+        plan = KernelPlan.of(options)
     except RttcheckError as error:
         raise pytest.UsageError(str(error)) from error
-    config.pluginmanager.register(Controller(header), "rttcheck-controller")
+    config.stash[KERNEL_RUNS] = plan.runs
+    config.pluginmanager.register(Controller(list(plan.lines)), "rttcheck-controller")
+    if plan.only_host:
+        # With several kernels each test's id says which one it is of; here it is the class' name in a JUnit file.
+        config.option.junitprefix = config.option.junitprefix or HOST
+        return
+    # xdist's own session would start all kernels at once; ours takes its place.
+    config.option.dist = "no"
+    config.option.numprocesses = None
+    config.pluginmanager.register(KernelSessionStart(plan, options), "rttcheck-start")
+    config.pluginmanager.register(LostTests(plan.runs), "rttcheck-lost")
 
 
-def require_host(engine: str, probe: str) -> Pair:
-    """What to judge the running kernel with; CapabilityError, naming all that is missing, where it cannot be judged."""
-    from rttcheck.collect.capabilities import host_capabilities
-    from rttcheck.collect.selection import select
+@dataclass(frozen=True, slots=True, eq=False)
+class KernelSessionStart:
+    """Starts the session on kernels, when everybody else is configured and the header is written."""
 
-    return select(host_capabilities(), engine, probe)
+    plan: KernelPlan
+    options: Options
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_sessionstart(self, session: pytest.Session) -> Generator[None]:
+        """Register the session that starts the kernels in xdist's place, and boot the first of them."""
+        yield
+        from rttcheck.plugin.kernel_session import TOOK, KernelSession
+        from rttcheck.plugin.seats import Seats, ThisMachine, in_turn, seats_here
+
+        config = session.config
+        reporter = config.pluginmanager.getplugin("terminalreporter")
+        if reporter is not None:
+            reporter.showfspath = False
+
+        def say(line: str) -> None:
+            if reporter is not None and config.option.verbose >= 0:
+                reporter.ensure_newline()
+                reporter.write_line(f"rttcheck: {line}")
+
+        cache = getattr(config, "cache", None)
+        took_s = cache.get(TOOK, {}) if cache is not None else {}
+        seats = Seats([ThisMachine(seats=self.options.jobs or seats_here(guests_of(self.plan.runs)))])
+        config.option.dist = "each"
+        kernels = KernelSession(config, in_turn(self.plan.runs, took_s), seats, say=say)
+        config.pluginmanager.register(kernels, "dsession")
+        kernels.start(session)
 
 
 @dataclass(slots=True, eq=False)

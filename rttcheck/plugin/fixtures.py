@@ -14,7 +14,7 @@ import pytest
 from rttcheck.collect.choices import AUTO
 from rttcheck.errors import CapabilityError, RttcheckError
 from rttcheck.plugin.options import Options
-from rttcheck.plugin.worker import in_guest
+from rttcheck.plugin.worker import in_guest, kernel_of, without_kernel
 
 if TYPE_CHECKING:
     from rttcheck.harness import Harness, Result
@@ -49,7 +49,8 @@ def rtt_harness(pytestconfig: pytest.Config) -> Iterator[Harness]:
     from rttcheck.harness import open_harness
 
     options = Options.of(pytestconfig)
-    asked_for = in_guest() or "host" in options.kernels or options.probe != AUTO or options.engine != AUTO
+    named = kernel_of(pytestconfig) is not None or "host" in options.kernels
+    asked_for = named or options.probe != AUTO or options.engine != AUTO
     try:
         with open_harness(engine=options.engine, backend=options.probe, recordings=_recordings(options)) as harness:
             yield harness
@@ -88,7 +89,8 @@ class Runner:
         __tracebackhide__ = True
         with as_sentence(RttcheckError, NetnsError):
             result = self.harness.run(self.scenario(base, **changes), reproduce=self._command())
-        self.node.user_properties += [(PROPERTY + name, value) for name, value in result.row().items()]
+        row = {**result.row(), "asked": self._kernel()}
+        self.node.user_properties += [(PROPERTY + name, value) for name, value in row.items()]
         if check:
             self._require_passed(result)
         return result
@@ -102,12 +104,17 @@ class Runner:
         if outcome == "inconclusive":
             pytest.skip(f"inconclusive: {result.row()['reason']}")
 
+    @staticmethod
+    def _kernel() -> str:
+        """What the user calls this kernel."""
+        return os.environ.get("RTTCHECK_KERNEL", "host")
+
     def _command(self) -> str:
-        kernel = os.environ.get("RTTCHECK_KERNEL", "host")
+        kernel = self._kernel()
         clock = f" --rtt-clock {os.environ['RTTCHECK_CLOCK']}" if in_guest() else ""
         engine = f" --rtt-engine {self.options.engine}" if self.options.engine != AUTO else ""
         probe = f" --rtt-probe {self.options.probe}" if self.options.probe != AUTO else ""
-        return f"pytest '{self.node.nodeid}' --rtt-kernel {kernel}{clock}{engine}{probe}"
+        return f"pytest '{without_kernel(self.node.nodeid)}' --rtt-kernel {kernel}{clock}{engine}{probe}"
 
 
 @pytest.fixture

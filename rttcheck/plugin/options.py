@@ -24,6 +24,8 @@ class Options:
     probe: str
     recordings: Path
     strict: bool
+    jobs: int | None
+    """How many guests at a time; None is as many as cores and memory allow."""
     boot_deadline_s: float
     test_deadline_s: float
     wants_scenarios: bool
@@ -33,11 +35,14 @@ class Options:
     def of(cls, config: pytest.Config) -> Options:
         """Read ``config``; raises UsageError for kernels that exclude each other."""
         kernels = tuple(dict.fromkeys(config.getoption("rtt_kernel") or ()))
-        if len(kernels) > 1 and {"auto", "host"} & set(kernels):
+        if len(kernels) > 1 and "auto" in kernels:
             raise pytest.UsageError(
-                f"--rtt-kernel {' '.join(kernels)}: `host` and `auto` stand alone in a session; "
-                "run them in one of their own"
+                f"--rtt-kernel {' '.join(kernels)}: `auto` chooses by itself and stands alone: name the kernels, or "
+                "leave them to it"
             )
+        jobs = config.getoption("rtt_jobs")
+        if jobs is not None and jobs < 1:
+            raise pytest.UsageError(f"--rtt-jobs {jobs} guests at a time can do nothing: give 1 or more")
         recordings = config.getoption("rtt_recordings")
         return cls(
             kernels=tuple(kernel for kernel in kernels if kernel != "auto"),
@@ -46,6 +51,7 @@ class Options:
             probe=config.getoption("rtt_probe"),
             recordings=Path(recordings).absolute() if recordings else config.rootpath / DEFAULT_RECORDINGS,
             strict=config.getoption("rtt_strict"),
+            jobs=jobs,
             boot_deadline_s=config.getoption("rtt_boot_deadline"),
             test_deadline_s=config.getoption("rtt_test_deadline"),
             wants_scenarios=bool(kernels) or _selects_marker(config.getoption("markexpr") or ""),
@@ -67,8 +73,8 @@ def add_options(parser: pytest.Parser) -> None:
         action="append",
         metavar="auto|host|SPEC",
         help="kernel to judge: `host` is the running one, `debian:6.12` or a path to an image boots a guest, `auto` "
-        "(the default with `-m rtt`) takes the running kernel if it can inject delay and see every sample, else a guest"
-        "; may be given several times, for several guests in one session",
+        "(the default with `-m rtt`) takes the running kernel, and, unless it can inject delay and see every sample "
+        "there, a guest as well; may be given several times, for several kernels in one session",
     )
     group.addoption(
         "--rtt-clock",
@@ -96,6 +102,12 @@ def add_options(parser: pytest.Parser) -> None:
         "--rtt-strict",
         action="store_true",
         help="a scenario that is inconclusive, or of which the probe did not see all, fails",
+    )
+    group.addoption(
+        "--rtt-jobs",
+        type=int,
+        metavar="N",
+        help="guests at a time (default: as many as cores and memory allow; the running kernel is always judged alone)",
     )
     group.addoption(
         "--rtt-boot-deadline",

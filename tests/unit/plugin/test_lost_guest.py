@@ -1,8 +1,9 @@
-"""A guest that dies takes tests with it: they are lost, and the session says so in a status of its own."""
+"""A guest that dies is tried once more; what the second takes with it, too, is lost, in a status of its own."""
 
 from __future__ import annotations
 
 import sys
+import xml.etree.ElementTree as ElementTree
 
 import pytest
 
@@ -13,21 +14,24 @@ STAND_IN = """
 from types import SimpleNamespace
 
 import rttcheck.kernels.archive
-import rttcheck.plugin.guests
+import rttcheck.plugin.seats
 
 def fetch(spec, **kwargs):
-    return SimpleNamespace(release="9.9.9")
+    return SimpleNamespace(release=f"{spec.series}.9")
 
 def gateway_spec(settings, *, name):
+    print(f"gateway {name}, fresh {settings.fresh}")
     settings.console.write_text("first line\\nBUG: kernel NULL pointer dereference\\n")
     return f"popen//id={name}//python=PYTHON"
 
 rttcheck.kernels.archive.fetch = fetch
-rttcheck.plugin.guests.gateway_spec = gateway_spec
+rttcheck.plugin.seats.gateway_spec = gateway_spec
 """
 
 TESTS = """
 import os
+import pathlib
+
 import pytest
 
 pytestmark = pytest.mark.rtt
@@ -42,32 +46,61 @@ def test_after():
     pass
 """
 
+ONCE = """
+    if not pathlib.Path("died").exists():
+        pathlib.Path("died").touch()
+        os._exit(1)
+"""
 
-def run(pytester: pytest.Pytester, python: str, *arguments: str) -> pytest.RunResult:
+
+def run(pytester: pytest.Pytester, python: str, *arguments: str, tests: str = TESTS) -> pytest.RunResult:
     pytester.makeconftest(STAND_IN.replace("PYTHON", python))
-    pytester.makepyfile(TESTS)
-    return pytester.runpytest_subprocess("-p", "no:cacheprovider", "--rtt-kernel", "debian:9.9", *arguments)
+    pytester.makepyfile(test_it=tests)
+    kernels = () if "--rtt-kernel" in arguments else ("--rtt-kernel", "debian:9.9")
+    return pytester.runpytest_subprocess("-p", "no:cacheprovider", *kernels, *arguments)
 
 
-def test_a_guest_that_dies_in_a_test_loses_it_and_the_rest(pytester: pytest.Pytester) -> None:
-    result = run(pytester, sys.executable)
+def test_a_guest_that_dies_twice_in_a_test_loses_it_and_the_rest(pytester: pytest.Pytester) -> None:
+    result = run(pytester, sys.executable, "--junit-xml=out.xml")
     assert result.ret == EXIT_LOST
     result.stdout.fnmatch_lines(
         [
             "rttcheck: kernel debian:9.9 (9.9.9), clock virtual*",
-            "*guest lost*",
+            "gateway guest0, fresh False",
+            "*debian:9.9 was lost: it ended in mid-run during *::test_deadly@debian:9.9 *; it is tried once more*",
+            "gateway guest0.2, fresh True",
+            "*guest lost: debian:9.9*",
+            "*the end of its console (*9.9.9.log):",
             "*BUG: kernel NULL pointer dereference",
-            "LOST debian:9.9: *; 1 more tests were not run there; console: *9.9.9.log",
-            "*1 passed*1 lost*",
+            "*the end of its console (*9.9.9.2.log):",
+            "LOST debian:9.9: 2 tests have no result",
+            "*1 passed*2 lost*",
         ]
     )
     result.stdout.no_fnmatch_line("*1 failed*")
+    cases = {str(case.get("name")): case for case in ElementTree.parse(pytester.path / "out.xml").iter("testcase")}
+    assert {name: [child.tag for child in case] for name, case in cases.items()} == {
+        "test_before@debian:9.9": [],
+        "test_deadly@debian:9.9": ["error"],
+        "test_after@debian:9.9": ["error"],
+    }
+    assert "BUG: kernel NULL" in str(cases["test_after@debian:9.9"][0].text)
 
 
-def test_a_guest_that_does_not_boot_is_lost(pytester: pytest.Pytester) -> None:
+def test_a_guest_that_dies_once_loses_nothing_and_is_told_of(pytester: pytest.Pytester) -> None:
+    result = run(pytester, sys.executable, tests=TESTS.replace("    os._exit(1)\n", ONCE))
+    assert result.ret == 0
+    result.stdout.fnmatch_lines(
+        ["*it is tried once more*", "*guest lost: debian:9.9*", "debian:9.9 was tried once more, and its tests*"]
+    )
+    # What the first guest had finished is not run again.
+    result.assert_outcomes(passed=3)
+
+
+def test_a_guest_that_does_not_boot_is_lost_and_the_others_go_on(pytester: pytest.Pytester) -> None:
     result = run(pytester, "/bin/false")
     assert result.ret == EXIT_LOST
-    result.stdout.fnmatch_lines(["*the guest debian:9.9 was lost: it did not boot*"])
+    result.stdout.fnmatch_lines(["*the guest debian:9.9 was lost: it did not boot*", "*1 lost*"])
     assert "Traceback" not in result.stdout.str() + result.stderr.str()
 
 
@@ -75,3 +108,55 @@ def test_guests_that_live_pass(pytester: pytest.Pytester) -> None:
     result = run(pytester, sys.executable, "-k", "not deadly")
     assert result.ret == 0
     result.assert_outcomes(passed=2)
+    result.stdout.no_fnmatch_line("*guest lost*")
+
+
+def test_kernels_take_turns_where_there_is_one_seat(pytester: pytest.Pytester) -> None:
+    kernels = [word for series in ("8.1", "8.2", "8.3") for word in ("--rtt-kernel", f"debian:{series}")]
+    result = run(pytester, sys.executable, "-k", "before", "--rtt-jobs", "1", "-v", *kernels)
+    assert result.ret == 0
+    result.assert_outcomes(passed=3)
+    result.stdout.fnmatch_lines(
+        [
+            "*booting debian:8.1",
+            "*PASSED*test_before@debian:8.1*",
+            "*booting debian:8.2",
+            "*PASSED*test_before@debian:8.2*",
+            "*booting debian:8.3",
+            "*PASSED*test_before@debian:8.3*",
+        ]
+    )
+
+
+def test_one_kernels_loss_is_not_the_others(pytester: pytest.Pytester) -> None:
+    only = """
+import os, pytest
+
+@pytest.mark.rtt
+def test_deadly(pytestconfig):
+    if pytestconfig.workerinput["rttcheck_kernel"] == "debian:8.1":
+        os._exit(1)
+
+@pytest.mark.rtt
+def test_after():
+    pass
+"""
+    kernels = ["--rtt-kernel", "debian:8.1", "--rtt-kernel", "debian:8.2"]
+    result = run(pytester, sys.executable, *kernels, tests=only)
+    assert result.ret == EXIT_LOST
+    result.stdout.fnmatch_lines(["LOST debian:8.1: 2 tests have no result", "*2 passed*2 lost*"])
+
+
+def test_two_guests_of_one_release_are_refused(pytester: pytest.Pytester) -> None:
+    result = run(pytester, sys.executable, "--rtt-kernel", "debian:8.1", "--rtt-kernel", "debian:8.1.9")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*--rtt-kernel debian:8.1 and debian:8.1.9 are both 8.1.9: name one of them*"])
+
+
+def test_the_first_failure_ends_all_kernels_with_x(pytester: pytest.Pytester) -> None:
+    tests = "import pytest\n\n@pytest.mark.rtt\ndef test_bad():\n    assert False\n"
+    kernels = ["--rtt-kernel", "debian:8.1", "--rtt-kernel", "debian:8.2"]
+    result = run(pytester, sys.executable, "-x", "--rtt-jobs", "1", *kernels, tests=tests)
+    assert result.ret in (pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.INTERRUPTED)
+    result.stdout.no_fnmatch_line("*booting debian:8.2*")
+    result.stdout.fnmatch_lines(["*1 failed*"])

@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from rttcheck.plugin.worker import without_kernel
+
 # NumPy cannot be loaded twice in a process, and pytester forgets what its inner sessions were the first to load.
 assert np.__name__ == "numpy"
 
@@ -185,7 +187,8 @@ def test_a_senseless_marker_is_one_sentence_and_no_traceback(
     [
         (["--rtt-kernel", "no/such/bzImage"], "*no/such/bzImage*"),
         (["--rtt-kernel", "nonsense"], "*nonsense*"),
-        (["--rtt-kernel", "host", "--rtt-kernel", "debian:6.12"], "*`host` and `auto` stand alone*"),
+        (["--rtt-kernel", "auto", "--rtt-kernel", "debian:6.12"], "*`auto` chooses by itself and stands alone*"),
+        (["--rtt-kernel", "host", "--rtt-jobs", "0"], "*--rtt-jobs 0 guests at a time*give 1 or more*"),
         (["--rtt-kernel", "host", "--rtt-clock", "virtual"], "*the running one, whose time is real*"),
     ],
 )
@@ -230,6 +233,32 @@ rttcheck.collect.capabilities.host_capabilities = lambda: (*found, lacking)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     what = f"the {words[0].removeprefix('--rtt-')} {words[1]}"
     result.stderr.fnmatch_lines([f"*{what} was asked for and does not work on the running kernel: no *: mount one*"])
+
+
+def test_the_running_kernel_is_part_of_a_tests_identity_in_a_junit_file(pytester: pytest.Pytester) -> None:
+    pytester.makeconftest(HARNESS)
+    path = pytester.makepyfile(FORTY)
+    run(pytester, "--rtt-kernel", "host", "--junit-xml=out.xml")
+    cases = list(ElementTree.parse(pytester.path / "out.xml").iter("testcase"))
+    assert [(case.get("classname"), case.get("name")) for case in cases] == [(f"host.{path.stem}", "test_forty")]
+    # The id that a session of several kernels shows can be given back.
+    run(pytester, "--rtt-kernel", "host", f"{path.name}::test_forty@host").assert_outcomes(passed=1)
+
+
+@pytest.mark.parametrize(
+    ("shown", "given"),
+    [
+        ("t.py::test_x@debian:6.12", "t.py::test_x"),
+        ("t.py::test_x[a@host.example]@host", "t.py::test_x[a@host.example]"),
+        ("t.py::test_x[a]@./linux/arch/x86/boot/bzImage", "t.py::test_x[a]"),
+        ("t.py::test_x[user@host]", "t.py::test_x[user@host]"),
+        ("t.py::test_x[1@b]", "t.py::test_x[1@b]"),
+        ("dir@host/t.py", "dir@host/t.py"),
+        ("dir@host/t.py::test_x", "dir@host/t.py::test_x"),
+    ],
+)
+def test_what_is_taken_off_an_id_is_a_kernel(shown: str, given: str) -> None:
+    assert without_kernel(shown) == given
 
 
 def test_a_session_without_scenarios_decides_nothing(pytester: pytest.Pytester) -> None:

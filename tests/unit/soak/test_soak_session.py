@@ -194,14 +194,14 @@ def test_what_pytest_reports_is_read_as_a_user_sees_it(pytester: pytest.Pytester
 STAND_IN = """
 from types import SimpleNamespace
 import rttcheck.kernels.archive
-import rttcheck.plugin.guests
+import rttcheck.plugin.seats
 
 def gateway_spec(settings, *, name):
     settings.console.write_text("BUG: soft lockup\\n")
     return f"popen//id={name}//python=PYTHON"
 
 rttcheck.kernels.archive.fetch = lambda spec, **kwargs: SimpleNamespace(release="9.9.9")
-rttcheck.plugin.guests.gateway_spec = gateway_spec
+rttcheck.plugin.seats.gateway_spec = gateway_spec
 """
 
 DEADLY = """

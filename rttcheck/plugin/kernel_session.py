@@ -1,0 +1,215 @@
+"""A session on several kernels: each is a worker of pytest-xdist's, started when there is room for it.
+
+xdist starts all of its workers at the beginning and takes a dead one for a failed test. Owned here is what it lacks:
+kernels that wait for a seat, and guests that are lost, tried once more, and lost for good. Everything else is xdist's.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import pytest
+from xdist.dsession import DSession
+from xdist.workermanage import NodeManager
+
+from rttcheck.plugin.fixtures import PROPERTY
+from rttcheck.plugin.kernel_run import ATTEMPTS, KernelRun
+from rttcheck.plugin.kernel_scheduling import KernelScheduling
+from rttcheck.plugin.worker import KERNEL_INPUT, with_kernel
+
+if TYPE_CHECKING:
+    from xdist.remote import Producer
+    from xdist.scheduler import Scheduling
+    from xdist.workermanage import WorkerController
+
+    from rttcheck.plugin.seats import Machine, Seats
+
+TOOK = "rttcheck/seconds"
+"""Where pytest's cache keeps how long each kernel took."""
+
+
+class KernelSession(DSession):  # type: ignore[misc]  # xdist has no types
+    """xdist's session with kernels for workers; registered in its place, under its name."""
+
+    def __init__(
+        self, config: pytest.Config, runs: Sequence[KernelRun], seats: Seats, *, say: Callable[[str], None]
+    ) -> None:
+        """``runs`` in the order in which they get a seat; ``say`` writes a line of progress."""
+        super().__init__(config)
+        self.runs = runs
+        self._waiting = list(runs)
+        self._seats = seats
+        self._say = say
+        self._nodes: dict[str, KernelRun] = {}
+        self._parts: dict[str, list[pytest.TestReport]] = {}
+
+    def run_of(self, node: WorkerController) -> KernelRun:
+        """The kernel whose gateway ``node`` is."""
+        return self._nodes[node.gateway.id]
+
+    def start(self, session: pytest.Session) -> None:
+        """Start as many kernels as there is room for."""
+        self._session = session
+        self.nodemanager = NodeManager(self.config, specs=[])
+        self.shouldstop = False
+        self._fill()
+
+    @pytest.hookimpl
+    def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Producer) -> Scheduling:  # noqa: ARG002  # as xdist calls it
+        """Every test on every kernel, each in its own time."""
+        return KernelScheduling(self.run_of, all_done=lambda: not self._waiting and not self._nodes)
+
+    @pytest.hookimpl
+    def pytest_runtestloop(self) -> bool:
+        """As xdist's, which does not begin without a single worker."""
+        if not self._active_nodes:
+            return True
+        return bool(super().pytest_runtestloop())
+
+    @pytest.hookimpl
+    def pytest_configure_node(self, node: WorkerController) -> None:
+        """Tell a worker what its kernel is called."""
+        node.workerinput[KERNEL_INPUT] = self.run_of(node).asked
+
+    def worker_workerready(self, node: WorkerController, workerinfo: object) -> None:
+        """A kernel is up, has imported pytest and goes on to collect."""
+        super().worker_workerready(node, workerinfo)
+        run = self.run_of(node)
+        self._say(f"{run.asked} is up after {time.monotonic() - run.started_s:.1f} s")
+
+    def worker_collectionfinish(self, node: WorkerController, ids: Sequence[str]) -> None:
+        """What is going to be run there; what of it never reports is lost."""
+        run = self.run_of(node)
+        run.collected = tuple(with_kernel(nodeid, run.asked) for nodeid in ids)
+        run.first_test_s = time.monotonic()
+        self._say(f"{run.asked} begins with its first test after {run.first_test_s - run.started_s:.1f} s")
+        super().worker_collectionfinish(node, ids)
+        if self._session is not None:
+            # Progress in percent is of all kernels, of which some have not collected yet.
+            self._session.testscollected = sum(len(run.collected) or len(ids) for run in self.runs)
+
+    def worker_logstart(self, node: WorkerController, nodeid: str, location: tuple[str, int | None, str]) -> None:
+        """As xdist's, of one kernel's test."""
+        super().worker_logstart(node, with_kernel(nodeid, self.run_of(node).asked), location)
+
+    def worker_logfinish(self, node: WorkerController, nodeid: str, location: tuple[str, int | None, str]) -> None:
+        """As xdist's, of one kernel's test."""
+        super().worker_logfinish(node, with_kernel(nodeid, self.run_of(node).asked), location)
+
+    def worker_testreport(self, node: WorkerController, rep: pytest.TestReport) -> None:
+        """A part of a test is over; it is told with the last of them, for a guest may die before and begin anew."""
+        run = self.run_of(node)
+        rep.nodeid = with_kernel(rep.nodeid, run.asked)
+        parts = self._parts.setdefault(node.gateway.id, [])
+        parts.append(rep)
+        if rep.when == "teardown":
+            del self._parts[node.gateway.id]
+            run.finished.add(rep.nodeid)
+            for part in parts:
+                super().worker_testreport(node, part)
+
+    def worker_workerfinished(self, node: WorkerController) -> None:
+        """A kernel has done its tests: the next one gets its seat."""
+        run = self.run_of(node)
+        super().worker_workerfinished(node)
+        if self._nodes.pop(node.gateway.id, None) is not None:
+            self._leave(run)
+            self._fill()
+
+    def worker_errordown(self, node: WorkerController, error: object | None) -> None:
+        """A gateway closed with its tests not done: its guest is lost, and tried once more."""
+        self.config.hook.pytest_testnodedown(node=node, error=error)
+        run = self._nodes.pop(node.gateway.id, None)
+        self._active_nodes.discard(node)
+        if run is None:
+            return
+        assert isinstance(self.sched, KernelScheduling)
+        under_way = self.sched.running(node)
+        if node in self.sched.nodes:
+            self.sched.remove_node(node)
+        if not self.shouldstop:
+            during = f" during {under_way}" if under_way else ""
+            self._lose(run, f"it ended in mid-run{during} ({error})")
+        self._leave(run)
+        self._fill()
+
+    def _fill(self) -> None:
+        """Give every free seat to who has waited longest."""
+        while self._waiting and not self.shouldstop:
+            run, machine = self._next()
+            if machine is None:
+                return
+            self._waiting.remove(run)
+            self._start(run, machine)
+
+    def _next(self) -> tuple[KernelRun, Machine | None]:
+        # In order: were a small one let past the host, the host would wait until all guests are done.
+        run = self._waiting[0]
+        return run, self._seats.take(run)
+
+    def _start(self, run: KernelRun, machine: Machine) -> None:
+        """Boot, which takes seconds; what reports meanwhile is read by execnet's threads and waits its turn."""
+        import execnet
+
+        run.attempt += 1
+        run.where = machine.name
+        run.started_s = time.monotonic()
+        try:
+            spec = f"popen//id={run.gateway}"
+            if not run.is_host:
+                self._prepare_console(run)
+                spec = machine.gateway_spec(run.attempt_settings(), name=run.gateway)
+            self._say(
+                f"{'starting' if run.is_host else 'booting'} {run.asked}{' on ' + run.where if run.where else ''}"
+            )
+            self._nodes[run.gateway] = run
+            assert self.nodemanager is not None
+            node = self.nodemanager.setup_node(execnet.XSpec(spec), self.queue.put)
+        except (EOFError, OSError, execnet.HostNotFound) as error:
+            # What execnet says is that its pipe has ended; why the launcher has said on standard error.
+            self._nodes.pop(run.gateway, None)
+            self._lose(run, "it did not boot" if isinstance(error, EOFError) else f"it did not boot ({error})")
+            self._leave(run)
+            return
+        self._active_nodes.add(node)
+
+    @staticmethod
+    def _prepare_console(run: KernelRun) -> None:
+        """An empty file: what an earlier session left there is not this guest's."""
+        if run.console is not None:
+            run.console.write_bytes(b"")
+
+    def _leave(self, run: KernelRun) -> None:
+        run.ended_s = time.monotonic()
+        self._seats.leave(run)
+        cache = getattr(self.config, "cache", None)
+        if cache is not None and not run.losses:
+            cache.set(TOOK, {**cache.get(TOOK, {}), run.asked: run.ended_s - run.started_s})
+
+    def _lose(self, run: KernelRun, cause: str) -> None:
+        """Its guest is gone: it waits for another one, or all its tests that are not done are lost."""
+        run.lose(cause)
+        if len(run.losses) < ATTEMPTS:
+            self._say(f"{run.asked} was lost: {cause}; it is tried once more, in a fresh guest")
+            self._waiting.insert(0, run)
+            return
+        self._say(f"{run.asked} was lost again: {cause}; what it had left to do is lost")
+        for nodeid in run.unfinished or (f"{run.asked}",):
+            self.config.hook.pytest_runtest_logreport(report=lost_report(nodeid, run))
+
+
+def lost_report(nodeid: str, run: KernelRun) -> pytest.TestReport:
+    """A test that a guest took with it; a failure to pytest, which has no other word, and an error in a JUnit file."""
+    path = nodeid.split("::")[0]
+    report = pytest.TestReport(
+        nodeid=nodeid,
+        location=(path, None, path),
+        keywords={},
+        outcome="failed",
+        longrepr=run.losses[-1],
+        when="???",  # type: ignore[arg-type]  # as xdist says of a test that was under way
+    )
+    report.user_properties += [(PROPERTY + "outcome", "lost"), (PROPERTY + "asked", run.asked)]
+    return report

@@ -1,0 +1,47 @@
+"""How lost tests are told: a word of their own, the end of the console, an exit status.
+
+Owns what a person sees of guests that went away; finding out that they did is `rttcheck.plugin.kernel_session`'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pytest
+
+from rttcheck.kernels.guest import EXIT_LOST
+from rttcheck.plugin.fixtures import PROPERTY
+from rttcheck.plugin.kernel_run import KernelRun
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LostTests:
+    """Tells of the kernels that did not come to their end."""
+
+    runs: Sequence[KernelRun]
+
+    def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, str] | None:
+        """Lost has a word of its own: neither passed nor failed."""
+        if (PROPERTY + "outcome", "lost") in report.user_properties:
+            return "lost", "L", "LOST"
+        return None
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Why each guest was lost, also one whose tests were done by a second one, and what it took with it."""
+        for run in self.runs:
+            if not run.losses:
+                continue
+            terminalreporter.section(f"guest lost: {run.asked}", red=True)
+            for loss in run.losses:
+                terminalreporter.write_line(loss)
+            if run.lost:
+                terminalreporter.write_line(f"LOST {run.asked}: {len(run.unfinished)} tests have no result")
+            else:
+                terminalreporter.write_line(f"{run.asked} was tried once more, and its tests were done there")
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """A session that lost a guest for good says so in its exit status, whatever its other tests did."""
+        if any(run.lost for run in self.runs):
+            session.exitstatus = EXIT_LOST
