@@ -28,9 +28,10 @@ def pytest_configure(config: pytest.Config) -> None:
         'rtt(**scenario): a scenario with an injected round trip, as in rtt(rtt="40ms", loss="1%"); '
         "run with `pytest -m rtt`",
     )
-    # A test is asked for by the id that it was reported with, too.
-    config.args[:] = [without_kernel(argument) for argument in config.args]
     options = Options.of(config)
+    if options.wants_scenarios:
+        # A test is asked for by the id that it was reported with, too.
+        config.args[:] = [without_kernel(argument) for argument in config.args]
     if hasattr(config, "workerinput"):
         config.pluginmanager.register(Worker(), "rttcheck-worker")
         return

@@ -115,6 +115,8 @@ class KernelSession(DSession):  # type: ignore[misc]  # xdist has no types
         run = self.run_of(node)
         super().worker_workerfinished(node)
         if self._nodes.pop(node.gateway.id, None) is not None:
+            # xdist lets its workers idle until the last is done; a guest ends with its input, and its memory is free.
+            node.gateway.exit()
             self._leave(run)
             self._fill()
 

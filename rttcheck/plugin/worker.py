@@ -15,7 +15,7 @@ FIXTURES = frozenset({"rtt", "lab", "rtt_harness"})
 KERNEL_INPUT = "rttcheck_kernel"
 """The item of xdist's ``workerinput`` that says what a worker's kernel is called."""
 
-_SUFFIX = re.compile(r"(?<=::).*?(@(?:host|debian:[^@\s]+|\.{0,2}/[^@]*))$")
+_KERNEL = re.compile(r"@(host|debian:[^@\s\]]+|\.{0,2}/[^@\]]*)\]$")
 
 
 def in_guest() -> bool:
@@ -30,14 +30,23 @@ def kernel_of(config: pytest.Config) -> str | None:
 
 
 def with_kernel(nodeid: str, kernel: str) -> str:
-    """A test's id as reports of a session of several kernels show it, each kernel's test being one of its own."""
-    return f"{nodeid}@{kernel}"
+    """A test's id as a session of several kernels shows it: ``t.py::test_x[a@debian:6.1]``, ``t.py::test_x[@host]``.
+
+    The kernel is told as a parameter is, for to pytest and to who reads its reports it is one.
+    """
+    if nodeid.endswith("]"):
+        return f"{nodeid[:-1]}@{kernel}]"
+    return f"{nodeid}[@{kernel}]"
 
 
 def without_kernel(nodeid: str) -> str:
-    """A test's id as pytest knows it, without the kernel that a report showed it with: ``t.py::test_x@debian:6.1``."""
-    found = _SUFFIX.search(nodeid)
-    return nodeid[: found.start(1)] if found else nodeid
+    """The id that pytest collects for what `with_kernel` shows; anything else as it is."""
+    path, colons, test = nodeid.partition("::")
+    found = _KERNEL.search(test)
+    if found is None:
+        return nodeid
+    bare = test[: found.start()]
+    return f"{path}{colons}{bare[:-1] if bare.endswith('[') else bare + ']'}"
 
 
 class Worker:

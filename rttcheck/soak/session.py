@@ -168,8 +168,8 @@ def said(junit: Path) -> dict[str, Said]:
         return {}
     found: dict[str, Said] = {}
     for case in cases:
-        # In a guest the kernel's name follows: ``test_scenario[loss]@debian:6.12``.
-        name = str(case.get("name", "")).removeprefix("test_scenario[").partition("]")[0]
+        # In a guest the kernel's name follows: ``test_scenario[loss@debian:6.12]``.
+        name = str(case.get("name", "")).removeprefix("test_scenario[").removesuffix("]").partition("@")[0]
         properties = {one.get("name", ""): one.get("value", "") for one in case.iter("property")}
         outcome = properties.get("rtt.outcome", ERROR)
         broken = next((child for child in case if child.tag in ("failure", "error")), None)

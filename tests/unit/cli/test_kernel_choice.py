@@ -9,7 +9,7 @@ import pytest
 from rttcheck.collect.capabilities import can_judge_host
 from rttcheck.collect.capability import GUEST, HOST, OPTIONAL, Capability, missing
 from rttcheck.errors import CapabilityError
-from rttcheck.kernels.choice import choose_kernel
+from rttcheck.kernels.choice import choose_kernel, choose_kernels
 
 
 def capability(
@@ -105,3 +105,38 @@ def test_missing_is_what_has_no_alternative_either() -> None:
     lacking = without("probe fexit", "sch_netem", "qemu")
     assert [known.name for known in missing(lacking, HOST)] == ["sch_netem"]
     assert [known.name for known in missing(lacking, GUEST)] == ["qemu"]
+
+
+PARTLY = (
+    *EVERYTHING,
+    replace(capability("relay", OPTIONAL), found=True),
+    replace(capability("probe sockops", OPTIONAL), sees="once a round trip"),
+)
+
+
+def lacking(*names: str) -> tuple[Capability, ...]:
+    return tuple(
+        replace(known, found=False, lack=f"no {known.name}", remedy="") if known.name in names else known
+        for known in PARTLY
+    )
+
+
+def test_a_running_kernel_that_shows_all_is_enough() -> None:
+    assert [choice.kernel for choice in choose_kernels(PARTLY)] == ["host"]
+
+
+def test_a_running_kernel_that_shows_some_is_judged_beside_a_guest() -> None:
+    host, guest = choose_kernels(lacking("sch_netem", "probe fexit", "probe kprobe"))
+    assert (host.kernel, host.clock) == ("host", "real")
+    assert host.reasons == ("it has relay, and sockops shows samples once a round trip",)
+    assert (guest.kernel, guest.clock) == ("debian:6.12", "virtual")
+    assert guest.reasons[0].startswith("it shows every sample, which the running kernel does not: no sch_netem")
+
+
+def test_a_running_kernel_that_shows_nothing_is_left_out() -> None:
+    assert [choice.kernel for choice in choose_kernels(without("probe fexit", "probe kprobe"))] == ["debian:6.12"]
+
+
+def test_without_a_guest_the_running_kernel_is_judged_alone() -> None:
+    known = lacking("sch_netem", "probe fexit", "probe kprobe", "qemu")
+    assert [choice.kernel for choice in choose_kernels(known)] == ["host"]

@@ -67,7 +67,7 @@ def test_a_guest_that_dies_twice_in_a_test_loses_it_and_the_rest(pytester: pytes
         [
             "rttcheck: kernel debian:9.9 (9.9.9), clock virtual*",
             "gateway guest0, fresh False",
-            "*debian:9.9 was lost: it ended in mid-run during *::test_deadly@debian:9.9 *; it is tried once more*",
+            "*debian:9.9 was lost: it ended in mid-run during *::test_deadly[[]@debian:9.9[]] *; it is tried once*",
             "gateway guest0.2, fresh True",
             "*guest lost: debian:9.9*",
             "*the end of its console (*9.9.9.log):",
@@ -80,11 +80,11 @@ def test_a_guest_that_dies_twice_in_a_test_loses_it_and_the_rest(pytester: pytes
     result.stdout.no_fnmatch_line("*1 failed*")
     cases = {str(case.get("name")): case for case in ElementTree.parse(pytester.path / "out.xml").iter("testcase")}
     assert {name: [child.tag for child in case] for name, case in cases.items()} == {
-        "test_before@debian:9.9": [],
-        "test_deadly@debian:9.9": ["error"],
-        "test_after@debian:9.9": ["error"],
+        "test_before[@debian:9.9]": [],
+        "test_deadly[@debian:9.9]": ["error"],
+        "test_after[@debian:9.9]": ["error"],
     }
-    assert "BUG: kernel NULL" in str(cases["test_after@debian:9.9"][0].text)
+    assert "BUG: kernel NULL" in str(cases["test_after[@debian:9.9]"][0].text)
 
 
 def test_a_guest_that_dies_once_loses_nothing_and_is_told_of(pytester: pytest.Pytester) -> None:
@@ -119,11 +119,11 @@ def test_kernels_take_turns_where_there_is_one_seat(pytester: pytest.Pytester) -
     result.stdout.fnmatch_lines(
         [
             "*booting debian:8.1",
-            "*PASSED*test_before@debian:8.1*",
+            "*PASSED*test_before[[]@debian:8.1[]]*",
             "*booting debian:8.2",
-            "*PASSED*test_before@debian:8.2*",
+            "*PASSED*test_before[[]@debian:8.2[]]*",
             "*booting debian:8.3",
-            "*PASSED*test_before@debian:8.3*",
+            "*PASSED*test_before[[]@debian:8.3[]]*",
         ]
     )
 

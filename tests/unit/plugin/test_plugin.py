@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rttcheck.plugin.worker import without_kernel
+from rttcheck.plugin.worker import with_kernel, without_kernel
 
 # NumPy cannot be loaded twice in a process, and pytester forgets what its inner sessions were the first to load.
 assert np.__name__ == "numpy"
@@ -242,23 +242,25 @@ def test_the_running_kernel_is_part_of_a_tests_identity_in_a_junit_file(pytester
     cases = list(ElementTree.parse(pytester.path / "out.xml").iter("testcase"))
     assert [(case.get("classname"), case.get("name")) for case in cases] == [(f"host.{path.stem}", "test_forty")]
     # The id that a session of several kernels shows can be given back.
-    run(pytester, "--rtt-kernel", "host", f"{path.name}::test_forty@host").assert_outcomes(passed=1)
+    run(pytester, "--rtt-kernel", "host", f"{path.name}::test_forty[@host]").assert_outcomes(passed=1)
 
 
 @pytest.mark.parametrize(
     ("shown", "given"),
     [
-        ("t.py::test_x@debian:6.12", "t.py::test_x"),
-        ("t.py::test_x[a@host.example]@host", "t.py::test_x[a@host.example]"),
-        ("t.py::test_x[a]@./linux/arch/x86/boot/bzImage", "t.py::test_x[a]"),
-        ("t.py::test_x[user@host]", "t.py::test_x[user@host]"),
-        ("t.py::test_x[1@b]", "t.py::test_x[1@b]"),
-        ("dir@host/t.py", "dir@host/t.py"),
-        ("dir@host/t.py::test_x", "dir@host/t.py::test_x"),
+        ("t.py::test_x[@debian:6.12]", "t.py::test_x"),
+        ("t.py::test_x[a@host.example@host]", "t.py::test_x[a@host.example]"),
+        ("t.py::test_x[a@./linux/arch/x86/boot/bzImage]", "t.py::test_x[a]"),
+        ("t.py::test_x[a@b]", "t.py::test_x[a@b]"),
+        ("dir[@host]/t.py::test_x", "dir[@host]/t.py::test_x"),
+        ("dir[@host]", "dir[@host]"),
     ],
 )
 def test_what_is_taken_off_an_id_is_a_kernel(shown: str, given: str) -> None:
     assert without_kernel(shown) == given
+    for kernel in ("host", "debian:6.12.107+deb13", "/boot/vmlinuz", "./bzImage"):
+        if "::" in given:
+            assert without_kernel(with_kernel(given, kernel)) == given
 
 
 def test_a_session_without_scenarios_decides_nothing(pytester: pytest.Pytester) -> None:
