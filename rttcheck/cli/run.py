@@ -163,12 +163,12 @@ def resolve(arguments: list[str], *, everything: bool = False) -> tuple[Wanted, 
         path, chosen = _as_file(argument)
         if path is None:
             if argument not in NAMED:
-                raise ScenarioError(_unknown(argument, NAMED, "a named scenario, nor a TOML file"))
+                raise ScenarioError(unknown(argument, NAMED, "a named scenario, nor a TOML file"))
             add(NAMED[argument].keywords(), argument)
             continue
         scenarios = {scenario.name: scenario for scenario in load_scenarios(path)}
         if chosen is not None and chosen not in scenarios:
-            raise ScenarioError(_unknown(chosen, scenarios, f"in {path}"))
+            raise ScenarioError(unknown(chosen, scenarios, f"in {path}"))
         for name in scenarios if chosen is None else (chosen,):
             add(scenarios[name].keywords(), f"{path}:{name}")
     return tuple(wanted.values())
@@ -184,7 +184,8 @@ def _as_file(argument: str) -> tuple[Path | None, str | None]:
     return None, None
 
 
-def _unknown(name: str, known: object, where: str) -> str:
+def unknown(name: str, known: object, where: str) -> str:
+    """The sentence for a scenario's name that is not ``where`` it was looked for, with the nearest of ``known``."""
     from difflib import get_close_matches
 
     names = list(cast("dict[str, object]", known))

@@ -1,9 +1,9 @@
-"""The plugin in the process that the user started: where scenarios run, what header and summary say."""
+"""The plugin in the process that the user started: where scenarios run, what the header says."""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Generator
+from dataclasses import dataclass
 
 import pytest
 
@@ -13,8 +13,7 @@ from rttcheck.plugin.kernel_plan import KernelPlan, guests_of
 from rttcheck.plugin.kernel_run import HOST, KERNEL_RUNS
 from rttcheck.plugin.lost import LostTests
 from rttcheck.plugin.options import Options
-
-Row = dict[str, str | int | float]
+from rttcheck.plugin.reports import Reports
 
 
 def start(config: pytest.Config, options: Options) -> None:
@@ -28,6 +27,7 @@ def start(config: pytest.Config, options: Options) -> None:
         raise pytest.UsageError(str(error)) from error
     config.stash[KERNEL_RUNS] = plan.runs
     config.pluginmanager.register(Controller(list(plan.lines)), "rttcheck-controller")
+    config.pluginmanager.register(Reports.of(options, plan.runs), "rttcheck-reports")
     if plan.only_host:
         # With several kernels each test's id says which one it is of; here it is the class' name in a JUnit file.
         config.option.junitprefix = config.option.junitprefix or HOST
@@ -72,21 +72,15 @@ class KernelSessionStart:
         kernels.start(session)
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False)
 class Controller:
-    """Collects the scenarios' rows from reports, local ones and those of guests alike, and prints them."""
+    """Says at the beginning what is judged, and calls an inconclusive scenario what it is."""
 
     header: list[str]
-    rows: list[Row] = field(default_factory=list)
 
     def pytest_report_header(self) -> list[str]:
         """Kernel, clock, engine and probe, with the reasons."""
         return self.header
-
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Keep the rows that a test's call left in its properties."""
-        if report.when == "call":
-            self.rows += rows_of(report.user_properties)
 
     def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, str] | None:
         """Inconclusive has a word of its own: it is not passed, and it is not skipped either."""
@@ -97,28 +91,3 @@ class Controller:
         ):
             return "inconclusive", "I", "INCONCLUSIVE"
         return None
-
-    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-        """One line a scenario."""
-        if not self.rows:
-            return
-        from rttcheck.report.terminal import summary_lines
-
-        width = config.get_terminal_writer().fullwidth
-        terminalreporter.section("TCP round trips")
-        for line in summary_lines(self.rows, width):
-            terminalreporter.write_line(line)
-
-
-def rows_of(properties: Sequence[tuple[str, object]]) -> list[Row]:
-    """Put rows together again from a report's properties; a test may have run several scenarios."""
-    rows: list[Row] = []
-    for name, value in properties:
-        if not name.startswith(PROPERTY) or not isinstance(value, (str, int, float)):
-            continue
-        key = name.removeprefix(PROPERTY)
-        if key == "scenario":
-            rows.append({})
-        if rows:
-            rows[-1][key] = value
-    return rows

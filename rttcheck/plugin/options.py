@@ -26,6 +26,8 @@ class Options:
     strict: bool
     jobs: int | None
     """How many guests at a time; None is as many as cores and memory allow."""
+    json: Path | None
+    markdown: Path | None
     boot_deadline_s: float
     test_deadline_s: float
     wants_scenarios: bool
@@ -52,10 +54,16 @@ class Options:
             recordings=Path(recordings).absolute() if recordings else config.rootpath / DEFAULT_RECORDINGS,
             strict=config.getoption("rtt_strict"),
             jobs=jobs,
+            json=_path(config.getoption("rtt_json")),
+            markdown=_path(config.getoption("rtt_markdown")),
             boot_deadline_s=config.getoption("rtt_boot_deadline"),
             test_deadline_s=config.getoption("rtt_test_deadline"),
             wants_scenarios=bool(kernels) or _selects_marker(config.getoption("markexpr") or ""),
         )
+
+
+def _path(given: str | None) -> Path | None:
+    return Path(given).absolute() if given else None
 
 
 def make_recordings(options: Options) -> None:
@@ -108,6 +116,12 @@ def add_options(parser: pytest.Parser) -> None:
         type=int,
         metavar="N",
         help="guests at a time (default: as many as cores and memory allow; the running kernel is always judged alone)",
+    )
+    group.addoption("--rtt-json", metavar="FILE", help="write all results to FILE, as one JSON document")
+    group.addoption(
+        "--rtt-markdown",
+        metavar="FILE",
+        help="write the table of kernels and scenarios to FILE, as Markdown (appended to $GITHUB_STEP_SUMMARY)",
     )
     group.addoption(
         "--rtt-boot-deadline",

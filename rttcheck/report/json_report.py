@@ -47,6 +47,20 @@ def run_document(
     return _text({**machine, "exit_status": int(status), "results": results})
 
 
+def session_document(rows: Sequence[Row], *, kernels: Sequence[Mapping[str, Any]], status: int) -> str:
+    """A session of pytest's: ``exit_status``; ``kernels``; ``results``.
+
+    Each kernel: ``asked`` (what the user calls it), ``release``, ``where`` (the machine, empty for this one),
+    ``attempts``, ``seconds_to_first_test`` and ``seconds``, ``tests``, ``lost`` (tests without a result) and
+    ``losses`` (why each guest that was lost was lost, with the end of its console). Each result is a scenario's row:
+    ``scenario``, ``asked``, ``test``, ``outcome`` (passed, failed, inconclusive, lost), ``guilty`` layer and
+    ``reason``, ``injected``, ``samples``, ``min_us``, ``p50_us``, ``max_us``, ``slack_us`` (-1 where there is none),
+    ``bucket``, ``lost`` events, ``not_run`` checks, ``kernel`` (the release), ``clock``, ``engine``, ``probe``,
+    ``recording`` (a path). Of a lost test only the first five of these are there.
+    """
+    return _text({"exit_status": int(status), "kernels": [dict(kernel) for kernel in kernels], "results": list(rows)})
+
+
 def judge_document(
     rows: Sequence[Row], verdicts: Sequence[Mapping[str, Any]], *, refused: Sequence[str], status: int
 ) -> str:

@@ -31,7 +31,7 @@ from rttcheck.soak.condition import Condition
 from rttcheck.soak.load import busy
 from rttcheck.soak.suite import ERROR, INCONCLUSIVE, LOST, PASSED, CheckCount, ScenarioRun, Suite
 
-TESTS = Path(__file__).with_name("named_scenarios.py")
+TESTS = PACKAGE / "suite" / "named_scenarios.py"
 
 _RAN = ("run", "the scenario comes to a verdict, the same as its recording's")
 """Layer and check that an error counts under."""

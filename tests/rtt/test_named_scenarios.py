@@ -2,13 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
+from rttcheck.suite.named_scenarios import test_scenario
 
-from rttcheck.plugin import Runner
-from rttcheck.scenario.library import NAMED
-
-
-@pytest.mark.rtt
-@pytest.mark.parametrize("name", NAMED)
-def test_scenario(rtt: Runner, name: str) -> None:
-    rtt(NAMED[name])
+__all__ = ["test_scenario"]

@@ -1,6 +1,6 @@
-"""The suite that is soaked: every named scenario as one test, as in the project's own suite.
+"""The scenarios that have a name: what `rttcheck run NAME` runs, as one test each.
 
-Part of the package, so that an installed rttcheck can soak too.
+Part of the package, so that an installed rttcheck can ask kernels without a clone of the project.
 """
 
 from __future__ import annotations

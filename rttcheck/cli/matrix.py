@@ -1,0 +1,106 @@
+"""`rttcheck matrix KERNEL…`: the named scenarios, or one's own tests, on several kernels in one session of pytest.
+
+Owns the command's arguments and the session's command line; all else is pytest's and the plugin's, whose options these
+are under shorter names.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from rttcheck.cli.exit_status import STATUSES
+from rttcheck.collect.choices import AUTO, ENGINES, PROBES
+from rttcheck.errors import ScenarioError
+
+_EPILOG = f"""\
+A kernel is `host` (the running one), `debian:6.12` (the newest of a series in Debian's signed archive), an exact
+release, or the path of an image or of a kernel's build tree. `rttcheck kernels list` shows what there is. Guests run
+beside each other as far as cores and memory allow; the running kernel is judged alone. A guest that dies or hangs is
+tried once more in a fresh one.
+
+examples:
+  rttcheck matrix debian:6.1 debian:6.12
+  rttcheck matrix host debian:6.12 --scenario rtt-40ms --scenario loss
+  rttcheck matrix debian:6.12 ./linux/arch/x86/boot/bzImage --markdown matrix.md --json matrix.json
+  rttcheck matrix debian:6.1 debian:6.12 --tests tests/far_away.py --junit junit.xml
+
+{STATUSES}"""
+
+
+def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the subcommand ``matrix``."""
+    parser = subparsers.add_parser(
+        "matrix",
+        help="ask several kernels the same, and see the answers beside each other",
+        description="Run the named scenarios (or tests of your own) on several kernels: one session, one report.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("kernels", nargs="+", metavar="KERNEL", help="host, debian:6.12, or a path")
+    parser.add_argument("--scenario", action="append", default=[], metavar="NAME", help="only this one; repeatable")
+    parser.add_argument(
+        "--tests", action="append", default=[], type=Path, metavar="PATH", help="these tests instead; repeatable"
+    )
+    parser.add_argument("--clock", choices=("virtual", "real"), help="of guests (default: virtual)")
+    parser.add_argument("--engine", choices=(AUTO, *ENGINES), default=AUTO, help="what delays packets (default: auto)")
+    parser.add_argument("--probe", choices=(AUTO, *PROBES), default=AUTO, help="how samples are seen (default: auto)")
+    parser.add_argument("--jobs", type=int, metavar="N", help="guests at a time (default: what cores and memory allow)")
+    parser.add_argument("--strict", action="store_true", help="an inconclusive scenario fails")
+    parser.add_argument("--recordings", type=Path, metavar="DIR", help="where recordings are kept")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all results to FILE")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table to FILE")
+    parser.add_argument("--junit", type=Path, metavar="FILE", help="write a JUnit report to FILE")
+    parser.add_argument("-v", "--verbose", action="store_true", help="a line a test as it ends")
+    parser.set_defaults(run=run, parser=parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Become the session: pytest's Ctrl-C, colours and exit status are this command's."""
+    command = session_command(args)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execv(command[0], command)
+
+
+def session_command(args: argparse.Namespace) -> list[str]:
+    """The command line of the session that ``args`` ask for; raises ScenarioError for a scenario without that name."""
+    command = [sys.executable, "-m", "pytest", "-m", "rtt", "-v" if args.verbose else "-q"]
+    for kernel in args.kernels:
+        command += ["--rtt-kernel", kernel]
+    chosen = {
+        "--rtt-clock": args.clock,
+        "--rtt-engine": args.engine if args.engine != AUTO else None,
+        "--rtt-probe": args.probe if args.probe != AUTO else None,
+        "--rtt-jobs": args.jobs,
+        "--rtt-recordings": args.recordings,
+        "--rtt-json": args.json,
+        "--rtt-markdown": args.markdown,
+        "--junit-xml": args.junit,
+    }
+    for option, value in chosen.items():
+        if value is not None:
+            command += [option, str(value)]
+    if args.strict:
+        command.append("--rtt-strict")
+    return command + _tests(args)
+
+
+def _tests(args: argparse.Namespace) -> list[str]:
+    if args.tests:
+        if args.scenario:
+            args.parser.error("--scenario names scenarios of the suite that comes with rttcheck, and --tests others")
+        return [str(path) for path in args.tests]
+    from rttcheck.cli.run import unknown
+    from rttcheck.scenario.library import NAMED
+
+    for name in args.scenario:
+        if name not in NAMED:
+            raise ScenarioError(unknown(name, NAMED, "a named scenario"))
+    suite = Path(__file__).parents[1] / "suite" / "named_scenarios.py"
+    # The suite is the package's: whatever configuration and conftest.py lie around are for other tests.
+    alone = ["-c", os.devnull, "--rootdir", str(Path.cwd()), "--noconftest", "-p", "no:cacheprovider"]
+    chosen = [f"{suite}::test_scenario[{name}]" for name in args.scenario]
+    return [*alone, *(chosen or [str(suite)])]

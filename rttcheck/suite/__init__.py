@@ -1,0 +1,1 @@
+"""The tests that come with the package: what `rttcheck matrix` and `rttcheck soak` run where no others are named."""
