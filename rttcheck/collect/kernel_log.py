@@ -44,7 +44,7 @@ class KernelLog:
 
     def read(self) -> tuple[LogRecord, ...]:
         """What was said since the last call, the oldest first."""
-        records = []
+        records: list[LogRecord] = []
         while True:
             try:
                 data = os.read(self.fd, _LONGEST)
