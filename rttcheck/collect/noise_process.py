@@ -66,14 +66,15 @@ def _tick(control: socket.socket, words: memoryview) -> bool:
     due_ns = now() + PERIOD_NS
     words[BEGUN], words[TICKS] = due_ns, 0
     while True:
-        # A tick that was missed is not waited for: it is as late as a timer for it would have been.
         left_ns = due_ns - now()
         timeout.nanoseconds = left_ns if left_ns > 0 else 0
-        if ppoll(polled, 1, reference, None) > 0:
+        told = ppoll(polled, 1, reference, None) > 0
+        # A tick that was missed is as late as a timer for it would have been; so is what is due when it is to stop.
+        while (late_ns := now() - due_ns) >= 0:
+            if ticks < most:
+                words[HEADER_WORDS + ticks] = late_ns
+                ticks += 1
+                words[TICKS] = ticks
+            due_ns += PERIOD_NS
+        if told:
             return control.recv(1) == STOP
-        late_ns = now() - due_ns
-        if ticks < most:
-            words[HEADER_WORDS + ticks] = late_ns
-            ticks += 1
-            words[TICKS] = ticks
-        due_ns += PERIOD_NS
