@@ -187,10 +187,12 @@ class Collector:
                 steps.append(StepTaken(at_ns=time.monotonic_ns(), index=index))
 
             self.noise.start()
-            traffic = run_traffic(lab, scenario, on_step=on_step if scenario.steps else None, cores=self.cores)
-            # The ACK of the last FIN is still under way when both ends have seen the end of the stream.
-            lab.drain(deadline_s=DRAIN_DEADLINE_S)
-            noise = self.noise.stop()
+            try:
+                traffic = run_traffic(lab, scenario, on_step=on_step if scenario.steps else None, cores=self.cores)
+                # The ACK of the last FIN is still under way when both ends have seen the end of the stream.
+                lab.drain(deadline_s=DRAIN_DEADLINE_S)
+            finally:
+                noise = self.noise.stop()
             # From here on events and histograms are final, and sure to speak of the same calls.
             watch.stop()
             if second is not None:

@@ -11,7 +11,7 @@ import pytest
 from rttcheck.collect.collector import Collector, current_clock, open_collector
 from rttcheck.collect.cores import choose_cores
 from rttcheck.collect.noise import timers_for
-from rttcheck.errors import CapabilityError
+from rttcheck.errors import CapabilityError, TrafficError
 from rttcheck.netns.relay.packets import late_ns
 from rttcheck.recording import Recording
 from rttcheck.scenario.model import Scenario
@@ -62,6 +62,22 @@ def test_there_is_a_control_run_on_either_side_of_the_run(recording: Recording) 
     run = recording.events["timestamp_ns"]
     times = recording.control["timestamp_ns"]
     assert times[before - 1] < run[0] < run[-1] < times[before]
+
+
+def test_traffic_that_fails_does_not_keep_the_timers_ticking(
+    collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*_arguments: object, **_keywords: object) -> None:
+        raise TrafficError("planted")
+
+    scenario = Scenario.make(name="one", rtt="1ms", count=5)
+    with monkeypatch.context() as patch:
+        patch.setattr("rttcheck.collect.collector.run_traffic", failing)
+        with pytest.raises(TrafficError, match="planted"):
+            collector.record(scenario)
+    recording = collector.record(scenario)
+    assert len(recording.noise)
+    assert "why_not" not in recording.noise_facts
 
 
 def test_what_the_threads_got_is_told_and_this_thread_keeps_what_it_had(recording: Recording) -> None:
