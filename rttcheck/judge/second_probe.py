@@ -131,7 +131,10 @@ def _begins_round_trip(account: _Account) -> npt.NDArray[np.bool_]:
 
 
 def _states(maker: _Account, finder: _Account, lost: int) -> Finding:
-    """Of each state that was found, the last event before it that left one, if nothing was delivered in between."""
+    """Of each state that was found, the last event before it that left one, if nothing was delivered in between.
+
+    Nor may anything have been SACKed by then: an ACK of that delivers nothing, and moves ``snd_una`` all the same.
+    """
     made, found = maker.events, finder.events
     both = np.concatenate((_key(made, _SOCKET), _key(found, _SOCKET)))
     _, socket = np.unique(both, return_inverse=True)
@@ -142,6 +145,7 @@ def _states(maker: _Account, finder: _Account, lost: int) -> Finding:
     rows = np.flatnonzero(is_found[order] & (last >= 0))
     theirs, mine = order[rows] - len(made), order[last[rows]]
     same = (socket[order[rows]] == socket[mine]) & (found["delivered"][theirs] == made["delivered"][mine])
+    same &= made["sacked_out"][mine] == 0
     fields = (*_ESTIMATORS, "snd_una")
     return _values(SAME_STATE, maker, mine[same], finder, theirs[same], fields, lost)
 

@@ -73,3 +73,26 @@ def test_the_chance_of_exceeding_holds_for_any_distribution() -> None:
     for number in (1, 3, 6):
         stated = chance_of_exceeding(number, 30, 30)
         assert (exceeding >= number).mean() == pytest.approx(stated, rel=0.15)
+
+
+def test_control_runs_far_apart_do_not_make_a_burst_long() -> None:
+    scenario = Scenario.make(rtt="20ms", traffic="bulk", size=100_000)
+    first, second = socket_events([40] * 10), socket_events([40] * 10, start_ns=900_000_000_000)
+    alone = Slack.of(scenario, first)
+    both = Slack.of(scenario, np.concatenate((first, second)), runs=(len(first), len(second)))
+    assert both.burst_us == alone.burst_us > 0
+    assert both.samples == 20
+
+
+def test_control_runs_drift_where_half_of_one_lies_above_all_of_the_other() -> None:
+    scenario, quiet = Scenario.make(rtt="20ms"), [40] * 30 + [50] * 30
+
+    def drift_us(second: list[int]) -> int:
+        events = socket_events(quiet + second)
+        return Slack.of(scenario, events, runs=(60, len(events) - 60)).drift_us
+
+    assert drift_us([40] * 25 + [300] * 35) == 255
+    # Peaks, however many by half, are no drift; neither is a run too short to tell.
+    assert drift_us([48] * 31 + [300] * 29) == 0
+    assert drift_us([300, 300, 300]) == 0
+    assert Slack.of(scenario, socket_events(quiet)).drift_us == 0
