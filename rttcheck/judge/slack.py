@@ -48,8 +48,9 @@ class Slack:
         data = control[kept]
         burst_us = 0
         if scenario.bursts and len(data):
-            span_ns = int(control["timestamp_ns"].max()) - int(control["timestamp_ns"].min())
-            burst_us = 2 * span_ns // 1_000
+            # Since the first segment left: connecting one after the other is no part of it.
+            begun_ns = (data["timestamp_ns"].astype(np.int64) - values_us(data).astype(np.int64) * 1_000).min()
+            burst_us = 2 * (int(control["timestamp_ns"].max()) - int(begun_ns)) // 1_000
         return cls(values_us(data), _abreast(scenario), burst_us)
 
     @property

@@ -378,7 +378,27 @@ def test_a_machine_that_scatters_in_real_time_is_inconclusive() -> None:
 def test_too_few_samples_in_real_time_are_inconclusive() -> None:
     verdict = judge(record(count=4, client=[25_000] * 4, server=[25_000] * 4, control=[40] * 4, clock="real"))
     assert verdict.outcome is Outcome.INCONCLUSIVE
-    assert "too few to tell noise from a fault" in verdict.findings[0].message
+    assert "too few to tell noise from a fault, which takes 12 of each" in verdict.findings[0].message
+
+
+@pytest.mark.parametrize(("number", "outcome"), [(11, Outcome.INCONCLUSIVE), (12, Outcome.FAILED)])
+def test_as_many_samples_as_it_says_are_enough_to_fail(number: int, outcome: Outcome) -> None:
+    high = [25_000 + index for index in range(number)]
+    verdict = judge(record(count=number, client=high, server=high, control=[40] * number, clock="real"))
+    assert finding(verdict, "data samples are not above").outcome is outcome
+
+
+def test_one_outlier_of_the_control_run_takes_no_bucket_away_in_real_time() -> None:
+    control = [*overheads(99, 30, 60), 700]
+    asked: dict[str, Any] = {"rtt": "520us", "unit": "us", "control": control}
+    check = finding(judge(record(clock="real", **asked)), "every data sample is in its bucket (us)")
+    assert (check.outcome, check.expected) == (Outcome.PASSED, "512 -  1023us")
+    check = finding(judge(record(clock="virtual", **asked)), "every data sample is in its bucket (us)")
+    assert check.outcome is Outcome.INCONCLUSIVE
+    high = [1_030] * 100
+    check = finding(judge(record(clock="real", client=high, server=high, **asked)), "every data sample is in its")
+    assert check.outcome is Outcome.INCONCLUSIVE
+    assert "200 of 200 samples lie in a bucket above" in check.message
 
 
 def test_no_control_run_is_inconclusive() -> None:
