@@ -27,14 +27,15 @@ _KEYWORDS: Final[Mapping[str, Mapping[str, object]]] = {
     # Half a millisecond: a tool that shows milliseconds has nothing to show, one that shows microseconds has. Noise
     # only adds, so that the value sits low in its bucket (512-1023us): the machine may take as long again as the link.
     "microseconds": {"rtt": "520us", "unit": "us", "count": 60},
-    # More jitter than time between two writes: ACKs overtake each other, so that first-acked and last-acked part.
-    "uniform-jitter": {"rtt": "40ms", "jitter": "8ms", "traffic": "paced", "interval": "2ms", "count": 100},
+    # Round trips differ by more than the time between two writes: ACKs overtake each other, so that first-acked and
+    # last-acked part. Ten round trips long: a probe that sees one sample each needs four to tell noise from a fault.
+    "uniform-jitter": {"rtt": "40ms", "jitter": "8ms", "traffic": "paced", "interval": "4ms", "count": 100},
     "normal-jitter": {
         "rtt": "80ms",
         "jitter": "5ms",
         "distribution": "normal",
         "traffic": "paced",
-        "interval": "4ms",
+        "interval": "8ms",
         "count": 100,
     },
     # More than the bandwidth-delay product: samples climb as the transfers' own queue grows. Several transfers, because

@@ -401,6 +401,16 @@ def test_one_outlier_of_the_control_run_takes_no_bucket_away_in_real_time() -> N
     assert "200 of 200 samples lie in a bucket above" in check.message
 
 
+@pytest.mark.parametrize(("outliers", "outcome"), [(0, Outcome.PASSED), (1, Outcome.INCONCLUSIVE)])
+def test_a_noisy_control_run_takes_no_bucket_away_from_samples_that_are_all_in_it(
+    outliers: int, outcome: Outcome
+) -> None:
+    client = [520 + overhead for overhead in overheads(100 - outliers)] + [1_030] * outliers
+    asked: dict[str, Any] = {"rtt": "520us", "unit": "us", "control": overheads(100, 80, 480), "clock": "real"}
+    check = finding(judge(record(client=client, **asked)), "every data sample is in its bucket (us)")
+    assert check.outcome is outcome
+
+
 def test_no_control_run_is_inconclusive() -> None:
     verdict = judge(record(control=[]))
     assert verdict.outcome is Outcome.INCONCLUSIVE

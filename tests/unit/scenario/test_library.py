@@ -69,3 +69,9 @@ def test_a_named_scenario_is_short_enough_for_an_emulated_machine(name: str) -> 
         assert traffic.size * traffic.flows <= 300_000
     else:
         assert traffic.count * traffic.flows <= 300
+
+
+@pytest.mark.parametrize("name", [name for name in NAMED if NAMED[name].traffic.kind == "paced"])
+def test_paced_writes_go_on_for_many_round_trips(name: str) -> None:
+    scenario = NAMED[name]
+    assert scenario.traffic.count * scenario.traffic.interval_us >= 10 * scenario.rtt_us
