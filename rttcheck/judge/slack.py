@@ -61,8 +61,7 @@ class Slack:
         apart = [slice(first, last) for first, last in pairwise(edges) if kept[first:last].any()]
         burst_us = 0
         if scenario.bursts and apart:
-            times = [control["timestamp_ns"][run] for run in apart]
-            burst_us = 2 * max(int(each.max()) - int(each.min()) for each in times) // 1_000
+            burst_us = 2 * max(_burst_ns(control[run], kept[run]) for run in apart) // 1_000
         return cls(
             values_us(data),
             _abreast(scenario),
@@ -113,6 +112,13 @@ class Slack:
         text += f", {self.abreast} segments abreast" if self.abreast > 1 else ""
         text += f", {self.drift_us} us more in one half than in the other" if self.drift_us else ""
         return text + (f", bursts {self.burst_us} us" if self.burst_us else "")
+
+
+def _burst_ns(control: np.ndarray, kept: np.ndarray) -> int:
+    """How long a control run's traffic took since its first segment left: connecting before is no part of it."""
+    data = control[kept]
+    begun_ns = (data["timestamp_ns"].astype(np.int64) - values_us(data).astype(np.int64) * 1_000).min()
+    return int(control["timestamp_ns"].max()) - int(begun_ns)
 
 
 def _drift_us(runs: Sequence[npt.NDArray[np.int64]]) -> int:
