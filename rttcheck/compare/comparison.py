@@ -106,7 +106,8 @@ class Compared:
     @property
     def answer(self) -> Answer:
         """Changed where anything is, else cannot tell where anything cannot be told."""
-        answers = {part.answer for part in (*self.checks, *self.distributions.values(), *self.counts)}
+        answers = {check.answer for check in self.checks} | {count.answer for count in self.counts}
+        answers |= {distribution.answer for distribution in self.distributions.values()}
         if self.blocked or not answers:
             return Answer.UNKNOWN
         return next(answer for answer in (Answer.CHANGED, Answer.UNKNOWN, Answer.SAME) if answer in answers)
@@ -114,7 +115,7 @@ class Compared:
     @property
     def more_runs(self) -> bool:
         """Whether more runs might tell what could not be told."""
-        return any(part.more_runs for part in (*self.distributions.values(), *self.counts))
+        return any(one.more_runs for one in self.distributions.values()) or any(one.more_runs for one in self.counts)
 
     def origin(self, name: Name) -> dict[str, float]:
         """The stages that a difference of the whole comes from, microseconds each: those that make a tenth or more."""
@@ -184,7 +185,7 @@ def compare(
                 random=first[0].random,
                 checks=_checks(first, second),
                 distributions={one: _difference(one, first, second, margins, chance) for one in names[name]},
-                counts=tuple(_counted(count, first, second, chance) for count in counts[name]),
+                counts=tuple(filter(None, (_counted(count, first, second, chance) for count in counts[name]))),
             )
             for name, (first, second) in runs.items()
         ),
@@ -243,7 +244,8 @@ def _difference(name: Name, first: Sequence[Run], second: Sequence[Run], margins
     )
 
 
-def _counted(count: str, first: Sequence[Run], second: Sequence[Run], chance: float) -> Counted:
+def _counted(count: str, first: Sequence[Run], second: Sequence[Run], chance: float) -> Counted | None:
+    """None for a count that is a matter of chance on both sides: it says nothing."""
     ours, theirs = (tuple(run.counts.get(count, 0) for run in side) for side in (first, second))
 
     def told(answer: Answer, reason: str = "", *, more: bool = False) -> Counted:
@@ -256,10 +258,9 @@ def _counted(count: str, first: Sequence[Run], second: Sequence[Run], chance: fl
             return told(Answer.CHANGED)
         need = runs_for(chance)
         return told(Answer.UNKNOWN, f"all runs part, which {need} runs on each side would prove", more=True)
-    if set(ours) & set(theirs):
-        # Which of several values a run comes to is then the same matter of chance on both, as far as can be seen.
-        return told(Answer.SAME)
-    return told(Answer.UNKNOWN, "it varies between runs of one kernel", more=True)
+    if min(len(set(ours)), len(set(theirs))) > 1:
+        return None
+    return told(Answer.UNKNOWN, "it varies from run to run on one side only", more=True)
 
 
 def _checks(first: Sequence[Run], second: Sequence[Run]) -> tuple[Checked, ...]:
