@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import selectors
+import signal
 import subprocess
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
@@ -67,18 +68,24 @@ def events(order: Order, release: str, *, note: Callable[[str], None]) -> Genera
 
 
 class OpenGuest:
-    """A guest that carries out one order after the other; see `open_guest`."""
+    """A guest that carries out one order after the other; see `open_guest`.
 
-    def __init__(self, launcher: subprocess.Popen[bytes], kernel: str, note: Callable[[str], None]) -> None:
+    In virtual time it stands still between orders: an idle guest jumps from one timer of its kernel's to the next, as
+    fast as a whole processor of the host's can.
+    """
+
+    def __init__(self, launcher: subprocess.Popen[bytes], settings: GuestSettings, note: Callable[[str], None]) -> None:
         self._launcher = launcher
-        self._kernel = kernel
-        self._told = _told(launcher, kernel, note)
+        self._kernel = settings.kernel
+        self._pauses = settings.clock == "virtual"
+        self._told = _told(launcher, settings.kernel, note)
 
     def events(self, order: Order) -> Iterator[Event]:
         """Carry out the order, which must say that more follow; its events, up to its last scenario's result.
 
         Raises as the function `events` does, GuestLost also where the guest has ended.
         """
+        self._send(signal.SIGCONT)
         _tell(self._launcher, order)
         left = len(order.wanted)
         while left:
@@ -89,6 +96,16 @@ class OpenGuest:
             left -= event["event"] == RESULT
             if event["event"] == REFUSED:
                 return
+        self._send(signal.SIGSTOP)
+
+    def _send(self, number: signal.Signals) -> None:
+        """Signal the launcher's QEMU, if it has one yet."""
+        if not self._pauses:
+            return
+        with contextlib.suppress(OSError):
+            children = Path(f"/proc/{self._launcher.pid}/task/{self._launcher.pid}/children").read_text()
+            for child in children.split():
+                os.kill(int(child), number)
 
 
 @contextlib.contextmanager
@@ -101,7 +118,7 @@ def open_guest(kernel: str, clock: str, *, console: Path, rw: Path, note: Callab
         kernel=kernel, clock=clock, console=console, rw=rw, boot_s=BOOT_S, gateway_s=BOOT_S, silence_s=OPEN_SILENCE_S
     )
     with _launched(settings) as launcher:
-        yield OpenGuest(launcher, kernel, note)
+        yield OpenGuest(launcher, settings, note)
 
 
 def _told(launcher: subprocess.Popen[bytes], kernel: str, note: Callable[[str], None]) -> Iterator[Event]:
