@@ -6,6 +6,7 @@ It owns this one function of statistics, which neither Python's standard library
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 
 def chance_beyond(t: float, freedom: int) -> float:
@@ -27,6 +28,7 @@ def chance_beyond(t: float, freedom: int) -> float:
     return max(0.0, 1.0 - within)
 
 
+@lru_cache(maxsize=256)
 def quantile(chance: float, freedom: int) -> float:
     """The t that ``chance`` of all values lie beyond, on either side; ``chance`` from 1e-12 up to 1."""
     if not 1e-12 <= chance <= 1:

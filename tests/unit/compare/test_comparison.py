@@ -98,13 +98,20 @@ def test_nothing_is_compared_across_clocks(measured: list[Run]) -> None:
     assert "clock differs" in scenario.blocked
 
 
-def test_nothing_is_compared_across_settings_and_a_knob_that_a_kernel_lacks_is_none(measured: list[Run]) -> None:
+def test_nothing_is_compared_across_settings(measured: list[Run]) -> None:
     lacking = {name: value for name, value in measured[4].settings.items() if name != "net.ipv4.tcp_rto_min_us"}
     assert len(lacking) < len(measured[4].settings)
     assert not compared(measured[:4], changed_runs(measured[4:], settings=lacking)).scenarios[0].blocked
     other = {**lacking, "net.ipv4.tcp_sack": "0"}
     scenario = compared(measured[:4], changed_runs(measured[4:], settings=other)).scenarios[0]
     assert scenario.blocked == "settings differ (net.ipv4.tcp_sack: 0 or 1)"
+
+
+def test_what_a_kernel_lacks_is_no_setting(recordings: list[Recording]) -> None:
+    knob = "net.ipv4.tcp_pingpong_thresh"
+    assert recordings[0].sysctls[knob] == "1"
+    lacking = dataclasses.replace(recordings[0], sysctls={**recordings[0].sysctls, knob: "absent"})
+    assert knob not in Run.of(lacking).settings
 
 
 def test_two_runs_are_too_few(measured: list[Run]) -> None:
