@@ -11,13 +11,12 @@ from __future__ import annotations
 import mmap
 import os
 import socket
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -25,6 +24,9 @@ from rttcheck.collect.cores import Cores
 from rttcheck.collect.noise_layout import TICK
 from rttcheck.collect.noise_process import BEGUN, HEADER_WORDS, MOST_TICKS, PERIOD_NS, START, STOP, TICKS
 from rttcheck.netns.relay.process import PRIORITY as RELAY_PRIORITY
+
+if TYPE_CHECKING:
+    import subprocess
 
 _DEADLINE_S = 20.0
 """For each answer of a process: one that is kept from running so long measures nothing."""
@@ -138,6 +140,9 @@ def open_noise(cores: Mapping[int, int]) -> Iterator[Noise]:
 
 
 def _timer(cpu: int, priority: int, resources: ExitStack) -> _Timer:
+    # Guests, where imports cost much, have virtual time and no timers.
+    import subprocess
+
     memory_fd = os.memfd_create("rttcheck-noise")
     resources.callback(os.close, memory_fd)
     os.ftruncate(memory_fd, 8 * (HEADER_WORDS + MOST_TICKS))
@@ -164,6 +169,8 @@ def _end(child: subprocess.Popen[bytes], control: socket.socket) -> None:
     with suppress(OSError):
         control.shutdown(socket.SHUT_RDWR)
     control.close()
+    import subprocess
+
     try:
         child.wait(timeout=2)
     except subprocess.TimeoutExpired:
