@@ -1,4 +1,4 @@
-"""The command line: `rttcheck doctor`, `run`, `matrix`, `judge`, `packets`, `soak`, `trace`, `guest`.
+"""The command line: `rttcheck doctor`, `run`, `matrix`, `judge`, `packets`, `soak`, `trace`, `guest`, `kernels`.
 
 Owns the program's arguments, its sentences on standard error and its exit statuses; what is done is done elsewhere.
 Importing it is cheap, because it is imported in guests too: each command imports what it needs when it runs.
@@ -36,6 +36,7 @@ examples:
   rttcheck trace                       watch the round trips that this machine's TCP measures
   rttcheck guest debian:6.12 -- uname -r
                                        a command in a guest, with this machine's files
+  rttcheck kernels list                the kernels that guests can be, and which are at hand
 
 {STATUSES}
 `rttcheck COMMAND --help` teaches each command. The same checks from pytest: `pytest -m rtt`.
@@ -60,7 +61,7 @@ class Parser(argparse.ArgumentParser):
 def build_parser() -> argparse.ArgumentParser:
     """The parser of the whole command line, each command's from its own module."""
     from rttcheck import __version__
-    from rttcheck.cli import doctor, guest, judge, matrix, packets, run, soak, trace
+    from rttcheck.cli import doctor, guest, judge, kernels, matrix, packets, run, soak, trace
 
     parser = Parser(
         prog="rttcheck",
@@ -71,7 +72,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"rttcheck {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (doctor, run, matrix, judge, packets, soak, trace, guest):
+    for command in (doctor, run, matrix, judge, packets, soak, trace, guest, kernels):
         command.register(commands)
     return parser
 
