@@ -18,6 +18,7 @@ from rttcheck.cli.order import BEGIN, READY, REFUSED, RESULT, Event, Order, Want
 from rttcheck.errors import RecordingError, ScenarioError, TrafficError
 
 if TYPE_CHECKING:
+    from rttcheck.collect.kernel_log import KernelLog
     from rttcheck.scenario.model import Scenario
 
 
@@ -28,6 +29,7 @@ def events(order: Order) -> Iterator[Event]:
     when the probe fails: then no other scenario could be run either. What is wrong with one scenario alone (a value at
     a bucket's edge, traffic that does not get through, a link that the kernel refuses) is its result.
     """
+    from rttcheck.collect.kernel_log import open_kernel_log
     from rttcheck.harness import Harness, open_harness
     from rttcheck.netns import NetnsError
     from rttcheck.scenario.model import Scenario
@@ -50,7 +52,10 @@ def events(order: Order) -> Iterator[Event]:
 
     # One directory a kernel, so that the next kernel's recordings do not take the place of this one's.
     recordings = Path(order.recordings) / platform.release()
-    with open_harness(engine=order.engine, backend=order.probe, recordings=recordings) as harness:
+    with (
+        open_harness(engine=order.engine, backend=order.probe, recordings=recordings) as harness,
+        open_kernel_log() as log,
+    ):
         probe = harness.collector.probe
         yield {
             "event": READY,
@@ -60,7 +65,27 @@ def events(order: Order) -> Iterator[Event]:
         }
         for wanted in order.wanted:
             yield {"event": BEGIN, "scenario": wanted.name}
-            yield result(harness, wanted)
+            yield _complained_of(result(harness, wanted), log)
+
+
+def _complained_of(event: Event, log: KernelLog | None) -> Event:
+    """A scenario in which the kernel complained has failed, whatever its round trips were."""
+    if log is None:
+        return event
+    from rttcheck.judge.splat import splats
+
+    said = [record.text for record in log.read() if record.is_kernels]
+    guilty = [splat for splat in splats(said, platform.release()) if splat.allowed is None]
+    if not guilty:
+        return event
+    row = {
+        **event["row"],
+        "outcome": "failed",
+        "guilty": "kernel",
+        "reason": f"the kernel complained meanwhile: {guilty[0].title}",
+    }
+    report = "\n\n".join(splat.render() for splat in guilty)
+    return {**event, "row": row, "text": f"{event['text']}\n\nkernel splat:\n{report}".lstrip()}
 
 
 def error_row(

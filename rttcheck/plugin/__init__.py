@@ -10,7 +10,7 @@ import pytest
 
 from rttcheck.plugin.fixtures import RttFailure, Runner, lab, rtt, rtt_harness
 from rttcheck.plugin.options import Options, add_options
-from rttcheck.plugin.worker import Worker, without_kernel
+from rttcheck.plugin.worker import Worker, kernel_of, without_kernel
 
 __all__ = ["RttFailure", "Runner", "lab", "pytest_addoption", "pytest_configure", "rtt", "rtt_harness"]
 
@@ -34,9 +34,19 @@ def pytest_configure(config: pytest.Config) -> None:
         config.args[:] = [without_kernel(argument) for argument in config.args]
     if hasattr(config, "workerinput"):
         config.pluginmanager.register(Worker(), "rttcheck-worker")
+        if kernel_of(config) is not None:
+            _watch_kernel(config)
         return
     if not options.wants_scenarios or config.option.collectonly or config.option.help or config.option.version:
         return
     from rttcheck.plugin.controller import start
 
-    start(config, options)
+    if start(config, options):
+        _watch_kernel(config)
+
+
+def _watch_kernel(config: pytest.Config) -> None:
+    """Read the kernel's log around each test, in the process that runs the tests."""
+    from rttcheck.plugin.splats import SplatWatch
+
+    config.pluginmanager.register(SplatWatch(), "rttcheck-splats")

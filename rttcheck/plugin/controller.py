@@ -16,8 +16,10 @@ from rttcheck.plugin.options import Options
 from rttcheck.plugin.reports import Reports
 
 
-def start(config: pytest.Config, options: Options) -> None:
+def start(config: pytest.Config, options: Options) -> bool:
     """Decide on kernels, and register what the session needs; several kernels, and guests, are workers of xdist's.
+
+    True when this very process is to run the tests.
 
     Raises UsageError, with the sentence of the error behind it, for a kernel that cannot be had.
     """
@@ -31,12 +33,13 @@ def start(config: pytest.Config, options: Options) -> None:
     if plan.only_host:
         # With several kernels each test's id says which one it is of; here it is the class' name in a JUnit file.
         config.option.junitprefix = config.option.junitprefix or HOST
-        return
+        return True
     # xdist's own session would start all kernels at once; ours takes its place.
     config.option.dist = "no"
     config.option.numprocesses = None
     config.pluginmanager.register(KernelSessionStart(plan, options), "rttcheck-start")
     config.pluginmanager.register(LostTests(plan.runs), "rttcheck-lost")
+    return False
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,0 +1,31 @@
+"""/dev/kmsg of the running kernel: what is said from now on, and who said it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from rttcheck.collect.kernel_log import KMSG, open_kernel_log
+
+pytestmark = pytest.mark.skipif(not os.access(KMSG, os.R_OK | os.W_OK), reason="/dev/kmsg needs root")
+
+
+def test_what_was_said_before_is_not_read_and_what_comes_then_is() -> None:
+    KMSG.write_text("<4>rttcheck: before\n")
+    with open_kernel_log() as log:
+        assert log is not None
+        assert not [record for record in log.read() if "rttcheck: before" in record.text]
+        KMSG.write_text("<4>rttcheck: WARNING: CPU: 0 PID: 1 at fs/x.c:1 f\n")
+        found = [record for record in log.read() if record.text.startswith("rttcheck: ")]
+        assert [(record.level, record.text) for record in found] == [
+            (4, "rttcheck: WARNING: CPU: 0 PID: 1 at fs/x.c:1 f")
+        ]
+        assert not found[0].is_kernels, "a program said it"
+        assert not [record for record in log.read() if record.text.startswith("rttcheck: ")]
+
+
+def test_where_there_is_no_log_nobody_fails(tmp_path: Path) -> None:
+    with open_kernel_log(tmp_path / "none") as log:
+        assert log is None
