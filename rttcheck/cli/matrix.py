@@ -33,6 +33,7 @@ examples:
   rttcheck matrix debian:6.12 ./linux/arch/x86/boot/bzImage --markdown matrix.md --json matrix.json
   rttcheck matrix debian:6.1 debian:6.12 --tests tests/far_away.py --junit junit.xml
   rttcheck matrix --all-series --markdown docs/kernels.md
+  rttcheck matrix --compare debian:6.1 debian:6.12 --scenario rtt-40ms
 
 The table is written between the lines `<!-- matrix -->` and `<!-- /matrix -->` of a Markdown file that has them, is
 appended where the file is $GITHUB_STEP_SUMMARY, and is the whole file elsewhere. docs/json.md has the keys of the JSON.
@@ -67,16 +68,41 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all results to FILE")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table to FILE")
     parser.add_argument("--junit", type=Path, metavar="FILE", help="write a JUnit report to FILE")
+    parser.add_argument(
+        "--compare",
+        nargs=2,
+        metavar=("A", "B"),
+        help="what two kernels do differently instead: `rttcheck compare`, whose help teaches it",
+    )
     parser.add_argument("-v", "--verbose", action="store_true", help="a line a test as it ends")
     parser.set_defaults(run=run, parser=parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Become the session: pytest's Ctrl-C, colours and exit status are this command's."""
+    if args.compare:
+        return _compare(args)
     command = session_command(args)
     sys.stdout.flush()
     sys.stderr.flush()
     os.execv(command[0], command)
+
+
+def _compare(args: argparse.Namespace) -> int:
+    """The same two kernels to `rttcheck compare`, with the options that mean the same there."""
+    from rttcheck.cli import build_parser
+
+    others = ("kernels", "kernel", "all_series", "tests", "jobs", "strict", "recordings", "json", "markdown", "junit")
+    given = next((name for name in others if getattr(args, name)), None)
+    if given is not None:
+        args.parser.error(
+            f"--compare is for two kernels and the scenarios of --scenario, and {given.replace('_', '-')} was given, too: "
+            "leave it out, or see `rttcheck compare --help`"
+        )
+    words = ["compare", *args.compare, *args.scenario, "--engine", args.engine, "--probe", args.probe]
+    compared = build_parser().parse_args([*words, *(["--clock", args.clock] if args.clock else [])])
+    status: int = compared.run(compared)
+    return status
 
 
 def session_command(args: argparse.Namespace) -> list[str]:

@@ -157,3 +157,19 @@ def rtt_harness():
             "*again: pytest 'test_named.py::test_scenario[[]loss[]]' --rtt-kernel host",
         ]
     )
+
+
+def test_compare_is_the_command_of_that_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    monkeypatch.setattr("rttcheck.cli.compare.run", lambda args: seen.append(args) or 1)
+    words = ["matrix", "--compare", "debian:6.1", "debian:6.12", "--scenario", "loss", "--clock", "real"]
+    assert main(words) == 1
+    assert (seen[0].what, seen[0].clock) == (["debian:6.1", "debian:6.12", "loss"], "real")
+
+
+@pytest.mark.parametrize("words", [["debian:6.1"], ["--strict"], ["--json", "x"]])
+def test_what_compare_does_not_take_is_refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["matrix", *words, "--compare", "debian:6.1", "debian:6.12"])
+    assert ended.value.code == 4
+    assert "--compare is for two kernels" in capsys.readouterr().err
