@@ -10,6 +10,7 @@ import argparse
 import os
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 from rttcheck.cli.exit_status import STATUSES
 from rttcheck.cli.run import RECORDINGS
@@ -82,7 +83,10 @@ def run(args: argparse.Namespace) -> int:
     """Become the session: pytest's Ctrl-C, colours and exit status are this command's."""
     if args.compare:
         return _compare(args)
-    command = session_command(args)
+    _become(session_command(args))
+
+
+def _become(command: list[str]) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     os.execv(command[0], command)
@@ -96,7 +100,7 @@ def _compare(args: argparse.Namespace) -> int:
     given = next((name for name in others if getattr(args, name)), None)
     if given is not None:
         args.parser.error(
-            f"--compare is for two kernels and the scenarios of --scenario, and {given.replace('_', '-')} was given, too: "
+            f"--compare is for two kernels and scenarios of --scenario, and {given.replace('_', '-')} was given, too: "
             "leave it out, or see `rttcheck compare --help`"
         )
     words = ["compare", *args.compare, *args.scenario, "--engine", args.engine, "--probe", args.probe]

@@ -132,7 +132,10 @@ class Archive:
         return "\n".join(sorted(suite.name for suite in self.suites))
 
     def images(self) -> tuple[ImagePackage, ...]:
-        """All kernel images in the lists at hand, the oldest first; cloud kernels have no 9p and are left out."""
+        """All kernel images in the lists at hand, the oldest first.
+
+        Left out are cloud kernels, which have no 9p, and those whose modules the archive has no longer.
+        """
         # Apt takes seconds to read its lists, each time.
         known = self.directory / "images.json"
         read_of = {"asked": self.asked, "suites": [suite.name for suite in self.suites]}
@@ -163,7 +166,27 @@ class Archive:
             known = found.get((name, version))
             if known is None or package.rank < known.rank:
                 found[name, version] = package
-        return tuple(sorted(found.values(), key=lambda package: package.order))
+        return tuple(sorted(self._whole(found.values()), key=lambda package: package.order))
+
+    def _whole(self, images: Iterable[ImagePackage]) -> list[ImagePackage]:
+        """Those of `images` all of whose parts are in the lists.
+
+        What is signed (the image, the binary) is a source package of its own, and the archive keeps it when the modules
+        of a superseded kernel are gone: so it was with 6.19, 7.0 and 7.1 in trixie-backports in November 2026.
+        """
+        wanted = {(image.name, image.version): image for image in images}
+        told = self._apt("apt-cache", "show", *(f"{name}={version}" for name, version in wanted)) if wanted else ""
+        parts: dict[tuple[str, str], list[str]] = {}
+        for stanza in told.split("\n\n"):
+            fields = dict(re.findall(r"(?m)^(Package|Version|Depends): (.*)$", stanza))
+            version = fields.get("Version", "")
+            parts[fields.get("Package", ""), version] = _parts_named(fields.get("Depends", ""), version)
+        names = sorted({name for several in parts.values() for name in several})
+        rows = self._apt("apt-cache", "madison", *names).splitlines() if names else []
+        have = {tuple(field.strip() for field in row.split("|")[:2]) for row in rows}
+        return [
+            image for key, image in wanted.items() if all((name, image.version) in have for name in parts.get(key, ()))
+        ]
 
     def suite_of(self, package: ImagePackage) -> str:
         """The name of the suite that offers `package`."""
@@ -176,7 +199,7 @@ class Archive:
         """
         told = self._apt("apt-cache", "show", f"{name}={version}")
         depends = next((line for line in told.splitlines() if line.startswith("Depends:")), "")
-        return (name, *re.findall(rf"(linux-[^\s,]+) \(= {re.escape(version)}\)", depends))
+        return (name, *_parts_named(depends, version))
 
     def download(self, parts: Sequence[str], version: str, into: Path, *, progress: Progress) -> tuple[Path, ...]:
         """The ``.deb`` files of the packages in `into`, their checksums verified by apt against the signed list."""
@@ -262,6 +285,15 @@ class Archive:
         if done.returncode:
             raise _refused(failed, done.stdout + done.stderr)
         return done.stdout
+
+
+def _parts_named(depends: str, version: str) -> list[str]:
+    """The packages of just `version` in a line ``Depends``, but for what an image that holds its modules can lack."""
+    names = re.findall(rf"(linux-[^\s,]+) \(= {re.escape(version)}\)", depends)
+    if any(name.startswith("linux-modules-") for name in names):
+        return names
+    # Of 6.18 it holds scripts only, and is gone from the archive while the image is still there.
+    return [name for name in names if not name.startswith("linux-base-")]
 
 
 def _run(command: list[str], *, env: dict[str, str]) -> subprocess.CompletedProcess[str]:

@@ -381,3 +381,48 @@ def test_a_stale_suite_is_told_where_nothing_else_is_known(stand_in: Path, tmp_p
     (stand_in / "stale").touch()
     with pytest.raises(KernelError, match=r"sid/InRelease is expired"):
         archive.fetch("debian:7.3", root=tmp_path / "cache", progress=lambda _line: None)
+
+
+SUPERSEDED = """\
+Package: linux-image-6.12.118+deb13-amd64
+Version: 6.12.118-1
+Depends: kmod, linux-base-6.12.118+deb13-amd64 (= 6.12.118-1), linux-modules-6.12.118+deb13-amd64 (= 6.12.118-1)
+
+Package: linux-image-6.12.117+deb13-amd64
+Version: 6.12.117-1
+Depends: kmod, linux-base-6.12.117+deb13-amd64 (= 6.12.117-1)
+"""
+
+
+def superseded(stand_in: Path, *others: str) -> None:
+    """The archive has an image 6.12.118 whose modules are a package of their own, and of its other parts `others`."""
+    rows = ["linux-image-6.12.118+deb13-amd64", *others]
+    where = "6.12.118-1 | http://x trixie-security/main amd64 Packages"
+    (stand_in / "madison").write_text(MADISON + "".join(f"{name} | {where}\n" for name in rows))
+    (stand_in / "pkgnames").write_text(NAMES + "linux-image-6.12.118+deb13-amd64\n")
+    (stand_in / "show").write_text(SUPERSEDED)
+
+
+def newest(directory: Path) -> str:
+    lists = Archive(directory, [Suite("trixie-security")])
+    lists.refresh(progress=quiet)
+    return [image for image in lists.images() if image.flavour == "amd64"][-1].release
+
+
+def test_an_image_whose_modules_have_left_the_archive_is_not_offered(stand_in: Path, tmp_path: Path) -> None:
+    superseded(stand_in, "linux-base-6.12.118+deb13-amd64")
+    assert newest(tmp_path / "apt") == "6.12.117+deb13"
+
+
+def test_an_image_all_of_whose_parts_are_there_is_offered(stand_in: Path, tmp_path: Path) -> None:
+    superseded(stand_in, "linux-base-6.12.118+deb13-amd64", "linux-modules-6.12.118+deb13-amd64")
+    assert newest(tmp_path / "apt") == "6.12.118+deb13"
+
+
+def test_an_image_that_holds_its_modules_needs_no_base_package(stand_in: Path, tmp_path: Path) -> None:
+    superseded(stand_in)
+    kernel = fetch("debian:6.12.117+deb13", tmp_path)
+    assert kernel.has_netem
+    assert [line.split()[2:] for line in asked(stand_in) if line.startswith("download")] == [
+        ["linux-image-6.12.117+deb13-amd64=6.12.117-1"]
+    ]
