@@ -81,9 +81,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run(args: argparse.Namespace) -> int:
     """Become the session: pytest's Ctrl-C, colours and exit status are this command's."""
-    if args.compare:
-        return _compare(args)
-    _become(session_command(args))
+    return _compare(args) if args.compare else _become(session_command(args))
 
 
 def _become(command: list[str]) -> NoReturn:
