@@ -123,6 +123,24 @@ def test_names_that_are_wide_on_a_terminal_keep_the_columns_straight() -> None:
     assert all(cell_len(line) <= 40 for line in matrix_lines([row("host", "遠" * 40), row("x", "é" * 80)], 40))
 
 
+def test_medians_give_way_as_soon_as_they_do_not_fit_and_no_sooner() -> None:
+    needed = max(map(len, matrix_lines(whole(), 200)[1:5]))
+    assert "300030" in matrix_lines(whole(), needed)[2]
+    assert "300030" not in matrix_lines(whole(), needed - 1)[2]
+
+
+def test_a_heading_that_is_wide_on_a_terminal_keeps_its_column_straight() -> None:
+    lines = matrix_lines([row("./遠い客遠い客", "loss"), row("debian:6.1", "loss")], 60)
+    assert cell_len(lines[1]) == cell_len(lines[2])
+
+
+def test_a_line_that_is_cut_has_no_half_of_a_colour() -> None:
+    rows = [row("host", "x" * 60, "failed"), row("debian:6.1", "x" * 60, "failed")]
+    for line in matrix_lines(rows, 40, colour=True):
+        assert cell_len(re.sub(r"\x1b\[\d+m", "", line)) <= 40
+        assert line.count("\x1b[31m") == line.count("\x1b[0m")
+
+
 def test_a_scenario_that_ran_twice_is_told_twice() -> None:
     matrix = Matrix.of([row("host", "a"), row("host", "a", "failed")])
     assert matrix.scenarios == ("a", "a #2")
