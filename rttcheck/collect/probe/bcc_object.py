@@ -10,7 +10,6 @@ import json
 import os
 import re
 import socket
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -129,6 +128,9 @@ def _compiler(said: IO[bytes], environment: dict[str, str]) -> Iterator[socket.s
 
     ``environment`` is for what nobody has set.
     """
+    # Only here: every guest imports this module, and few of them compile.
+    import subprocess
+
     command = (
         f"import sys; sys.path[:] = {sys.path!r}; "
         "from rttcheck.collect.probe.bcc_compiler import run_from_command_line; run_from_command_line()"
