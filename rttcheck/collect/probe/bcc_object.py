@@ -128,7 +128,7 @@ def _compiler(said: IO[bytes], environment: dict[str, str]) -> Iterator[socket.s
 
     ``environment`` is for what nobody has set.
     """
-    # Nobody who does not compile pays for it: in a guest an import costs tens of milliseconds.
+    # Only here: every guest imports this module, and few of them compile.
     import subprocess
 
     command = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -94,7 +95,10 @@ def test_a_module_that_was_built_anew_is_seen(tree: Path, tmp_path: Path) -> Non
     build(tree)
     build_modules(tree, "{}.o")
     first = found(tree, tmp_path)
-    (tree / "net/sched/sch_netem.ko").write_bytes(b"another")
+    # Of the same size.
+    netem = tree / "net/sched/sch_netem.ko"
+    then = netem.stat().st_mtime_ns + 1_000_000
+    os.utime(netem, ns=(then, then))
     assert found(tree, tmp_path).modules != first.modules
 
 
