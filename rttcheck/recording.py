@@ -27,9 +27,9 @@ from rttcheck.collect.probe.layout import EVENT
 from rttcheck.collect.wire.layout import WIRE
 from rttcheck.errors import RecordingError
 
-SCHEMA = 3
+SCHEMA = 4
 """Version of the file's layout; a reader refuses what is newer than itself. Since 2 with packets, since 3 with a second
-probe's events."""
+probe's events, since 4 with the kernel's log."""
 
 SUFFIX = ".rttrec"
 
@@ -123,6 +123,10 @@ class Recording:
     machine: Mapping[str, Any] = field(default_factory=dict)
     """Versions, architecture, HZ and the like: who ran it, not what came out."""
 
+    kernel_log: Mapping[str, Any] = field(default_factory=dict)
+    """What the kernel said meanwhile (`rttcheck.collect.log_record.Heard`), and what of it the user allows. Empty when
+    nobody listened."""
+
     def save(self, path: Path) -> Path:
         """Write the recording to ``path``, whole or not at all.
 
@@ -168,6 +172,7 @@ class Recording:
             "netem": dict(self.netem),
             "sysctls": dict(self.sysctls),
             "machine": dict(self.machine),
+            "kernel_log": dict(self.kernel_log),
         }
         with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
             archive.writestr("recording.json", json.dumps(header, indent=1, sort_keys=True))
@@ -237,6 +242,7 @@ class Recording:
                 netem=header["netem"],
                 sysctls=header["sysctls"],
                 machine=header["machine"],
+                kernel_log=header.get("kernel_log", {}),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise RecordingError(

@@ -24,6 +24,7 @@ import numpy as np
 import rttcheck
 from rttcheck import netns
 from rttcheck.collect.engine import choose_engine
+from rttcheck.collect.kernel_log import KernelLog, open_kernel_log
 from rttcheck.collect.probe.layout import EVENT
 from rttcheck.collect.probe.probe import Probe, open_probe, open_second
 from rttcheck.collect.traffic import FlowResult, run_traffic
@@ -54,6 +55,8 @@ class Run:
     steps: tuple[StepTaken, ...]
     netem: Mapping[str, Any]
     sysctls: Mapping[str, str]
+    log: KernelLog
+    """What the kernel said, the taking down of the lab included: told once, in the first recording of this run."""
 
 
 @dataclass(slots=True)
@@ -71,6 +74,8 @@ class Collector:
     engine: str = "netem"
     second: Probe | None = None
     """Looks at the same time; the judge compares the two, event by event."""
+    allowed_splats: tuple[Mapping[str, str], ...] = ()
+    """Which complaints of the kernel the user allows; kept in every recording, for the judge."""
     _controls: dict[str, Run] = field(default_factory=dict)
     _held: deque[int] = field(default_factory=deque)
 
@@ -124,6 +129,7 @@ class Collector:
             netem=run.netem,
             sysctls=run.sysctls,
             machine=machine_facts(),
+            kernel_log=(control.log.take() + run.log.take()).as_dict() | {"allowed": list(self.allowed_splats)},
         )
 
     def _second_facts(self, run: Run) -> dict[str, Any]:
@@ -135,6 +141,7 @@ class Collector:
         steps: list[StepTaken] = []
         # The control run is captured as well: what the captures cost is then in both runs.
         with (
+            open_kernel_log() as log,
             open_lab(scenario, engine=self.engine) as lab,
             open_capture(lab, frames=frames_for(scenario)) as capture,
             self.probe.watch(lab.inodes) as watch,
@@ -169,6 +176,7 @@ class Collector:
                 steps=tuple(steps),
                 netem=_netem(lab),
                 sysctls=dict(lab.sysctls),
+                log=log,
             )
 
 
