@@ -119,6 +119,12 @@ def add_options(parser: pytest.Parser) -> None:
         help="a scenario that is inconclusive, or of which the probe did not see all, fails",
     )
     group.addoption(
+        "--rtt-allow-splats",
+        metavar="FILE",
+        help="kernel complaints that fail no test: a TOML file of [[splat]] with pattern (of the title), reason, until "
+        "and, where it is of some kernels only, since and before",
+    )
+    group.addoption(
         "--rtt-jobs",
         type=int,
         metavar="N",
