@@ -11,8 +11,8 @@ rtt: setup  ## Judge a kernel: the running one if it can be, else a guest in vir
 	$(PYTEST) -m rtt tests/rtt
 
 test: setup  ## The project's own tests: unit, lab, guests
-	@# What netlink and TCP_INFO are told is compared with what ip, tc and ss say.
-	@sh ./setup/system-packages.sh iproute2
+	@# What netlink and TCP_INFO are told is compared with what ip, tc and ss say; other machines are sshds in namespaces.
+	@sh ./setup/system-packages.sh iproute2 openssh-server openssh-client
 	$(MAKE) --no-print-directory check
 	$(PYTEST) tests/unit tests/lab tests/guest tests/faults
 
