@@ -52,3 +52,7 @@ class GuestLost(RttcheckError):
     def __init__(self, message: str, console_tail: str = "") -> None:
         super().__init__(message)
         self.console_tail = console_tail
+
+
+class RemoteError(RttcheckError):
+    """Another machine that cannot be reached, lacks something, or has gone away."""

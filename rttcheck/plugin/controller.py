@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 
 import pytest
 
@@ -48,13 +49,14 @@ class KernelSessionStart:
 
     plan: KernelPlan
     options: Options
+    resources: ExitStack = field(default_factory=ExitStack)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_sessionstart(self, session: pytest.Session) -> Generator[None]:
         """Register the session that starts the kernels in xdist's place, and boot the first of them."""
         yield
         from rttcheck.plugin.kernel_session import TOOK, KernelSession
-        from rttcheck.plugin.seats import Seats, ThisMachine, in_turn, seats_here
+        from rttcheck.plugin.seats import Machine, Seats, ThisMachine, in_turn, seats_here
 
         config = session.config
         reporter = config.pluginmanager.getplugin("terminalreporter")
@@ -68,11 +70,26 @@ class KernelSessionStart:
 
         cache = getattr(config, "cache", None)
         took_s = cache.get(TOOK, {}) if cache is not None else {}
-        seats = Seats([ThisMachine(seats=self.options.jobs or seats_here(guests_of(self.plan.runs)))])
+        jobs = self.options.jobs
+        places: list[Machine] = [ThisMachine(seats=seats_here(guests_of(self.plan.runs)) if jobs is None else jobs)]
+        if self.options.machines:
+            from rttcheck.plugin.machines import machines
+
+            places += self.resources.enter_context(machines(config, self.options, self.plan.runs, say=say))
+        seats = Seats(places)
         config.option.dist = "each"
         kernels = KernelSession(config, in_turn(self.plan.runs, took_s), seats, say=say)
         config.pluginmanager.register(kernels, "dsession")
         kernels.start(session)
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self) -> None:
+        """Leave other machines as they were."""
+        self.resources.close()
+
+    def pytest_unconfigure(self) -> None:
+        """Also where the session did not begin."""
+        self.resources.close()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
