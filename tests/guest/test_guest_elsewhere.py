@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from rttcheck.kernels.cache import cache_root
-from rttcheck.recording import load
+from rttcheck.recording import Recording
 from tests.lab.remote.elsewhere import PROJECT, elsewhere
 
 
@@ -38,6 +38,6 @@ def test_a_scenario_is_judged_on_a_guest_elsewhere(tmp_path: Path) -> None:
     assert "PASSED tests/rtt/test_named_scenarios.py::test_scenario[rtt-40ms@debian:6.12]" in done.stdout
     assert "booting debian:6.12 on elsewhere" in done.stdout
     (recording,) = recordings.rglob("rtt-40ms.rttrec")
-    assert load(recording).samples.size > 0
+    assert Recording.load(recording).events.size > 0
     (console,) = (tmp_path / "consoles").iterdir()
     assert "exit 0" in console.read_text()

@@ -15,12 +15,12 @@ from pathlib import Path
 
 import execnet
 import pytest
-from tests.lab.remote.elsewhere import PROJECT, Elsewhere, elsewhere
 
 from rttcheck.errors import RemoteError
 from rttcheck.kernels.guest import GuestSettings
 from rttcheck.remote.destination import GONE_S, Destination
 from rttcheck.remote.machine import LEASE_S, RemoteMachine, open_machine
+from tests.lab.remote.elsewhere import PROJECT, Elsewhere, elsewhere
 
 SLACK_S = 10.0
 """Beside the deadlines that are tested: a busy machine's time for starting processes."""

@@ -12,10 +12,10 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.lab.remote.elsewhere import PROJECT, Elsewhere
 
 from rttcheck.kernels.guest import EXIT_LOST
 from rttcheck.remote.destination import GONE_S
+from tests.lab.remote.elsewhere import PROJECT, Elsewhere
 
 STAND_IN = """
 import sys
