@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -15,6 +16,9 @@ from rttcheck.plugin.kernel_run import HOST, KERNEL_RUNS
 from rttcheck.plugin.lost import LostTests
 from rttcheck.plugin.options import Options
 from rttcheck.plugin.reports import Reports
+
+if TYPE_CHECKING:
+    from rttcheck.remote.destination import Destination
 
 
 def start(config: pytest.Config, options: Options) -> bool:
@@ -29,6 +33,11 @@ def start(config: pytest.Config, options: Options) -> bool:
     except RttcheckError as error:
         raise pytest.UsageError(str(error)) from error
     config.stash[KERNEL_RUNS] = plan.runs
+    destinations: tuple[Destination, ...] = ()
+    if options.machines:
+        from rttcheck.plugin.machines import destinations_of
+
+        destinations = destinations_of(config, options, plan.runs)
     config.pluginmanager.register(Controller(list(plan.lines)), "rttcheck-controller")
     config.pluginmanager.register(Reports.of(options, plan.runs), "rttcheck-reports")
     if plan.only_host:
@@ -38,7 +47,7 @@ def start(config: pytest.Config, options: Options) -> bool:
     # xdist's own session would start all kernels at once; ours takes its place.
     config.option.dist = "no"
     config.option.numprocesses = None
-    config.pluginmanager.register(KernelSessionStart(plan, options), "rttcheck-start")
+    config.pluginmanager.register(KernelSessionStart(plan, options, destinations), "rttcheck-start")
     config.pluginmanager.register(LostTests(plan.runs), "rttcheck-lost")
     return False
 
@@ -49,6 +58,7 @@ class KernelSessionStart:
 
     plan: KernelPlan
     options: Options
+    destinations: tuple[Destination, ...]
     resources: ExitStack = field(default_factory=ExitStack)
 
     @pytest.hookimpl(wrapper=True)
@@ -72,10 +82,10 @@ class KernelSessionStart:
         took_s = cache.get(TOOK, {}) if cache is not None else {}
         jobs = self.options.jobs
         places: list[Machine] = [ThisMachine(seats=seats_here(guests_of(self.plan.runs)) if jobs is None else jobs)]
-        if self.options.machines:
+        if self.destinations:
             from rttcheck.plugin.machines import machines
 
-            places += self.resources.enter_context(machines(config, self.options, self.plan.runs, say=say))
+            places += self.resources.enter_context(machines(config, self.destinations, self.plan.runs, say=say))
         seats = Seats(places)
         config.option.dist = "each"
         kernels = KernelSession(config, in_turn(self.plan.runs, took_s), seats, say=say)

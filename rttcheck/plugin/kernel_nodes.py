@@ -1,6 +1,6 @@
 """Workers of pytest-xdist's on other machines, told the same as those on this one.
 
-xdist takes what is reached with ssh for a machine with other paths: it rewrites the arguments, and brings directories of
+xdist takes what is reached with ssh for a machine with other paths: it rewrites arguments, and brings directories of
 its own there. Owned here is that it does not, for a guest sees everything where it is here (`rttcheck.remote`).
 """
 

@@ -5,7 +5,7 @@ Owns what their sentences mean to pytest. What a machine is, is `rttcheck.remote
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -20,8 +20,11 @@ from rttcheck.remote.destination import Destination
 from rttcheck.remote.machine import RemoteMachine, open_machine
 
 
-def destinations_of(options: Options, runs: tuple[KernelRun, ...]) -> tuple[Destination, ...]:
-    """The machines that were asked for; raises UsageError for what is none, or for kernels that get no seat."""
+def destinations_of(config: pytest.Config, options: Options, runs: Sequence[KernelRun]) -> tuple[Destination, ...]:
+    """The machines that were asked for.
+
+    Raises UsageError for what is none, for kernels that would get no seat, and for tests that would not be there.
+    """
     try:
         found = tuple(Destination.parse(text, config=options.ssh_config) for text in options.machines)
     except RemoteError as error:
@@ -33,20 +36,24 @@ def destinations_of(options: Options, runs: tuple[KernelRun, ...]) -> tuple[Dest
                     f"--rtt-jobs 0 leaves this machine without guests, and {run.asked} is on this machine only: leave "
                     "--rtt-jobs away, or name kernels of Debian's archive"
                 )
+    _require_brought(config, config.rootpath)
     return found
 
 
 @contextmanager
 def machines(
-    config: pytest.Config, options: Options, runs: tuple[KernelRun, ...], *, say: Callable[[str], None]
+    config: pytest.Config,
+    destinations: Sequence[Destination],
+    runs: Sequence[KernelRun],
+    *,
+    say: Callable[[str], None],
 ) -> Iterator[list[RemoteMachine]]:
     """The machines that were asked for, with this session's code; raises UsageError for one that cannot be used."""
     root, cwd = config.rootpath, config.invocation_params.dir
     with ExitStack() as stack:
         opened = []
         try:
-            for destination in destinations_of(options, runs):
-                _require_brought(config, root)
+            for destination in destinations:
                 machine = stack.enter_context(open_machine(destination, root=root, cwd=cwd, say=say))
                 guests = tuple(run.settings for run in runs if run.settings is not None)
                 machine.seats = seats_here(guests, cores=machine.cores, available_mb=machine.available_mb)

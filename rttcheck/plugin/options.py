@@ -136,16 +136,16 @@ def add_options(parser: pytest.Parser) -> None:
         "--rtt-jobs",
         type=int,
         metavar="N",
-        help="guests at a time on this machine (default: as many as cores and memory allow; the running kernel is always "
-        "judged alone; 0 with --rtt-on: none here)",
+        help="guests at a time on this machine (default: as many as cores and memory allow; the running kernel is "
+        "always judged alone; 0 with --rtt-on: none here)",
     )
     group.addoption(
         "--rtt-on",
         action="append",
         metavar="USER@HOST",
         help="another machine on which guests run, too, reached with ssh (no password, no question): `user@host`, "
-        "`host:2222`, an alias of ~/.ssh/config, with `//python=/opt/rttcheck/bin/python` where rttcheck's requirements "
-        "are not those of its python3; the tests and rttcheck are brought there, recordings come home; may be given "
+        "`host:2222`, an alias of ~/.ssh/config, with `//python=/opt/rttcheck/bin/python` where its python3 lacks "
+        "rttcheck's requirements; the tests and rttcheck are brought there, recordings come home; may be given "
         "several times",
     )
     group.addoption("--rtt-ssh-config", metavar="FILE", help="a configuration for ssh (`ssh -F FILE`)")

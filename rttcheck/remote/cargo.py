@@ -6,7 +6,6 @@ complete when it gets its name. Knows no ssh.
 
 from __future__ import annotations
 
-import os
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
@@ -48,7 +47,6 @@ def load(file: IO[bytes], root: Path) -> None:
             archive, f"{facts}/METADATA", f"Metadata-Version: 2.1\nName: rttcheck\nVersion: {rttcheck.__version__}\n"
         )
         _add_text(archive, f"{facts}/entry_points.txt", "[pytest11]\nrttcheck = rttcheck.plugin\n")
-    file.seek(0, os.SEEK_END)
     # Links in the root stay what they are, and go on to mean what they mean here.
     file.seek(0)
     with tarfile.open(fileobj=file, mode="a") as archive:

@@ -268,7 +268,7 @@ def _knock(destination: Destination, deadline_s: float) -> None:
         )
     if done.returncode:
         raise RemoteError(
-            f"{ask}: {destination.python} does not run there ({said}): install Python 3.11 or newer, or name one, as in "
+            f"{ask}: {destination.python} does not run there ({said}): install Python 3.11, or name one, as in "
             f"{destination.text.partition('//')[0]}//python=/opt/rttcheck/bin/python"
         )
     words = done.stdout.split()

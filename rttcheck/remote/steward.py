@@ -69,8 +69,7 @@ def run(channel: Any, *, argv: list[str], environment: dict[str, str], deadline_
         done = subprocess.run(
             argv,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            capture_output=True,
             env={**os.environ, **environment},
             timeout=deadline_s,
             check=False,
@@ -93,12 +92,10 @@ def pack(channel: Any, *, directory: str, wait_s: float) -> None:
             for name in sorted(os.listdir(directory)) if os.path.isdir(directory) else ():  # noqa: PTH112, PTH208
                 archive.add(os.path.join(directory, name), name)  # noqa: PTH118
         file.seek(0)
-        while True:
-            chunk = file.read(_CHUNK)
+        while chunk := file.read(_CHUNK):
             channel.send(chunk)
-            if not chunk:
-                break
     shutil.rmtree(directory, ignore_errors=True)
+    channel.send(b"")
 
 
 class _Received(io.RawIOBase):

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from elsewhere import PROJECT, Elsewhere, elsewhere
+
+from tests.lab.remote.elsewhere import PROJECT, Elsewhere, elsewhere
 
 
 @pytest.fixture(autouse=True)

@@ -16,7 +16,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from rttcheck.kernels.cache import cache_root
 from rttcheck.kernels.leash import die_with_parent
 from rttcheck.netns import Lab, Namespace, direct
 from rttcheck.netns.namespace import _enter
@@ -82,20 +81,23 @@ def _in(namespace: Namespace) -> Callable[[], None]:
 
 
 @contextmanager
-def elsewhere(directory: Path, *, hidden: tuple[Path, ...] = (), shell: str = "") -> Iterator[Elsewhere]:
+def elsewhere(
+    directory: Path, *, hidden: tuple[Path, ...] = (), cache: Path | None = None, authorized: str = ""
+) -> Iterator[Elsewhere]:
     """A running machine, its keys in ``directory``; ``hidden`` are directories of this machine's that it has empty.
 
-    It has this machine's programs, and its cache of kernels, but not its temporary files.
+    It has this machine's programs. ``cache`` is its directory for kernels, a new one where none is given;
+    ``authorized`` are options of its authorized_keys (sshd(8)).
     """
-    cache = cache_root()
-    keys, home = directory / "keys", directory / "home"
-    for made in (keys, home, cache):
+    cache = directory / "cache" if cache is None else cache
+    keys = directory / "keys"
+    for made in (keys, cache):
         made.mkdir(parents=True, exist_ok=True)
     for name in ("host", "user"):
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(keys / name)], check=True)
     with direct() as lab:
         address = lab.server.ipv4
-        (keys / "authorized").write_text(f"{shell}{(keys / 'user.pub').read_text()}")
+        (keys / "authorized").write_text(f"{authorized}{(keys / 'user.pub').read_text()}")
         (keys / "known").write_text(f"[{address}]:{PORT} {(keys / 'host.pub').read_text()}")
         daemon, client = keys / "sshd_config", keys / "ssh_config"
         daemon.write_text(_daemon(keys, address, cache))

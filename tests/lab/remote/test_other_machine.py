@@ -15,12 +15,12 @@ from pathlib import Path
 
 import execnet
 import pytest
-from elsewhere import PROJECT, Elsewhere, elsewhere
 
 from rttcheck.errors import RemoteError
 from rttcheck.kernels.guest import GuestSettings
 from rttcheck.remote.destination import GONE_S, Destination
 from rttcheck.remote.machine import LEASE_S, RemoteMachine, open_machine
+from tests.lab.remote.elsewhere import PROJECT, Elsewhere, elsewhere
 
 SLACK_S = 10.0
 """Beside the deadlines that are tested: a busy machine's time for starting processes."""
@@ -53,8 +53,7 @@ def test_the_code_is_brought_there_and_nothing_is_left(other: Elsewhere, root: P
     assert other.ssh(f"ls {machine.directory}").strip().endswith("No such file or directory")
 
 
-def place(machine: RemoteMachine, tmp_path: Path) -> GuestSettings:
-    del machine
+def place(tmp_path: Path) -> GuestSettings:
     return GuestSettings(kernel="debian:6.12", console=tmp_path / "console", rw=tmp_path / "recordings")
 
 
@@ -65,7 +64,7 @@ def test_what_a_guest_leaves_comes_home_whole(other: Elsewhere, root: Path, tmp_
             f"mkdir -p {left}/recordings/6.12 && echo seen > {left}/recordings/6.12/a && echo up > {left}/console"
         )
         other.ssh(f"ln -s /etc/passwd {left}/recordings/6.12/link; echo no > {left}/stray")
-        machine.bring_home(place(machine, tmp_path), name="guest0")
+        machine.bring_home(place(tmp_path), name="guest0")
         assert not Path(left).exists()
     assert (tmp_path / "console").read_text() == "up\n"
     assert [path.name for path in (tmp_path / "recordings").rglob("*")] == ["6.12", "a"]
@@ -74,7 +73,7 @@ def test_what_a_guest_leaves_comes_home_whole(other: Elsewhere, root: Path, tmp_
 
 def test_a_guest_that_never_began_left_nothing(other: Elsewhere, root: Path, tmp_path: Path) -> None:
     with opened(other, root) as machine:
-        machine.bring_home(place(machine, tmp_path), name="guest0")
+        machine.bring_home(place(tmp_path), name="guest0")
     assert not (tmp_path / "console").exists()
 
 
@@ -83,7 +82,7 @@ def test_a_machine_that_is_switched_off_is_known_to_be_gone(other: Elsewhere, ro
         other.switch_off()
         began = time.monotonic()
         with pytest.raises(RemoteError, match="the machine elsewhere has gone away"):
-            machine.bring_home(place(machine, tmp_path), name="guest0")
+            machine.bring_home(place(tmp_path), name="guest0")
         assert time.monotonic() - began < GONE_S + SLACK_S
 
 
@@ -94,14 +93,13 @@ def test_a_cable_that_is_pulled_is_noticed_on_both_sides(other: Elsewhere, root:
         other.ssh(
             f"mkdir -p {guest}; sh -c 'echo $$ > {guest}/pid; exec tail -f /dev/null {guest}/pid' >/dev/null 2>&1 &"
         )
-        launcher = _pid_of(f"{guest}/pid")
+        launcher = os.pidfd_open(_pid_of(f"{guest}/pid"))
         began = time.monotonic()
         other.unplug()
         with pytest.raises(RemoteError, match="gone away"):
             machine.require()
         assert time.monotonic() - began < GONE_S + SLACK_S
-        descriptor = os.pidfd_open(launcher)
-        assert _ends(descriptor, LEASE_S + SLACK_S)
+        assert _ends(launcher, LEASE_S + SLACK_S)
 
 
 def test_a_session_that_is_killed_leaves_nothing_there(other: Elsewhere, root: Path) -> None:
@@ -155,14 +153,14 @@ def test_a_python_that_is_not_there_is_named(other: Elsewhere, root: Path) -> No
 
 def test_a_key_that_is_not_welcome_is_ssh_s_to_tell(other: Elsewhere, root: Path) -> None:
     (other.config.parent / "authorized").write_text("")
-    with pytest.raises(RemoteError, match="ssh says .*Permission denied.*without a question"), opened(other, root):
+    with pytest.raises(RemoteError, match=r"ssh says .*Permission denied.*without a question"), opened(other, root):
         pass
 
 
 def test_a_shell_that_talks_at_login_is_told_of(tmp_path: Path, root: Path) -> None:
     forced = 'command="echo welcome; sh -c \\"$SSH_ORIGINAL_COMMAND\\"" '
     with (
-        elsewhere(tmp_path / "talker", shell=forced) as talker,
+        elsewhere(tmp_path / "talker", authorized=forced) as talker,
         pytest.raises(RemoteError, match="the shell there says 'welcome'"),
         opened(talker, root),
     ):
@@ -171,12 +169,13 @@ def test_a_shell_that_talks_at_login_is_told_of(tmp_path: Path, root: Path) -> N
 
 def test_execnet_reaches_what_the_spec_names(other: Elsewhere, root: Path, tmp_path: Path) -> None:
     with opened(other, root) as machine:
-        spec = execnet.XSpec(machine.gateway_spec(place(machine, tmp_path), name="guest0"))
+        settings = replace(place(tmp_path), kernel="/no/such kernel")
+        spec = execnet.XSpec(machine.gateway_spec(settings, name="guest0"))
         assert spec.id == "guest0"
         assert spec.ssh_config == str(other.config)
-        said = other.ssh(f"{spec.python} -c 'print(1)' --help | head -3; ls {machine.directory}/guests/guest0")
-        assert "pid" in said
-        assert "recordings" in said
+        said = other.ssh(f"{spec.python} -c pass; ls {machine.directory}/guests/guest0")
+        assert said.splitlines()[:2] == ["pid", "recordings"]
+        assert "rttcheck: kernel '/no/such kernel' is neither" in said
 
 
 def _pid_of(path: str) -> int:
