@@ -11,8 +11,8 @@ rtt: setup  ## Judge a kernel: the running one if it can be, else a guest in vir
 	$(PYTEST) -m rtt tests/rtt
 
 test: setup  ## The project's own tests: unit, lab, guests
-	@# What netlink and TCP_INFO are told is compared with what ip, tc and ss say.
-	@sh ./setup/system-packages.sh iproute2
+	@# What netlink and TCP_INFO are told is compared with what ip, tc and ss say; bcc is one of the probes.
+	@sh ./setup/system-packages.sh iproute2 python3-bpfcc
 	$(MAKE) --no-print-directory check
 	$(PYTEST) tests/unit tests/lab tests/guest tests/faults
 

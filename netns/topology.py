@@ -96,13 +96,14 @@ def routed(
     mtu: int = 1500,
     expected_rate_bytes: int = 0,
     engine: EngineName = "netem",
+    relay_cpu: int | None = None,
 ) -> Iterator[Lab]:
     """Client, link and server in three namespaces; the link forwards and impairs, each way on its way out.
 
     ``sysctls`` are set on both ends after the pinned ones; ``quickack`` puts RTAX_QUICKACK on the ends' routes, so that
     no ACK is delayed; ``expected_rate_bytes`` per second (0: unknown) is what limits are checked against; ``engine``
-    is what impairs: the kernel's netem, or the relay, a process that forwards in the kernel's place. Raises NetnsError
-    and what derives from it; nothing is left then.
+    is what impairs: the kernel's netem, or the relay, a process that forwards in the kernel's place and keeps to the
+    core ``relay_cpu``, if one is named. Raises NetnsError and what derives from it; nothing is left then.
     """
     with ExitStack() as resources:
         with whence():
@@ -124,7 +125,7 @@ def routed(
         link.route.transact([*_addressed(_NEAR, _CLIENT), *_addressed(_FAR, _SERVER)])
         for node, indexes in ((client, (_END,)), (server, (_END,)), (link, (_TO_CLIENT, _TO_SERVER))):
             node.finish(indexes, offloads)
-        relay = _relay(link, mtu, offloads, resources) if engine == "relay" else None
+        relay = _relay(link, mtu, offloads, relay_cpu, resources) if engine == "relay" else None
         impairing: Engine = relay or KernelNetem(
             {"out": Egress(link.route, _TO_SERVER), "back": Egress(link.route, _TO_CLIENT)}
         )
@@ -184,7 +185,7 @@ def direct(
         yield lab
 
 
-def _relay(link: _Node, mtu: int, offloads: Offloads, resources: ExitStack) -> Relay:
+def _relay(link: _Node, mtu: int, offloads: Offloads, cpu: int | None, resources: ExitStack) -> Relay:
     """The relay in the link's node, between interfaces that transmit from now on."""
     # Here alone: the other engine has no need of it.
     from .relay.port import Side
@@ -202,7 +203,7 @@ def _relay(link: _Node, mtu: int, offloads: Offloads, resources: ExitStack) -> R
         )
         for port, neighbour in ((_NEAR, _CLIENT), (_FAR, _SERVER))
     )
-    return resources.enter_context(open_relay(link.namespace, near=near, far=far))
+    return resources.enter_context(open_relay(link.namespace, near=near, far=far, cpu=cpu))
 
 
 def _loopback() -> Request:

@@ -51,6 +51,7 @@ class Result:
             "scenario": str(recording.scenario["name"]),
             "outcome": verdict.outcome.value,
             "guilty": worst.layer.value if worst is not None else "",
+            "check": worst.check if worst is not None else "",
             "reason": worst.message if worst is not None else "",
             "injected": injected(Scenario.make(**recording.scenario)),
             "samples": figures.get("samples", 0),

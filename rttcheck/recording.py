@@ -22,20 +22,23 @@ from typing import IO, Any
 
 import numpy as np
 
+from rttcheck.collect.noise_layout import TICK
 from rttcheck.collect.probe.coverage import WHOLE, View
 from rttcheck.collect.probe.layout import EVENT
 from rttcheck.collect.wire.layout import WIRE
 from rttcheck.errors import RecordingError
+from rttcheck.netns.relay.packets import PACKET
 
-SCHEMA = 3
+SCHEMA = 4
 """Version of the file's layout; a reader refuses what is newer than itself. Since 2 with packets, since 3 with a second
-probe's events."""
+probe's events, since 4 with the machine's noise, the relay's packets and control runs on both sides of the run."""
 
 SUFFIX = ".rttrec"
 
 _UNITS = ("us", "ms")
 _LAYOUTS = {"events": EVENT, "control": EVENT, "wire": WIRE, "control_wire": WIRE, "second": EVENT}
-_SINCE = {"wire": 2, "control_wire": 2, "second": 3}
+_LAYOUTS |= {"noise": TICK, "relay": PACKET}
+_SINCE = {"wire": 2, "control_wire": 2, "second": 3, "noise": 4, "relay": 4}
 """Tables that older files do not have: they load empty."""
 
 
@@ -54,6 +57,14 @@ def _no_events() -> np.ndarray:
 
 def _no_packets() -> np.ndarray:
     return np.zeros(0, dtype=WIRE)
+
+
+def _no_ticks() -> np.ndarray:
+    return np.zeros(0, dtype=TICK)
+
+
+def _not_relayed() -> np.ndarray:
+    return np.zeros(0, dtype=PACKET)
 
 
 _NOT_WHOLE = (OSError, zipfile.BadZipFile, zlib.error, KeyError, ValueError, EOFError, RuntimeError)
@@ -119,6 +130,14 @@ class Recording:
     """The impairments as the kernel gave them back, and the qdiscs' counters after the traffic."""
     control_flows: tuple[Mapping[str, Any], ...] = ()
     """``client`` and ``server`` address of each connection of the control run."""
+    control_runs: tuple[int, ...] = ()
+    """How many of ``control``'s events each control run left, where there were several: before the run and after it."""
+    noise: np.ndarray = field(default_factory=_no_ticks)
+    """Timers on the cores of traffic and relay during the run, dtype ``TICK``, core by core; none in virtual time."""
+    noise_facts: Mapping[str, Any] = field(default_factory=dict)
+    """How they were scheduled, how late those of the control runs were, or ``why_not``; empty in older files."""
+    relay: np.ndarray = field(default_factory=_not_relayed)
+    """Each packet that the relay took, dtype ``PACKET``, by its own account; none with another engine."""
     sysctls: Mapping[str, str] = field(default_factory=dict)
     machine: Mapping[str, Any] = field(default_factory=dict)
     """Versions, architecture, HZ and the like: who ran it, not what came out."""
@@ -164,6 +183,8 @@ class Recording:
             "packets_bytes": len(self.packets),
             "flows": [dict(flow) for flow in self.flows],
             "control_flows": [dict(flow) for flow in self.control_flows],
+            "control_runs": list(self.control_runs),
+            "noise_facts": dict(self.noise_facts),
             "steps": [[step.at_ns, step.index] for step in self.steps],
             "netem": dict(self.netem),
             "sysctls": dict(self.sysctls),
@@ -233,6 +254,8 @@ class Recording:
                 packets=packets,
                 flows=tuple(header["flows"]),
                 control_flows=tuple(header.get("control_flows", ())),
+                control_runs=tuple(header.get("control_runs", ())),
+                noise_facts=header.get("noise_facts", {}),
                 steps=tuple(StepTaken(at_ns=at_ns, index=index) for at_ns, index in header["steps"]),
                 netem=header["netem"],
                 sysctls=header["sysctls"],

@@ -84,8 +84,10 @@ def run_from_command_line() -> None:
         except OSError as problem:
             _answer(control, Answer(problem=f"{problem.strerror} ({problem.errno})"))
             return
+        # Before it keeps to one: there it may look at the clock, as others have a core left.
+        cores = len(os.sched_getaffinity(0))
         scheduling = _scheduling(start.cpu)
-        waiting = Waiting([near.fileno(), far.fileno(), control.fileno(), start.starter_fd])
+        waiting = Waiting([near.fileno(), far.fileno(), control.fileno(), start.starter_fd], cores=cores)
         waiting.calibrate()
         pump = Pump(near, far, journal, waiting, clock)
         gc.collect()

@@ -34,14 +34,15 @@ class _Pollfd(ctypes.Structure):
 class Waiting:
     """Sleeps until a time or until one of the descriptors has something to read."""
 
-    def __init__(self, descriptors: Sequence[int]) -> None:
+    def __init__(self, descriptors: Sequence[int], *, cores: int | None = None) -> None:
+        """``cores`` is how many there are for this process and all others; None: as many as this one may use."""
         self._ppoll = ctypes.CDLL(None).ppoll
         self._polled = (_Pollfd * len(descriptors))(*(_Pollfd(fd, select.POLLIN, 0) for fd in descriptors))
         self._count = len(descriptors)
         self._timeout = _Timespec()
         self._by_reference = ctypes.byref(self._timeout)
         self._early_ns = 0
-        self._alone = len(os.sched_getaffinity(0)) > 1
+        self._alone = (len(os.sched_getaffinity(0)) if cores is None else cores) > 1
         self._since_ns, self._used_ns, self._busy = time.monotonic_ns(), time.thread_time_ns(), False
 
     @property

@@ -1,4 +1,4 @@
-"""The command line: `rttcheck doctor`, `run`, `matrix`, `judge`, `packets`, `soak`, `trace`, `guest`.
+"""The command line: `rttcheck doctor`, `run`, `matrix`, `compare`, `judge`, `packets`, `soak`, `trace` and others.
 
 Owns the program's arguments, its sentences on standard error and its exit statuses; what is done is done elsewhere.
 Importing it is cheap, because it is imported in guests too: each command imports what it needs when it runs.
@@ -28,6 +28,8 @@ examples:
   rttcheck run links.toml              all scenarios of a file
   rttcheck matrix debian:6.1 debian:6.12
                                        all of them on two kernels, the answers beside each other
+  rttcheck compare debian:6.1 debian:6.12
+                                       what two kernels do differently, to the microsecond, and where
   rttcheck judge loss.rttrec           the verdict of an earlier run again, from its recording
   rttcheck packets loss.rttrec --point client | wireshark -k -i -
                                        what went over the wire in that run
@@ -36,6 +38,7 @@ examples:
   rttcheck trace                       watch the round trips that this machine's TCP measures
   rttcheck guest debian:6.12 -- uname -r
                                        a command in a guest, with this machine's files
+  rttcheck kernels list                the kernels that guests can be, and which are at hand
 
 {STATUSES}
 `rttcheck COMMAND --help` teaches each command. The same checks from pytest: `pytest -m rtt`.
@@ -60,7 +63,7 @@ class Parser(argparse.ArgumentParser):
 def build_parser() -> argparse.ArgumentParser:
     """The parser of the whole command line, each command's from its own module."""
     from rttcheck import __version__
-    from rttcheck.cli import doctor, guest, judge, matrix, packets, run, soak, trace
+    from rttcheck.cli import compare, doctor, guest, judge, kernels, matrix, packets, run, soak, trace
 
     parser = Parser(
         prog="rttcheck",
@@ -71,7 +74,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"rttcheck {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (doctor, run, matrix, judge, packets, soak, trace, guest):
+    for command in (doctor, run, matrix, compare, judge, packets, soak, trace, guest, kernels):
         command.register(commands)
     return parser
 

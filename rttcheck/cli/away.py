@@ -10,12 +10,13 @@ import contextlib
 import json
 import os
 import selectors
+import signal
 import subprocess
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 from rttcheck.cli.exit_status import ExitStatus
-from rttcheck.cli.order import Event, Order
+from rttcheck.cli.order import REFUSED, RESULT, Event, Order
 from rttcheck.errors import GuestLost, KernelError, RttcheckError
 from rttcheck.kernels.guest import EXIT_LOST, EXIT_USAGE, GuestSettings, launcher_command
 from rttcheck.kernels.leash import die_with_parent
@@ -25,6 +26,9 @@ BOOT_S = 180.0
 
 SILENCE_S = 180.0
 """Host seconds that a guest may spend on one scenario and its control run."""
+
+OPEN_SILENCE_S = 4 * SILENCE_S
+"""The same for a guest that is kept open while others work: it waits for up to two scenarios of each of them."""
 
 _LEAVE_S = 20.0
 """Host seconds that the launcher has for its end after it was told to go."""
@@ -55,23 +59,94 @@ def events(order: Order, release: str, *, note: Callable[[str], None]) -> Genera
         gateway_s=BOOT_S,
         silence_s=SILENCE_S,
     )
-    command = [*launcher_command(settings), "-m", "rttcheck.cli", "run", "--emit-rows"]
-    # The last words of a launcher are its error, to be told once: they are held until they turn out not to be the last.
+    with _launched(settings) as launcher:
+        _tell(launcher, order)
+        assert launcher.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            launcher.stdin.close()
+        yield from _told(launcher, settings.kernel, note)
+
+
+class OpenGuest:
+    """A guest that carries out one order after the other; see `open_guest`.
+
+    In virtual time it stands still between orders: an idle guest jumps from one timer of its kernel's to the next, as
+    fast as a whole processor of the host's can.
+    """
+
+    def __init__(self, launcher: subprocess.Popen[bytes], settings: GuestSettings, note: Callable[[str], None]) -> None:
+        self._launcher = launcher
+        self._kernel = settings.kernel
+        self._pauses = settings.clock == "virtual"
+        self._told = _told(launcher, settings.kernel, note)
+
+    def events(self, order: Order) -> Iterator[Event]:
+        """Carry out the order, which must say that more follow; its events, up to its last scenario's result.
+
+        Raises as the function `events` does, GuestLost also where the guest has ended.
+        """
+        self._send(signal.SIGCONT)
+        _tell(self._launcher, order)
+        left = len(order.wanted)
+        while left:
+            event = next(self._told, None)
+            if event is None:
+                raise GuestLost(f"the guest {self._kernel} ended before its last scenario")
+            yield event
+            left -= event["event"] == RESULT
+            if event["event"] == REFUSED:
+                return
+        self._send(signal.SIGSTOP)
+
+    def _send(self, number: signal.Signals) -> None:
+        """Signal the launcher's QEMU, if it has one yet."""
+        if not self._pauses:
+            return
+        with contextlib.suppress(OSError):
+            children = Path(f"/proc/{self._launcher.pid}/task/{self._launcher.pid}/children").read_text()
+            for child in children.split():
+                os.kill(int(child), number)
+
+
+@contextlib.contextmanager
+def open_guest(kernel: str, clock: str, *, console: Path, rw: Path, note: Callable[[str], None]) -> Iterator[OpenGuest]:
+    """Boot a guest that takes orders until the block ends, where it is killed.
+
+    ``rw`` is what it writes its recordings to, ``console`` a file; else as `events`.
+    """
+    settings = GuestSettings(
+        kernel=kernel, clock=clock, console=console, rw=rw, boot_s=BOOT_S, gateway_s=BOOT_S, silence_s=OPEN_SILENCE_S
+    )
+    with _launched(settings) as launcher:
+        yield OpenGuest(launcher, settings, note)
+
+
+def _told(launcher: subprocess.Popen[bytes], kernel: str, note: Callable[[str], None]) -> Iterator[Event]:
+    """The guest's events until it has ended; raises what its end means.
+
+    The last words of a launcher are its error, to be told once: they are held until they turn out not to be the last.
+    """
     held: list[str] = []
-    with _launched(command, order.to_json()) as launcher:
-        for line, is_output in _lines(launcher, settings.kernel):
-            event = _event(line) if is_output and line is not None else None
-            if line is None or event is not None:
-                while held:
-                    note(held.pop(0).removeprefix(PREFIX))
-            if event is not None:
-                yield event
-            elif line is not None:
-                held.append(line)
-        status = launcher.wait(_LEAVE_S)
-    _conclude(status, held, settings.kernel)
+    for line, is_output in _lines(launcher, kernel):
+        event = _event(line) if is_output and line is not None else None
+        if line is None or event is not None:
+            while held:
+                note(held.pop(0).removeprefix(PREFIX))
+        if event is not None:
+            yield event
+        elif line is not None:
+            held.append(line)
+    status = launcher.wait(_LEAVE_S)
+    _conclude(status, held, kernel)
     for line in held:
         note(line.removeprefix(PREFIX))
+
+
+def _tell(launcher: subprocess.Popen[bytes], order: Order) -> None:
+    """Write an order; a launcher that is gone says why elsewhere."""
+    assert launcher.stdin is not None
+    with contextlib.suppress(BrokenPipeError):
+        launcher.stdin.write(order.to_json().encode() + b"\n")
 
 
 def _conclude(status: int, said: list[str], kernel: str) -> None:
@@ -88,23 +163,22 @@ def _conclude(status: int, said: list[str], kernel: str) -> None:
 
 
 @contextlib.contextmanager
-def _launched(command: list[str], order: str) -> Iterator[subprocess.Popen[bytes]]:
-    """The launcher with the order on its standard input; gone when the block ends.
+def _launched(settings: GuestSettings) -> Iterator[subprocess.Popen[bytes]]:
+    """The launcher of a guest that waits for an order; gone when the block ends.
 
     In a process group of its own, so that Ctrl-C reaches this process alone, which then ends the launcher in order.
     """
     with subprocess.Popen(
-        command,
+        [*launcher_command(settings), "-m", "rttcheck.cli", "run", "--emit-rows"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        # A reader that is gone must not be met again when the pipe is closed.
+        bufsize=0,
         preexec_fn=die_with_parent(),
         process_group=0,
     ) as launcher:
         try:
-            assert launcher.stdin is not None
-            with contextlib.suppress(BrokenPipeError), launcher.stdin as stdin:
-                stdin.write(order.encode() + b"\n")
             yield launcher
         finally:
             launcher.terminate()

@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
     from rttcheck.scenario.model import Scenario
 
 
-def events(order: Order) -> Iterator[Event]:
-    """Run the order, scenario by scenario.
+def events(order: Order, following: Iterable[Order] = ()) -> Iterator[Event]:
+    """Run the order, scenario by scenario, and then those ``following`` with the same probe and engine.
 
     Raises CapabilityError where this kernel cannot be judged, RecordingError where nothing can be written, ProbeError
     when the probe fails: then no other scenario could be run either. What is wrong with one scenario alone (a value at
@@ -34,7 +35,7 @@ def events(order: Order) -> Iterator[Event]:
     from rttcheck.netns import NetnsError
     from rttcheck.scenario.model import Scenario
 
-    def result(harness: Harness, wanted: Wanted) -> Event:
+    def result(harness: Harness, order: Order, wanted: Wanted) -> Event:
         scenario = Scenario.make(**wanted.keywords)
         try:
             done = harness.run(scenario, reproduce=order.reproduce(wanted))
@@ -50,10 +51,12 @@ def events(order: Order) -> Iterator[Event]:
         text = done.verdict.render(order.width, color=order.colour, ascii_only=order.ascii_only)
         return {"event": RESULT, "row": done.row(), "verdict": done.verdict.as_dict(), "text": text}
 
-    # One directory a kernel, so that the next kernel's recordings do not take the place of this one's.
-    recordings = Path(order.recordings) / platform.release()
+    def recordings(order: Order) -> Path:
+        """One directory a kernel, so that the next kernel's recordings do not take the place of this one's."""
+        return Path(order.recordings) / platform.release()
+
     with (
-        open_harness(engine=order.engine, backend=order.probe, recordings=recordings) as harness,
+        open_harness(engine=order.engine, backend=order.probe, recordings=recordings(order)) as harness,
         open_kernel_log() as log,
     ):
         probe = harness.collector.probe
@@ -63,9 +66,11 @@ def events(order: Order) -> Iterator[Event]:
             "probe": probe.backend,
             "tried": [f"{attempt.backend}: {attempt.reason}" for attempt in probe.tried],
         }
-        for wanted in order.wanted:
-            yield {"event": BEGIN, "scenario": wanted.name}
-            yield _complained_of(result(harness, wanted), log)
+        for one in chain((order,), following):
+            harness.recordings = recordings(one)
+            for wanted in one.wanted:
+                yield {"event": BEGIN, "scenario": wanted.name}
+                yield _complained_of(result(harness, one, wanted), log)
 
 
 def _complained_of(event: Event, log: KernelLog | None) -> Event:
@@ -109,21 +114,28 @@ def error_row(
     }
 
 
-def emit(order: Order, to: TextIO) -> int:
-    """Carry an order out and write its events, one JSON object a line: the guest's side of `rttcheck run`.
+def emit(orders: TextIO, to: TextIO) -> int:
+    """Carry out the order in the first line, and in each that follows one which says so; write their events.
 
-    Returns the exit status. An error that ends the run is the last event.
+    One JSON object a line: the guest's side of `rttcheck run`. Returns the exit status. An error that ends the run is
+    the last event.
     """
-    for event in _guarded(order):
+    for event in _guarded(Order.from_json(orders.readline()), orders):
         print(json.dumps(event), file=to, flush=True)
         if event["event"] == REFUSED:
             return int(event["status"])
     return 0
 
 
-def _guarded(order: Order) -> Iterator[Event]:
+def _following(order: Order, lines: TextIO) -> Iterator[Order]:
+    while order.more and (line := lines.readline()):
+        order = Order.from_json(line)
+        yield order
+
+
+def _guarded(order: Order, lines: TextIO) -> Iterator[Event]:
     try:
-        yield from events(order)
+        yield from events(order, _following(order, lines))
     except Exception as error:
         known = status_of(error)
         if known is None:

@@ -53,6 +53,8 @@ class Order:
     width: int = 100
     colour: bool = False
     ascii_only: bool = False
+    more: bool = False
+    """Another order follows this one on the same standard input, for the same engine and probe."""
 
     def to_json(self) -> str:
         """One line."""

@@ -112,9 +112,8 @@ def run(args: argparse.Namespace) -> int:
     """Do what ``args`` say and return the exit status."""
     if args.emit_rows:
         from rttcheck.cli.here import emit
-        from rttcheck.cli.order import Order
 
-        return emit(Order.from_json(sys.stdin.readline()), sys.stdout)
+        return emit(sys.stdin, sys.stdout)
     if args.list:
         return _list(as_json=args.json)
     from rttcheck.cli import output

@@ -46,8 +46,6 @@ def host_capabilities() -> tuple[Capability, ...]:
 
 
 def _host() -> Iterator[Capability]:
-    from rttcheck.collect.probe.backend import BACKENDS
-
     packages = _packages()
     yield Capability(
         name="kernel", found=True, detail=f"{platform.release()}, {platform.version()}", needed_for=OPTIONAL
@@ -56,19 +54,22 @@ def _host() -> Iterator[Capability]:
     privileged = _privilege()
     yield privileged
     yield _btf()
-    yield _libbpf()
+    library = _libbpf()
+    yield library
+    yield _lockdown()
     if packages.found and privileged.found:
         yield _namespaces()
         yield from _engines()
-        yield from _probes()
+        if library.found:
+            yield from _probes()
+        else:
+            yield from _untried_probes("not tried: libbpf.so.1 is missing")
     else:
         why = _NEEDS_ROOT if packages.found else "not tried: Python packages are missing"
         for name in ("network namespaces, veth", "sch_netem", "relay"):
             needed_for = OPTIONAL if name == "relay" else HOST
             yield Capability(name=name, found=False, detail=why, needed_for=needed_for)
-        for backend in BACKENDS:
-            needed_for = HOST if backend.view.every_sample else OPTIONAL
-            yield Capability(name=f"probe {backend.name}", found=False, detail=why, needed_for=needed_for)
+        yield from _untried_probes(why)
     yield _timers()
     yield _bcc()
     yield Capability(
@@ -140,6 +141,22 @@ def _libbpf() -> Capability:
     return Capability(name="libbpf.so.1", found=True, detail="loaded", needed_for=HOST)
 
 
+def _lockdown() -> Capability:
+    from rttcheck.collect.probe.lockdown import UNLOCK, forbids_tracing, lockdown_mode
+
+    mode = lockdown_mode()
+    locked = forbids_tracing(mode)
+    told = "the kernel does not say (securityfs is not mounted, or it has none)" if mode is None else mode
+    return Capability(
+        name="no lockdown",
+        found=not locked,
+        detail=f"{told}: no program may read kernel memory" if locked else told,
+        remedy=UNLOCK if locked else "",
+        lack="locked down" if locked else "",
+        needed_for=HOST,
+    )
+
+
 def _namespaces() -> Capability:
     from rttcheck.netns import NetnsError, direct
 
@@ -204,11 +221,19 @@ def _probes() -> Iterator[Capability]:
             found=attempt.ok,
             detail=f"{attempt.reason}: {attempt.view.render()}" if attempt.ok else attempt.reason,
             sees=attempt.view.coverage.value,
-            remedy="" if attempt.ok else _probe_remedy(attempt.backend, remedies[attempt.backend]),
+            remedy="" if attempt.ok else attempt.remedy or _probe_remedy(attempt.backend, remedies[attempt.backend]),
             lack="" if attempt.ok else lack,
             needed_for=HOST if attempt.backend in whole else OPTIONAL,
             alternatives=tuple(f"probe {backend}" for backend in whole if backend != attempt.backend),
         )
+
+
+def _untried_probes(why: str) -> Iterator[Capability]:
+    from rttcheck.collect.probe.backend import BACKENDS
+
+    for backend in BACKENDS:
+        needed_for = HOST if backend.view.every_sample else OPTIONAL
+        yield Capability(name=f"probe {backend.name}", found=False, detail=why, needed_for=needed_for)
 
 
 def _probe_remedy(backend: str, usual: str) -> str:

@@ -13,7 +13,7 @@ import resource
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
@@ -23,12 +23,15 @@ import numpy as np
 
 import rttcheck
 from rttcheck import netns
+from rttcheck.collect.cores import ANYWHERE, Cores, choose_cores
 from rttcheck.collect.engine import choose_engine
+from rttcheck.collect.noise import Noise, open_noise, summary_of, timers_for
 from rttcheck.collect.probe.layout import EVENT
 from rttcheck.collect.probe.probe import Probe, open_probe, open_second
 from rttcheck.collect.traffic import FlowResult, run_traffic
 from rttcheck.collect.wire.capture import Wire, frames_for, open_capture
 from rttcheck.netns.lab import DIRECTIONS
+from rttcheck.netns.relay.packets import PACKET
 from rttcheck.recording import Recording, StepTaken
 from rttcheck.scenario.model import Scenario
 
@@ -54,14 +57,20 @@ class Run:
     steps: tuple[StepTaken, ...]
     netem: Mapping[str, Any]
     sysctls: Mapping[str, str]
+    noise: np.ndarray
+    relay: np.ndarray
+    scheduling: Mapping[str, str]
+    """How the threads of the traffic were scheduled, and the relay, in words."""
 
 
 @dataclass(slots=True)
 class Collector:
     """Records scenarios on the running kernel with a probe that is loaded once.
 
-    Control runs are kept for the session: scenarios with the same traffic over the same kind of lab share one. So are
-    the empty namespaces of labs that are done with: the kernel takes a namespace apart in the background
+    In virtual time control runs are kept for the session: scenarios with the same traffic over the same kind of lab
+    share one. In real time a machine drifts, and each scenario has one just before and one just after.
+
+    Also kept are the empty namespaces of labs that are done with: the kernel takes a namespace apart in the background
     (``cleanup_net()``, then RCU's callbacks), and a sample that meets that work is late by hundreds of microseconds, in
     virtual time too.
     """
@@ -71,6 +80,8 @@ class Collector:
     engine: str = "netem"
     second: Probe | None = None
     """Looks at the same time; the judge compares the two, event by event."""
+    cores: Cores = ANYWHERE
+    noise: Noise = field(default_factory=Noise)
     _controls: dict[str, Run] = field(default_factory=dict)
     _held: deque[int] = field(default_factory=deque)
 
@@ -85,21 +96,36 @@ class Collector:
             os.close(self._held.popleft())
 
     def control(self, scenario: Scenario) -> Run:
-        """The zero-delay run of the scenario's traffic, made when first asked for."""
+        """The zero-delay run of the scenario's traffic: in virtual time made when first asked for, else made now.
+
+        `record` takes the last one made now for its own.
+        """
         control = scenario.control()
-        keywords = {name: value for name, value in control.keywords().items() if name != "name"}
-        key = repr(sorted(keywords.items()))
-        if key not in self._controls:
+        key = _key(control)
+        if key not in self._controls or self.clock != "virtual":
             self._controls[key] = self._run(control, raw=False)
         return self._controls[key]
+
+    def _around(self, scenario: Scenario) -> tuple[Run, tuple[Run, ...]]:
+        """The run and its control runs: the cached one, or one just before and one just after."""
+        if self.clock == "virtual":
+            control = self.control(scenario)
+            return self._run(scenario), (control,)
+        key = _key(scenario.control())
+        before = self._controls.get(key) or self.control(scenario)
+        run = self._run(scenario)
+        after = self.control(scenario)
+        # Neither is near any later run.
+        del self._controls[key]
+        return run, (before, after)
 
     def record(self, scenario: Scenario) -> Recording:
         """Run ``scenario`` (and its control run, if there is none yet) and return the recording.
 
         Raises TrafficError when the traffic does not get through, NetnsError when the lab cannot be built.
         """
-        control = self.control(scenario)
-        run = self._run(scenario)
+        run, controls = self._around(scenario)
+        flows = [flow for control in controls for flow in control.flows]
         return Recording(
             scenario=scenario.keywords(),
             kernel=platform.release(),
@@ -112,19 +138,28 @@ class Collector:
             events=run.events,
             histograms=run.histograms,
             lost=run.lost,
-            control=control.events,
-            control_lost=control.lost,
+            control=np.concatenate([control.events for control in controls]),
+            control_lost=sum(control.lost for control in controls),
+            control_runs=tuple(len(control.events) for control in controls),
             wire=run.wire.packets,
             wire_facts=run.wire.facts,
-            control_wire=control.wire.packets,
+            control_wire=_by_point([control.wire.packets for control in controls]),
             packets=run.wire.pcapng,
             flows=run.flows,
-            control_flows=tuple({end: flow[end] for end in ("client", "server")} for flow in control.flows),
+            control_flows=tuple({end: flow[end] for end in ("client", "server")} for flow in flows),
+            noise=run.noise,
+            noise_facts=self._noise_facts(controls),
+            relay=run.relay,
             steps=run.steps,
             netem=run.netem,
             sysctls=run.sysctls,
-            machine=machine_facts(),
+            machine={**machine_facts(), "scheduling": dict(run.scheduling)},
         )
+
+    def _noise_facts(self, controls: Sequence[Run]) -> dict[str, Any]:
+        if self.clock == "virtual":
+            return {"why_not": "time counts the guest's own instructions: nothing of the machine is in it"}
+        return {**self.noise.facts, "control": [summary_of(control.noise) for control in controls]}
 
     def _second_facts(self, run: Run) -> dict[str, Any]:
         if self.second is None:
@@ -135,7 +170,7 @@ class Collector:
         steps: list[StepTaken] = []
         # The control run is captured as well: what the captures cost is then in both runs.
         with (
-            open_lab(scenario, engine=self.engine) as lab,
+            open_lab(scenario, engine=self.engine, relay_cpu=self.cores.relay) as lab,
             open_capture(lab, frames=frames_for(scenario)) as capture,
             self.probe.watch(lab.inodes) as watch,
             self.second.watch(lab.inodes) if self.second is not None else nullcontext() as second,
@@ -151,9 +186,13 @@ class Collector:
                 lab.impair(out=step.out, back=step.back)
                 steps.append(StepTaken(at_ns=time.monotonic_ns(), index=index))
 
-            traffic = run_traffic(lab, scenario, on_step=on_step if scenario.steps else None)
-            # The ACK of the last FIN is still under way when both ends have seen the end of the stream.
-            lab.drain(deadline_s=DRAIN_DEADLINE_S)
+            self.noise.start()
+            try:
+                traffic = run_traffic(lab, scenario, on_step=on_step if scenario.steps else None, cores=self.cores)
+                # The ACK of the last FIN is still under way when both ends have seen the end of the stream.
+                lab.drain(deadline_s=DRAIN_DEADLINE_S)
+            finally:
+                noise = self.noise.stop()
             # From here on events and histograms are final, and sure to speak of the same calls.
             watch.stop()
             if second is not None:
@@ -169,6 +208,9 @@ class Collector:
                 steps=tuple(steps),
                 netem=_netem(lab),
                 sysctls=dict(lab.sysctls),
+                noise=noise,
+                relay=lab.relay.packets() if lab.relay is not None else np.zeros(0, dtype=PACKET),
+                scheduling={"traffic": traffic.scheduling, **({"relay": lab.relay.scheduling} if lab.relay else {})},
             )
 
 
@@ -180,14 +222,29 @@ def open_collector(backend: str = "auto", *, engine: str = "auto") -> Iterator[C
     """
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    clock = current_clock()
+    cores = ANYWHERE if clock == "virtual" else choose_cores()
     with (
         open_probe(backend) as probe,
         open_second(probe) as second,
+        open_noise({} if clock == "virtual" else timers_for(cores)) as noise,
         closing(
-            Collector(probe=probe, clock=current_clock(), second=second, engine=choose_engine(engine))
+            Collector(probe=probe, clock=clock, second=second, engine=choose_engine(engine), cores=cores, noise=noise)
         ) as collector,
     ):
         yield collector
+
+
+def _key(control: Scenario) -> str:
+    """The same for control runs that are the same but for their name."""
+    return repr(sorted((name, value) for name, value in control.keywords().items() if name != "name"))
+
+
+def _by_point(tables: Sequence[np.ndarray]) -> np.ndarray:
+    """The packets of runs one after the other, in order at each point."""
+    packets = np.concatenate(tables)
+    ordered: np.ndarray = packets[np.argsort(packets["point"], kind="stable")]
+    return ordered
 
 
 def current_clock() -> str:
@@ -209,14 +266,18 @@ def machine_facts() -> dict[str, Any]:
 
 
 @contextmanager
-def open_lab(scenario: Scenario, *, impaired: bool = True, engine: str = "netem") -> Iterator[netns.Lab]:
+def open_lab(
+    scenario: Scenario, *, impaired: bool = True, engine: str = "netem", relay_cpu: int | None = None
+) -> Iterator[netns.Lab]:
     """Build the scenario's network, IPv4 and IPv6, and take it down again; ``impaired=False`` leaves netem out.
+
+    ``relay_cpu`` is the core of the relay, where that is the engine.
 
     Raises NetnsError when the kernel refuses a part of it or gives back other settings than it was told.
     """
     build: Any = {"routed": netns.routed, "direct": netns.direct}[scenario.topology]
     if engine != "netem":
-        build = partial(build, engine=engine)
+        build = partial(build, engine=engine, relay_cpu=relay_cpu)
     on = scenario.offloads
     with build(
         out=scenario.out if impaired else None,

@@ -46,8 +46,9 @@ def pairs(capabilities: Iterable[Capability]) -> tuple[Pair, ...]:
     for probe in probes:
         for engine, stands in ENGINE_CAPABILITIES.items():
             lacks = [
-                f"{name} does not work here" if not capability.lack else capability.lack
-                for name, capability in ((engine, known.get(stands)), (probe.name, probe))
+                # What was not tried says why, and both may say the same.
+                capability.lack or capability.detail
+                for capability in (known.get(stands), probe)
                 if capability is not None and not capability.found
             ]
             if stands not in known:
@@ -57,7 +58,7 @@ def pairs(capabilities: Iterable[Capability]) -> tuple[Pair, ...]:
                     engine=engine,
                     probe=probe.name.removeprefix(PROBE_PREFIX),
                     sees=probe.sees,
-                    why=" and ".join(lacks),
+                    why=" and ".join(dict.fromkeys(lacks)),
                 )
             )
     return tuple(found)
@@ -93,5 +94,8 @@ def select(capabilities: Iterable[Capability], engine: str = AUTO, probe: str = 
         if chosen is not None:
             return chosen
         lacking = [capability for capability in missing(known, HOST) if capability.name in either]
-    told = "; ".join(f"{capability.lack or capability.name}: {capability.remedy}" for capability in lacking)
+    # Without a remedy of its own: the lack of something else explains it.
+    told = "; ".join(
+        f"{capability.lack or capability.name}: {capability.remedy}" for capability in lacking if capability.remedy
+    )
     raise CapabilityError(f"the running kernel was asked for and cannot be judged ({told})")

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from rttcheck.judge.bounds import RoundTrip, scenario_bounds, union
 from rttcheck.judge.histogram import Unit
+from rttcheck.judge.noise import Noise
 from rttcheck.judge.samples import (
     Address,
     Kind,
@@ -58,6 +59,8 @@ class Evidence:
     bounds: tuple[RoundTrip, ...]
     """At the start and after each step."""
     slack: Slack
+    noise: Noise | None
+    """How late the machine was by its own account; None in virtual time, where there is no noise."""
     witness: Witness | None
     """What the packets say of each sample; None where nothing was captured."""
 
@@ -71,6 +74,9 @@ class Evidence:
         found = sources(events)
         bounds = scenario_bounds(scenario)
         lowest, highest = _in_force(recording, events, bounds)
+        slack = Slack.of(
+            scenario, recording.control, clients={client[0] for client, _ in flows}, runs=recording.control_runs
+        )
         coarse = maybe_coarse(events)
         lowest[coarse] -= TSECR_GRAIN_US
         highest[coarse & (highest != UNBOUNDED_US)] += TSECR_GRAIN_US
@@ -86,7 +92,8 @@ class Evidence:
             highest_us=highest,
             bounds=bounds,
             witness=Witness.of(events, recording.wire, recording.flows) if recording.wire_facts else None,
-            slack=Slack.of(scenario, recording.control, clients={client[0] for client, _ in flows}),
+            slack=slack,
+            noise=Noise.of(recording, slack) if recording.clock != "virtual" else None,
         )
 
     @property

@@ -31,9 +31,10 @@ from rttcheck.judge.link_counts import check_counts
 from rttcheck.judge.link_delays import check_delays, samples_of
 from rttcheck.judge.link_model import ENGINES
 from rttcheck.judge.link_way import Way
+from rttcheck.judge.noise import Late, Noise
 from rttcheck.judge.nominal import FALSE_ALARM, REAL_TIME_GRAIN_US
 from rttcheck.judge.slack import chance_of_exceeding
-from rttcheck.judge.stall import explained
+from rttcheck.judge.stall import unless_stalled
 from rttcheck.judge.transit import NOBODY, WAYS
 from rttcheck.scenario.duration import format_ns
 
@@ -42,6 +43,9 @@ Booleans = npt.NDArray[np.bool_]
 
 _US = 1_000
 _POINTS = ("link_near", "link_far")
+
+_NEEDS = 2
+"""How often a packet waits for a processor on its way through: to be let go when it is due, and to be handed on."""
 
 _ENOUGH = 10
 """From so many packets of a size on, half of them are more than chance: fewer may all have met the same work."""
@@ -78,9 +82,10 @@ def check_link(evidence: Evidence) -> LinkChecks:
     counted, notes = check_counts(ways, virtual=evidence.virtual)
     found = (
         _sooner(ways, virtual=evidence.virtual),
-        _later(ways, virtual=evidence.virtual),
+        _later(ways, evidence.noise),
         *check_delays(samples, virtual=evidence.virtual),
         *counted,
+        *_early(evidence),
     )
     doubt = _doubt(evidence)
     return LinkChecks(
@@ -141,7 +146,25 @@ def _sooner(ways: Sequence[Way], *, virtual: bool) -> Finding:
     return _finding(check, Outcome.PASSED, f"{total} packets, none too soon", expected, seen, total)
 
 
-def _later(ways: Sequence[Way], *, virtual: bool) -> Finding:
+def _early(evidence: Evidence) -> tuple[Finding, ...]:
+    """The relay's own account of when it let packets go; no noise makes one early. None with another engine."""
+    noise = evidence.noise
+    if noise is None or noise.relay is None:
+        return ()
+    total, early = len(noise.relay.late_ns), noise.early
+    return (
+        _finding(
+            "the relay lets no packet go before it is due",
+            Outcome.FAILED if early else Outcome.PASSED,
+            f"{early} of {total} packets were let go before they were due, by the relay's own account",
+            "none",
+            noise.relay.render(),
+            total,
+        ),
+    )
+
+
+def _later(ways: Sequence[Way], noise: Noise | None) -> Finding:
     """Above the engine's own latest is what the machine adds, as in the control run."""
     check = "no packet passes later than link and machine explain"
     chosen = [(way, _bounded(way)) for way in ways]
@@ -157,8 +180,8 @@ def _later(ways: Sequence[Way], *, virtual: bool) -> Finding:
     if not all(way.overhead.known for way in ways):
         message = "the control run has too few packets to tell the machine's part"
         return _finding(check, Outcome.INCONCLUSIVE, message, "a control run's overhead", seen, total)
-    if not virtual:
-        return _by_rank(check, chosen, seen, total)
+    if noise is not None:
+        return _by_rank(check, chosen, seen, total, noise)
     expected = "; ".join(
         f"{way.name} up to {way.overhead.base_ns / _US:.1f} us, and {way.overhead.highest_ns / _US:.1f} us for each "
         f"packet that comes between, half of each size up to {way.overhead.usual_ns / _US:.1f} us (control run: "
@@ -197,17 +220,15 @@ def _beyond_ns(way: Way) -> Integers:
 
 def _unless_paused(message: str, late: Sequence[tuple[Way, Booleans]], total: int) -> tuple[Outcome, str]:
     """A failure, unless one pause of the processor explains all late packets of both directions."""
-    due_ns, left_ns, beyond_ns = (
-        np.concatenate([times[each] for times, each in columns])
-        for columns in (
-            [(way.due_last_ns, each) for way, each in late],
-            [(way.left_ns, each) for way, each in late],
-            [(_beyond_ns(way), each) for way, each in late],
-        )
+    lates = [_late(way, each, _beyond_ns(way)[each], 0) for way, each in late]
+    return unless_stalled(message, replace(Late.together(*lates), total=total), None)
+
+
+def _late(way: Way, chosen: Booleans, excess_ns: Integers, total: int) -> Late:
+    """Packets that were held too long: the link has to wake up for each, and another end to take it."""
+    return Late(
+        begin_ns=way.due_last_ns[chosen], end_ns=way.left_ns[chosen], excess_ns=excess_ns, total=total, needs=_NEEDS
     )
-    if explained(due_ns, left_ns, beyond_ns, total):
-        return Outcome.INCONCLUSIVE, f"{message}; one pause of the processor would explain it"
-    return Outcome.FAILED, message
 
 
 def _bounded(way: Way) -> Booleans:
@@ -245,7 +266,7 @@ def _unseen_ns(way: Way) -> Integers:
     return busy
 
 
-def _by_rank(check: str, chosen: Sequence[tuple[Way, Booleans]], seen: str, total: int) -> Finding:
+def _by_rank(check: str, chosen: Sequence[tuple[Way, Booleans]], seen: str, total: int, noise: Noise) -> Finding:
     """In real time any one packet may be late; too many, and each by more than noise scatters, are the link's."""
     grain_ns = REAL_TIME_GRAIN_US * _US
     expected = "; ".join(
@@ -268,11 +289,14 @@ def _by_rank(check: str, chosen: Sequence[tuple[Way, Booleans]], seen: str, tota
         )
         if least > max(scatter, grain_ns):
             message = f"{words}, and even the first is {least / _US:.1f} us over it: that is no noise"
-            return _finding(check, Outcome.FAILED, message, expected, seen, total)
+            judged = unless_stalled(message, _late(way, bounded, excess - limit_ns, measured), noise)
+            return _finding(check, *judged, expected, seen, total)
         if middle - limit_ns < grain_ns:
             message = f"{words}: what waking up from idle costs, less than a millisecond"
         else:
             outcome, message = Outcome.INCONCLUSIVE, f"{words}: this machine is too noisy in real time to tell"
+            if noise.accounts:
+                message += f" ({noise.render()})"
             return _finding(check, outcome, message, expected, seen, total)
     return _finding(check, outcome, message, expected, seen, total)
 

@@ -84,6 +84,7 @@ class Way:
         )
         rows = recording.wire[transit.entered[first]]
         least, most = frame_lengths(rows, family=scenario.family, mtu=scenario.mtu)
+        overhead = Overhead.of(recording.control_wire, recording.wire, evidence.slack, name)
         ahead = np.zeros(len(matched), dtype=np.bool_)
         due_first, due_last = transit.entered_ns[first].copy(), transit.entered_ns[last].copy()
         for place, (netem, delay) in enumerate(zip(netems, delays, strict=True)):
@@ -91,6 +92,8 @@ class Way:
             if netem.reorder:
                 ahead |= here & (transit.shortest_ns < delay.lowest_ns)
             held = here & ~ahead
+            if netem.rate_bytes and not evidence.virtual:
+                due_first[held], due_last[held] = _as_served(due_first[held], due_last[held], overhead.highest_ns)
             sure, unsure = np.flatnonzero(held & (first == last)), np.flatnonzero(held & (first != last))
             _fill(due_first, engine.due, netem, least, delay.lowest_ns, sure)
             # Who may have come in later keeps nobody waiting for sure.
@@ -104,7 +107,7 @@ class Way:
             name=name,
             engine=engine,
             transit=transit,
-            overhead=Overhead.of(recording.control_wire, recording.wire, evidence.slack, name),
+            overhead=overhead,
             netems=netems,
             delays=delays,
             changes_ns=changes,
@@ -140,6 +143,21 @@ def _fill(
     """Turn when ``chosen`` packets came in into when they are due; a rate serves them in the order of coming in."""
     order = chosen[np.argsort(due_ns[chosen], kind="stable")]
     due_ns[order] = model(netem, due_ns[order], lengths[order], held_ns)
+
+
+def _as_served(first_ns: Integers, last_ns: Integers, within_ns: int) -> tuple[Integers, Integers]:
+    """When packets behind a rate came in, at the earliest and at the latest, for each place in the order of leaving.
+
+    A rate serves in the order in which it is handed packets. Several processors hand them over at once, and none
+    captures and hands over in one step: of two that came in within the time that one takes to be passed on
+    (``within_ns``), the one that left first may have been the first.
+    """
+    after = np.minimum.accumulate(first_ns[::-1])[::-1]
+    before = np.maximum.accumulate(last_ns)
+    return (
+        np.where(first_ns - after <= within_ns, after, first_ns),
+        np.where(before - last_ns <= within_ns, before, last_ns),
+    )
 
 
 def _connections(wire: np.ndarray, rows: Places) -> Integers:

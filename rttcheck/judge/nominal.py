@@ -6,28 +6,31 @@ does not know whose fault a mismatch is: the other checks may.
 
 from __future__ import annotations
 
+from itertools import count
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from rttcheck.judge.edge import refuse_near_edge
 from rttcheck.judge.evidence import UNBOUNDED_US, Booleans, Evidence, Microseconds
 from rttcheck.judge.findings import Finding, Layer, Outcome, ranked
 from rttcheck.judge.histogram import BUCKETS, bucket_label, buckets_of
+from rttcheck.judge.noise import Late
 from rttcheck.judge.samples import Kind, maybe_coarse
-from rttcheck.judge.slack import chance_of_exceeding
-from rttcheck.judge.stall import explained
+from rttcheck.judge.slack import FALSE_ALARM, chance_of_exceeding
+from rttcheck.judge.stall import explained, unless_stalled
 from rttcheck.scenario.duration import format_us
 
 __all__ = ["FALSE_ALARM", "check_nominal", "expected_buckets", "refuse_near_edge"]
-
-FALSE_ALARM: Final = 1e-6
-"""How often a run in real time may fail its upper bound by chance, if both runs draw from one distribution."""
 
 REAL_TIME_GRAIN_US: Final = 1_000
 """In real time less than this above the control run is no failure: a link that delays lets the CPU fall asleep, one
 that does not never does, and waking up costs tens to hundreds of microseconds. It is the millisecond that nettrace
 shows."""
+
+_NEEDS: Final = 6
+"""How often a sample waits for a processor: its segment is sent, forwarded and received, and so is the ACK."""
 
 
 def check_nominal(evidence: Evidence) -> tuple[Finding, ...]:
@@ -118,7 +121,8 @@ def _above(evidence: Evidence) -> Finding:
     # One side's fault must not hide among the other side's good samples.
     sides = evidence.sides[chosen]
     by_side = [
-        _above_by_rank(check, evidence, values[sides == side], excess[sides == side], most) for side in np.unique(sides)
+        _above_by_rank(check, evidence, np.flatnonzero(chosen)[sides == side], excess[sides == side], most)
+        for side in np.unique(sides)
     ]
     return ranked(by_side)[0]
 
@@ -137,25 +141,42 @@ def _above_exactly(check: str, evidence: Evidence, values: Microseconds, excess:
         f"{int(values[worst])} us, {int(excess[worst])} us over the link's bound where {slack.upper_us} us are "
         f"granted{_likeness(evidence, values)}"
     )
-    outcome = Outcome.FAILED
-    if _paused(evidence.events[evidence.bounded_above][late], excess[late], len(values)):
-        outcome, message = Outcome.INCONCLUSIVE, f"{message}; one pause of the processor would explain it"
-    return _finding(check, outcome, message, expected, spread(values), len(values))
+    judged = unless_stalled(
+        message, _late(evidence.events[evidence.bounded_above][late], excess[late], len(values)), evidence.noise
+    )
+    return _finding(check, *judged, expected, spread(values), len(values))
 
 
-def _paused(late: np.ndarray, excess: Microseconds, total: int) -> bool:
-    """Whether one pause explains these events of ``total``: it came while their segments and ACKs were under way."""
+def enough_samples() -> int:
+    """How many samples and as many of the control run it takes for the check by rank to be able to fail."""
+    return next(number for number in count(1) if chance_of_exceeding(number, number, number) <= FALSE_ALARM)
+
+
+def _late(late: np.ndarray, excess: Microseconds, total: int) -> Late:
+    """These events of ``total``: what made them late came while their segments and ACKs were under way."""
     ends: Microseconds = late["timestamp_ns"].astype(np.int64)
-    return explained(ends - late["sample_us"] * 1_000, ends, excess * 1_000, total)
+    return Late(
+        begin_ns=ends - late["sample_us"] * 1_000,
+        end_ns=ends,
+        excess_ns=excess * 1_000,
+        total=total,
+        needs=_NEEDS,
+    )
 
 
-def _above_by_rank(check: str, evidence: Evidence, values: Microseconds, excess: Microseconds, most: str) -> Finding:
+def _above_by_rank(
+    check: str, evidence: Evidence, places: npt.NDArray[np.intp], excess: Microseconds, most: str
+) -> Finding:
     """In real time any one sample may be late; too many, and each by more than noise scatters, are the kernel's."""
-    slack, measured = evidence.slack, len(values)
+    slack, values = evidence.slack, evidence.values_us[places]
+    measured = len(values)
     limit = slack.highest_us + slack.burst_us
     expected = f"no more often above {most} + {limit} us than by chance, 1 in {1 / FALSE_ALARM:,.0f} ({slack.render()})"
     if chance_of_exceeding(measured, measured, slack.samples) > FALSE_ALARM:
-        message = f"{measured} samples and {slack.samples} of the control run are too few to tell noise from a fault"
+        message = (
+            f"{measured} samples and {slack.samples} of the control run are too few to tell noise from a fault, which "
+            f"takes {enough_samples()} of each: raise count, size or flows"
+        )
         return _finding(check, Outcome.INCONCLUSIVE, message, expected, spread(values), measured)
     over = int((excess > limit).sum())
     chance = chance_of_exceeding(over, measured, slack.samples)
@@ -172,19 +193,32 @@ def _above_by_rank(check: str, evidence: Evidence, values: Microseconds, excess:
         message = (
             f"{figures}, and even the smallest is {least} us over it: that is no noise{_likeness(evidence, values)}"
         )
-        return _finding(check, Outcome.FAILED, message, expected, spread(values), measured)
+        late = _late(evidence.events[places], excess - limit, measured)
+        return _finding(check, *unless_stalled(message, late, evidence.noise), expected, spread(values), measured)
     if middle - limit < REAL_TIME_GRAIN_US and evidence.scenario.unit == "ms":
         message = f"{figures}: what waking up from idle costs, less than the millisecond that is shown"
         return _finding(check, Outcome.PASSED, message, expected, spread(values), measured)
-    message = f"{figures}: this machine is too noisy in real time to tell"
+    message = f"{figures}: this machine is too noisy in real time to tell{_accounts(evidence)}"
     return _finding(check, Outcome.INCONCLUSIVE, message, expected, spread(values), measured)
+
+
+def granted_us(evidence: Evidence) -> int:
+    """What a sample may lie above the link's own bound and still be in its bucket.
+
+    In real time without the control run's outliers: one of them would stretch what is expected over the next bucket's
+    edge. Those of the measured run are counted.
+    """
+    slack = evidence.slack
+    if not slack.samples:
+        return 0
+    return slack.upper_us if evidence.virtual else slack.typical_us
 
 
 def expected_buckets(evidence: Evidence) -> tuple[Booleans, Microseconds, Microseconds]:
     """Which buckets a shown data sample may fall in: the set, and each shown sample's own first and last bucket."""
     chosen = evidence.shown
     lowest = np.maximum(evidence.lowest_us[chosen], 0)
-    granted = evidence.slack.upper_us if evidence.slack.samples else 0
+    granted = granted_us(evidence)
     bounded = evidence.bounded_above[chosen]
     highest = np.where(bounded, evidence.highest_us[chosen], UNBOUNDED_US - granted) + granted
     first = buckets_of(lowest, evidence.unit).astype(np.int64)
@@ -213,7 +247,8 @@ def _buckets(evidence: Evidence) -> Finding:
         return _finding(check, Outcome.INCONCLUSIVE, message, expected, seen, 0)
     late = found > last
     excess = evidence.events["sample_us"][evidence.shown] - evidence.highest_us[evidence.shown]
-    if not low and evidence.virtual and _paused(evidence.events[evidence.shown][late], excess[late], len(values)):
+    paused = _late(evidence.events[evidence.shown][late], excess[late], len(values))
+    if not low and evidence.virtual and explained(paused):
         message = f"{high} of {len(values)} samples lie in a bucket above, which one pause of the processor explains"
         return _finding(check, Outcome.INCONCLUSIVE, message, expected, seen, len(values))
     if low or (high and evidence.virtual):
@@ -222,16 +257,27 @@ def _buckets(evidence: Evidence) -> Finding:
     if 2 * high > len(values):
         message = (
             f"{high} of {len(values)} samples lie in a bucket above, in real time, where the machine may be why: {seen}"
+            f"{_accounts(evidence)}"
         )
         return _finding(check, Outcome.INCONCLUSIVE, message, expected, seen, len(values))
     constant = all(bounds.constant for bounds in evidence.bounds)
-    if constant and (last > first)[bounded].any() and not evidence.slack.burst_us:
+    # In real time the control run may have met noise that the measured one did not: samples that are all in the bucket
+    # of what was injected need no excuse.
+    excused = evidence.virtual or (found > first).any()
+    if constant and excused and (last > first)[bounded].any() and not evidence.slack.burst_us:
         message = (
-            f"the overhead, {evidence.slack.render()}, reaches over a bucket's edge, so that a bucket proves nothing"
+            f"the overhead, {evidence.slack.render()}, reaches over a bucket's edge with the {granted_us(evidence)} us "
+            "that are granted, so that a bucket proves nothing"
         )
         return _finding(check, Outcome.INCONCLUSIVE, message, expected, seen, len(values))
     outliers = f", {high} outliers above" if high else ""
     return _finding(check, Outcome.PASSED, f"{seen}{outliers}", expected, seen, len(values))
+
+
+def _accounts(evidence: Evidence) -> str:
+    """What machine and relay say of themselves, to end a sentence with; empty where nothing is known."""
+    told = evidence.noise.render() if evidence.noise is not None else ""
+    return f" ({told})" if told else ""
 
 
 def spread(values: np.ndarray) -> str:

@@ -25,12 +25,13 @@ from rttcheck.judge.bounds import engine_bounds, load_of
 from rttcheck.judge.doubt import doubted
 from rttcheck.judge.evidence import Evidence
 from rttcheck.judge.findings import Finding, Layer, Outcome
+from rttcheck.judge.noise import Late
 from rttcheck.judge.nominal import FALSE_ALARM, REAL_TIME_GRAIN_US
 from rttcheck.judge.overhead import Overhead, passing_of
 from rttcheck.judge.samples import Side
 from rttcheck.judge.slack import chance_of_exceeding
-from rttcheck.judge.stall import explained
-from rttcheck.judge.witness import MICROSECOND_NS, Account, Booleans, Integers, Witness, spread_us
+from rttcheck.judge.stall import unless_stalled
+from rttcheck.judge.witness import MICROSECOND_NS, Account, Integers, Witness, spread_us
 
 LEAST_PASSIVE = 8
 """From so many passive handshakes on half of them are a measure: one may have had to wait for a page of memory."""
@@ -125,11 +126,16 @@ def _lead(evidence: Evidence, accounts: Sequence[Account], parts: Sequence[Overh
         f"{counts} are longer than wire and overhead explain, the worst {accounts[worst].render(at)}: its stamp lies "
         f"{parts[worst].lead_ns[at] / MICROSECOND_NS:.1f} us before the segment left"
     )
-    if not evidence.virtual:
-        return _finding(_LEAD, _by_rank(late, len(control)), message, expected, seen, total)
-    ends = np.concatenate([account.departed_ns[each] for account, each in zip(accounts, late, strict=True)])
-    begins = ends - np.concatenate([part.lead_ns[each] for part, each in zip(parts, late, strict=True)])
-    return _finding(_LEAD, *_unless_paused(message, begins, ends, total), expected, seen, total)
+    lates = [
+        Late(
+            begin_ns=(account.departed_ns - part.lead_ns)[each],
+            end_ns=account.departed_ns[each],
+            excess_ns=part.lead_ns[each] - (0 if evidence.virtual else limit_ns),
+            total=len(each),
+        )
+        for account, part, each in zip(accounts, parts, late, strict=True)
+    ]
+    return _finding(_LEAD, *_of_late(evidence, message, lates, len(control)), expected, seen, total)
 
 
 def _lag(evidence: Evidence, account: Account, part: Overhead, usual: Overhead) -> Finding:
@@ -171,11 +177,14 @@ def _lag(evidence: Evidence, account: Account, part: Overhead, usual: Overhead) 
             f"{int(late.sum())} of {total} ACKs that nothing kept waiting were taken late, the worst "
             f"{part.lag_ns[at] / MICROSECOND_NS:.1f} us after it came: {account.render(at)}"
         )
-        if not evidence.virtual:
-            return _finding(_LAG, _by_rank([late[chosen]], len(control)), message, expected, seen, total)
         begins = account.arrived_ns[late]
-        paused = _unless_paused(message, begins, begins + part.lag_ns[late], total)
-        return _finding(_LAG, *paused, expected, seen, total)
+        each = Late(
+            begin_ns=begins,
+            end_ns=begins + part.lag_ns[late],
+            excess_ns=part.lag_ns[late] - (0 if evidence.virtual else limit_ns),
+            total=total,
+        )
+        return _finding(_LAG, *_of_late(evidence, message, [each], len(control)), expected, seen, total)
     sides = evidence.sides[account.event]
     found = _by_half(evidence, sides[chosen], part.lag_ns[chosen], half_ns, "have their ACK taken", "after it came")
     if not found and int(part.passive.sum()) >= LEAST_PASSIVE:
@@ -188,17 +197,36 @@ def _lag(evidence: Evidence, account: Account, part: Overhead, usual: Overhead) 
     return _finding(_LAG, Outcome.PASSED, message, expected, seen, total)
 
 
-def _unless_paused(message: str, begins: Integers, ends: Integers, total: int) -> tuple[Outcome, str]:
-    if explained(begins, ends, ends - begins, total):
-        return Outcome.INCONCLUSIVE, f"{message}; one pause of the processor would explain it"
-    return Outcome.FAILED, message
+def _of_late(evidence: Evidence, message: str, lates: Sequence[Late], control: int) -> tuple[Outcome, str]:
+    """What late values of several accounts come to; either end's work is done at once, without the link.
+
+    In real time any one value may be late; too many are the machine's doing, more than half of them the kernel's,
+    unless the machine was so late itself.
+    """
+    if evidence.noise is None:
+        return unless_stalled(message, Late.together(*lates), None)
+    many = [late for late in lates if chance_of_exceeding(late.count, late.total, control) < FALSE_ALARM]
+    for late in many:
+        if 2 * late.count > late.total:
+            outcome, words = unless_stalled(message, late, evidence.noise, relayed=False)
+            if outcome is Outcome.FAILED:
+                return outcome, words
+            message = words
+        elif evidence.noise.accounts:
+            message += f" ({evidence.noise.render()})"
+    return (Outcome.INCONCLUSIVE if many else Outcome.PASSED), message
 
 
 def _limits(evidence: Evidence, control: Integers, whole: Integers) -> tuple[int, int]:
-    """For a single value, and for half of them; ``control`` is sorted."""
-    if not evidence.virtual:
-        return int(control[-1]), int(control[-1])
+    """For a single value, and for half of them; ``control`` is sorted.
+
+    The shortest whole round trip without delay is no work on one packet. In real time the control run's largest counts
+    where that is more; it may be less, because a link that delays lets caches go cold, one that does not never does.
+    """
     least_ns = int(evidence.slack.overheads_us.min()) * MICROSECOND_NS
+    if not evidence.virtual:
+        limit_ns = max(int(control[-1]), least_ns)
+        return limit_ns, limit_ns
     return least_ns, min(least_ns, 2 * int(np.percentile(whole, 90)))
 
 
@@ -226,18 +254,6 @@ def _by_half(
                 f"{when}, where {half_ns / MICROSECOND_NS:.1f} us are usual"
             )
     return ""
-
-
-def _by_rank(late: Sequence[Booleans], control: int) -> Outcome:
-    """In real time any one value may be late; too many are the machine's doing, more than half of them the kernel's."""
-    outcome = Outcome.PASSED
-    for each in late:
-        over, measured = int(each.sum()), len(each)
-        if chance_of_exceeding(over, measured, control) < FALSE_ALARM:
-            if 2 * over > measured:
-                return Outcome.FAILED
-            outcome = Outcome.INCONCLUSIVE
-    return outcome
 
 
 def _own_queue_ns(evidence: Evidence) -> npt.NDArray[np.int64] | None:

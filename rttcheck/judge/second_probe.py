@@ -29,6 +29,11 @@ _SOCKET: Final = ("sk", "sport", "dport", "netns")
 _SAMPLE: Final = (*_SOCKET, "tcp_mstamp_us", "snd_una", "delivered")
 """What is one and the same wherever one looks during one call: the "now" of its sample among it."""
 
+_GROWING: Final = "snd_una"
+"""Goes on without a delivery when an ACK is of a part of what was sent again in one piece: segments are joined for that
+(``tcp_retrans_try_collapse()``), and only whole ones are delivered (``tcp_clean_rtx_queue()``); or of what was SACKed,
+and thereby delivered, before. It never goes back."""
+
 _ESTIMATORS: Final = ("srtt_us", "mdev_us", "mdev_max_us", "rttvar_us", "rtt_seq", "min_rtt")
 _COMPARED: Final = (
     "sample_us", "first_rtt_us", "sack_rtt_us", "last_rtt_us", "rs_rtt_us", *_ESTIMATORS, "flag", "rto_jiffies",
@@ -156,6 +161,8 @@ def _values(
         unequal = one.events[name][mine] != other.events[name][theirs]
         if name == "last_rtt_us":  # sockops reads it only of segments that come in order
             unequal &= ~(_untold(one, name)[mine] | _untold(other, name)[theirs])
+        if name == _GROWING:
+            unequal &= ~is_after(other.events[name][theirs].astype(np.int64), one.events[name][mine].astype(np.int64))
         differs[name] = unequal if unequal.ndim == 1 else unequal.any(axis=1)
     wrong = {name: rows for name, rows in differs.items() if rows.any()}
     total = int(np.logical_or.reduce(list(wrong.values())).sum()) if wrong else 0

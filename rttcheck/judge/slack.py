@@ -6,8 +6,10 @@ a machine's speed anywhere in the judge; what slack was granted is printed with 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +17,9 @@ import numpy.typing as npt
 from rttcheck.judge.bounds import scenario_bounds
 from rttcheck.judge.samples import Kind, address_bytes, classify, shown_us, values_us
 from rttcheck.scenario.model import Scenario
+
+FALSE_ALARM: Final = 1e-6
+"""How often a run in real time may fail its upper bound by chance, if both runs draw from one distribution."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,10 +40,16 @@ class Slack:
     before it are. How long the machine needs for all of the traffic's segments is in the control run: twice as much is
     granted, as the delayed run arms a timer for each.
     """
+    drift_us: int = 0
+    """How far the medians of the control runs before and after are apart, where that is no chance; else 0."""
 
     @classmethod
-    def of(cls, scenario: Scenario, control: np.ndarray, *, clients: Iterable[str] = ()) -> Slack:
+    def of(
+        cls, scenario: Scenario, control: np.ndarray, *, clients: Iterable[str] = (), runs: Sequence[int] = ()
+    ) -> Slack:
         """From the events of ``scenario``'s control run; ``clients`` are the clients' IP addresses.
+
+        Where there were several, one after the other, ``runs`` is how many events each left.
 
         Where the server's ACKs may be delayed (no quickack on the routes), only samples of ``clients`` count.
         """
@@ -46,11 +57,17 @@ class Slack:
         if not scenario.quickack and scenario.traffic.server_writes:
             kept &= from_hosts(control, clients)
         data = control[kept]
+        edges = [0, *np.cumsum(runs).tolist(), len(control)]
+        apart = [slice(first, last) for first, last in pairwise(edges) if kept[first:last].any()]
         burst_us = 0
-        if scenario.bursts and len(data):
-            span_ns = int(control["timestamp_ns"].max()) - int(control["timestamp_ns"].min())
-            burst_us = 2 * span_ns // 1_000
-        return cls(values_us(data), _abreast(scenario), burst_us)
+        if scenario.bursts and apart:
+            burst_us = 2 * max(_burst_ns(control[run], kept[run]) for run in apart) // 1_000
+        return cls(
+            values_us(data),
+            _abreast(scenario),
+            burst_us,
+            _drift_us([values_us(control[run][kept[run]]) for run in apart]),
+        )
 
     @property
     def samples(self) -> int:
@@ -93,7 +110,26 @@ class Slack:
             f"{int(self.overheads_us.min())} to {self.highest_us} us, median {int(np.median(self.overheads_us))} us"
         )
         text += f", {self.abreast} segments abreast" if self.abreast > 1 else ""
+        text += f", {self.drift_us} us more in one half than in the other" if self.drift_us else ""
         return text + (f", bursts {self.burst_us} us" if self.burst_us else "")
+
+
+def _burst_ns(control: np.ndarray, kept: np.ndarray) -> int:
+    """How long a control run's traffic took since its first segment left: connecting before is no part of it."""
+    data = control[kept]
+    begun_ns = (data["timestamp_ns"].astype(np.int64) - values_us(data).astype(np.int64) * 1_000).min()
+    return int(control["timestamp_ns"].max()) - int(begun_ns)
+
+
+def _drift_us(runs: Sequence[npt.NDArray[np.int64]]) -> int:
+    """The two runs that are furthest apart: half of one above all of the other, by more than chance."""
+    apart = [0]
+    for one in runs:
+        for other in runs:
+            over = int((other > one.max()).sum())
+            if 2 * over > len(other) and chance_of_exceeding(over, len(other), len(one)) < FALSE_ALARM:
+                apart.append(int(np.median(other)) - int(np.median(one)))
+    return max(apart)
 
 
 def _abreast(scenario: Scenario) -> int:

@@ -1,6 +1,7 @@
-"""Whether one pause of the processor explains all values that are late.
+"""Whether the machine explains values that are late: in virtual time one pause, in real time the noise there was.
 
-It owns the count of pauses that a set of late values needs. What is late it is told.
+It owns what becomes of a check that failed because of them, and the count of pauses that a set of late values needs.
+What is late it is told, and how noisy the machine was.
 
 In virtual time nothing of the host is in a sample, but the guest's kernel has work of its own that no traffic causes
 (what was freed is given back, timers run out), and while it does that everything waits. It is rare: of 468,189 packets
@@ -16,6 +17,10 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+
+from rttcheck.judge.doubt import doubted
+from rttcheck.judge.findings import Outcome
+from rttcheck.judge.noise import Late, Noise
 
 Integers = npt.NDArray[np.int64]
 
@@ -34,12 +39,18 @@ def pauses(begin_ns: Integers, end_ns: Integers) -> int:
     return count
 
 
-def explained(begin_ns: Integers, end_ns: Integers, excess_ns: Integers, total: int) -> bool:
-    """Whether `MOST_PAUSES` explain the late ones of ``total`` values.
-
-    The windows say when each may have waited, ``excess_ns`` how much too late it is.
-    """
-    late = len(begin_ns)
-    if late == 0 or int(np.max(excess_ns)) > LONGEST_NS:
+def explained(late: Late) -> bool:
+    """Whether `MOST_PAUSES` explain the late values, which are less than half of all."""
+    if late.count == 0 or int(np.max(late.excess_ns)) > LONGEST_NS:
         return False
-    return 2 * late <= total and pauses(begin_ns, end_ns) <= MOST_PAUSES
+    return 2 * late.count <= late.total and pauses(late.begin_ns, late.end_ns) <= MOST_PAUSES
+
+
+def unless_stalled(message: str, late: Late, noise: Noise | None, *, relayed: bool = True) -> tuple[Outcome, str]:
+    """What a check comes to that failed because of ``late``: inconclusive where the machine explains it.
+
+    ``noise`` is None in virtual time, where there is none. ``relayed``: the values went over the link.
+    """
+    if noise is not None:
+        return doubted(Outcome.FAILED, message, noise.explains(late, relayed=relayed))
+    return doubted(Outcome.FAILED, message, "one pause of the processor would explain it" if explained(late) else "")

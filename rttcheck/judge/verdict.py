@@ -174,7 +174,7 @@ def judge(recording: Recording, *, path: Path | None = None, reproduce: str | No
         figures += [("min_us", int(values.min())), ("median_us", int(np.median(values))), ("max_us", int(values.max()))]
     if evidence.slack.samples:
         figures.append(("slack_us", evidence.slack.upper_us))
-    figures += (*link.figures, *wire.figures)
+    figures += (*_machine_figures(evidence), *link.figures, *wire.figures)
     outcome = outcome_of(findings)
     if outcome is Outcome.PASSED and not tells(findings):
         outcome = Outcome.INCONCLUSIVE
@@ -223,6 +223,23 @@ def _expected(evidence: Evidence) -> str:
     return text
 
 
+def _machine_figures(evidence: Evidence) -> tuple[tuple[str, int], ...]:
+    """How late timers on the traffic's cores were, and the relay, by its own account."""
+    if evidence.noise is None:
+        return ()
+    late = {"noise": [account.late_ns for account in evidence.noise.cores]}
+    if evidence.noise.relay is not None:
+        late["relay"] = [evidence.noise.relay.late_ns]
+    figures = []
+    for name, of_each in late.items():
+        for figure, percent in (("p99", 99), ("max", 100)):
+            values = [float(np.percentile(late_ns, percent)) for late_ns in of_each if len(late_ns)]
+            figures += [(f"{name}_{figure}_us", round(max(values) / 1_000))] if values else []
+    if evidence.noise.relay is not None:
+        figures.append(("relay_early", evidence.noise.early))
+    return tuple(figures)
+
+
 def _notes(evidence: Evidence) -> tuple[str, ...]:
     scenario, notes = evidence.scenario, []
     for knob in scenario.not_asserted:
@@ -243,6 +260,14 @@ def _notes(evidence: Evidence) -> tuple[str, ...]:
         )
     if evidence.slack.burst_us:
         notes.append("bursts are stamped when they begin: what their own queue costs is granted from the control run")
+    if evidence.noise is not None and evidence.noise.accounts:
+        notes.append(evidence.noise.render())
+    if evidence.slack.drift_us:
+        notes.append(
+            f"the control runs before and after are {evidence.slack.drift_us} us apart: the machine was not the same"
+        )
+    if evidence.recording.noise_facts.get("why_not") and not evidence.virtual:
+        notes.append(f"noise was not measured: {evidence.recording.noise_facts['why_not']}")
     return tuple(notes)
 
 

@@ -7,12 +7,14 @@ Refuses to know what a kernel is for.
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import re
 import subprocess
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from rttcheck.errors import KernelError
@@ -80,6 +82,11 @@ class ImagePackage:
         return ".".join(str(part) for part in self.upstream[:2])
 
     @property
+    def spec(self) -> str:
+        """How a user names exactly this one: ``debian:6.12.117+deb13``, ``debian:6.1.0-56-rt``."""
+        return f"debian:{self.release}" + ("-rt" if self.flavour.startswith("rt-") else "")
+
+    @property
     def order(self) -> tuple[tuple[int, ...], int, tuple[int, ...]]:
         """Sort key: the newest, and of equals the one from the preferred suite, comes last."""
         return (self.upstream, -self.rank, tuple(int(part) for part in re.findall(r"\d+", self.version)))
@@ -97,20 +104,55 @@ class Archive:
 
     def refresh(self, *, progress: Progress) -> None:
         """Bring the suites' lists up to date unless they are younger than `FRESH_S`; signatures are checked."""
-        stamp = self.directory / "stamp"
-        wanted = "\n".join(sorted(suite.name for suite in self.suites))
-        if self._fresh(stamp, wanted):
+        if self.fresh:
             return
         progress(f"asking Debian's archive which kernels there are ({len(self.suites)} suites)")
         self._configure()
         self._apt("apt-get", "update", "--error-on=any", failed="read the package lists of")
-        stamp.write_text(wanted)
+        (self.directory / "stamp").write_text(self._wanted)
+
+    @property
+    def asked(self) -> float | None:
+        """When the lists at hand were read from the archive, seconds since the epoch; None where there are none."""
+        try:
+            return (self.directory / "stamp").stat().st_mtime
+        except OSError:
+            return None
+
+    @property
+    def fresh(self) -> bool:
+        """Whether the lists at hand are those of the suites, and younger than `FRESH_S`."""
+        asked = self.asked
+        if asked is None or time.time() - asked >= FRESH_S:
+            return False
+        return (self.directory / "stamp").read_text() == self._wanted
+
+    @property
+    def _wanted(self) -> str:
+        return "\n".join(sorted(suite.name for suite in self.suites))
 
     def images(self) -> tuple[ImagePackage, ...]:
         """All kernel images in the lists at hand, the oldest first.
 
         Left out are cloud kernels, which have no 9p, and those whose modules the archive has no longer.
         """
+        # Apt takes seconds to read its lists, each time.
+        known = self.directory / "images.json"
+        read_of = {"asked": self.asked, "suites": [suite.name for suite in self.suites]}
+        try:
+            told = json.loads(known.read_text())
+            if told["of"] == read_of:
+                return tuple(ImagePackage(**row) for row in told["images"])
+        except (OSError, ValueError, KeyError, TypeError):
+            pass
+        images = self._read_images()
+        with contextlib.suppress(OSError):
+            fresh = known.with_suffix(".new")
+            fresh.write_text(json.dumps({"of": read_of, "images": [asdict(image) for image in images]}))
+            fresh.rename(known)
+        return images
+
+    def _read_images(self) -> tuple[ImagePackage, ...]:
         names = [name for name in self._apt("apt-cache", "pkgnames", "linux-image-").split() if _IMAGE.fullmatch(name)]
         if not names:
             return ()
@@ -146,18 +188,31 @@ class Archive:
             image for key, image in wanted.items() if all((name, image.version) in have for name in parts.get(key, ()))
         ]
 
-    def parts(self, package: ImagePackage) -> tuple[str, ...]:
-        """The packages that hold the kernel: the image's own, and since 7.3 those of just its version it depends on."""
-        told = self._apt("apt-cache", "show", f"{package.name}={package.version}")
-        depends = next((line for line in told.splitlines() if line.startswith("Depends:")), "")
-        return (package.name, *_parts_named(depends, package.version))
+    def suite_of(self, package: ImagePackage) -> str:
+        """The name of the suite that offers `package`."""
+        return self.suites[package.rank].name if package.rank < len(self.suites) else ""
 
-    def download(self, package: ImagePackage, into: Path, *, progress: Progress) -> tuple[Path, ...]:
-        """The kernel's ``.deb`` files in `into`, their checksums verified by apt against the signed list."""
-        parts = self.parts(package)
-        command = ["apt-get", "download", "-q", *(f"{part}={package.version}" for part in parts)]
+    def parts(self, name: str, version: str) -> tuple[str, ...]:
+        """The package `name` and those of just its version that it depends on: an image's contents since 7.3.
+
+        Raises `KernelError` when the archive has no such package (any more).
+        """
+        told = self._apt("apt-cache", "show", f"{name}={version}")
+        depends = next((line for line in told.splitlines() if line.startswith("Depends:")), "")
+        return (name, *_parts_named(depends, version))
+
+    def download(self, parts: Sequence[str], version: str, into: Path, *, progress: Progress) -> tuple[Path, ...]:
+        """The ``.deb`` files of the packages in `into`, their checksums verified by apt against the signed list."""
+        wanted = [f"{part}={version}" for part in parts]
+        whole = sum(int(size) for size in re.findall(r"(?m)^Size: (\d+)$", self._apt("apt-cache", "show", *wanted)))
+        of = f" of {whole / 1e6:.0f}" if whole else ""
         with subprocess.Popen(
-            command, cwd=into, env=self._environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            ["apt-get", "download", "-q", *wanted],
+            cwd=into,
+            env=self._environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
         ) as process:
             try:
                 while True:
@@ -166,20 +221,13 @@ class Archive:
                         break
                     except subprocess.TimeoutExpired:
                         have = sum(part.stat().st_size for part in into.rglob("*.deb*"))
-                        progress(f"downloading {package.name}: {have / 1e6:.0f} MB so far")
+                        progress(f"downloading {parts[0]}: {have / 1e6:.0f}{of} MB")
             finally:
                 process.kill()
         debs = sorted(into.glob("*.deb"))
         if process.returncode or len(debs) != len(parts):
-            raise _refused(f"download {package.name} from", said)
+            raise _refused(f"download {parts[0]} from", said)
         return tuple(debs)
-
-    def _fresh(self, stamp: Path, wanted: str) -> bool:
-        try:
-            young = time.time() - stamp.stat().st_mtime < FRESH_S
-            return young and stamp.read_text() == wanted
-        except FileNotFoundError:
-            return False
 
     def _rank(self, source: str) -> int:
         for rank, suite in enumerate(self.suites):

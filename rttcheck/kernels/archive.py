@@ -6,75 +6,90 @@ are unpacked, its maintainer scripts are not run.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import json
 import shutil
-import subprocess
-import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rttcheck.errors import KernelError
 from rttcheck.kernels import modules
 from rttcheck.kernels.apt import SUITES, UNREACHABLE, Archive, ImagePackage, series_of
+from rttcheck.kernels.built import kernel_at
 from rttcheck.kernels.cache import Progress, cache_root, exclusive, say, staged
-from rttcheck.kernels.kernel import Kernel, release_of
+from rttcheck.kernels.headers import fetch_headers
+from rttcheck.kernels.inventory import LISTS
+from rttcheck.kernels.kernel import Kernel, version_key
+from rttcheck.kernels.pruning import keep_within_limit
 from rttcheck.kernels.spec import KernelSpec, Source
+from rttcheck.kernels.unpacking import unpacked
+from rttcheck.kernels.use import in_use, touch
 
 ANSWER_S = 7 * 24 * 3600.0
 """For so long ``debian:6.12`` stays the kernel that it was: a session does not ask the network each time."""
 
 
-def fetch(spec: KernelSpec | str, *, progress: Progress = say, root: Path | None = None) -> Kernel:
+def fetch(
+    spec: KernelSpec | str, *, headers: bool = False, progress: Progress = say, root: Path | None = None
+) -> Kernel:
     """The kernel that `spec` names, from the cache or from Debian's archive (signatures checked by apt).
 
-    A cached kernel needs no network. Raises `KernelError`, one sentence, when there is no such kernel (it names the
-    nearest), the archive cannot be reached and nothing is cached, the disk is full, or `spec` is ``host``.
+    A cached kernel needs no network. `headers` has its headers beside it, for programs that are compiled in a guest.
+    Raises `KernelError`, one sentence, when there is no such kernel (it names the nearest), the archive cannot be
+    reached and nothing is cached, the disk is full, or `spec` is ``host``.
     """
     spec = KernelSpec.parse(spec) if isinstance(spec, str) else spec
     root = cache_root() if root is None else root
     if spec.source is Source.HOST:
         raise KernelError("the running kernel needs no fetching; name a guest's kernel as in debian:6.12")
     if spec.path is not None:
-        return from_path(spec.path)
+        if headers:
+            raise KernelError(f"{spec} is not of Debian's archive, which has no headers for it; leave --headers out")
+        kernel = kernel_at(spec.path, root=root, progress=progress)
+        touch(root, kernel.release)
+        return kernel
     known = _remembered(root, spec, within_s=ANSWER_S)
-    if known is not None:
-        return known
-    with exclusive(root, progress=progress):
-        known = _remembered(root, spec, within_s=ANSWER_S)
-        return known if known is not None else _from_archive(root, spec, progress)
+    if known is None or (headers and known.headers is None):
+        with exclusive(root, progress=progress):
+            known = _remembered(root, spec, within_s=ANSWER_S)
+            # The archive has headers for what it has now: a series' newest kernel may be another than last week.
+            if known is None or (headers and known.headers is None and spec.release is None):
+                known = _from_archive(root, spec, progress)
+            if headers and known.headers is None:
+                fetch_headers(known, _archive_of(root, spec, known, progress), progress=progress)
+            touch(root, known.release)
+            keep_within_limit(root, keep=(known.release,), progress=progress)
+    touch(root, known.release)
+    return known
+
+
+@contextlib.contextmanager
+def at_hand(spec: KernelSpec | str, *, progress: Progress = say, root: Path | None = None) -> Iterator[Kernel]:
+    """As `fetch`; nobody prunes the kernel while the block lasts."""
+    root = cache_root() if root is None else root
+    while True:
+        kernel = fetch(spec, progress=progress, root=root)
+        with in_use(root, kernel.release):
+            # It may have gone between the two lines above.
+            if kernel.image.exists() and (kernel.modules is None or kernel.modules.exists()):
+                yield kernel
+                return
 
 
 def cached(root: Path | None = None) -> tuple[Kernel, ...]:
-    """All kernels in the cache, in no particular order."""
+    """All kernels in the cache, the oldest version first."""
     root = cache_root() if root is None else root
-    return tuple(Kernel.load(found.parent) for found in sorted((root / "kernels").glob("*/kernel.json")))
-
-
-def from_path(path: Path) -> Kernel:
-    """A kernel image, a directory that holds ``boot`` and ``lib/modules``, or a build tree."""
-    if path.is_dir():
-        built = path / "arch/x86/boot/bzImage"
-        images = [built] if built.exists() else sorted((path / "boot").glob("vmlinuz-*"))
-        if not images:
-            raise KernelError(
-                f"{path} holds no kernel image; build arch/x86/boot/bzImage in it or give an image's path"
-            )
-        path = images[-1]
-    release = release_of(path)
-    places = [path.parent / "lib/modules", path.parent.parent / "lib/modules", path.parent.parent / "usr/lib/modules"]
-    trees = [place / release for place in places if (place / release / "modules.dep").exists()]
-    return Kernel(image=path, modules=trees[0] if trees else None, release=release)
+    found = (path.parent for path in (root / "kernels").glob("*/kernel.json"))
+    kernels = [Kernel.load(directory) for directory in found if not directory.name.startswith(".")]
+    return tuple(sorted(kernels, key=lambda kernel: version_key(kernel.release)))
 
 
 def _remembered(root: Path, spec: KernelSpec, *, within_s: float) -> Kernel | None:
     """The cached kernel that `spec` was found to be, at most `within_s` seconds ago (an exact release: ever)."""
     if spec.release is not None:
-        for kernel in cached(root):
-            if kernel.release in (f"{spec.release}-{spec.flavour}", spec.release):
-                return kernel
-        return None
+        return next((kernel for kernel in reversed(cached(root)) if _is(kernel, spec)), None)
     try:
         answer = json.loads((root / "answers.json").read_text())[spec.text]
         if time.time() - float(answer["time"]) > within_s:
@@ -82,6 +97,17 @@ def _remembered(root: Path, spec: KernelSpec, *, within_s: float) -> Kernel | No
         return Kernel.load(root / "kernels" / str(answer["release"]))
     except (OSError, ValueError, KeyError, TypeError, KernelError):
         return None
+
+
+def _is(kernel: Kernel, spec: KernelSpec) -> bool:
+    """Whether a cached kernel is one that `spec` names: of its flavour, and of its release, version or series."""
+    release = kernel.release.removesuffix(f"-{spec.flavour}")
+    if release == kernel.release or release.endswith("-rt"):
+        return False
+    upstream = kernel.version.partition("-")[0] or release.partition("+")[0]
+    if spec.release is None:
+        return upstream.split(".")[:2] == spec.series.split(".")
+    return spec.release in (release, upstream)
 
 
 def _remember(root: Path, spec: KernelSpec, kernel: Kernel) -> None:
@@ -101,6 +127,8 @@ def _from_archive(root: Path, spec: KernelSpec, progress: Progress) -> Kernel:
         package, archive = _choose(root, spec, progress)
     except KernelError as error:
         old = _remembered(root, spec, within_s=float("inf"))
+        if old is None:
+            old = next((kernel for kernel in reversed(cached(root)) if _is(kernel, spec)), None)
         if old is None or not str(error).startswith(UNREACHABLE):
             raise
         progress(f"{error}; going on with the cached {old.release}")
@@ -116,12 +144,8 @@ def _from_archive(root: Path, spec: KernelSpec, progress: Progress) -> Kernel:
 
 def _choose(root: Path, spec: KernelSpec, progress: Progress) -> tuple[ImagePackage, Archive]:
     """The newest package that `spec` names: from the suites that should have it, else from all."""
-    likely = [suite for suite in SUITES if suite.may_hold(spec.series)]
     images: list[ImagePackage] = []
-    for suites in (likely, list(SUITES)):
-        if not suites:
-            continue
-        archive = Archive(root / "apt" / ("all" if suites == list(SUITES) else spec.series), suites)
+    for archive in _archives(root, spec):
         try:
             archive.refresh(progress=progress)
         except KernelError:
@@ -134,6 +158,32 @@ def _choose(root: Path, spec: KernelSpec, progress: Progress) -> tuple[ImagePack
         if matching:
             return matching[-1], archive
     raise KernelError(_no_such_kernel(spec, images))
+
+
+def _archives(root: Path, spec: KernelSpec) -> Iterator[Archive]:
+    """Where to look, in this order: lists that are at hand, those of the suites that should have it, all."""
+    every = whole_archive(root)
+    likely = [suite for suite in SUITES if suite.may_hold(spec.series)]
+    if likely and not every.fresh:
+        yield Archive(root / LISTS / spec.series, likely)
+    yield every
+
+
+def whole_archive(root: Path) -> Archive:
+    """All suites."""
+    return Archive(root / LISTS / "all", SUITES)
+
+
+def _archive_of(root: Path, spec: KernelSpec, kernel: Kernel, progress: Progress) -> Archive:
+    """The archive that still has just this kernel. Raises `KernelError` where it has a newer one by now."""
+    for archive in _archives(root, spec):
+        archive.refresh(progress=progress)
+        if any((image.name, image.version) == (kernel.package, kernel.version) for image in archive.images()):
+            return archive
+    raise KernelError(
+        f"Debian's archive has no headers for the cached {kernel.release} any more; ask for those of the newest of its "
+        f"series: debian:{spec.series}"
+    )
 
 
 def _matches(image: ImagePackage, spec: KernelSpec) -> bool:
@@ -152,16 +202,14 @@ def _no_such_kernel(spec: KernelSpec, images: Sequence[ImagePackage]) -> str:
 
 
 def _install(archive: Archive, package: ImagePackage, target: Path, progress: Progress) -> None:
+    parts = archive.parts(package.name, package.version)
     with staged(target) as staging:
         # Unpacked beside the target, so that a full disk is found here and everything goes with the staging directory.
-        with tempfile.TemporaryDirectory(dir=staging, prefix="unpacked.") as scratch:
-            unpacked = Path(scratch) / "root"
-            for deb in archive.download(package, Path(scratch), progress=progress):
-                _unpack(deb, unpacked, package, target)
-            tree = modules.find_tree(unpacked)
+        with unpacked(archive, parts, package.version, beside=staging, progress=progress) as files:
+            tree = modules.find_tree(files)
             for name in ("vmlinuz", "config"):
                 # In /boot until 7.2, beside the modules since 7.3.
-                places = (unpacked / f"boot/{name}-{tree.name}", tree / name)
+                places = (files / f"boot/{name}-{tree.name}", tree / name)
                 found = next((place for place in places if place.exists()), places[0])
                 shutil.copyfile(found, staging / name)
             modules.install(tree, staging / "lib/modules" / tree.name)
@@ -173,13 +221,3 @@ def _install(archive: Archive, package: ImagePackage, target: Path, progress: Pr
             version=package.version,
         )
         kernel.save(staging)
-
-
-def _unpack(deb: Path, into: Path, package: ImagePackage, target: Path) -> None:
-    try:
-        done = subprocess.run(["dpkg", "-x", deb, into], capture_output=True, text=True, check=False)
-    except FileNotFoundError as error:
-        raise KernelError("dpkg is missing, and Debian's kernels are unpacked with it; install dpkg") from error
-    if done.returncode:
-        reason = "the disk is full" if "No space left" in done.stderr else done.stderr.strip()
-        raise KernelError(f"{package.name} cannot be unpacked in {target.parent} ({reason}); free some space")

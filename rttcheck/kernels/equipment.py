@@ -1,7 +1,7 @@
 """What it takes to fetch and boot another kernel, found or missing on this machine.
 
-Owns the look at programs, files and disk space. Boots nothing and asks no network, so whether KVM works or the archive
-answers is not known here.
+Owns the look at programs, files and disk space. Boots nothing and asks no network: whether KVM works is known where it
+was tried before, whether the archive answers is not.
 """
 
 from __future__ import annotations
@@ -15,12 +15,14 @@ from pathlib import Path
 
 from rttcheck.collect.capability import GUEST, OPTIONAL, Capability
 from rttcheck.errors import KernelError
+from rttcheck.kernels.amount import date_text
 from rttcheck.kernels.apt import KEYRING
 from rttcheck.kernels.archive import cached
 from rttcheck.kernels.cache import cache_root
 from rttcheck.kernels.choice import DEFAULT_KERNEL
 from rttcheck.kernels.initramfs import static_busybox
 from rttcheck.kernels.kernel import Kernel
+from rttcheck.kernels.kvm import remembered_trial
 
 FETCH_BYTES = 1_000_000_000
 """Room for one package, unpacked, with what is kept of it."""
@@ -49,15 +51,7 @@ def _equipment() -> Iterator[Capability]:
     yield _archive()
     yield _kernel_at_hand(kernels)
     yield _space(FETCH_BYTES if not kernels else BOOT_BYTES)
-    usable = os.access(KVM, os.R_OK | os.W_OK)
-    yield Capability(
-        name="KVM",
-        found=usable,
-        detail=f"{KVM} is present, whether it works is found out by booting"
-        if usable
-        else f"no access to {KVM}, not needed: virtual time is emulated",
-        needed_for=OPTIONAL,
-    )
+    yield _kvm()
 
 
 def _thing(name: str, found: bool, detail: str, remedy: str) -> Capability:
@@ -84,16 +78,30 @@ def _busybox() -> Capability:
         return _thing(name, False, "none installed", remedy)
 
 
+def _kvm() -> Capability:
+    """Whether the device can be opened, and what came of booting under it if that was tried."""
+    found = os.access(KVM, os.R_OK | os.W_OK)
+    tried = remembered_trial(cache_root()) if found else None
+    remedy = ""
+    if not found:
+        detail = f"no access to {KVM}, not needed: virtual time is emulated"
+    elif tried is None:
+        detail = f"{KVM} is present, whether it works is found out by booting, when real time is asked for"
+    elif tried.works:
+        detail = f"it works: a guest booted under it on {date_text(tried.when)}"
+    else:
+        found = False
+        detail = f"it was tried on {date_text(tried.when)} and does not work: {tried.why}"
+        remedy = f"not needed: virtual time is emulated; rm {tried.file} has it tried again"
+    return Capability(name="KVM", found=found, detail=detail, remedy=remedy, needed_for=OPTIONAL)
+
+
 def _cached_kernels() -> tuple[Kernel, ...]:
     """The newest first; a cache that cannot be read holds none."""
     try:
-        return tuple(sorted(cached(), key=lambda kernel: _version(kernel.release), reverse=True))
+        return tuple(reversed(cached()))
     except (KernelError, OSError):
         return ()
-
-
-def _version(release: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in release.partition("-")[0].partition("+")[0].split(".") if part.isdigit())
 
 
 def _archive() -> Capability:
@@ -119,7 +127,7 @@ def _archive() -> Capability:
 def _kernel_at_hand(kernels: tuple[Kernel, ...]) -> Capability:
     series = DEFAULT_KERNEL.removeprefix("debian:") + "."
     specs = [f"debian:{kernel.name}" for kernel in kernels]
-    default = any(kernel.release.startswith(series) and kernel.release.endswith("-amd64") for kernel in kernels)
+    default = any(kernel.release.startswith(series) and not kernel.release.endswith("-rt-amd64") for kernel in kernels)
     return Capability(
         name="kernel at hand",
         found=bool(kernels),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shlex
 import shutil
 from collections.abc import Mapping
@@ -19,6 +20,7 @@ from rttcheck.kernels.boot import wait_for_init
 from rttcheck.kernels.cache import Progress, exclusive, staged
 from rttcheck.kernels.console import Console
 from rttcheck.kernels.machine import Machine
+from rttcheck.kernels.pruning import keep_within_limit
 from rttcheck.kernels.qemu import Qemu
 
 _MONITOR_S = 60.0
@@ -38,6 +40,9 @@ def frozen_guest(
     target = root / "frozen" / f"{label}.{machine.digest()}"
     state = target / "state"
     if state.exists():
+        # The least recently used goes first, see `_prune`.
+        with contextlib.suppress(OSError):
+            os.utime(target)
         return state
     with exclusive(root / "locks" / target.name, progress=progress):
         if not state.exists():
@@ -45,6 +50,9 @@ def frozen_guest(
             with staged(target) as staging:
                 _freeze(machine, staging / "state", root=root, boot_s=boot_s, console=console)
             _prune(target, label)
+    # A self-made kernel is never fetched, so its frozen guests are counted here.
+    with exclusive(root, progress=progress):
+        keep_within_limit(root, keep=(label,), progress=progress)
     return state
 
 
@@ -80,13 +88,13 @@ def _freeze(machine: Machine, state: Path, *, root: Path, boot_s: float, console
 
 
 def _prune(newest: Path, label: str) -> None:
-    def made(directory: Path) -> float:
+    def used(directory: Path) -> float:
         with contextlib.suppress(OSError):
             return directory.stat().st_mtime
         return 0.0
 
     siblings = [found for found in newest.parent.glob(f"{label}.*") if found != newest]
-    for old in sorted(siblings, key=made, reverse=True)[_KEPT - 1 :]:
+    for old in sorted(siblings, key=used, reverse=True)[_KEPT - 1 :]:
         shutil.rmtree(old, ignore_errors=True)
 
 

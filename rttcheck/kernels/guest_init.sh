@@ -39,7 +39,7 @@ first() {
     tries=0
     until control=$(port_named rttcheck.control); do
         tries=$((tries + 1))
-        [ $tries -lt 2000 ] || die "no control port"
+        [ $tries -lt 2000 ] || die "no control port: the kernel needs CONFIG_VIRTIO_PCI and CONFIG_VIRTIO_CONSOLE"
         $B usleep 1000
     done
     exec 3<>"$control"

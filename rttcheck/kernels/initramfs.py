@@ -37,7 +37,7 @@ def initramfs_of(kernel: Kernel, root: Path | None = None) -> Path:
     for path in (busybox, *modules):
         status = path.stat()
         digest.update(f"{path}:{status.st_size}:{status.st_mtime_ns}\n".encode())
-    target = root / "initramfs" / digest.hexdigest()[:16]
+    target = root / "initramfs" / f"{kernel.release}.{digest.hexdigest()[:16]}"
     image = target / "initramfs"
     if image.exists():
         return image

@@ -6,11 +6,15 @@ Owns the shape of one cached kernel directory. Knows neither where it came from 
 from __future__ import annotations
 
 import json
+import re
 import struct
 from dataclasses import dataclass
 from pathlib import Path
 
 from rttcheck.errors import KernelError
+
+HEADERS = "headers"
+"""The directory of a cached kernel's headers, beside its image."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,12 @@ class Kernel:
             return True
         builtin = self.modules / "modules.builtin"
         return builtin.exists() and "/sch_netem.ko" in builtin.read_text()
+
+    @property
+    def headers(self) -> Path | None:
+        """The header tree that was fetched for it; in a guest ``/lib/modules/RELEASE/build`` leads there."""
+        directory = self.image.parent / HEADERS
+        return directory if directory.is_dir() else None
 
     @property
     def name(self) -> str:
@@ -64,6 +74,11 @@ class Kernel:
         )
 
 
+def version_key(release: str) -> tuple[int, ...]:
+    """Sort key of a release: 6.9 before 6.12, 6.1.0-9 before 6.1.0-56."""
+    return tuple(int(part) for part in re.findall(r"\d+", release))
+
+
 def release_of(image: Path) -> str:
     """``uname -r`` of an x86 bzImage, from its setup header (Documentation/arch/x86/boot.rst, ``kernel_version``).
 
@@ -78,6 +93,8 @@ def release_of(image: Path) -> str:
         raise KernelError(f"{image} is no x86 kernel image (bzImage); give arch/x86/boot/bzImage of a build tree")
     (offset,) = struct.unpack_from("<H", head, 0x20E)
     words = head[offset + 0x200 :].split(b"\0", 1)[0].split()
-    if not words:
+    release = words[0].decode("ascii", "replace") if words else ""
+    # It becomes part of paths.
+    if not release or "/" in release or release.startswith("."):
         raise KernelError(f"{image} does not say its version; give an image that has one")
-    return words[0].decode("ascii", "replace")
+    return release

@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 import os
 import platform
+import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from rttcheck.errors import GuestLost, KernelError
@@ -23,19 +25,45 @@ TRIAL_S = 20.0
 """Host seconds for the trial's boot; under a KVM that works it takes one or two."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """What came of trying KVM on this machine; ``when`` in seconds since the epoch, ``file`` is where it is kept."""
+
+    works: bool
+    why: str
+    when: float
+    file: Path
+
+
+def remembered_trial(root: Path) -> Trial | None:
+    """What came of the trial under the host's running kernel; None where there was none."""
+    file = root / "kvm" / _this_machine() / "answer.json"
+    try:
+        told = json.loads(file.read_text())
+        return Trial(
+            works=bool(told["works"]),
+            why=str(told["why"]).removeprefix("it does not work here, "),
+            when=float(told.get("when", file.stat().st_mtime)),
+            file=file,
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
 def kvm_works(machine: Machine, *, root: Path) -> bool:
     """Whether `machine` (one that was built for KVM) boots here; the answer is kept until the host's kernel changes."""
     if not os.access(DEVICE, os.R_OK | os.W_OK):
         return False
     answer = root / "kvm" / _this_machine()
     with exclusive(root / "locks" / "kvm", progress=say):
-        try:
-            return bool(json.loads((answer / "answer.json").read_text())["works"])
-        except (OSError, ValueError, KeyError, TypeError):
-            works, why = _boots(machine, root)
-        say(f"KVM was tried: {why}")
+        known = remembered_trial(root)
+        if known is not None:
+            return known.works
+        works, why = _boots(machine, root)
+        say(f"KVM was tried: {why if works else f'it does not work here, {why}'}")
         with staged(answer) as staging:
-            (staging / "answer.json").write_text(json.dumps({"works": works, "why": why}) + "\n")
+            told = {"works": works, "why": why, "when": time.time()}
+            (staging / "answer.json").write_text(json.dumps(told) + "\n")
     return works
 
 
@@ -44,7 +72,7 @@ def _boots(machine: Machine, root: Path) -> tuple[bool, str]:
         with Qemu(machine, rw=empty_directory(root)) as qemu:
             wait_for_init(qemu, Console(), deadline_s=TRIAL_S)
     except (GuestLost, KernelError) as error:
-        return False, f"it does not work here, {error}"
+        return False, str(error)
     return True, "it works"
 
 

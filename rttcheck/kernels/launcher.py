@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from rttcheck.errors import GuestLost, KernelError
-from rttcheck.kernels.archive import fetch
+from rttcheck.kernels.archive import at_hand
 from rttcheck.kernels.cache import cache_root, say
 from rttcheck.kernels.console import Console
 from rttcheck.kernels.emulator import Emulator, NotThawed
@@ -131,7 +131,11 @@ def launch(settings: GuestSettings, arguments: Sequence[str]) -> int:
 
     Raises `KernelError` when there is no such kernel or no way to boot it, `GuestLost` when the guest dies or hangs.
     """
-    kernel = fetch(settings.kernel)
+    with at_hand(settings.kernel) as kernel:
+        return _launch(kernel, settings, arguments)
+
+
+def _launch(kernel: Kernel, settings: GuestSettings, arguments: Sequence[str]) -> int:
     root = cache_root()
     machine = _machine(kernel, settings, root)
     with contextlib.ExitStack() as stack:

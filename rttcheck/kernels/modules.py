@@ -9,6 +9,7 @@ from __future__ import annotations
 import lzma
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 from rttcheck.errors import KernelError
@@ -55,6 +56,36 @@ def install(tree: Path, target: Path) -> None:
         _unpack(module, target / module.relative_to(tree))
     for listing in tree.glob("modules.*"):
         shutil.copyfile(listing, target / listing.name)
+    _index(target)
+
+
+def link(tree: Path, built: Sequence[tuple[str, Path]], target: Path) -> None:
+    """Make `target` (a ``lib/modules/RELEASE`` directory) of links to the modules `built` in a build tree."""
+    target.mkdir(parents=True)
+    (target / "build").symlink_to(tree)
+    for name, module in built:
+        place = target / "kernel" / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.symlink_to(module)
+    for listing in ("modules.builtin", "modules.builtin.modinfo"):
+        if (tree / listing).exists():
+            shutil.copyfile(tree / listing, target / listing)
+    (target / "modules.order").write_text("".join(f"kernel/{name}\n" for name, _ in built))
+    _index(target)
+
+
+def is_kept(module: Path) -> bool:
+    """Whether a module at this place below ``kernel/`` is one that a lab may need."""
+    return module.parent == Path("drivers/net") or any(module.is_relative_to(part) for part in KEPT)
+
+
+def names(tree: Path) -> frozenset[str]:
+    """The names of the modules in a ``lib/modules/RELEASE`` directory, as ``modprobe`` knows them."""
+    rows = (tree / "modules.dep").read_text().splitlines()
+    return frozenset(Path(row.partition(":")[0]).name.partition(".")[0].replace("-", "_") for row in rows)
+
+
+def _index(target: Path) -> None:
     root = target.parents[2]
     try:
         done = subprocess.run(["depmod", "-b", root, target.name], capture_output=True, text=True, check=False)

@@ -1,4 +1,4 @@
-"""What a user may call a kernel: ``host``, ``debian:6.12``, ``debian:6.12.107+deb13`` or a path.
+"""What a user may call a kernel: ``host``, ``debian:6.12``, ``debian:6.12-rt``, ``debian:6.12.107+deb13``, a path.
 
 Owns the grammar of those names and nothing else: whether such a kernel exists is the archive's to say.
 """
@@ -69,6 +69,8 @@ class KernelSpec:
             version = version.removesuffix(f"-{known}")
         if version.endswith("-rt"):
             version, flavour = version.removesuffix("-rt"), "rt-amd64"
+        if version.endswith("-cloud"):
+            raise KernelError(f"{text!r}: cloud kernels have no 9p, so no guest's root; name the plain one")
         series = _SERIES.match(version)
         if series is None or not _RELEASE.fullmatch(version):
             raise KernelError(

@@ -88,8 +88,10 @@ class Runner:
 
         __tracebackhide__ = True
         with as_sentence(RttcheckError, NetnsError):
-            result = self.harness.run(self.scenario(base, **changes), reproduce=self._command())
-        row = {**result.row(), "asked": self._kernel()}
+            scenario = self.scenario(base, **changes)
+            command = self._command(scenario.name)
+            result = self.harness.run(scenario, reproduce=command)
+        row = {**result.row(), "asked": self._kernel(), "reproduce": command}
         self.node.user_properties += [(PROPERTY + name, value) for name, value in row.items()]
         if check:
             self._require_passed(result)
@@ -109,12 +111,18 @@ class Runner:
         """What the user calls this kernel."""
         return os.environ.get("RTTCHECK_KERNEL", "host")
 
-    def _command(self) -> str:
+    def _command(self, scenario: str) -> str:
+        """What runs ``scenario`` again; the suite's own scenarios have a name, and their tests are nobody's files."""
         kernel = self._kernel()
-        clock = f" --rtt-clock {os.environ['RTTCHECK_CLOCK']}" if in_guest() else ""
-        engine = f" --rtt-engine {self.options.engine}" if self.options.engine != AUTO else ""
-        probe = f" --rtt-probe {self.options.probe}" if self.options.probe != AUTO else ""
-        return f"pytest '{without_kernel(self.node.nodeid)}' --rtt-kernel {kernel}{clock}{engine}{probe}"
+        module = getattr(self.node, "module", None)
+        if getattr(module, "__name__", "") == "rttcheck.suite.named_scenarios":
+            again, option = f"rttcheck run {scenario}", "--"
+        else:
+            again, option = f"pytest '{without_kernel(self.node.nodeid)}'", "--rtt-"
+        clock = f" {option}clock {os.environ['RTTCHECK_CLOCK']}" if in_guest() else ""
+        engine = f" {option}engine {self.options.engine}" if self.options.engine != AUTO else ""
+        probe = f" {option}probe {self.options.probe}" if self.options.probe != AUTO else ""
+        return f"{again} {option}kernel {kernel}{clock}{engine}{probe}"
 
 
 @pytest.fixture

@@ -37,6 +37,9 @@ class LostTests:
                 terminalreporter.write_line(loss)
             if run.lost:
                 terminalreporter.write_line(f"LOST {run.asked}: {len(run.unfinished)} tests have no result")
+            elif run.unfinished:
+                left = len(run.unfinished)
+                terminalreporter.write_line(f"{run.asked}: the session ended with {left} of its tests not done")
             else:
                 terminalreporter.write_line(f"{run.asked} was tried once more, and its tests were done there")
 

@@ -46,6 +46,13 @@ class Options:
         if jobs is not None and jobs < 1:
             raise pytest.UsageError(f"--rtt-jobs {jobs} guests at a time can do nothing: give 1 or more")
         recordings = config.getoption("rtt_recordings")
+        wants_scenarios = bool(kernels) or _selects_marker(config.getoption("markexpr") or "")
+        for option in ("rtt_json", "rtt_markdown"):
+            if config.getoption(option) and not wants_scenarios:
+                raise pytest.UsageError(
+                    f"--{option.replace('_', '-')} is for results of scenarios, and none were asked for: add -m rtt, "
+                    "or name a kernel with --rtt-kernel"
+                )
         return cls(
             kernels=tuple(kernel for kernel in kernels if kernel != "auto"),
             clock=config.getoption("rtt_clock"),
@@ -58,7 +65,7 @@ class Options:
             markdown=_path(config.getoption("rtt_markdown")),
             boot_deadline_s=config.getoption("rtt_boot_deadline"),
             test_deadline_s=config.getoption("rtt_test_deadline"),
-            wants_scenarios=bool(kernels) or _selects_marker(config.getoption("markexpr") or ""),
+            wants_scenarios=wants_scenarios,
         )
 
 
@@ -121,7 +128,8 @@ def add_options(parser: pytest.Parser) -> None:
     group.addoption(
         "--rtt-markdown",
         metavar="FILE",
-        help="write the table of kernels and scenarios to FILE, as Markdown (appended to $GITHUB_STEP_SUMMARY)",
+        help="write the table of kernels and scenarios to FILE, as Markdown: appended where FILE is "
+        "$GITHUB_STEP_SUMMARY, between `<!-- matrix -->` and `<!-- /matrix -->` where FILE has these lines",
     )
     group.addoption(
         "--rtt-boot-deadline",

@@ -1,24 +1,21 @@
-"""What a session leaves for programs and people: the rows of its scenarios, as JSON and as Markdown, and the table.
+"""What a session leaves for programs and people: the table of its scenarios, and the files that were asked for.
 
-Owns collecting the rows from tests' reports and writing the files that were asked for. What they look like is
-`rttcheck.report`'s.
+Owns when they are written and what becomes of a file that cannot be. What they look like is `rttcheck.report`'s.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import time
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
-from rttcheck.plugin.fixtures import PROPERTY
 from rttcheck.plugin.kernel_run import KernelRun
 from rttcheck.plugin.options import Options
-from rttcheck.plugin.worker import without_kernel
-
-Row = dict[str, str | int | float]
+from rttcheck.plugin.rows import SessionRows
 
 
 @dataclass(slots=True, eq=False)
@@ -28,7 +25,12 @@ class Reports:
     runs: Sequence[KernelRun]
     json: Path | None = None
     markdown: Path | None = None
-    rows: list[Row] = field(default_factory=list)
+    rows: SessionRows = field(init=False)
+    notes: list[str] = field(default_factory=list)
+    """What became of the files."""
+
+    def __post_init__(self) -> None:
+        self.rows = SessionRows(self.runs)
 
     @classmethod
     def of(cls, options: Options, runs: Sequence[KernelRun]) -> Reports:
@@ -38,79 +40,84 @@ class Reports:
                 _require_writable(option, path)
         return cls(runs, options.json, options.markdown)
 
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Keep the rows that a test's call left in its properties, and the tests that were lost."""
-        test = without_kernel(report.nodeid)
-        if report.when == "call":
-            self.rows += [{**row, "test": test} for row in rows_of(report.user_properties)]
-        elif (PROPERTY + "outcome", "lost") in report.user_properties:
-            asked = dict(report.user_properties).get(PROPERTY + "asked", "")
-            reason = str(report.longrepr)
-            self.rows.append({"scenario": "", "asked": str(asked), "test": test, "outcome": "lost", "reason": reason})
+    @property
+    def _here(self) -> KernelRun | None:
+        """The running kernel where this very process judges it, so that nobody else keeps its account."""
+        return self.runs[0] if len(self.runs) == 1 and self.runs[0].is_host else None
 
-    def told(self) -> list[Row]:
-        """All rows. A lost test is called by the scenario that it was on another kernel, else by its own name."""
-        called = {str(row["test"]): str(row["scenario"]) for row in self.rows if row["scenario"]}
-        return [
-            {**row, "scenario": row["scenario"] or called.get(str(row["test"]), _short(str(row["test"])))}
-            for row in self.rows
-        ]
+    def pytest_sessionstart(self) -> None:
+        """The running kernel's time begins."""
+        if self._here is not None:
+            self._here.started_s = time.monotonic()
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """Its first test follows."""
+        if self._here is not None:
+            self._here.attempt = 1
+            self._here.first_test_s = time.monotonic()
+            self._here.collected = tuple(item.nodeid for item in session.items)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Keep what the report says of scenarios."""
+        self.rows.add(report)
+
+    @pytest.hookimpl(wrapper=True, trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None]:
+        """Write the files, when the exit status is final and the terminal's summary has not begun."""
+        yield
+        if self._here is not None:
+            self._here.ended_s = time.monotonic()
+        for path, write in ((self.json, self._write_json), (self.markdown, self._write_markdown)):
+            if path is None:
+                continue
+            try:
+                write(path, int(session.exitstatus))
+            except OSError as error:
+                self.notes.append(f"{path} could not be written ({error.strerror}): make room, or name another file")
+                if not session.exitstatus:
+                    session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
+            else:
+                self.notes.append(f"written: {path}")
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-        """One line a scenario; of several kernels a table."""
-        rows = self.told()
-        if not rows:
-            return
-        from rttcheck.report.matrix import asked
-
-        width = config.get_terminal_writer().fullwidth
-        terminalreporter.section("TCP round trips")
-        if len({asked(row) for row in rows}) > 1:
-            from rttcheck.report.matrix_table import matrix_lines as lines_of
-        else:
-            from rttcheck.report.terminal import summary_lines as lines_of
-        for line in lines_of(rows, width):
-            terminalreporter.write_line(line)
-        for path in (self.json, self.markdown):
-            if path is not None:
-                terminalreporter.write_line(f"written: {path}")
-
-    @pytest.hookimpl(wrapper=True, tryfirst=True)
-    def pytest_sessionfinish(self, session: pytest.Session) -> object:
-        """Write the files, when the exit status is final."""
-        result = yield
-        facts = [run.facts() for run in self.runs]
-        if self.json is not None:
-            from rttcheck.report.json_report import session_document
-
-            document = session_document(self.told(), kernels=facts, status=int(session.exitstatus))
-            self.json.write_text(document + "\n")
-        if self.markdown is not None:
-            from rttcheck.report.markdown import markdown
-
-            # What CI gives its jobs for a summary is one file for all steps.
-            shared = os.environ.get("GITHUB_STEP_SUMMARY") == str(self.markdown)
-            with self.markdown.open("a" if shared else "w", encoding="utf-8") as file:
-                file.write(markdown(self.told(), facts))
-        return result
-
-
-def rows_of(properties: Sequence[tuple[str, object]]) -> list[Row]:
-    """Put rows together again from a report's properties; a test may have run several scenarios."""
-    rows: list[Row] = []
-    for name, value in properties:
-        if not name.startswith(PROPERTY) or not isinstance(value, (str, int, float)):
-            continue
-        key = name.removeprefix(PROPERTY)
-        if key == "scenario":
-            rows.append({})
+        """One line a scenario; of several kernels a table. Then what became of the files."""
+        rows = self.rows.told()
+        writer = config.get_terminal_writer()
         if rows:
-            rows[-1][key] = value
-    return rows
+            from rttcheck.report.matrix import asked
+            from rttcheck.report.matrix_table import matrix_lines
+            from rttcheck.report.terminal import summary_lines
 
+            terminalreporter.section("TCP round trips")
+            if len({asked(row) for row in rows}) > 1:
+                lines = matrix_lines(rows, writer.fullwidth, colour=writer.hasmarkup)
+            else:
+                # A test that passed and ran no scenario has nothing to show in a line of figures.
+                lines = summary_lines(
+                    [row for row in rows if row["outcome"] != "passed" or "injected" in row], writer.fullwidth
+                )
+            for line in lines:
+                terminalreporter.write_line(line)
+        for note in self.notes:
+            terminalreporter.write_line(f"rttcheck: {note}")
 
-def _short(test: str) -> str:
-    return test.rpartition("::")[2]
+    def _write_json(self, path: Path, status: int) -> None:
+        from rttcheck.report.json_report import session_document
+
+        facts = [run.facts() for run in self.runs]
+        path.write_text(session_document(self.rows.told(), kernels=facts, status=status) + "\n", encoding="utf-8")
+
+    def _write_markdown(self, path: Path, status: int) -> None:  # noqa: ARG002  # as the other
+        from rttcheck.report.markdown import markdown, placed
+
+        text = markdown(self.rows.told(), [run.facts() for run in self.runs])
+        # What CI gives its jobs for a summary is one file for all steps.
+        if os.environ.get("GITHUB_STEP_SUMMARY") and Path(os.environ["GITHUB_STEP_SUMMARY"]).absolute() == path:
+            with path.open("a", encoding="utf-8") as file:
+                file.write(text)
+            return
+        before = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+        path.write_text(placed(text, before), encoding="utf-8")
 
 
 def _require_writable(option: str, path: Path) -> None:

@@ -14,6 +14,11 @@ from rttcheck.collect.selection import Pair
 from rttcheck.kernels.choice import Choice
 from rttcheck.report.terminal import Row
 
+SESSION_FORMAT = 1
+"""Goes up when a key of a session's document goes away or changes its meaning; new ones may come at any time."""
+
+_JUDGED_WITH = ("clock", "engine", "probe")
+
 
 def doctor_document(
     capabilities: Sequence[Capability], choice: Choice | None, refusal: str, pairs: Sequence[Pair] = ()
@@ -48,17 +53,16 @@ def run_document(
 
 
 def session_document(rows: Sequence[Row], *, kernels: Sequence[Mapping[str, Any]], status: int) -> str:
-    """A session of pytest's: ``exit_status``; ``kernels``; ``results``.
+    """A session of pytest's: ``format``, ``exit_status``, ``kernels``, ``results``; docs/json.md has every key.
 
-    Each kernel: ``asked`` (what the user calls it), ``release``, ``where`` (the machine, empty for this one),
-    ``attempts``, ``seconds_to_first_test`` and ``seconds``, ``tests``, ``lost`` (tests without a result) and
-    ``losses`` (why each guest that was lost was lost, with the end of its console). Each result is a scenario's row:
-    ``scenario``, ``asked``, ``test``, ``outcome`` (passed, failed, inconclusive, lost), ``guilty`` layer and
-    ``reason``, ``injected``, ``samples``, ``min_us``, ``p50_us``, ``max_us``, ``slack_us`` (-1 where there is none),
-    ``bucket``, ``lost`` events, ``not_run`` checks, ``kernel`` (the release), ``clock``, ``engine``, ``probe``,
-    ``recording`` (a path). Of a lost test only the first five of these are there.
+    ``kernels`` are `KernelRun.facts`; what a kernel was judged with is told by its rows.
     """
-    return _text({"exit_status": int(status), "kernels": [dict(kernel) for kernel in kernels], "results": list(rows)})
+    known = {str(row.get("asked", "")): row for row in reversed(rows) if row.get("kernel")}
+    told = [
+        {**kernel, **{key: known.get(str(kernel.get("asked", "")), {}).get(key, "") for key in _JUDGED_WITH}}
+        for kernel in kernels
+    ]
+    return _text({"format": SESSION_FORMAT, "exit_status": int(status), "kernels": told, "results": list(rows)})
 
 
 def judge_document(

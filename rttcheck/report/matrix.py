@@ -11,19 +11,39 @@ from dataclasses import dataclass
 
 from rttcheck.report.terminal import Row
 
-LETTERS = {"passed": " ", "failed": "F", "inconclusive": "?", "lost": "L", "error": "E"}
+LETTERS = {"passed": " ", "failed": "F", "inconclusive": "?", "lost": "L", "error": "E", "skipped": "s"}
 """How an outcome is written before a figure; passed needs no word."""
+
+_LONGEST_LABEL = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """Something that did not pass: the scenario, the kernels where it did not, and the layer and reason told there."""
+    """Something that did not pass, told once however many kernels and scenarios it met.
 
-    scenario: str
+    ``where`` is each kernel's scenarios; ``example`` is the row whose reason is told. Lost guests have no ``check``.
+    """
+
     outcome: str
-    kernels: tuple[str, ...]
     guilty: str
-    reason: str
+    check: str
+    where: tuple[tuple[str, tuple[str, ...]], ...]
+    example: Row
+
+    @property
+    def title(self) -> str:
+        """The guilty layer and the check, as far as there are any."""
+        return ": ".join(word for word in (self.guilty, self.check) if word)
+
+    def places(self, names: dict[str, str], scenarios: Sequence[str]) -> str:
+        """``6.1, 6.12: loss, step; 7.3: loss``; ``names`` are `labels`, ``scenarios`` all that there are."""
+        alike: dict[tuple[str, ...], list[str]] = {}
+        for kernel, met in self.where:
+            alike.setdefault(met, []).append(names[kernel])
+        return "; ".join(
+            f"{', '.join(kernels)}: {'all scenarios' if len(met) == len(scenarios) > 1 else ', '.join(met)}"
+            for met, kernels in alike.items()
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,51 +56,68 @@ class Matrix:
 
     @classmethod
     def of(cls, rows: Sequence[Row]) -> Matrix:
-        """Arrange ``rows``; a scenario that one kernel ran twice is told twice."""
+        """Arrange ``rows``; a scenario that one kernel ran twice is told twice.
+
+        A row without a scenario is a kernel that was lost before it had any: it is in all of its cells.
+        """
         kernels: dict[str, None] = {}
         scenarios: dict[str, None] = {}
         cells: dict[tuple[str, str], Row] = {}
+        gone: dict[str, Row] = {}
         for row in rows:
             kernel, scenario = asked(row), str(row.get("scenario", ""))
+            kernels[kernel] = None
+            if not scenario:
+                gone[kernel] = row
+                continue
             number = 1
             name = scenario
             while (kernel, name) in cells:
                 number += 1
                 name = f"{scenario} #{number}"
-            kernels[kernel] = None
             scenarios[name] = None
             cells[kernel, name] = row
+        if gone and not scenarios:
+            scenarios["all"] = None
+        for kernel, row in gone.items():
+            for name in scenarios:
+                cells.setdefault((kernel, name), row)
         return cls(tuple(kernels), tuple(scenarios), cells)
 
-    def outcomes(self, kernel: str) -> tuple[str, ...]:
+    def rows(self, kernel: str) -> tuple[Row, ...]:
         """What came of each scenario on ``kernel``; nothing of those that it was not asked."""
-        return tuple(str(row.get("outcome", "")) for (other, _), row in self.cells.items() if other == kernel)
+        return tuple(row for (other, _), row in self.cells.items() if other == kernel)
 
     def legend(self, kernel: str) -> str:
         """Where a kernel's figures come from: release, clock, engine and probe."""
-        row = next((row for (other, _), row in self.cells.items() if other == kernel and row.get("kernel")), {})
+        row = next((row for row in self.rows(kernel) if row.get("kernel")), {})
         words = [str(row.get(key, "")) for key in ("kernel", "clock", "engine", "probe")]
         release, clock, engine, probe = words
         return ", ".join(word for word in (release, f"{clock} clock" if clock else "", engine, probe) if word)
 
     def problems(self) -> tuple[Problem, ...]:
-        """What did not pass, in the order of scenarios; kernels of which the same is said are told together."""
-        found: dict[tuple[str, str, str, str], list[str]] = {}
+        """What did not pass, in the order of scenarios; where the same check did not pass is told together."""
+        met: dict[tuple[str, str, str], dict[str, list[str]]] = {}
+        examples: dict[tuple[str, str, str], Row] = {}
         for scenario in self.scenarios:
             for kernel in self.kernels:
                 row = self.cells.get((kernel, scenario))
                 if row is None or row.get("outcome") == "passed":
                     continue
-                key = (scenario, str(row.get("outcome", "")), str(row.get("guilty", "")), str(row.get("reason", "")))
-                # Two kernels seldom say the same figures: the check's name is before the first colon.
-                for known in found:
-                    if known[:3] == key[:3] and known[3].partition(":")[0] == key[3].partition(":")[0]:
-                        key = known
-                        break
-                found.setdefault(key, []).append(kernel)
+                outcome, guilty = str(row.get("outcome", "")), str(row.get("guilty", ""))
+                # What has no check has the reason alone: an error's sentence, why a guest was lost.
+                key = (outcome, guilty, str(row.get("check") or f"\n{row.get('reason', '')}"))
+                examples.setdefault(key, row)
+                met.setdefault(key, {}).setdefault(kernel, []).append(scenario)
         return tuple(
-            Problem(scenario=scenario, outcome=outcome, kernels=tuple(kernels), guilty=guilty, reason=reason)
-            for (scenario, outcome, guilty, reason), kernels in found.items()
+            Problem(
+                outcome=key[0],
+                guilty=key[1],
+                check="" if key[2].startswith("\n") else key[2],
+                where=tuple((kernel, tuple(met[key][kernel])) for kernel in self.kernels if kernel in met[key]),
+                example=row,
+            )
+            for key, row in examples.items()
         )
 
 
@@ -90,10 +127,20 @@ def asked(row: Row) -> str:
 
 
 def labels(kernels: Sequence[str]) -> dict[str, str]:
-    """Short names for headings: ``6.12`` for ``debian:6.12`` where no two get the same, a file's name for a path."""
+    """Short names for headings, no two the same: ``6.12`` for ``debian:6.12``, a file's name for a path."""
     short = {kernel: kernel.removeprefix("debian:").rpartition("/")[2] or kernel for kernel in kernels}
     twice = [name for name in short.values() if list(short.values()).count(name) > 1]
-    return {kernel: kernel if name in twice else name for kernel, name in short.items()}
+    found: dict[str, str] = {}
+    for kernel, name in short.items():
+        label = kernel if name in twice else name
+        if len(label) > _LONGEST_LABEL:
+            label = f"…{label[1 - _LONGEST_LABEL :]}"
+        number = 1
+        while label in found.values():
+            number += 1
+            label = f"{label.partition('#')[0]}#{number}"
+        found[kernel] = label
+    return found
 
 
 def median(row: Row | None) -> str:

@@ -8,75 +8,97 @@ from __future__ import annotations
 from collections.abc import Sequence
 from textwrap import wrap
 
+from rich.cells import cell_len, set_cell_size
+
 from rttcheck.report.matrix import LETTERS, Matrix, labels, median
-from rttcheck.report.terminal import MARKS, Row
+from rttcheck.report.terminal import COLOURS, MARKS, Row, paint, tally
 
 _NARROWEST = 40
 _HEADING = "scenario"
+_INDENT = "    "
+
+_Cell = tuple[str, str]
+"""A text and its outcome, empty for what is none."""
 
 
-def matrix_lines(rows: Sequence[Row], width: int) -> list[str]:
+def matrix_lines(rows: Sequence[Row], width: int, *, colour: bool = False) -> list[str]:
     """The table, at most ``width`` columns wide (40 at least), what did not pass, and a line a kernel with its count.
 
-    A cell is a letter for what did not pass (F failed, ? inconclusive, L lost, E error) and the median of the data
-    samples in microseconds. No rows give no lines.
+    A cell is a letter for what did not pass (F failed, ? inconclusive, L lost, E error, s skipped) and the median of
+    the data samples in microseconds. No rows give no lines.
     """
     if not rows:
         return []
     width = max(width, _NARROWEST)
     matrix = Matrix.of(rows)
     names = labels(matrix.kernels)
-    key = "medians of data samples in us; F failed, ? inconclusive, L lost, E error"
-    table = _blocks(matrix, names, width, figures=True)
-    if table is None:
-        key = "+ passed, F failed, ? inconclusive, L lost, E error"
-        table = _blocks(matrix, names, width, figures=False)
-    if table is None:
-        table = _split(matrix, names, width)
-    lines = [*_wrapped(key, width), *table]
+    figures = _width(_table(matrix, matrix.kernels, names, figures=True)) <= width
+    lines = _wrapped(_key(matrix, figures=figures), width, "")
+    for block in _blocks(matrix, names, width, figures=figures):
+        lines += _drawn(_table(matrix, block, names, figures=figures), width, colour=colour)
     for problem in matrix.problems():
-        where = ", ".join(names[kernel] for kernel in problem.kernels)
-        guilty = f"{problem.guilty}: " if problem.guilty else ""
-        head = f"{MARKS.get(problem.outcome, problem.outcome)} {problem.scenario} on {where}"
-        lines += _wrapped(f"{head}: {guilty}{_first_line(problem.reason)}".rstrip(": "), width)
+        head = f"{MARKS.get(problem.outcome, problem.outcome)} {problem.title}".rstrip()
+        told = [*_wrapped(head, width, ""), *_wrapped(problem.places(names, matrix.scenarios), width, _INDENT)]
+        lines += ["", *(paint(line) if colour else line for line in told)]
+        reason = str(problem.example.get("reason", "")).strip().partition("\n")[0]
+        lines += _wrapped(reason, width, _INDENT)
     lines.append("")
-    widest = max(len(names[kernel]) for kernel in matrix.kernels)
+    widest = max(cell_len(names[kernel]) for kernel in matrix.kernels)
     for kernel in matrix.kernels:
-        outcomes = matrix.outcomes(kernel)
-        tally = ", ".join(f"{outcomes.count(one)} {one}" for one in MARKS if one in outcomes)
         legend = matrix.legend(kernel)
-        lines.append(_cut(f"{names[kernel]:<{widest}}  {tally}" + (f"  ({legend})" if legend else ""), width))
+        text = f"{_left(names[kernel], widest)}  {tally(matrix.rows(kernel))}" + (f"  ({legend})" if legend else "")
+        lines.append(_cut(text, width))
     return lines
 
 
-def _blocks(matrix: Matrix, names: dict[str, str], width: int, *, figures: bool) -> list[str] | None:
-    """All kernels in one table, or None where it is too wide."""
-    lines = _one(matrix, matrix.kernels, names, figures=figures)
-    return lines if max(map(len, lines)) <= width else None
+def _key(matrix: Matrix, *, figures: bool) -> str:
+    """What the letters stand for that are there, and what the figures are."""
+    outcomes = {str(row.get("outcome", "")) for row in matrix.cells.values()}
+    words = [f"{letter} {outcome}" for outcome, letter in LETTERS.items() if outcome in outcomes and letter != " "]
+    if figures:
+        return "; ".join(filter(None, ["medians of data samples in us", ", ".join(words)]))
+    return ", ".join(["+ passed", *words])
 
 
-def _split(matrix: Matrix, names: dict[str, str], width: int) -> list[str]:
+def _blocks(matrix: Matrix, names: dict[str, str], width: int, *, figures: bool) -> list[Sequence[str]]:
     """As many kernels side by side as fit, the others below; a single one may be cut."""
-    lines: list[str] = []
-    left = list(matrix.kernels)
+    blocks: list[Sequence[str]] = []
+    left: Sequence[str] = matrix.kernels
     while left:
         count = len(left)
-        while count > 1 and max(map(len, _one(matrix, left[:count], names, figures=False))) > width:
+        while count > 1 and _width(_table(matrix, left[:count], names, figures=figures)) > width:
             count -= 1
-        lines += [_cut(line, width) for line in _one(matrix, left[:count], names, figures=False)]
+        blocks.append(left[:count])
         left = left[count:]
-    return lines
+    return blocks
 
 
-def _one(matrix: Matrix, kernels: Sequence[str], names: dict[str, str], *, figures: bool) -> list[str]:
-    first = max(len(_HEADING), *map(len, matrix.scenarios))
-    columns = []
+def _table(matrix: Matrix, kernels: Sequence[str], names: dict[str, str], *, figures: bool) -> list[list[_Cell]]:
+    """Lines of cells that are all as wide as their column."""
+    first = max(cell_len(_HEADING), *map(cell_len, matrix.scenarios))
+    columns: list[list[_Cell]] = [[(_left(text, first), "") for text in (_HEADING, *matrix.scenarios)]]
     for kernel in kernels:
-        cells = [_cell(matrix.cells.get((kernel, scenario)), figures=figures) for scenario in matrix.scenarios]
-        widest = max(len(names[kernel]), *map(len, cells))
-        columns.append([text.rjust(widest) for text in (names[kernel], *cells)])
-    heads = [_HEADING, *matrix.scenarios]
-    return [" ".join((head.ljust(first), *cells)).rstrip() for head, *cells in zip(heads, *columns, strict=True)]
+        rows = [matrix.cells.get((kernel, scenario)) for scenario in matrix.scenarios]
+        cells = [(_cell(row, figures=figures), str((row or {}).get("outcome", ""))) for row in rows]
+        widest = max(cell_len(text) for text, _ in ((names[kernel], ""), *cells))
+        columns.append([(_right(text, widest), outcome) for text, outcome in ((names[kernel], ""), *cells)])
+    return [list(line) for line in zip(*columns, strict=True)]
+
+
+def _width(table: list[list[_Cell]]) -> int:
+    return sum(cell_len(text) for text, _ in table[0]) + len(table[0]) - 1
+
+
+def _drawn(table: list[list[_Cell]], width: int, *, colour: bool) -> list[str]:
+    # A line that has to be cut is cut as plain text: half an escape sequence would colour all that follows.
+    plain = _width(table) > width or not colour
+    lines = [" ".join(text if plain else _painted(text, outcome) for text, outcome in line).rstrip() for line in table]
+    return [_cut(line, width) for line in lines] if plain else lines
+
+
+def _painted(text: str, outcome: str) -> str:
+    number = COLOURS.get(MARKS.get(outcome, outcome)) if outcome != "passed" else None
+    return f"\x1b[{number}m{text}\x1b[0m" if number is not None else text
 
 
 def _cell(row: Row | None, *, figures: bool) -> str:
@@ -86,13 +108,17 @@ def _cell(row: Row | None, *, figures: bool) -> str:
     return f"{letter} {median(row)}" if figures else letter.replace(" ", "+")
 
 
-def _first_line(text: str) -> str:
-    return text.strip().partition("\n")[0]
+def _wrapped(text: str, width: int, indent: str) -> list[str]:
+    return wrap(text, width, initial_indent=indent, subsequent_indent=indent or _INDENT, break_on_hyphens=False)
 
 
-def _wrapped(text: str, width: int) -> list[str]:
-    return wrap(text, width, subsequent_indent="    ", break_on_hyphens=False)
+def _left(text: str, width: int) -> str:
+    return text + " " * (width - cell_len(text))
+
+
+def _right(text: str, width: int) -> str:
+    return " " * (width - cell_len(text)) + text
 
 
 def _cut(line: str, width: int) -> str:
-    return line if len(line) <= width else line[: width - 1] + "…"
+    return line if cell_len(line) <= width else f"{set_cell_size(line, width - 1)}…"

@@ -18,7 +18,8 @@ MARKS = {"passed": "passed", "failed": "FAILED", "inconclusive": "inconclusive",
 _MACHINE = {"kernel": "kernel {}", "clock": "{} clock", "engine": "engine {}", "probe": "probe {}"}
 """What says where a row comes from: told once above the table where all rows agree, else in a column of its own."""
 
-_COLOURS = {"passed": 32, "FAILED": 31, "inconclusive": 33, "ERROR": 31, "LOST": 35}
+COLOURS = {"passed": 32, "FAILED": 31, "inconclusive": 33, "ERROR": 31, "LOST": 35}
+"""Of the marks, as a terminal numbers them."""
 _GAP = "  "
 _INDENT = "    "
 _NARROWEST = 40
@@ -73,7 +74,7 @@ def tally(rows: Iterable[Row]) -> str:
 
 def paint(line: str) -> str:
     """The line of a scenario with its outcome coloured; any other line as it is."""
-    for mark, colour in _COLOURS.items():
+    for mark, colour in COLOURS.items():
         if line.startswith(f"{mark} "):
             return f"\x1b[{colour}m{mark}\x1b[0m{line[len(mark) :]}"
     return line

@@ -24,24 +24,28 @@ _KEYWORDS: Final[Mapping[str, Mapping[str, object]]] = {
     # The same round trip as rtt-40ms, split unevenly: TCP cannot tell, and must not seem to.
     "asymmetric": {"out": "35ms", "back": "5ms", "count": 50},
     "ipv6": {"rtt": "40ms", "family": 6, "count": 50},
-    # 750 us a round trip: a tool that shows milliseconds has nothing to show, one that shows microseconds has.
-    "microseconds": {"rtt": "750us", "unit": "us", "count": 60},
-    # More jitter than time between two writes: ACKs overtake each other, so that first-acked and last-acked part.
-    "uniform-jitter": {"rtt": "40ms", "jitter": "8ms", "traffic": "paced", "interval": "2ms", "count": 100},
+    # Half a millisecond: a tool that shows milliseconds has nothing to show, one that shows microseconds has. Noise
+    # only adds, so that the value sits low in its bucket (512-1023us): the machine may take as long again as the link.
+    "microseconds": {"rtt": "520us", "unit": "us", "count": 60},
+    # Round trips differ by more than the time between two writes: ACKs overtake each other, so that first-acked and
+    # last-acked part. Ten round trips long: a probe that sees one sample each needs four to tell noise from a fault.
+    "uniform-jitter": {"rtt": "40ms", "jitter": "8ms", "traffic": "paced", "interval": "4ms", "count": 100},
     "normal-jitter": {
         "rtt": "80ms",
         "jitter": "5ms",
         "distribution": "normal",
         "traffic": "paced",
-        "interval": "4ms",
+        "interval": "8ms",
         "count": 100,
     },
-    # A transfer larger than the bandwidth-delay product: its samples climb as its own queue grows.
-    "rate-queue": {"rtt": "20ms", "rate": "20mbit", "traffic": "bulk", "size": 200_000},
+    # More than the bandwidth-delay product: samples climb as the transfers' own queue grows. Several transfers, because
+    # a probe that sees one sample a round trip shows two or three of each, and it takes a dozen to tell noise from a
+    # fault.
+    "rate-queue": {"rtt": "20ms", "rate": "20mbit", "traffic": "bulk", "size": 25_000, "flows": 8},
     # Loss both ways: data lost makes SACK and timestamp samples, ACKs lost make first-acked and last-acked part.
     "loss": {"rtt": "20ms", "loss": "3%", "traffic": "paced", "interval": "1ms", "count": 300, "size": 600},
     "reordering": {"rtt": "20ms", "reorder": "20%", "traffic": "paced", "interval": "2ms", "count": 200},
-    "bbr": {"rtt": "40ms", "traffic": "bulk", "size": 200_000, "congestion": "bbr"},
+    "bbr": {"rtt": "40ms", "traffic": "bulk", "size": 48_000, "flows": 6, "congestion": "bbr"},
     "sixteen-flows": {"rtt": "40ms", "flows": 16, "count": 15},
     "short-connections": {"rtt": "10ms", "traffic": "connections", "count": 20},
     # Up and down again: min_rtt must stay at the smaller one, the samples must not.

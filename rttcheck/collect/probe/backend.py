@@ -109,6 +109,7 @@ def _kprobe(kernel: Kernel, ring_bytes: int) -> Iterator[Opened]:
 
 @contextmanager
 def _bcc(kernel: Kernel, ring_bytes: int) -> Iterator[Opened]:
+    import_bcc()
     kfunc = _takes_fexit(kernel)
     if not kfunc:
         require_kprobes()
@@ -120,11 +121,14 @@ def _bcc(kernel: Kernel, ring_bytes: int) -> Iterator[Opened]:
 
 
 def _bcc_ready(kernel: Kernel) -> str:
+    import_bcc()
+    headers(platform.release())
     kind = "kfunc" if _takes_fexit(kernel) else "kprobe and kretprobe"
     if kind != "kfunc":
         require_kprobes()
-    import_bcc()
-    headers(platform.release())
+        # A kernel that refuses this program for what it reads refuses bcc's, too.
+        with load_object(OBJECT, {"rtt_kprobe": None, "rtt_kretprobe": None}, {"events": mmap.PAGESIZE}):
+            pass
     return f"{kind} on {kernel.symbol}, compiled when it is asked for, which takes seconds"
 
 

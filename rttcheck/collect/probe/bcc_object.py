@@ -1,25 +1,34 @@
 """The bcc program compiled, loaded and attached: its maps and its life, as `Watch` wants them.
 
-It owns the compiler's conditions (the module, some kernel's headers) and the choice between kfunc and kprobe. It takes
-some ten seconds in an emulated guest.
+It owns the compiler's conditions (the module, some kernel's headers), its deadline, and the choice between kfunc and
+kprobe. It takes some ten seconds in an emulated guest, and is done in a process of its own.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import socket
+import sys
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
+from rttcheck.collect.probe.bcc_compiler import MOST_MESSAGE
 from rttcheck.collect.probe.bcc_module import import_bcc
 from rttcheck.collect.probe.bcc_program import program
 from rttcheck.collect.probe.bpf_object import BpfMap
 from rttcheck.collect.probe.btf import kernel_btf
 from rttcheck.collect.probe.function import FUNCTION, Unproven
 from rttcheck.collect.probe.libbpf import libbpf
+from rttcheck.errors import CapabilityError
+
+COMPILE_S: Final = 120.0
+"""Deadline of the compiler, ten times what it takes in an emulated guest, by the clock of the kernel that is probed: in
+a guest of virtual time its launcher counts the host's."""
 
 HEADERS: Final = Path("/usr/src")
 """Where distributions put kernel headers."""
@@ -29,22 +38,26 @@ KCONFIG: Final = Path("include/linux/kconfig.h")
 
 _SOURCE: Final = "BCC_KERNEL_SOURCE"
 _SHOWN_LINES: Final = 6
+_MAPS: Final = ("config", "counts", "namespaces", "calls", "barrier", "barrier_inner", "events")
+_END_S: Final = 10.0
+"""To detach and leave, which takes no compiler."""
 
 
 class BccObject:
-    """A compiled program that is attached; see :func:`open_bcc`."""
+    """A compiled program that is attached in another process; see :func:`open_bcc`."""
 
-    def __init__(self, compiled: Any, kind: str) -> None:
+    def __init__(self, maps: dict[str, int], functions: Sequence[int], kind: str) -> None:
         self.kind = kind
-        self._compiled = compiled
+        self._maps = maps
+        self._functions = functions
 
     def map(self, name: str) -> BpfMap:
         """The map of this name."""
-        return BpfMap(libbpf(), int(self._compiled[name].map_fd), name)
+        return BpfMap(libbpf(), self._maps[name], name)
 
     def skipped(self) -> int:
         """How often the kernel skipped a program because it was running on that CPU already (since 5.12)."""
-        return sum(libbpf().recursion_misses(int(function.fd)) for function in self._compiled.funcs.values())
+        return sum(libbpf().recursion_misses(function) for function in self._functions)
 
 
 def headers(release: str, places: Path = HEADERS, modules: Path = MODULES) -> tuple[Path, ...]:
@@ -80,61 +93,97 @@ def merge(trees: tuple[Path, ...], into: Path) -> None:
 
 
 @contextmanager
-def open_bcc(template: Path, ring_bytes: int, symbol: str, *, kfunc: bool) -> Iterator[BccObject]:
+def open_bcc(
+    template: Path, ring_bytes: int, symbol: str, *, kfunc: bool, deadline_s: float = COMPILE_S
+) -> Iterator[BccObject]:
     """Compile ``template`` and attach it: as kfunc, which is what fexit is, or as kprobe and kretprobe on ``symbol``.
 
-    Raises Unproven with what compiler or kernel said, CapabilityError without the module.
+    Raises Unproven with what compiler or kernel said, or when that took longer than ``deadline_s``; CapabilityError
+    without the module.
     """
-    module = import_bcc()
+    import_bcc()
     source = headers(os.uname().release)
     with kernel_btf() as btf:
         text = program(template.read_text(), btf, ring_bytes)
     flags = [f"-I{template.parent.resolve()}", "-Wno-everything", *(["-DRTT_KFUNC"] if kfunc else [])]
-
-    def compiled() -> Any:
-        made = module.BPF(text=text.encode(), cflags=flags)
-        if not kfunc:
-            made.attach_kretprobe(event=symbol.encode(), fn_name=b"rtt_return")
-            made.attach_kprobe(event=symbol.encode(), fn_name=b"rtt_entry")
-        return made
-
-    with tempfile.TemporaryDirectory(prefix="rttcheck-headers-") as merged:
+    job = {"text": text, "cflags": flags, "symbol": None if kfunc else symbol, "maps": _MAPS}
+    with ExitStack() as stack:
+        # bcc looks headers up by the path of their tree while it compiles.
+        merged = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rttcheck-headers-")))
         if source:
-            merge(source, Path(merged))
-        with _environment(_SOURCE, merged if source else None):
-            made = _quoting(compiled)
-    try:
-        yield BccObject(made, f"kfunc on {FUNCTION}" if kfunc else f"kprobe and kretprobe on {symbol}")
-    finally:
-        made.cleanup()
+            merge(source, merged)
+        said = stack.enter_context(tempfile.TemporaryFile())
+        control = stack.enter_context(_compiler(said, {} if not source else {_SOURCE: str(merged)}))
+        descriptors, count = _ask(control, job, said, deadline_s)
+        for descriptor in descriptors:
+            stack.callback(os.close, descriptor)
+        maps = dict(zip(_MAPS, descriptors, strict=False))
+        kind = f"kfunc on {FUNCTION}" if kfunc else f"kprobe and kretprobe on {symbol}"
+        yield BccObject(maps, descriptors[len(descriptors) - count :], kind)
 
 
 @contextmanager
-def _environment(name: str, value: str | None) -> Iterator[None]:
-    """Set a variable that nobody has set, while the context lasts; None leaves it alone."""
-    if value is None or name in os.environ:
-        yield
-        return
-    os.environ[name] = value
-    try:
-        yield
-    finally:
-        del os.environ[name]
+def _compiler(said: IO[bytes], environment: dict[str, str]) -> Iterator[socket.socket]:
+    """Our end of the compiling process' socket; it detaches and is gone when the context is left.
 
+    ``environment`` is for what nobody has set.
+    """
+    # Only here: every guest imports this module, and few of them compile.
+    import subprocess
 
-def _quoting(compiled: Callable[[], Any]) -> Any:
-    """Call it; the compiler and the verifier write to standard error what was wrong, which then is in the reason."""
-    kept = os.dup(2)
-    with tempfile.TemporaryFile() as said:
-        os.dup2(said.fileno(), 2)
+    command = (
+        f"import sys; sys.path[:] = {sys.path!r}; "
+        "from rttcheck.collect.probe.bcc_compiler import run_from_command_line; run_from_command_line()"
+    )
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours:
+        with theirs:
+            process = subprocess.Popen(
+                [sys.executable, "-c", command, str(theirs.fileno())],
+                pass_fds=(theirs.fileno(),),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=said,
+                # Ctrl-C is for us, who then let it detach.
+                process_group=0,
+                env={**environment, **os.environ},
+            )
         try:
-            return compiled()
-        except Exception as error:  # bcc raises nothing narrower
-            said.seek(0)
-            lines = [line.strip() for line in said.read().decode(errors="replace").splitlines()]
-            telling = [line for line in lines if re.search(r"error|invalid|unknown|denied|permitted|R\d", line)]
-            words = " / ".join((telling or lines)[-_SHOWN_LINES:])
-            raise Unproven(f"bcc: {error}{f'; it said: {words}' if words else ''}") from None
+            yield ours
         finally:
-            os.dup2(kept, 2)
-            os.close(kept)
+            ours.close()
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=_END_S)
+            process.kill()
+            process.wait()
+
+
+def _ask(control: socket.socket, job: dict[str, Any], said: IO[bytes], deadline_s: float) -> tuple[list[int], int]:
+    """The descriptors that came, and how many of them, the last, are functions."""
+    control.settimeout(deadline_s)
+    try:
+        control.send(json.dumps(job).encode())
+        message, descriptors, _, _ = socket.recv_fds(control, MOST_MESSAGE, 64)
+    except TimeoutError:
+        raise Unproven(
+            f"bcc: it did not compile its program within {deadline_s:g} s: give the machine a rest{_quoted(said)}"
+        ) from None
+    except OSError:
+        message, descriptors = b"", []
+    if not message:
+        raise Unproven(f"bcc: the process that compiles died{_quoted(said)}")
+    answer = json.loads(message)
+    if "error" not in answer:
+        return list(descriptors), int(answer["functions"])
+    if answer["missing"]:
+        raise CapabilityError(answer["error"])
+    raise Unproven(f"bcc: {answer['error']}{_quoted(said)}")
+
+
+def _quoted(said: IO[bytes]) -> str:
+    """What compiler and verifier wrote to standard error, as the end of a reason."""
+    said.seek(0)
+    lines = [line.strip() for line in said.read().decode(errors="replace").splitlines()]
+    telling = [line for line in lines if re.search(r"error|invalid|unknown|denied|permitted|R\d", line)]
+    words = " / ".join((telling or lines)[-_SHOWN_LINES:])
+    return f"; it said: {words}" if words else ""

@@ -21,6 +21,7 @@ from rttcheck.collect.probe.coverage import WHOLE, View
 from rttcheck.collect.probe.function import Unproven
 from rttcheck.collect.probe.layout import Mode
 from rttcheck.collect.probe.libbpf import Refused, libbpf
+from rttcheck.collect.probe.lockdown import UNLOCK, forbids_tracing, lockdown_mode
 from rttcheck.collect.probe.watch import Watch
 from rttcheck.errors import CapabilityError, ProbeError
 from rttcheck.netns.errors import NetnsError
@@ -33,7 +34,8 @@ __all__ = [
 RING_BYTES: Final = 16 << 20
 """Room for about 58,000 events between two reads."""
 
-LOCKDOWN: Final = Path("/sys/kernel/security/lockdown")
+_SAID_LINES: Final = 3
+"""How many of the last lines of a verifier's log go into a sentence; `probe_support` has them all."""
 
 _CAP_SYS_ADMIN, _CAP_PERFMON, _CAP_BPF = 21, 38, 39
 
@@ -47,6 +49,15 @@ class Attempt:
     reason: str
     view: View = WHOLE
     """What it sees: here if it works, else at best."""
+    remedy: str = ""
+    """What to do where that is known better than by `Backend.remedy`."""
+
+    @property
+    def brief(self) -> str:
+        """The reason with the end of what the kernel said."""
+        what, said, words = self.reason.partition("; it said: ")
+        lines = words.split(" / ")
+        return what + said + " / ".join(["...", *lines[-_SAID_LINES:]] if len(lines) > _SAID_LINES else lines)
 
 
 class Probe:
@@ -116,6 +127,7 @@ def open_probe(backend: str = "auto", *, among: Sequence[str] = NAMES, ring_byte
     if backend != "auto" and backend not in NAMES:
         raise ProbeError(f"the probe backend {backend!r} was asked for and there are: auto, {', '.join(NAMES)}")
     require_privilege()
+    libbpf()
     candidates = [
         each
         for each in BACKENDS
@@ -125,11 +137,11 @@ def open_probe(backend: str = "auto", *, among: Sequence[str] = NAMES, ring_byte
     with ExitStack() as stack:
         probe = _first(stack, candidates, ring_bytes, tried)
         if probe is None:
-            reasons = "; ".join(f"{attempt.backend}: {attempt.reason}" for attempt in tried)
-            raise CapabilityError(
-                f"no RTT probe ({backend} was asked for) works on Linux {platform.release()}: {reasons}: "
-                "run on a kernel that allows one, for instance in a guest"
-            )
+            asked = f"no RTT probe ({backend} was asked for) works on Linux {platform.release()}"
+            if forbids_tracing(lockdown_mode()):
+                raise CapabilityError(f"{asked}, which is locked down, {lockdown_mode()}: {UNLOCK}, or use a guest")
+            reasons = "; ".join(f"{attempt.backend}: {attempt.brief}" for attempt in tried)
+            raise CapabilityError(f"{asked}: {reasons}: run on a kernel that allows one, for instance in a guest")
         yield probe
 
 
@@ -172,9 +184,10 @@ def require_privilege(status: Path = Path("/proc/self/status")) -> None:
     held = int(line.split()[1], 16)
     if held >> _CAP_SYS_ADMIN & 1 or (held >> _CAP_BPF & 1 and held >> _CAP_PERFMON & 1):
         return
+    remedy = "run it with sudo" if os.geteuid() else "run the container with --privileged or --cap-add SYS_ADMIN"
     raise CapabilityError(
         f"the RTT probe needs root (CAP_SYS_ADMIN, or CAP_BPF with CAP_PERFMON) and this process, of user "
-        f"{os.geteuid()}, has neither: run it with sudo"
+        f"{os.geteuid()}, has neither: {remedy}"
     )
 
 
@@ -191,8 +204,10 @@ def _first(stack: ExitStack, candidates: Sequence[Backend], ring_bytes: int, tri
 def _look(backend: Backend, kernel: Kernel, tried: list[Attempt]) -> None:
     try:
         tried.append(Attempt(backend.name, True, backend.ready(kernel) if backend.ready else "", backend.view))
-    except (Unproven, Refused, CapabilityError) as error:
+    except (Unproven, CapabilityError) as error:
         tried.append(Attempt(backend.name, False, str(error), backend.view))
+    except Refused as refused:
+        tried.append(_refusal(backend, refused))
 
 
 def _try(stack: ExitStack, backend: Backend, kernel: Kernel, ring_bytes: int, tried: list[Attempt]) -> Opened | None:
@@ -202,20 +217,29 @@ def _try(stack: ExitStack, backend: Backend, kernel: Kernel, ring_bytes: int, tr
         tried.append(Attempt(backend.name, False, str(error), backend.view))
         return None
     except Refused as refused:
-        policy = f" ({_policy()})" if refused.number == errno.EPERM else ""
-        tried.append(Attempt(backend.name, False, f"{refused}{policy}", backend.view))
+        tried.append(_refusal(backend, refused))
         return None
     tried.append(Attempt(backend.name, True, f"attached to {opened.where}", opened.view))
     return opened
 
 
-def _policy(lockdown: Path | None = None) -> str:
-    """Why the kernel says EPERM to a process that has the privilege."""
+def _refusal(backend: Backend, refused: Refused) -> Attempt:
+    """What the kernel said to a process that has the privilege, and which policy may be behind it.
+
+    Locked down for confidentiality, the kernel refuses kprobes with EPERM, and programs that read its memory with
+    EINVAL, as if there were no such helper function (``bpf_tracing_func_proto()``).
+    """
+    mode = lockdown_mode()
     held = "the process has the privilege: the kernel"
-    try:
-        mode = (lockdown or LOCKDOWN).read_text()
-    except OSError:
-        return f"{held}'s configuration or a policy such as lockdown forbids it"
-    if "[none]" in mode:
-        return f"{held} is not locked down, so that its configuration or another policy forbids it"
-    return f"{held} is locked down, {mode.strip()}: boot it with lockdown=none, or without Secure Boot"
+    if forbids_tracing(mode):
+        reason = f"the kernel is locked down, {mode}, so that no program may read its memory: {UNLOCK}; {refused}"
+        return Attempt(backend.name, False, reason, backend.view, remedy=UNLOCK)
+    if refused.number != errno.EPERM:
+        return Attempt(backend.name, False, str(refused), backend.view)
+    if mode is None:
+        policy = f"{held}'s configuration or a policy such as lockdown forbids it"
+    elif "[none]" in mode:
+        policy = f"{held} is not locked down, so that its configuration or another policy forbids it"
+    else:
+        policy = f"{held} is locked down, {mode}, or another policy forbids it: {UNLOCK}"
+    return Attempt(backend.name, False, f"{refused} ({policy})", backend.view)

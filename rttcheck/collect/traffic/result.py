@@ -56,6 +56,8 @@ class TrafficResult:
     """All connections of one run, ordered by flow and, within a flow, by time."""
 
     flows: tuple[FlowResult, ...]
+    scheduling: str = ""
+    """How the threads of both ends were scheduled, in words."""
 
 
 def timings_of(sent_ns: array[int], done_ns: array[int]) -> np.ndarray:

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from rttcheck.collect.cores import ANYWHERE, Cores
 from rttcheck.collect.traffic.endpoint import PeerGone, open_listener
 from rttcheck.collect.traffic.flow import AT_A_GATE, THROUGH, Flow
 from rttcheck.collect.traffic.meeting import FlowFailed, Lobby, Stretch
@@ -39,14 +40,17 @@ _REMEDIES = {
 }
 
 
-def run_traffic(lab: Lab, scenario: Scenario, *, on_step: Callable[[int], None] | None = None) -> TrafficResult:
+def run_traffic(
+    lab: Lab, scenario: Scenario, *, on_step: Callable[[int], None] | None = None, cores: Cores = ANYWHERE
+) -> TrafficResult:
     """Run ``scenario.traffic`` from ``lab.client`` to ``lab.server``; return when the last FIN is acknowledged.
 
     All flows connect first and then start together (``connections``: each connects as it comes). Where a step of the
     scenario is due (``Step.after`` exchanges or writes of each flow; for ``connections`` that many connections, for
     ``bulk`` that many writes of 64 KiB), all flows pause with nothing unacknowledged at either end, ``on_step(i)`` is
     called once in the calling thread, and all go on when it returns. Without ``on_step`` nothing pauses. The deadline
-    is for all of it but the time in ``on_step``, which has deadlines of its own.
+    is for all of it but the time in ``on_step``, which has deadlines of its own. ``cores`` says where the threads of
+    both ends are to run.
 
     Raises TrafficError when the deadline passes or a connection fails, ScenarioError for a step or a pace that the
     traffic never reaches, and whatever ``on_step`` raises; in each case no thread and no socket is left.
@@ -56,7 +60,7 @@ def run_traffic(lab: Lab, scenario: Scenario, *, on_step: Callable[[int], None] 
     flows: list[Flow] = []
     begun_ns = time.monotonic_ns()
     try:
-        with Stage(deadline_s=traffic.deadline_s) as stage:
+        with Stage(deadline_s=traffic.deadline_s, cores=cores) as stage:
             start, pauses, stretches = _plan(stage, scenario, pause=on_step is not None)
             listener = open_listener(stage, lab.server, traffic, family=scenario.family, backlog=traffic.flows)
             address = listener.getsockname()
@@ -103,7 +107,7 @@ def run_traffic(lab: Lab, scenario: Scenario, *, on_step: Callable[[int], None] 
         raise TrafficError(_late(flows, traffic)) from None
     except FlowFailed as failed:
         raise TrafficError(_failed(flows, failed, time.monotonic_ns() - begun_ns)) from failed.cause
-    return TrafficResult(tuple(result for flow in flows for result in flow.results))
+    return TrafficResult(tuple(result for flow in flows for result in flow.results), stage.scheduling)
 
 
 def _plan(stage: Stage, scenario: Scenario, *, pause: bool) -> tuple[Gate, list[tuple[int, Gate]], list[Stretch]]:

@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from types import TracebackType
 
+from rttcheck.collect.cores import ANYWHERE, Cores, take
 from rttcheck.errors import TrafficError
 
 _JOIN_S = 10.0
@@ -58,7 +59,8 @@ class Stage:
     data would keep its network namespace alive for minutes.
     """
 
-    def __init__(self, *, deadline_s: float) -> None:
+    def __init__(self, *, deadline_s: float, cores: Cores = ANYWHERE) -> None:
+        """``cores`` says where the threads are to run, which ends with them."""
         self.deadline_ns = time.monotonic_ns() + round(deadline_s * 1e9)
         self.aborting = threading.Event()
         self._abort_fd = -1
@@ -68,6 +70,9 @@ class Stage:
         self._threads: list[threading.Thread] = []
         self._reports: SimpleQueue[str | _Failed] = SimpleQueue()
         self._finished = 0
+        self._cores = cores
+        self.scheduling = ""
+        """How the kernel schedules the threads, in words; empty before the first."""
 
     def __enter__(self) -> Stage:
         self._abort_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
@@ -101,6 +106,7 @@ class Stage:
 
         def run() -> None:
             try:
+                self.scheduling = take(self._cores.traffic, self._cores.priority)
                 act()
             except Aborted:
                 pass

@@ -33,7 +33,7 @@ from rttcheck.netns import (
 )
 from rttcheck.netns.lab import Host
 from rttcheck.netns.relay.line import Fate, Line
-from rttcheck.netns.relay.packets import Packets
+from rttcheck.netns.relay.packets import Packets, late_ns
 from rttcheck.netns.relay.relay import Relay
 
 MS = 1_000_000
@@ -319,6 +319,20 @@ def test_a_lab_says_what_impairs_it() -> None:
         assert "SCHED_FIFO" in relay.scheduling
     with routed() as lab:
         assert (lab.engine, lab.relay) == ("netem", None)
+
+
+def test_a_relay_keeps_to_the_core_that_it_is_given_and_still_looks_at_the_clock() -> None:
+    cpu = max(os.sched_getaffinity(0))
+    delay = Netem(delay_ns=5 * MS)
+    with relayed(delay, delay, relay_cpu=cpu) as (lab, relay):
+        assert relay.scheduling.endswith(f"on CPU {cpu}")
+        assert os.sched_getaffinity(relay.pid) == {cpu}
+        with datagrams(lab) as (sending, receiving):
+            for _ in range(20):
+                sending.send(b"there")
+                assert receiving.recv(16) == b"there"
+        assert relay.lateness().packets >= 20
+        assert (late_ns(relay.packets()) >= 0).all()
 
 
 def test_a_lab_ends_its_relay_and_leaves_nothing_open() -> None:

@@ -18,7 +18,7 @@ from rttcheck.cli.exit_status import ExitStatus
 from rttcheck.errors import CapabilityError, GuestLost, KernelError, RecordingError, ScenarioError
 from rttcheck.netns import NetnsError
 
-COMMANDS = ("doctor", "run", "judge", "packets", "soak", "trace", "guest")
+COMMANDS = ("doctor", "run", "matrix", "judge", "packets", "soak", "trace", "guest")
 
 
 def help_of(capsys: pytest.CaptureFixture[str], *words: str) -> str:

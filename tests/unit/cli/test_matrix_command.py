@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from itertools import pairwise
 from pathlib import Path
@@ -10,6 +11,8 @@ import pytest
 
 from rttcheck.cli import build_parser, main
 from rttcheck.cli.matrix import session_command
+from rttcheck.kernels.archive import fetch
+from rttcheck.kernels.spec import KernelSpec
 
 
 def command(*words: str) -> list[str]:
@@ -62,3 +65,111 @@ def test_every_option_is_one_that_pytest_has_with_the_plugin(pytester: pytest.Py
     result = pytester.runpytest_subprocess(*words[3:], "--collect-only")
     assert result.ret == 0
     result.stdout.fnmatch_lines(["*1 test*collected*"])
+
+
+def cache(root: Path, *releases: str) -> None:
+    for release in releases:
+        kernel = root / "kernels" / release
+        kernel.mkdir(parents=True)
+        (kernel / "kernel.json").write_text(json.dumps({"release": release, "package": "p", "version": "1"}))
+
+
+def test_nothing_named_is_the_newest_cached_of_each_series(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RTTCHECK_CACHE", str(tmp_path))
+    cache(tmp_path, "6.1.0-9-amd64", "6.1.0-56-amd64", "6.12.9+deb13-amd64", "6.12.117+deb13-amd64", "5.10.0-46-amd64")
+    cache(tmp_path, "6.12.200+deb13-rt-amd64")
+    kernels = [value for option, value in pairs(command()) if option == "--rtt-kernel"]
+    assert sorted(kernels) == ["debian:5.10.0-46", "debian:6.1.0-56", "debian:6.12.117+deb13"]
+    words = command()
+    assert words.index("debian:5.10.0-46") < words.index("debian:6.1.0-56") < words.index("debian:6.12.117+deb13")
+    # Each is at hand: nobody has to be asked for it.
+    assert all(KernelSpec.parse(kernel).release for kernel in kernels)
+    assert fetch("debian:6.1.0-56").release == "6.1.0-56-amd64"
+
+
+def test_nothing_named_and_nothing_cached_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RTTCHECK_CACHE", str(tmp_path))
+    assert main(["matrix"]) == 4
+    assert "none is cached in" in capsys.readouterr().err
+
+
+def test_all_series_are_those_of_the_archive(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rttcheck.kernels.series.offered", lambda: ("debian:5.10", "debian:6.12"))
+    words = command("host", "--kernel", "debian:6.12", "--all-series")
+    found = [value for option, value in pairwise(words) if option == "--rtt-kernel"]
+    assert found == ["host", "debian:6.12", "debian:5.10"]
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["no/such/bzImage"], "no/such/bzImage"),
+        (["6.12"], "write debian:6.12"),
+        (["host", "--junit", "/proc/no/such.xml"], "--junit /proc/no/such.xml cannot be written"),
+    ],
+)
+def test_what_cannot_be_is_told_before_the_session(
+    words: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["matrix", *words]) in (3, 4)
+    assert sentence in capsys.readouterr().err
+
+
+def test_the_command_becomes_its_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    began: list[list[str]] = []
+    monkeypatch.setattr(os, "execv", lambda _, words: began.append(words))
+    args = build_parser().parse_args(["matrix", "host", "--scenario", "loss"])
+    args.run(args)
+    assert began == [session_command(args)]
+
+
+def test_a_named_scenario_of_the_suite_is_reproduced_by_its_name(pytester: pytest.Pytester) -> None:
+    plugin = """
+import pytest
+from types import SimpleNamespace
+
+@pytest.fixture(scope="session")
+def rtt_harness():
+    def run(scenario, *, reproduce):
+        print(f"again: {reproduce}")
+        return SimpleNamespace(
+            row=lambda: {"scenario": scenario.name, "outcome": "passed"},
+            outcome=SimpleNamespace(value="passed"),
+            verdict=SimpleNamespace(blind=()),
+        )
+    return SimpleNamespace(run=run)
+"""
+    pytester.makeconftest(plugin)
+    pytester.makepyfile(test_own="import pytest\n\n@pytest.mark.rtt(rtt='1ms')\ndef test_mine(rtt):\n    rtt()\n")
+    pytester.makepyfile(test_named="from rttcheck.suite.named_scenarios import test_scenario\n")
+    suite = f"{command('host', '--scenario', 'loss')[-1]}"
+    result = pytester.runpytest(
+        *("-p", "no:cacheprovider", "-s", "--rootdir", str(pytester.path), "-c", os.devnull),
+        *(suite, "test_own.py", "test_named.py", "-k", "loss or mine"),
+    )
+    result.assert_outcomes(passed=3)
+    result.stdout.fnmatch_lines(
+        [
+            "*again: rttcheck run loss --kernel host",
+            "*again: pytest 'test_own.py::test_mine' --rtt-kernel host",
+            "*again: pytest 'test_named.py::test_scenario[[]loss[]]' --rtt-kernel host",
+        ]
+    )
+
+
+def test_compare_is_the_command_of_that_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    monkeypatch.setattr("rttcheck.cli.compare.run", lambda args: seen.append(args) or 1)
+    words = ["matrix", "--compare", "debian:6.1", "debian:6.12", "--scenario", "loss", "--clock", "real"]
+    assert main(words) == 1
+    assert (seen[0].what, seen[0].clock) == (["debian:6.1", "debian:6.12", "loss"], "real")
+
+
+@pytest.mark.parametrize("words", [["debian:6.1"], ["--strict"], ["--json", "x"]])
+def test_what_compare_does_not_take_is_refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["matrix", *words, "--compare", "debian:6.1", "debian:6.12"])
+    assert ended.value.code == 4
+    assert "--compare is for two kernels" in capsys.readouterr().err

@@ -195,7 +195,7 @@ def test_the_guests_side_writes_an_event_a_line_and_takes_the_order_from_standar
 def test_an_error_that_ends_the_run_is_the_guests_last_event(plan: Plan) -> None:
     plan.update(first="passed", second=RecordingError("the disk is full"))
     out = io.StringIO()
-    assert here.emit(order("first", "second"), out) == ExitStatus.UNABLE
+    assert here.emit(io.StringIO(order("first", "second").to_json()), out) == ExitStatus.UNABLE
     last = json.loads(out.getvalue().splitlines()[-1])
     assert last == {"event": "refused", "sentence": "the disk is full", "status": 3}
 

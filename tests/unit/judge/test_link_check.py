@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from planted import record
-from planted_link import START_NS, checked, facts, failed, finding, linked, shifted, stepped
+from planted_link import START_NS, WAYS, checked, facts, failed, finding, in_order, linked, shifted, stepped
 from planted_wire import witnessed
 
 from rttcheck.judge.findings import Layer, Outcome
@@ -253,3 +253,22 @@ def test_figures_name_each_direction() -> None:
     assert (figures["link_out_packets"], figures["link_out_median_us"], figures["link_back_median_us"]) == (
         120, 35_005, 5_005,
     )  # fmt: skip
+
+
+def swapped(clock: str, apart_ns: int) -> list[str]:
+    """A link of 2 Mbit/s that is handed every second packet before the one that was captured ``apart_ns`` earlier."""
+    truthful = linked(rtt="10ms", rate="2mbit", payload=lambda _: 1_000, apart_us=100, count=60, clock=clock)
+    wire = truthful.wire.copy()
+    for first, _ in WAYS.values():
+        came = np.flatnonzero((wire["point"] == first) & (wire["outgoing"] == 0))
+        # Served in the order 0, 1, 2, ...: 1 is captured after 2, 3 after 4, and so on.
+        wire["time_ns"][came[1:-1:2]] = wire["time_ns"][came[2::2]] + apart_ns
+    return failed(checked(dataclasses.replace(truthful, wire=in_order([wire]))))
+
+
+def test_two_processors_may_hand_packets_over_in_another_order_than_they_are_captured() -> None:
+    # 3.6 us is what the control run's quickest packet takes from one side to the other.
+    assert swapped("real", 1_000) == []
+    # A virtual machine has one processor, and no two of anything at once.
+    assert "no packet passes sooner than asked" in swapped("virtual", 1_000)
+    assert "no packet passes sooner than asked" in swapped("real", 30_000)

@@ -136,3 +136,11 @@ def test_a_state_after_more_was_delivered_is_of_a_sample_that_was_not_seen() -> 
     events["srtt_us"] += 5
     recording = beside(events, "tracepoint", TRACEPOINT)
     assert outcomes(recording) == {SAME_STATE: "inconclusive"}
+
+
+@pytest.mark.parametrize(("further", "outcome"), [(1, "passed"), (0, "passed"), (-1, "failed")])
+def test_an_ack_of_a_part_of_what_was_sent_again_moves_snd_una_and_delivers_nothing(further: int, outcome: str) -> None:
+    events = states(witnessed().events)
+    events["snd_una"][30] = int(events["snd_una"][30]) + further
+    recording = beside(events, "tracepoint", TRACEPOINT)
+    assert outcomes(recording) == {SAME_STATE: outcome}

@@ -36,10 +36,13 @@ def test_the_handshake_of_the_control_run_grants_nothing() -> None:
 
 
 def test_a_burst_is_granted_twice_what_the_control_run_took() -> None:
-    control = socket_events([40] * 10)
-    took_us = (int(control["timestamp_ns"][-1]) - int(control["timestamp_ns"][0])) // 1_000
+    control = socket_events([40] * 10, handshake_us=900)
+    # Since its first segment left, which is the second event's: connecting is no part of the burst.
+    took_us = (int(control["timestamp_ns"][-1]) - int(control["timestamp_ns"][1])) // 1_000 + 40
     slack = Slack.of(Scenario.make(rtt="20ms", traffic="bulk"), control)
     assert slack.burst_us == 2 * took_us > 0
+    control["timestamp_ns"][0] -= 9_000_000
+    assert Slack.of(Scenario.make(rtt="20ms", traffic="bulk"), control).burst_us == slack.burst_us
     assert Slack.of(Scenario.make(rtt="20ms"), control).burst_us == 0
 
 
@@ -73,3 +76,26 @@ def test_the_chance_of_exceeding_holds_for_any_distribution() -> None:
     for number in (1, 3, 6):
         stated = chance_of_exceeding(number, 30, 30)
         assert (exceeding >= number).mean() == pytest.approx(stated, rel=0.15)
+
+
+def test_control_runs_far_apart_do_not_make_a_burst_long() -> None:
+    scenario = Scenario.make(rtt="20ms", traffic="bulk", size=100_000)
+    first, second = socket_events([40] * 10), socket_events([40] * 10, start_ns=900_000_000_000)
+    alone = Slack.of(scenario, first)
+    both = Slack.of(scenario, np.concatenate((first, second)), runs=(len(first), len(second)))
+    assert both.burst_us == alone.burst_us > 0
+    assert both.samples == 20
+
+
+def test_control_runs_drift_where_half_of_one_lies_above_all_of_the_other() -> None:
+    scenario, quiet = Scenario.make(rtt="20ms"), [40] * 30 + [50] * 30
+
+    def drift_us(second: list[int]) -> int:
+        events = socket_events(quiet + second)
+        return Slack.of(scenario, events, runs=(60, len(events) - 60)).drift_us
+
+    assert drift_us([40] * 25 + [300] * 35) == 255
+    # Peaks, however many by half, are no drift; neither is a run too short to tell.
+    assert drift_us([48] * 31 + [300] * 29) == 0
+    assert drift_us([300, 300, 300]) == 0
+    assert Slack.of(scenario, socket_events(quiet)).drift_us == 0

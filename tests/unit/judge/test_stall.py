@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from rttcheck.judge.noise import Late
 from rttcheck.judge.stall import LONGEST_NS, explained, pauses
 
 
@@ -30,10 +31,12 @@ def test_the_least_number_of_pauses(pairs: list[tuple[int, int]], needed: int) -
 
 
 def test_what_one_short_pause_explains_is_a_few_values_at_one_time() -> None:
-    once, twice = windows((0, 10), (5, 20)), windows((0, 10), (11, 20))
-    excess = np.array([400_000, 300_000])
-    assert explained(*once, excess, 100)
-    assert not explained(*twice, excess, 100)
-    assert not explained(*once, excess, 3)
-    assert not explained(*once, np.array([400_000, LONGEST_NS + 1]), 100)
-    assert not explained(*windows(), np.zeros(0, np.int64), 100)
+    def late(*pairs: tuple[int, int], excess: tuple[int, ...] = (400_000, 300_000), total: int = 100) -> Late:
+        begin, end = windows(*pairs)
+        return Late(begin_ns=begin, end_ns=end, excess_ns=np.array(excess, dtype=np.int64), total=total)
+
+    assert explained(late((0, 10), (5, 20)))
+    assert not explained(late((0, 10), (11, 20)))
+    assert not explained(late((0, 10), (5, 20), total=3))
+    assert not explained(late((0, 10), (5, 20), excess=(400_000, LONGEST_NS + 1)))
+    assert not explained(late(excess=()))

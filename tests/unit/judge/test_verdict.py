@@ -378,7 +378,37 @@ def test_a_machine_that_scatters_in_real_time_is_inconclusive() -> None:
 def test_too_few_samples_in_real_time_are_inconclusive() -> None:
     verdict = judge(record(count=4, client=[25_000] * 4, server=[25_000] * 4, control=[40] * 4, clock="real"))
     assert verdict.outcome is Outcome.INCONCLUSIVE
-    assert "too few to tell noise from a fault" in verdict.findings[0].message
+    assert "too few to tell noise from a fault, which takes 12 of each" in verdict.findings[0].message
+
+
+@pytest.mark.parametrize(("number", "outcome"), [(11, Outcome.INCONCLUSIVE), (12, Outcome.FAILED)])
+def test_as_many_samples_as_it_says_are_enough_to_fail(number: int, outcome: Outcome) -> None:
+    high = [25_000 + index for index in range(number)]
+    verdict = judge(record(count=number, client=high, server=high, control=[40] * number, clock="real"))
+    assert finding(verdict, "data samples are not above").outcome is outcome
+
+
+def test_one_outlier_of_the_control_run_takes_no_bucket_away_in_real_time() -> None:
+    control = [*overheads(99, 30, 60), 700]
+    asked: dict[str, Any] = {"rtt": "520us", "unit": "us", "control": control}
+    check = finding(judge(record(clock="real", **asked)), "every data sample is in its bucket (us)")
+    assert (check.outcome, check.expected) == (Outcome.PASSED, "512 -  1023us")
+    check = finding(judge(record(clock="virtual", **asked)), "every data sample is in its bucket (us)")
+    assert check.outcome is Outcome.INCONCLUSIVE
+    high = [1_030] * 100
+    check = finding(judge(record(clock="real", client=high, server=high, **asked)), "every data sample is in its")
+    assert check.outcome is Outcome.INCONCLUSIVE
+    assert "200 of 200 samples lie in a bucket above" in check.message
+
+
+@pytest.mark.parametrize(("outliers", "outcome"), [(0, Outcome.PASSED), (1, Outcome.INCONCLUSIVE)])
+def test_a_noisy_control_run_takes_no_bucket_away_from_samples_that_are_all_in_it(
+    outliers: int, outcome: Outcome
+) -> None:
+    client = [520 + overhead for overhead in overheads(100 - outliers)] + [1_030] * outliers
+    asked: dict[str, Any] = {"rtt": "520us", "unit": "us", "control": overheads(100, 80, 480), "clock": "real"}
+    check = finding(judge(record(client=client, **asked)), "every data sample is in its bucket (us)")
+    assert check.outcome is outcome
 
 
 def test_no_control_run_is_inconclusive() -> None:

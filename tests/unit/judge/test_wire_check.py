@@ -169,6 +169,19 @@ def test_in_real_time_a_few_late_samples_are_noise() -> None:
     assert finding(judge(witnessed(lie=lie)), "do not begin before").outcome is Outcome.FAILED
 
 
+def test_in_real_time_cold_caches_are_no_early_stamp_and_a_whole_round_trip_is_one() -> None:
+    def early(by_us: int) -> Outcome:
+        def lie(events: np.ndarray) -> None:
+            for field in FIELDS:
+                events[field][3:] += by_us
+
+        return finding(judge(witnessed(lie=lie, clock="real")), "do not begin before").outcome
+
+    # The control run's shortest round trip is 30 us, its own stamps are 1 us early.
+    assert early(20) is Outcome.PASSED
+    assert early(60) is Outcome.FAILED
+
+
 def test_samples_from_timestamps_may_be_a_millisecond_off_and_no_more() -> None:
     for value_us, low, high in ((20_000, True, True), (18_000, False, True), (22_000, True, False)):
         planted = PlantedWire()

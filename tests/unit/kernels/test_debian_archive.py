@@ -38,7 +38,11 @@ update)
 download)
     for part; do
         name=${part%%=*}
-        [ "$name" = "$part" ] || cp "$STAND_IN/${name%%-6*}.deb" "./${name}_1_amd64.deb"
+        case "$name" in
+            "$part") ;;
+            linux-headers-*) cp "$STAND_IN/${name##*-}-headers.deb" "./${name}_1_amd64.deb" ;;
+            *) cp "$STAND_IN/${name%%-6*}.deb" "./${name}_1_amd64.deb" ;;
+        esac
     done ;;
 esac
 """
@@ -96,6 +100,20 @@ def split(directory: Path, release: str) -> None:
         f"Package: linux-image-{release}\nDepends: initramfs-tools (>= 0.120), linux-binary-{release} (= 6.12.117-1), "
         f"linux-modules-{release} (= 6.12.117-1)\n"
     )
+
+
+def headers(directory: Path, release: str) -> None:
+    """The two packages of a kernel's headers: what is the flavour's, and what is common."""
+    for name, files in (
+        ("amd64", ("include/generated/autoconf.h", "arch/x86/include/generated/asm/x.h", "scripts/huge")),
+        ("common", ("include/linux/kconfig.h", "arch/x86/include/asm/page.h")),
+    ):
+        root = directory / f"headers-{name}"
+        for file in files:
+            path = root / f"usr/src/linux-headers-{release}-{name}" / file
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("")
+        pack(root, directory / f"{name}-headers.deb")
 
 
 @pytest.fixture
@@ -224,6 +242,110 @@ def test_of_two_builds_of_one_version_the_preferred_suites_is_taken(tmp_path: Pa
     asked_first.refresh(progress=quiet)
     newest = [image for image in asked_first.images() if image.flavour == "amd64"][-1]
     assert newest.release == "6.12.117+deb12"
+
+
+def test_headers_lie_where_a_guest_looks_for_them(stand_in: Path, tmp_path: Path) -> None:
+    headers(stand_in, "6.12.117+deb13")
+    (stand_in / "show").write_text(
+        "Depends: linux-headers-6.12.117+deb13-common (= 6.12.117-1), linux-kbuild-6.12.117+deb13\n"
+    )
+    bare = fetch("debian:6.12", tmp_path)
+    assert bare.headers is None
+    kernel = archive.fetch("debian:6.12", headers=True, progress=quiet, root=tmp_path / "cache")
+    assert kernel == bare
+    assert kernel.headers is not None
+    assert kernel.modules is not None
+    assert (kernel.modules / "build").resolve() == kernel.headers
+    for name in ("linux/kconfig.h", "generated/autoconf.h"):
+        assert (kernel.modules / "build/include" / name).exists()
+    assert (kernel.headers / "arch/x86/include/generated/asm/x.h").exists()
+    assert not (kernel.headers / "scripts").exists()
+    downloads = [line.split()[2:] for line in asked(stand_in) if line.startswith("download")]
+    assert downloads[-1] == [
+        "linux-headers-6.12.117+deb13-amd64=6.12.117-1",
+        "linux-headers-6.12.117+deb13-common=6.12.117-1",
+    ]
+    before = asked(stand_in)
+    assert archive.fetch("debian:6.12", headers=True, progress=quiet, root=tmp_path / "cache") == kernel
+    assert asked(stand_in) == before
+
+
+def test_headers_that_are_none_leave_the_kernel_without(stand_in: Path, tmp_path: Path) -> None:
+    headers(stand_in, "6.12.117+deb13")
+    shutil.rmtree(stand_in / "headers-amd64")
+    with pytest.raises(KernelError, match=r"6\.12\.117\+deb13-amd64 has no include/linux/kconfig\.h in it"):
+        archive.fetch("debian:6.12", headers=True, progress=quiet, root=tmp_path / "cache")
+    assert fetch("debian:6.12", tmp_path).headers is None
+
+
+def test_headers_of_a_kernel_that_the_archive_has_no_longer_are_told(stand_in: Path, tmp_path: Path) -> None:
+    fetch("debian:6.12", tmp_path)
+    rows = [line for line in MADISON.splitlines() if "6.12.117+deb13-amd64" not in line]
+    (stand_in / "madison").write_text("\n".join(rows))
+    shutil.rmtree(tmp_path / "cache/apt")
+    with pytest.raises(KernelError, match=r"no headers for the cached 6\.12\.117.* any more; .*debian:6\.12$"):
+        archive.fetch("debian:6.12.117+deb13", headers=True, progress=quiet, root=tmp_path / "cache")
+
+
+@pytest.mark.parametrize("spec", ["debian:6.12", "debian:6.12.117", "debian:6.12.117+deb13"])
+def test_without_network_what_is_cached_is_found_by_every_name(stand_in: Path, tmp_path: Path, spec: str) -> None:
+    first = fetch("debian:6.12.117+deb13", tmp_path)
+    shutil.rmtree(tmp_path / "cache/apt")
+    (stand_in / "offline").touch()
+    assert fetch(spec, tmp_path) == first
+    with pytest.raises(KernelError, match="could not"):
+        fetch("debian:6.12-rt", tmp_path)
+
+
+def test_after_a_fetch_others_make_room_but_not_what_is_in_use(
+    stand_in: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RTTCHECK_CACHE_LIMIT", "1K")
+    old = fetch("debian:6.12", tmp_path)
+    package_of_another(stand_in)
+    with archive.at_hand("debian:6.12", progress=quiet, root=tmp_path / "cache"):
+        new = fetch("debian:6.1", tmp_path)
+        assert old.image.exists()
+    assert new.image.exists()
+    shutil.rmtree(new.image.parent)
+    fetch("debian:6.1", tmp_path)
+    assert not old.image.exists()
+
+
+def package_of_another(stand_in: Path) -> None:
+    """Let the archive's images be of 6.1 from now on."""
+    for left in ("root", "linux-image.deb"):
+        shutil.rmtree(stand_in / left, ignore_errors=True)
+    package(stand_in, "6.1.0-56-amd64")
+
+
+def test_a_kernel_that_was_pruned_before_it_was_used_is_fetched_again(
+    stand_in: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    really = archive.fetch
+    gone: list[Path] = []
+
+    def fetch_and_lose(*words: object, **keywords: object) -> Kernel:
+        kernel = really(*words, **keywords)  # type: ignore[arg-type]  # passed on as they came
+        if not gone:
+            gone.append(kernel.image)
+            shutil.rmtree(kernel.image.parent)
+        return kernel
+
+    monkeypatch.setattr(archive, "fetch", fetch_and_lose)
+    with archive.at_hand("debian:6.12", progress=quiet, root=tmp_path / "cache") as kernel:
+        assert kernel.image.exists()
+    assert sum(line.startswith("download") for line in asked(stand_in)) == 2
+
+
+def test_apt_reads_its_lists_once(stand_in: Path, tmp_path: Path) -> None:
+    lists = Archive(tmp_path / "apt", [Suite("trixie-security")])
+    lists.refresh(progress=quiet)
+    first = lists.images()
+    (stand_in / "madison").write_text("")
+    assert lists.images() == first
+    os.utime(tmp_path / "apt/stamp", (1, 1))
+    assert lists.images() == ()
 
 
 def test_the_running_kernel_is_not_fetched(tmp_path: Path) -> None:

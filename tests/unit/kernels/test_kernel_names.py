@@ -34,6 +34,26 @@ def test_rt_is_another_flavour() -> None:
     assert KernelSpec.parse("debian:6.12-rt").release is None
 
 
+@pytest.mark.parametrize("text", ["debian:6.12-rt", "debian:6.12-rt-amd64"])
+def test_the_newest_of_a_series_has_an_rt_flavour_too(text: str) -> None:
+    spec = KernelSpec.parse(text)
+    assert (spec.series, spec.release, spec.flavour) == ("6.12", None, "rt-amd64")
+
+
+@pytest.mark.parametrize(
+    ("text", "release"), [("debian:6.12.107+deb13-rt", "6.12.107+deb13"), ("debian:6.1.0-56-rt-amd64", "6.1.0-56")]
+)
+def test_a_release_of_the_rt_flavour_is_that_one(text: str, release: str) -> None:
+    spec = KernelSpec.parse(text)
+    assert (spec.release, spec.flavour) == (release, "rt-amd64")
+
+
+@pytest.mark.parametrize("text", ["debian:6.12-cloud-amd64", "debian:6.1.0-56-cloud"])
+def test_a_cloud_kernel_is_told_why_it_is_none(text: str) -> None:
+    with pytest.raises(KernelError, match="cloud kernels have no 9p, so no guest's root; name the plain one"):
+        KernelSpec.parse(text)
+
+
 def test_a_path_that_exists_is_a_kernel(tmp_path: Path) -> None:
     image = tmp_path / "bzImage"
     image.touch()

@@ -220,3 +220,11 @@ def test_on_a_single_core_nothing_is_spent_on_looking_at_the_clock(monkeypatch: 
     waiting = Waiting([])
     waiting.calibrate()
     assert waiting.early_ns == 0
+
+
+def test_on_one_core_of_several_it_looks_at_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: {1})
+    alone, beside = Waiting([], cores=1), Waiting([], cores=2)
+    for waiting in (alone, beside):
+        waiting.calibrate()
+    assert (alone.early_ns == 0, beside.early_ns > 0) == (True, True)

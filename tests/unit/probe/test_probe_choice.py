@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import pytest
 
-from rttcheck.collect.probe import backend, probe
+from rttcheck.collect.probe import backend, lockdown, probe
 from rttcheck.collect.probe.backend import BACKENDS, KPROBE_EVENTS, NAMES, Backend, Opened
 from rttcheck.collect.probe.coverage import WHOLE
 from rttcheck.collect.probe.function import Unproven
@@ -157,12 +157,53 @@ def test_where_no_other_backend_works_there_is_no_second(plant: Plant) -> None:
 def test_a_refusal_to_one_who_has_the_privilege_names_the_lockdown(
     plant: Plant, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, mode: str | None, words: str
 ) -> None:
-    monkeypatch.setattr(probe, "LOCKDOWN", tmp_path / "lockdown")
+    monkeypatch.setattr(lockdown, "LOCKDOWN", tmp_path / "lockdown")
     if mode is not None:
         (tmp_path / "lockdown").write_text(mode)
     plant(fexit=Refused("load rtt_fexit", errno.EPERM, ""))
     with pytest.raises(CapabilityError, match=words):
         open_probe("fexit").__enter__()
+
+
+def test_locked_down_for_confidentiality_that_alone_is_said_whatever_the_kernel_calls_it(
+    plant: Plant, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(lockdown, "LOCKDOWN", tmp_path / "lockdown")
+    (tmp_path / "lockdown").write_text("none integrity [confidentiality]\n")
+    # The verifier's own words on 6.12: there is no such helper function then.
+    said = "program of this type cannot use helper bpf_probe_read_kernel#113"
+    plant(**{name: Refused(f"load {name}", errno.EINVAL, said) for name in NAMES})
+    with pytest.raises(CapabilityError) as caught:
+        open_probe().__enter__()
+    assert str(caught.value).count("locked down") == 1
+    assert "helper" not in str(caught.value)
+    fexit = next(attempt for attempt in probe_support() if attempt.backend == "fexit")
+    assert fexit.reason.startswith("the kernel is locked down, none integrity [confidentiality], so that no program")
+    assert said in fexit.reason
+    assert "lockdown=none" in fexit.remedy
+
+
+def test_a_sentence_has_the_end_of_a_long_log_only(plant: Plant) -> None:
+    log = " / ".join(f"line {number}" for number in range(40))
+    plant(fexit=Refused("load rtt_fexit", errno.EINVAL, log))
+    with pytest.raises(CapabilityError) as caught:
+        open_probe("fexit").__enter__()
+    assert "; it said: ... / line 37 / line 38 / line 39: run on" in str(caught.value)
+    assert "line 0 / line 1 /" in probe_support()[0].reason
+
+
+def test_a_missing_libbpf_is_said_once_and_no_backend_is_tried(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
+    attached = plant()
+
+    def missing() -> Libbpf:
+        return Libbpf("libbpf.so.77")
+
+    monkeypatch.setattr(probe, "libbpf", missing)
+    with pytest.raises(CapabilityError) as caught:
+        open_probe().__enter__()
+    assert str(caught.value).count("libbpf.so.77 ") == 1
+    assert str(caught.value).endswith("apt install libbpf1")
+    assert attached == []
 
 
 def test_an_unknown_backend_is_refused_with_the_known_ones() -> None:
@@ -188,10 +229,14 @@ def test_enough_privilege_is_enough(tmp_path: Path, held: int) -> None:
 
 
 @pytest.mark.parametrize("held", [0, 1 << 38, 1 << 39, 1 << 12])
-def test_too_little_privilege_names_root(tmp_path: Path, held: int) -> None:
+@pytest.mark.parametrize(("user", "remedy"), [(1_000, "sudo"), (0, "--privileged or --cap-add SYS_ADMIN")])
+def test_too_little_privilege_names_root_and_what_helps_one_who_is_root_already(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, held: int, user: int, remedy: str
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: user)
     status = tmp_path / "status"
     status.write_text(f"CapEff:\t{held:016x}\n")
-    with pytest.raises(CapabilityError, match=rf"needs root .*of user {os.geteuid()}.*sudo"):
+    with pytest.raises(CapabilityError, match=rf"needs root .*of user {user}, has neither: .*{remedy}"):
         require_privilege(status)
 
 

@@ -12,9 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from rttcheck.collect.noise_layout import TICK
 from rttcheck.collect.probe.layout import EVENT, Owned
 from rttcheck.collect.wire.layout import WIRE
 from rttcheck.errors import RecordingError
+from rttcheck.netns.relay.packets import PACKET
 from rttcheck.recording import SCHEMA, Recording, StepTaken
 
 
@@ -36,6 +38,10 @@ def planted(events: int = 3) -> Recording:
         wire=wire,
         wire_facts={"points": {"client": {"captured": 6, "dropped": 1}}, "clock_step_ns": 3},
         control_wire=wire[:1],
+        control_runs=(1, 0),
+        noise=np.array([(997_000, 12, 1)], TICK),
+        noise_facts={"period_ns": 997_000, "control": [{"count": 0}]},
+        relay=np.array([(5, 9, 10, 66, 0, 1, 0, 0)], PACKET),
         packets=bytes(range(256)),
         control_flows=({"client": ["10.0.0.1", 4712], "server": ["10.0.1.1", 80]},),
         flows=({"client": ["10.0.0.1", 4711], "server": ["10.0.1.1", 80]},),
@@ -227,3 +233,21 @@ def test_events_from_before_the_probe_looked_who_owned_the_socket_say_unknown(tm
     recording = Recording.load(path)
     assert recording.events.dtype == recording.control.dtype == EVENT
     assert set(recording.events["owned"]) == {Owned.UNKNOWN}
+
+
+def test_a_recording_from_before_noise_was_measured_has_none(tmp_path: Path) -> None:
+    path = planted().save(tmp_path / "forty.rttrec")
+
+    def older(members: dict[str, bytes]) -> None:
+        header = json.loads(members["recording.json"])
+        for name in ("control_runs", "noise_facts"):
+            del header[name]
+        for name in ("noise.npy", "relay.npy"):
+            del members[name]
+        members["recording.json"] = json.dumps({**header, "schema": 3}).encode()
+
+    rewrite(path, older)
+    recording = Recording.load(path)
+    assert (recording.noise.dtype, recording.relay.dtype) == (TICK, PACKET)
+    assert (len(recording.noise), len(recording.relay), recording.noise_facts, recording.control_runs) == (0, 0, {}, ())
+    assert len(recording.events) == 3

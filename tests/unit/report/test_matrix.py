@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-import pytest
+import re
 
-from rttcheck.report.markdown import markdown
+import pytest
+from rich.cells import cell_len
+
+from rttcheck.report.markdown import markdown, placed
 from rttcheck.report.matrix import Matrix, labels
 from rttcheck.report.matrix_table import matrix_lines
+from rttcheck.report.terminal import Row
 
 KERNELS = [f"debian:{series}" for series in ("5.10", "6.1", "6.12", "6.18", "6.19", "7.0", "7.1", "7.2", "7.3")]
 NAMES = ["rtt-1ms", "rtt-300ms", "normal-jitter"]
@@ -51,25 +55,90 @@ def test_what_did_not_pass_is_marked_and_its_reason_told_once_for_all_kernels() 
     rows = whole(3)
     for one in rows:
         if one["scenario"] == "rtt-1ms" and one["asked"] != "debian:5.10":
-            one.update(outcome="failed", guilty="sample", reason=f"too long: by {one['asked']}")
-    rows[1].update(outcome="inconclusive", reason="noise")
+            one.update(outcome="failed", guilty="sample", check="not above", reason=f"by {one['asked']}")
+    rows[1].update(outcome="inconclusive", check="noise", reason="noise")
     rows.append({"scenario": "loss", "asked": "debian:6.1", "outcome": "lost", "reason": "it died:\nconsole"})
     lines = matrix_lines(rows, 100)
     cells = {line.split()[0]: line for line in lines if line}
-    assert "F 300030  F 300030" in " ".join(lines[2].split(" ")) or lines[2].count("F 300030") == 2
+    assert lines[0] == "medians of data samples in us; F failed, ? inconclusive, L lost"
+    assert lines[2].count("F 300030") == 2
     assert "? 300030" in cells["rtt-300ms"]
     assert "L -" in next(line for line in lines if line.startswith("loss"))
-    assert "FAILED rtt-1ms on 6.1, 6.12: sample: too long: by debian:6.1" in lines
-    assert "LOST loss on 6.1: it died" in lines
+    told = lines.index("FAILED sample: not above")
+    assert lines[told + 1 : told + 3] == ["    6.1, 6.12: rtt-1ms", "    by debian:6.1"]
+    told = lines.index("LOST")
+    assert lines[told + 1 : told + 3] == ["    6.1: loss", "    it died:"]
     assert any(line.startswith("6.1 ") and "2 passed, 1 failed, 1 lost" in line for line in lines)
 
 
-def test_different_reasons_are_told_apart() -> None:
-    rows = [
-        row("host", "loss", "failed", guilty="link", reason="a check: x"),
-        row("debian:6.1", "loss", "failed", guilty="link", reason="another check: x"),
+def test_one_check_is_told_once_for_scenarios_too_and_another_apart() -> None:
+    rows = whole(2)
+    for one in rows:
+        one.update(outcome="failed", guilty="link", check="late", reason=f"by {one['p50_us']}")
+    rows[0].update(check="lossy")
+    rows[5].update(guilty="sample")
+    told = {(problem.title, problem.places(labels(KERNELS), NAMES)) for problem in Matrix.of(rows).problems()}
+    assert told == {
+        ("link: lossy", "5.10: rtt-1ms"),
+        ("link: late", "5.10: rtt-300ms, normal-jitter; 6.1: rtt-1ms, rtt-300ms"),
+        ("sample: late", "6.1: normal-jitter"),
+    }
+
+
+def test_what_has_no_check_is_told_apart_by_its_reason() -> None:
+    rows = whole(1)
+    for number, one in enumerate(rows):
+        one.update(outcome="error", reason=f"reason {number % 2}")
+    assert [problem.where for problem in Matrix.of(rows).problems()] == [
+        (("debian:5.10", ("rtt-1ms", "normal-jitter")),),
+        (("debian:5.10", ("rtt-300ms",)),),
     ]
-    assert len(Matrix.of(rows).problems()) == 2
+
+
+def test_a_kernel_that_was_lost_before_its_first_test_is_a_column_of_losses() -> None:
+    gone: Row = {"scenario": "", "asked": "debian:6.1", "outcome": "lost", "reason": "it did not boot"}
+    lines = matrix_lines([*whole(1), gone], 100)
+    assert lines[1].split() == ["scenario", "5.10", "6.1"]
+    assert [line.split()[-2:] for line in lines[2:5]] == [["L", "-"]] * 3
+    assert "    6.1: all scenarios" in lines
+    assert any(line.split() == ["6.1", "3", "lost"] for line in lines)
+    alone = matrix_lines([gone, {**gone, "asked": "debian:6.12"}], 80)
+    assert alone[2].split() == ["all", "L", "-", "L", "-"]
+
+
+def test_only_what_did_not_pass_is_coloured_and_nothing_moves() -> None:
+    rows = whole(9)
+    rows[4].update(outcome="failed", guilty="link", check="late")
+    for width in (40, 100):
+        plain, coloured = matrix_lines(rows, width), matrix_lines(rows, width, colour=True)
+        assert [re.sub(r"\x1b\[\d+m", "", line) for line in coloured] == plain
+        assert "\x1b[31m" in "".join(coloured)
+        assert "\x1b" not in "".join(plain)
+
+
+def test_names_that_are_wide_on_a_terminal_keep_the_columns_straight() -> None:
+    lines = matrix_lines([row("host", "遠い客"), row("host", "é"), row("debian:6.1", "遠い客")], 60)
+    at = cell_len(lines[1].partition("host")[0]) + len("host")
+    assert [cell_len(line.partition("300030")[0]) + len("300030") for line in lines[2:4]] == [at, at]
+    assert all(cell_len(line) <= 40 for line in matrix_lines([row("host", "遠" * 40), row("x", "é" * 80)], 40))
+
+
+def test_medians_give_way_as_soon_as_they_do_not_fit_and_no_sooner() -> None:
+    needed = max(map(len, matrix_lines(whole(), 200)[1:5]))
+    assert "300030" in matrix_lines(whole(), needed)[2]
+    assert "300030" not in matrix_lines(whole(), needed - 1)[2]
+
+
+def test_a_heading_that_is_wide_on_a_terminal_keeps_its_column_straight() -> None:
+    lines = matrix_lines([row("./遠い客遠い客", "loss"), row("debian:6.1", "loss")], 60)
+    assert cell_len(lines[1]) == cell_len(lines[2])
+
+
+def test_a_line_that_is_cut_has_no_half_of_a_colour() -> None:
+    rows = [row("host", "x" * 60, "failed"), row("debian:6.1", "x" * 60, "failed")]
+    for line in matrix_lines(rows, 40, colour=True):
+        assert cell_len(re.sub(r"\x1b\[\d+m", "", line)) <= 40
+        assert line.count("\x1b[31m") == line.count("\x1b[0m")
 
 
 def test_a_scenario_that_ran_twice_is_told_twice() -> None:
@@ -91,15 +160,48 @@ def test_nothing_gives_nothing() -> None:
     assert "No scenario" in markdown([])
 
 
+def test_labels_that_are_too_long_are_cut_and_still_differ() -> None:
+    kernels = [f"linux-{name}/arch/x86/boot/bzImage-{'x' * 20}" for name in ("a", "b", "c")]
+    found = labels(kernels)
+    assert len(set(found.values())) == 3
+    assert max(map(len, found.values())) <= 18
+
+
 def test_markdown_is_a_table_with_details() -> None:
     rows = whole(2)
-    rows[3].update(outcome="failed", guilty="link", reason="late: a | b <tag> ```x```")
-    facts = [{"asked": "debian:6.1", "seconds": 31.2, "seconds_to_first_test": 7.5, "losses": ["x"]}]
+    rows[3].update(
+        outcome="failed", guilty="link", check="*late*", reason="a | b <tag> ```x```", reproduce="rttcheck run rtt-1ms"
+    )
+    rows[4].update(scenario="a|b`*c*<d>")
+    facts = [{"asked": "debian:6.1", "seconds": 31.2, "seconds_to_first_test": 7.5, "losses": ["it hung\nPANIC"]}]
     lines = markdown(rows, facts).splitlines()
     table = [line for line in lines if line.startswith("|")]
     assert table[0] == "| scenario | injected | 5.10 | 6.1 |"
     assert table[2] == "| rtt-1ms | 300ms | 300030 | **FAILED** 300030 |"
-    assert {line.count("|") for line in table[:5]} == {5}
-    assert any("31.2 s, 7.5 s of them to the first test" in line and "lost 1 times" in line for line in table)
-    assert "<details><summary>rtt-1ms: failed on 6.1, the link layer</summary>" in lines
-    assert "````" in lines  # a fence inside a reason does not end the block
+    assert {len(re.findall(r"(?<!\\)\|", line)) for line in table[:6]} == {5}
+    assert r"| a\|b\`\*c\*&lt;d&gt; | 300ms |  | 300030 |" in table
+    assert any("31.2 s, 7.5 s of them to the first test; its guest was lost once" in line for line in table)
+    told = lines.index("<details><summary>failed link: *late* (6.1: rtt-1ms)</summary>")
+    # A fence inside a reason does not end the block.
+    assert lines[told + 2 : told + 5] == ["````", "a | b <tag> ```x```", "````"]
+    assert lines[told + 6 : told + 9] == ["```", "rttcheck run rtt-1ms", "```"]
+    assert lines[lines.index("<details><summary>6.1: guest lost</summary>") + 3 :][:2] == ["it hung", "PANIC"]
+
+
+def test_a_summary_stays_small_however_much_went_wrong() -> None:
+    rows = whole(9)
+    for number, one in enumerate(rows):
+        one.update(outcome="failed", check="late", reason="x" * 100_000, reproduce=f"rttcheck run {number}")
+    facts = [{"asked": kernel, "losses": ["y" * 100_000] * 2} for kernel in KERNELS]
+    text = markdown(rows, facts)
+    assert len(text) < 100_000
+    assert "# and 17 more" in text
+
+
+def test_the_table_takes_its_place_in_a_document() -> None:
+    document = "# Kernels\n\n<!-- matrix -->\nold\n<!-- /matrix -->\n\nWhat was found.\n"
+    once = placed("new\n", document)
+    assert once == "# Kernels\n\n<!-- matrix -->\nnew\n<!-- /matrix -->\n\nWhat was found.\n"
+    assert placed("new\n", once) == once
+    assert placed("new\n", "old\n") == "new\n"
+    assert placed("new\n", "<!-- matrix -->\nits end is missing\n") == "new\n"

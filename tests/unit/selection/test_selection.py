@@ -132,3 +132,16 @@ def test_the_engine_asked_for_is_not_replaced(monkeypatch: pytest.MonkeyPatch) -
 def test_a_capability_that_was_not_tried_makes_no_pair_work() -> None:
     known = [replace(capability, found=False, lack="") for capability in machine("netem", "fexit")]
     assert not any(pair.works for pair in pairs(known))
+
+
+def test_what_was_not_tried_says_why_once_and_is_no_reason_of_its_own() -> None:
+    untried = [
+        replace(capability, found=False, lack="", remedy="", detail="not tried: it takes root")
+        if capability.name != "root"
+        else capability
+        for capability in machine(root=False)
+    ]
+    untried.append(Capability(name="namespaces", found=False, detail="not tried: it takes root", needed_for=HOST))
+    assert {pair.why for pair in pairs(untried)} == {"not tried: it takes root"}
+    with pytest.raises(CapabilityError, match=r"cannot be judged \(not root: use sudo\)$"):
+        select(untried)

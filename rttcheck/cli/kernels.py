@@ -1,0 +1,270 @@
+"""`rttcheck kernels list|fetch|prune`: what Debian's archive offers, what of it is at hand, and what goes again.
+
+Owns the command's arguments and its texts. It knows neither archive nor cache.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from rttcheck.cli.exit_status import ExitStatus
+
+if TYPE_CHECKING:
+    from rttcheck.kernels.inventory import Kept
+    from rttcheck.kernels.kernel import Kernel
+    from rttcheck.kernels.pruning import Pruned
+
+_ENDINGS = """\
+exit status:
+  0  done
+  2  interrupted: Ctrl-C, or nobody reads the output any more
+  4  it makes no sense or cannot be had: no such kernel, no network and nothing cached; the sentence says what to do
+"""
+
+_EPILOG = f"""\
+Kernels come from Debian's archive, over apt's signatures, into a cache: $RTTCHECK_CACHE, else ~/.cache/rttcheck. What
+is cached needs no network. The machine's own apt configuration is not touched.
+
+examples:
+  rttcheck kernels list
+  rttcheck kernels list --all --series 6.12
+  rttcheck kernels fetch debian:6.1 debian:6.12-rt
+  rttcheck kernels prune --older-than 90d --dry-run
+
+`rttcheck kernels list --help` and so on teach each of the three.
+
+{_ENDINGS}"""
+
+_LIST_EPILOG = f"""\
+Each series' newest kernel, by the name that means it, and what else is cached; with --all every kernel by its exact
+name. Suites: bullseye-security, bookworm and trixie with their security and backports, sid. Cloud kernels are left out:
+they have no 9p, so no guest's root. Where the archive cannot be reached it is listed as it was when it was asked last.
+
+examples:
+  rttcheck kernels list
+  rttcheck kernels list --series 6.1 --series 6.12 --flavour rt-amd64
+  rttcheck kernels list --json | jq -r '.kernels[] | select(.cached).release'
+  echo "matrix=$(rttcheck kernels list --format github --series 6.1 --series 6.12)" >> "$GITHUB_OUTPUT"
+  rttcheck kernels list --format gitlab > kernels.yml
+
+A CI matrix has the plain flavour unless --flavour says otherwise, and names exact releases.
+
+{_ENDINGS}"""
+
+_FETCH_EPILOG = f"""\
+A series (debian:6.12, debian:6.12-rt) is its newest kernel, a release (debian:6.12.107+deb13) just that one. --headers
+adds what bcc compiles against; in a guest it is seen as /lib/modules/RELEASE/build. Afterwards the least recently used
+kernels go until the cache is within $RTTCHECK_CACHE_LIMIT (10G; `none` for no limit).
+
+examples:
+  rttcheck kernels fetch debian:5.10 debian:6.1 debian:6.12
+  rttcheck kernels fetch debian:6.1 --headers
+  RTTCHECK_CACHE_LIMIT=2G rttcheck kernels fetch debian:7.3
+
+{_ENDINGS}"""
+
+_PRUNE_EPILOG = f"""\
+The least recently used goes first. A kernel goes with its headers, its initramfs and its frozen guests; never one that
+a running guest uses. Without an option: whatever is beyond $RTTCHECK_CACHE_LIMIT (10G). Sizes are powers of 1000.
+
+examples:
+  rttcheck kernels prune --size 2G
+  rttcheck kernels prune --older-than 90d --dry-run
+  rttcheck kernels prune --all
+
+{_ENDINGS}"""
+
+
+def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the subcommand ``kernels``."""
+    parser = subparsers.add_parser(
+        "kernels",
+        help="which kernels there are, fetch them, make room",
+        description="The kernels that guests can be: in Debian's archive and in the cache.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
+    _register_list(actions)
+    _register_fetch(actions)
+    _register_prune(actions)
+
+
+def _register_list(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    from rttcheck.kernels.spec import FLAVOURS
+
+    parser = actions.add_parser(
+        "list",
+        help="what Debian's archive offers now, and what is cached",
+        description="The kernels of Debian's archive for amd64, and which of them are cached.",
+        epilog=_LIST_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--all", action="store_true", help="every version, not only the newest of each series")
+    parser.add_argument(
+        "--series", action="append", default=[], metavar="X.Y", help="only this series, as in 6.12; may be repeated"
+    )
+    parser.add_argument(
+        "--flavour", action="append", default=[], choices=FLAVOURS, help="only this flavour; may be repeated"
+    )
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="one JSON document on standard output")
+    form.add_argument("--format", choices=("github", "gitlab"), help="a matrix of CI jobs")
+    parser.set_defaults(run=_list)
+
+
+def _register_fetch(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = actions.add_parser(
+        "fetch",
+        help="have kernels at hand",
+        description="Fetch kernels from Debian's archive into the cache, signatures checked.",
+        epilog=_FETCH_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("specs", nargs="+", metavar="SPEC", help="debian:6.12, debian:6.12-rt, debian:6.12.107+deb13")
+    parser.add_argument("--headers", action="store_true", help="their headers as well, for bcc")
+    parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
+    parser.set_defaults(run=_fetch)
+
+
+def _register_prune(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = actions.add_parser(
+        "prune",
+        help="make room in the cache",
+        description="Remove the kernels that were not used for longest, and all that is kept of them.",
+        epilog=_PRUNE_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--size", metavar="SIZE", help="until so much is left, as in 2G")
+    parser.add_argument("--older-than", metavar="AGE", help="what was not used for so long, as in 90d or 12h")
+    parser.add_argument("--all", action="store_true", help="everything that no guest uses at this moment")
+    parser.add_argument("--dry-run", action="store_true", help="only say what would go")
+    parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
+    parser.set_defaults(run=_prune)
+
+
+def _list(args: argparse.Namespace) -> int:
+    from rttcheck.cli import output
+    from rttcheck.cli.progress import shown_progress
+    from rttcheck.kernels import ci_matrix
+    from rttcheck.kernels.cache import cache_root
+    from rttcheck.kernels.offer import offers, select
+    from rttcheck.kernels.spec import FLAVOURS
+    from rttcheck.report import kernel_table
+
+    root = cache_root()
+    with shown_progress(colour=output.wants_colour(sys.stderr)) as progress:
+        known = offers(root, progress=progress.phase)
+    if known.trouble:
+        print(f"rttcheck: {known.trouble}", file=sys.stderr)
+    flavours = args.flavour or (FLAVOURS[:1] if args.format else FLAVOURS)
+    chosen = select(known.kernels, series=args.series, flavours=flavours, every=args.all)
+    if args.format:
+        # What is cached besides is an accident of the machine that lists.
+        jobs = chosen if args.all else [offer for offer in chosen if offer.newest]
+        output.write(ci_matrix.github(jobs) if args.format == "github" else ci_matrix.gitlab(jobs))
+    elif args.json:
+        rows = [{**asdict(offer), "newest_as": offer.newest_as, "cached": offer.cached} for offer in chosen]
+        document = {"cache": str(root), "asked": known.asked, "trouble": known.trouble, "kernels": rows}
+        output.write(json.dumps(document, indent=1))
+    else:
+        text = kernel_table.render(
+            chosen,
+            asked=known.asked,
+            root=root,
+            exact=args.all,
+            now=time.time(),
+            width=output.columns(),
+            colour=output.wants_colour(sys.stdout),
+        )
+        output.write(text)
+    return ExitStatus.PASSED
+
+
+def _fetch(args: argparse.Namespace) -> int:
+    from rttcheck.cli import output
+    from rttcheck.cli.progress import shown_progress
+    from rttcheck.kernels.archive import fetch
+    from rttcheck.kernels.spec import KernelSpec
+
+    # A misspelt one is told before the first is fetched.
+    specs = [KernelSpec.parse(text) for text in args.specs]
+    fetched = []
+    with shown_progress(colour=output.wants_colour(sys.stderr)) as progress:
+        for spec in specs:
+            progress.phase(f"looking for {spec}")
+            kernel = fetch(spec, headers=args.headers, progress=progress.phase)
+            fetched.append((spec, kernel))
+            if not args.json:
+                output.write(f"{spec!s:<24}  {kernel.release}  {kernel.image.parent}{_beside(kernel)}")
+    if args.json:
+        rows = [
+            {
+                "spec": str(spec),
+                "release": kernel.release,
+                "version": kernel.version,
+                "image": str(kernel.image),
+                "modules": str(kernel.modules) if kernel.modules else None,
+                "headers": str(kernel.headers) if kernel.headers else None,
+            }
+            for spec, kernel in fetched
+        ]
+        output.write(json.dumps({"kernels": rows}, indent=1))
+    return ExitStatus.PASSED
+
+
+def _beside(kernel: Kernel) -> str:
+    return " with headers" if kernel.headers is not None else ""
+
+
+def _prune(args: argparse.Namespace) -> int:
+    from rttcheck.cli import output
+    from rttcheck.cli.progress import shown_progress
+    from rttcheck.kernels.amount import parse_age, parse_size
+    from rttcheck.kernels.cache import cache_root, exclusive
+    from rttcheck.kernels.pruning import Wish, cache_limit, prune
+
+    size = parse_size(args.size, what="--size") if args.size is not None else None
+    age_s = parse_age(args.older_than, what="--older-than") if args.older_than is not None else None
+    if size is None and age_s is None and not args.all:
+        size = cache_limit()
+    wish = Wish(size=size, age_s=age_s, everything=args.all)
+    root = cache_root()
+    if args.dry_run or not root.exists():
+        pruned = prune(root, wish, dry_run=True)
+    else:
+        with (
+            shown_progress(colour=output.wants_colour(sys.stderr)) as progress,
+            exclusive(root, progress=progress.phase),
+        ):
+            pruned = prune(root, wish)
+    if args.json:
+        rows = {"gone": [_row(one) for one in pruned.gone], "in_use": [_row(one) for one in pruned.spared]}
+        document = {"dry_run": args.dry_run, **rows, "freed": pruned.freed, "left": pruned.left}
+        output.write(json.dumps(document, indent=1))
+    else:
+        output.write(_told(pruned, dry_run=args.dry_run))
+    return ExitStatus.PASSED
+
+
+def _row(one: Kept) -> dict[str, object]:
+    return {"label": one.label, "contents": one.contents, "bytes": one.bytes, "used": one.used}
+
+
+def _told(pruned: Pruned, *, dry_run: bool) -> str:
+    from rttcheck.kernels.amount import age_text, size_text
+
+    now = time.time()
+    went = "would remove" if dry_run else "removed"
+    lines = [
+        f"{went} {one.label}: {one.contents}, {size_text(one.bytes)}, used {age_text(now - one.used)}"
+        for one in pruned.gone
+    ]
+    lines += [f"in use and kept: {one.label}, {size_text(one.bytes)}" for one in pruned.spared]
+    freed = f"{size_text(pruned.freed)} {'would be ' if dry_run else ''}freed" if pruned.gone else "nothing to remove"
+    return "\n".join([*lines, f"{freed}, {size_text(pruned.left)} left"])

@@ -1,0 +1,72 @@
+"""The process in which bcc compiles and attaches: its own, so that a compiler that does not end can be ended.
+
+It owns the messages between the two processes. It compiles one program, hands the descriptors of its maps and functions
+over, and keeps it attached until the other side closes its socket or is gone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import socket
+import sys
+import threading
+from typing import Any, Final
+
+from rttcheck.collect.probe.bcc_module import import_bcc
+from rttcheck.errors import CapabilityError
+
+MOST_MESSAGE: Final = 1 << 20
+"""Bytes; a program is some 10,000."""
+
+
+def serve(control: socket.socket) -> None:
+    """Do the one job that comes on `control`: ``text``, ``cflags``, ``symbol`` (None: kfunc) and the names of ``maps``.
+
+    The answer is ``error`` and ``missing`` (whether that is the module), or ``functions``, how many of the descriptors
+    that come with it are functions: they come after the maps.
+    """
+    attached = threading.Event()
+    job = json.loads(control.recv(MOST_MESSAGE))
+    # A starter that was killed cannot end us any more.
+    threading.Thread(target=_end_with_starter, args=(control, attached), daemon=True).start()
+    try:
+        made = import_bcc().BPF(text=job["text"].encode(), cflags=job["cflags"])
+        if job["symbol"] is not None:
+            made.attach_kretprobe(event=job["symbol"].encode(), fn_name=b"rtt_return")
+            made.attach_kprobe(event=job["symbol"].encode(), fn_name=b"rtt_entry")
+    except Exception as error:  # bcc raises nothing narrower
+        _answer(control, {"error": str(error), "missing": isinstance(error, CapabilityError)}, [])
+        return
+    attached.set()
+    try:
+        functions = [int(function.fd) for function in made.funcs.values()]
+        maps = [int(made[name].map_fd) for name in job["maps"]]
+        _answer(control, {"functions": len(functions)}, [*maps, *functions])
+        _closed(control)
+    finally:
+        made.cleanup()
+
+
+def _answer(control: socket.socket, answer: dict[str, Any], descriptors: list[int]) -> None:
+    socket.send_fds(control, [json.dumps(answer).encode()], descriptors)
+
+
+def _end_with_starter(control: socket.socket, attached: threading.Event) -> None:
+    _closed(control)
+    if not attached.is_set():
+        os._exit(1)
+
+
+def _closed(control: socket.socket) -> None:
+    """Wait until the other side is."""
+    poll = select.poll()
+    poll.register(control, select.POLLRDHUP)
+    poll.poll()
+
+
+def run_from_command_line() -> None:
+    """Serve; the last argument is the number of the socket's descriptor."""
+    with socket.socket(fileno=int(sys.argv[-1])) as control:
+        serve(control)

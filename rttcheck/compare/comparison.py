@@ -1,0 +1,302 @@
+"""A kernel's runs beside another's, scenario by scenario: for each check, distribution and count what can be said.
+
+It owns which of the runs' figures are held against each other, by which margin, and which stage a difference is put
+down to. How a run is measured it does not know, nor how many runs can be had.
+
+A check's outcome is not a matter of chance (the judge's false alarms are 1 in a million), so that one that passes in
+all runs of one kernel and fails in all of the other has changed; runs in which it was inconclusive say nothing. A count
+has changed where all runs of one kernel part from all of the other's, in so many runs that chance would not.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+
+from rttcheck.compare.difference import (
+    FALSE_ALARM,
+    LEAST_RUNS,
+    Answer,
+    Difference,
+    certain,
+    difference,
+    runs_for,
+)
+from rttcheck.compare.measured import ADDED, MEDIAN, TAIL, TOTAL, Name, Run
+from rttcheck.compare.path import STAGES
+from rttcheck.judge.findings import Outcome
+
+GRAIN_US: Final = 1.0
+"""The kernel counts round trips in microseconds."""
+
+REAL_MARGIN_US: Final = 50.0
+"""In real time the machine's own noise moves medians by tens of microseconds from run to run."""
+
+LONE_MARGIN_US: Final = 10.0
+"""For handshakes, in virtual time. Each makes a socket, which takes a fresh page now and then: runs of one and the same
+kernel are 3, 6 or 9 us apart by that."""
+
+_OF_SAMPLES: Final = ("data", "handshake")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Margins:
+    """The smallest differences that count, microseconds."""
+
+    data_us: float
+    lone_us: float
+
+    @classmethod
+    def of(cls, clock: str, data_us: float | None = None) -> Margins:
+        """Those of a clock; ``data_us`` in place of the usual one."""
+        usual, lone = (GRAIN_US, LONE_MARGIN_US) if clock == "virtual" else (REAL_MARGIN_US, REAL_MARGIN_US)
+        data = usual if data_us is None else data_us
+        return cls(data_us=data, lone_us=max(lone, data))
+
+    def of_name(self, name: Name) -> float:
+        """A distribution's. Stamps are cut to microseconds: a median has many to even that out, few have not."""
+        if name.kind == "handshake":
+            return self.lone_us
+        few = name.kind == "socket" or name.figure == TAIL
+        return self.data_us + GRAIN_US if few else self.data_us
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checked:
+    """One of the judge's checks on both sides."""
+
+    check: str
+    answer: Answer
+    first: str
+    second: str
+    """In how many runs it came to what."""
+    reason: str = ""
+    """What it said where it failed, or why it cannot be told."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counted:
+    """A count on both sides."""
+
+    count: str
+    answer: Answer
+    first: tuple[int, ...]
+    second: tuple[int, ...]
+    reason: str = ""
+    more_runs: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compared:
+    """A scenario on both sides."""
+
+    scenario: str
+    runs: tuple[int, int]
+    random: bool = False
+    blocked: str = ""
+    """Why nothing of it can be compared."""
+    checks: tuple[Checked, ...] = ()
+    distributions: Mapping[Name, Difference] = field(default_factory=dict)
+    counts: tuple[Counted, ...] = ()
+
+    @property
+    def answer(self) -> Answer:
+        """Changed where anything is, else cannot tell where anything cannot be told."""
+        answers = {check.answer for check in self.checks} | {count.answer for count in self.counts}
+        answers |= {distribution.answer for distribution in self.distributions.values()}
+        if self.blocked or not answers:
+            return Answer.UNKNOWN
+        return next(answer for answer in (Answer.CHANGED, Answer.UNKNOWN, Answer.SAME) if answer in answers)
+
+    @property
+    def more_runs(self) -> bool:
+        """Whether more runs might tell what could not be told."""
+        return any(one.more_runs for one in self.distributions.values()) or any(one.more_runs for one in self.counts)
+
+    def origin(self, name: Name) -> dict[str, float]:
+        """The stages that a difference of the whole comes from, microseconds each: those that make a tenth or more."""
+        whole = self.distributions[name].by_us
+        found: dict[str, float] = {}
+        for stage in STAGES if name.part == TOTAL else (STAGES[0], STAGES[-1]):
+            part = self.distributions.get(Name(name.side, name.kind, stage, name.figure))
+            if part is not None and abs(part.by_us) >= abs(whole) / 10:
+                found[stage] = part.by_us
+        return dict(sorted(found.items(), key=lambda entry: -abs(entry[1])))
+
+    def heads(self) -> tuple[Name, ...]:
+        """The wholes of samples that have changed, the median before its tail: each is the sum of its stages."""
+        found: list[Name] = []
+        for name, part in self.distributions.items():
+            if part.answer is not Answer.CHANGED or name.part not in (TOTAL, ADDED) or name.kind not in _OF_SAMPLES:
+                continue
+            over = (Name(name.side, name.kind, TOTAL, name.figure), Name(name.side, name.kind, name.part, MEDIAN))
+            if not any(other in found for other in over):
+                found.append(name)
+        return tuple(found)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """Two kernels."""
+
+    scenarios: tuple[Compared, ...]
+    margins: Margins
+    compared: int
+    """How many distributions and counts were held against each other."""
+    chance: float
+    """How likely each of them is called a change where there is none; all of them together: `FALSE_ALARM`."""
+
+    @property
+    def answer(self) -> Answer:
+        """Changed where any scenario is, else cannot tell where one cannot be told."""
+        answers = {scenario.answer for scenario in self.scenarios}
+        return next((one for one in (Answer.CHANGED, Answer.UNKNOWN, Answer.SAME) if one in answers), Answer.UNKNOWN)
+
+
+def compare(
+    runs: Mapping[str, tuple[Sequence[Run], Sequence[Run]]], *, margin_us: float | None = None, looks: int = 1
+) -> Comparison:
+    """Compare both sides' runs of each scenario, by its name.
+
+    ``margin_us`` is the smallest difference that counts, in place of the clock's own. Who looks again when there are
+    more runs says how often in all, in ``looks``, and the false-alarm rate is shared among the looks.
+    """
+    clocks = {run.clock for sides in runs.values() for side in sides for run in side}
+    margins = Margins.of("virtual" if clocks == {"virtual"} else "real", margin_us)
+    blocked = {name: _blocked(first, second) for name, (first, second) in runs.items()}
+    open_ = {name: sides for name, sides in runs.items() if not blocked[name]}
+    names = {name: _common(*sides) for name, sides in open_.items()}
+    counts = {
+        name: sorted(set().union(*(run.counts for side in sides for run in side))) for name, sides in open_.items()
+    }
+    compared = sum(len(names[name]) + len(counts[name]) for name in open_)
+    chance = FALSE_ALARM / max(compared, 1) / looks
+    return Comparison(
+        scenarios=tuple(
+            Compared(scenario=name, runs=(len(first), len(second)), blocked=blocked[name])
+            if blocked[name]
+            else Compared(
+                scenario=name,
+                runs=(len(first), len(second)),
+                random=first[0].random,
+                checks=_checks(first, second),
+                distributions={one: _difference(one, first, second, margins, chance) for one in names[name]},
+                counts=tuple(filter(None, (_counted(count, first, second, chance) for count in counts[name]))),
+            )
+            for name, (first, second) in runs.items()
+        ),
+        margins=margins,
+        compared=compared,
+        chance=chance,
+    )
+
+
+def _blocked(first: Sequence[Run], second: Sequence[Run]) -> str:
+    least = min(len(first), len(second))
+    if least < LEAST_RUNS:
+        return f"too few runs: {len(first)} and {len(second)}, where each side needs {LEAST_RUNS}"
+    values: dict[str, set[str]] = {}
+    for run in (*first, *second):
+        for name, value in run.settings.items():
+            values.setdefault(name, set()).add(value)
+    if len(values["clock"]) > 1:
+        return "the clock differs: virtual time has none of the noise that real time has"
+    other = {name: found for name, found in values.items() if len(found) > 1}
+    if other:
+        told = "; ".join(f"{name}: {' or '.join(sorted(found))}" for name, found in sorted(other.items())[:3])
+        return f"settings differ ({told})"
+    return ""
+
+
+def _common(first: Sequence[Run], second: Sequence[Run]) -> list[Name]:
+    """The distributions of all runs; those of some runs only, where both sides have enough of them."""
+    known: dict[Name, list[int]] = {}
+    for side, runs in enumerate((first, second)):
+        for run in runs:
+            for name in run.figures:
+                known.setdefault(name, [0, 0])[side] += 1
+    whole = [len(first), len(second)]
+    return [name for name, count in known.items() if count == whole or name.figure != TAIL]
+
+
+def _difference(name: Name, first: Sequence[Run], second: Sequence[Run], margins: Margins, chance: float) -> Difference:
+    sides = [[run.figures[name] for run in side if name in run.figures] for side in (first, second)]
+    values = [[figure.value_us for figure in side] for side in sides]
+    margin = margins.of_name(name)
+    if min(map(len, sides)) < LEAST_RUNS:
+        means = [float(np.mean(side)) if side else math.nan for side in values]
+        return Difference(
+            answer=Answer.UNKNOWN, first_us=means[0], second_us=means[1], low_us=-math.inf, high_us=math.inf,
+            margin_us=margin, runs=(len(sides[0]), len(sides[1])), more_runs=all(map(len, sides)),
+            reason=f"too few samples: {len(sides[0])} and {len(sides[1])} runs have any, where {LEAST_RUNS} are needed",
+        )  # fmt: skip
+    off = np.array([figure.off_us for side in sides for figure in side])
+    known = off[~np.isnan(off)]
+    return difference(
+        *values,
+        off_us=float(np.sqrt((known**2).mean())) if len(known) else math.nan,
+        margin_us=margin,
+        chance=chance,
+    )
+
+
+def _counted(count: str, first: Sequence[Run], second: Sequence[Run], chance: float) -> Counted | None:
+    """None for a count that is a matter of chance on both sides: it says nothing."""
+    ours, theirs = (tuple(run.counts.get(count, 0) for run in side) for side in (first, second))
+
+    def told(answer: Answer, reason: str = "", *, more: bool = False) -> Counted:
+        return Counted(count=count, answer=answer, first=ours, second=theirs, reason=reason, more_runs=more)
+
+    if len({*ours, *theirs}) == 1:
+        return told(Answer.SAME)
+    if max(ours) < min(theirs) or max(theirs) < min(ours):
+        if certain(ours, theirs) <= chance:
+            return told(Answer.CHANGED)
+        need = runs_for(chance)
+        return told(Answer.UNKNOWN, f"all runs part, which {need} runs on each side would prove", more=True)
+    if min(len(set(ours)), len(set(theirs))) > 1:
+        return None
+    return told(Answer.UNKNOWN, "it varies from run to run on one side only", more=True)
+
+
+def _checks(first: Sequence[Run], second: Sequence[Run]) -> tuple[Checked, ...]:
+    names = dict.fromkeys(check for run in (*first, *second) for check in run.outcomes)
+    return tuple(_checked(check, first, second) for check in names)
+
+
+def _checked(check: str, first: Sequence[Run], second: Sequence[Run]) -> Checked:
+    sides = (first, second)
+    outcomes = [[run.outcomes[check] for run in side if check in run.outcomes] for side in sides]
+    failed = [side.count(Outcome.FAILED) for side in outcomes]
+    told = [sum(one is not Outcome.INCONCLUSIVE for one in side) for side in outcomes]
+
+    def answer(answer: Answer, reason: str = "") -> Checked:
+        return Checked(check=check, answer=answer, first=_tally(outcomes[0]), second=_tally(outcomes[1]), reason=reason)
+
+    for side, number in enumerate(told):
+        if number < LEAST_RUNS:
+            whose = ("first", "second")[side]
+            said = _said(check, sides[side], Outcome.INCONCLUSIVE)
+            return answer(
+                Answer.UNKNOWN,
+                f"it came to an outcome in {number} runs of the {whose} kernel, where {LEAST_RUNS} are needed"
+                + (f": {said}" if said else ""),
+            )
+    if failed in ([0, 0], told):
+        return answer(Answer.SAME)
+    words = next(filter(None, (_said(check, side, Outcome.FAILED) for side in reversed(sides))), "")
+    if failed in ([0, told[1]], [told[0], 0]):
+        return answer(Answer.CHANGED, words)
+    return answer(Answer.UNKNOWN, f"it fails in some runs only ({failed[0]} and {failed[1]}): {words}")
+
+
+def _said(check: str, runs: Sequence[Run], outcome: Outcome) -> str:
+    return next((run.reasons[check] for run in runs if run.outcomes.get(check) is outcome), "")
+
+
+def _tally(outcomes: Sequence[Outcome]) -> str:
+    return ", ".join(f"{outcomes.count(one)} {one}" for one in Outcome if one in outcomes) or "not run"

@@ -1,0 +1,213 @@
+"""One recording as a comparison sees it: each distribution as one figure, counts, outcomes of checks, settings.
+
+It owns what is measured of a run, and of which scenarios: a link that draws its delays by chance says nothing of a
+kernel, so that there only what the kernel adds is measured. It compares nothing.
+
+The run is the unit: samples of one run share the state of their kernel, runs do not. So a distribution comes down to
+one figure a run (its median, or its 90th percentile), and how far that figure may be off because the run has only so
+many samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from rttcheck.compare.path import STAGES, Floats, Paths
+from rttcheck.judge.evidence import Evidence
+from rttcheck.judge.findings import Outcome
+from rttcheck.judge.samples import Kind, Side, Source
+from rttcheck.judge.verdict import judge
+from rttcheck.netns.netem import Netem
+from rttcheck.recording import Recording
+from rttcheck.scenario.model import Scenario
+
+TOTAL: Final = "round trip"
+ADDED: Final = "kernel minus wire"
+MEDIAN: Final = "median"
+TAIL: Final = "90th percentile"
+
+_SHARES: Final = {MEDIAN: 0.5, TAIL: 0.9}
+
+TAIL_SAMPLES: Final = 20
+"""From so many samples on, the 90th percentile has two above it: no single late sample makes it."""
+
+_SIDES: Final = {Side.CLIENT: "client", Side.SERVER: "server"}
+_KINDS: Final = {Kind.DATA: "data", Kind.HANDSHAKE: "handshake"}
+_SOURCES: Final = {
+    Source.FIRST: "from first-acked",
+    Source.SACK: "from SACK",
+    Source.TSECR: "from timestamps",
+    Source.UNTOLD: "from an untold source",
+}
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Name:
+    """A distribution: whose samples, of what, which part of their way, and which figure of it."""
+
+    side: str
+    kind: str
+    part: str
+    """`TOTAL`, `ADDED`, one of `STAGES`, or ``min_rtt``."""
+    figure: str = MEDIAN
+
+    def __str__(self) -> str:
+        return f"{self.side}'s {self.kind}: {self.part}" + (f", {self.figure}" if self.figure != MEDIAN else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One run's figure of a distribution, microseconds."""
+
+    value_us: float
+    off_us: float
+    """Its standard error by the run's own samples; NaN where they are too few to tell."""
+    samples: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """What a recording comes to."""
+
+    scenario: str
+    kernel: str
+    clock: str
+    random: bool
+    """The link draws by chance what happens to a packet."""
+    settings: Mapping[str, str]
+    """What must be the same for a comparison to mean anything."""
+    figures: Mapping[Name, Figure]
+    counts: Mapping[str, int]
+    """Empty where the link or the clock makes them a matter of chance."""
+    outcomes: Mapping[str, Outcome]
+    """Of each of the judge's checks that was run."""
+    reasons: Mapping[str, str]
+    """What each check said."""
+
+    @classmethod
+    def of(cls, recording: Recording) -> Run:
+        """Judge and measure a recording. Raises ScenarioError when its scenario is none that this version knows."""
+        evidence = Evidence.of(recording)
+        verdict = judge(recording)
+        ran = {finding.check: finding for finding in verdict.findings if not finding.blind}
+        random = is_random(evidence.scenario)
+        return cls(
+            scenario=evidence.scenario.name,
+            kernel=recording.kernel,
+            clock=recording.clock,
+            random=random,
+            settings=_settings(recording),
+            figures=dict(_figures(evidence, random=random)),
+            counts={} if random or recording.clock != "virtual" else dict(_counts(evidence)),
+            outcomes={check: finding.outcome for check, finding in ran.items()},
+            reasons={check: finding.message for check, finding in ran.items()},
+        )
+
+
+def is_random(scenario: Scenario) -> bool:
+    """Whether chance decides what any of the scenario's links does to a packet."""
+    return any(_draws(netem) for link in scenario.links for netem in link)
+
+
+def _draws(netem: Netem) -> bool:
+    slot = netem.slot
+    drawn = slot is not None and (slot.distribution is not None or slot.max_delay_ns != slot.min_delay_ns)
+    return bool(netem.jitter_ns or netem.loss or netem.duplicate or netem.reorder or netem.corrupt or drawn)
+
+
+def _settings(recording: Recording) -> dict[str, str]:
+    asked = {name: value for name, value in recording.scenario.items() if name != "name"}
+    facts = {
+        "scenario": repr(sorted(asked.items())),
+        "clock": recording.clock,
+        "engine": recording.engine,
+        "probe": recording.probe,
+    }
+    # A kernel that has no such knob has no other setting for it.
+    return facts | {name: value for name, value in recording.sysctls.items() if value != "absent"}
+
+
+def _figures(evidence: Evidence, *, random: bool) -> Iterator[tuple[Name, Figure]]:
+    if evidence.witness is None:
+        yield from _unwitnessed(evidence, random=random)
+        return
+    paths = Paths.of(evidence, evidence.witness)
+    queued = any(netem.rate_bytes or netem.slot for link in evidence.scenario.links for netem in link)
+    for side, whose in _SIDES.items():
+        for kind, what in _KINDS.items():
+            chosen = paths.chosen(side, kind)
+            if not chosen.any():
+                continue
+            parts: dict[str, Floats] = {}
+            if not random and not queued:
+                parts[TOTAL] = paths.total_us
+            parts[ADDED] = paths.stages_us["sender"] + paths.stages_us["arrival"]
+            for stage in STAGES:
+                # What waits for what chance delayed, and what queues behind the sender's own, is no work of a stage's.
+                if (random and stage in ("link out", "receiver", "link back")) or (queued and stage == "link out"):
+                    continue
+                parts[stage] = paths.stages_us[stage]
+            for part, values in parts.items():
+                yield from _of(Name(whose, what, part), values[chosen], grain_us=1.0 if part == TOTAL else 0.0)
+        least = [flow.get(f"{whose}_info", {}).get("min_rtt_us") for flow in evidence.recording.flows]
+        known = np.array([value for value in least if value], dtype=np.float64)
+        if len(known) and not random:
+            yield Name(whose, "socket", "min_rtt"), Figure(float(np.median(known)), float("nan"), len(known))
+
+
+def _unwitnessed(evidence: Evidence, *, random: bool) -> Iterator[tuple[Name, Figure]]:
+    """Without packets there are no stages, and what the kernel adds is not known."""
+    if random:
+        return
+    for side, whose in _SIDES.items():
+        for kind, what in _KINDS.items():
+            chosen = (evidence.sides == side) & (evidence.kinds == kind) & (evidence.sources != Source.TSECR)
+            values = evidence.values_us[chosen].astype(np.float64)
+            yield from _of(Name(whose, what, TOTAL), values[values >= 0], grain_us=1.0)
+
+
+def _of(name: Name, values_us: Floats, *, grain_us: float) -> Iterator[tuple[Name, Figure]]:
+    known = np.sort(values_us[~np.isnan(values_us)])
+    if len(known):
+        yield name, _figure(known, _SHARES[MEDIAN], grain_us)
+    if len(known) >= TAIL_SAMPLES and name.kind == "data":
+        yield Name(name.side, name.kind, name.part, TAIL), _figure(known, _SHARES[TAIL], grain_us)
+
+
+def _figure(ordered_us: Floats, share: float, grain_us: float) -> Figure:
+    """A quantile, and half the distance of the two values that lie a standard error of its rank to either side.
+
+    What counts whole microseconds lies anywhere in the one that it shows: equal values are spread evenly over it.
+    """
+    count = len(ordered_us)
+    if grain_us:
+        _, place, size = np.unique(ordered_us, return_index=True, return_counts=True)
+        which = np.repeat(np.arange(len(place)), size)
+        ordered_us = ordered_us + grain_us * ((np.arange(count) - place[which] + 0.5) / size[which] - 0.5)
+    value = float(np.quantile(ordered_us, share, method="hazen"))
+    rank_off = float(np.sqrt(count * share * (1 - share)))
+    low, high = share * count - 0.5 - rank_off, share * count - 0.5 + rank_off
+    if low < 0 or high > count - 1:
+        return Figure(value, float("nan"), count)
+    off = float(np.diff(np.interp([low, high], np.arange(count), ordered_us))[0]) / 2
+    return Figure(value, off, count)
+
+
+def _counts(evidence: Evidence) -> Iterator[tuple[str, int]]:
+    for side, whose in _SIDES.items():
+        mine = evidence.sides == side
+        if not mine.any():
+            continue
+        for kind in (Kind.HANDSHAKE, Kind.DATA, Kind.FIN):
+            yield f"{whose}'s {kind.name.lower()} samples", int((mine & (evidence.kinds == kind)).sum())
+        for source, words in _SOURCES.items():
+            yield f"{whose}'s samples {words}", int((mine & (evidence.sources == source)).sum())
+        infos = [flow.get(f"{whose}_info", {}) for flow in evidence.recording.flows]
+        yield f"{whose}'s segments sent again", sum(int(info.get("total_retrans") or 0) for info in infos)
+        timeouts = [int(info["rto_us"]) for info in infos if info.get("rto_us")]
+        if timeouts:
+            yield f"{whose}'s longest timeout at the end (us)", max(timeouts)

@@ -1,0 +1,134 @@
+"""What of the cache has to go, and its going: the least recently used first, never what a session uses.
+
+Owns the rule and the limit of the cache's size. A release goes as a whole: kernel, headers, initramfs, frozen guests.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import time
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rttcheck.errors import KernelError
+from rttcheck.kernels.amount import parse_size, size_text
+from rttcheck.kernels.cache import Progress
+from rttcheck.kernels.inventory import Kept, inventory
+from rttcheck.kernels.use import unused
+
+LIMIT_VARIABLE = "RTTCHECK_CACHE_LIMIT"
+DEFAULT_LIMIT = "10G"
+"""Some 40 kernels with a frozen guest each."""
+
+_LEFT_OVER_S = 24 * 3600.0
+"""A staging directory older than this is nobody's: every session's deadlines are far shorter."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What is to go: until `size` bytes are left, what was not used for `age_s` seconds, or everything."""
+
+    size: int | None = None
+    age_s: float | None = None
+    everything: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pruned:
+    """What went, what would have had to go and is in use, and the bytes that are left."""
+
+    gone: tuple[Kept, ...]
+    spared: tuple[Kept, ...]
+    left: int
+
+    @property
+    def freed(self) -> int:
+        """Bytes."""
+        return sum(one.bytes for one in self.gone)
+
+
+def cache_limit() -> int | None:
+    """Bytes that the cache may take: ``$RTTCHECK_CACHE_LIMIT`` or `DEFAULT_LIMIT`; None for ``none``.
+
+    Raises `KernelError` for a variable that is no size.
+    """
+    told = os.environ.get(LIMIT_VARIABLE) or DEFAULT_LIMIT
+    return None if told.strip().lower() == "none" else parse_size(told, what=LIMIT_VARIABLE)
+
+
+def choose(kept: Sequence[Kept], wish: Wish, *, now: float, keep: Collection[str] = ()) -> tuple[Kept, ...]:
+    """Those of `kept` (the least recently used first) that have to go, in that order; labels in `keep` never do."""
+    left = sum(one.bytes for one in kept)
+    going = []
+    for one in kept:
+        old = wish.age_s is not None and now - one.used > wish.age_s
+        large = wish.size is not None and left > wish.size
+        if not (wish.everything or old or large) or one.label in keep:
+            continue
+        going.append(one)
+        if not one.in_use:
+            left -= one.bytes
+    return tuple(going)
+
+
+def prune(root: Path, wish: Wish, *, keep: Collection[str] = (), dry_run: bool = False) -> Pruned:
+    """Remove what `wish` says from the cache at `root`; with `dry_run` only say what that would be.
+
+    Whoever calls holds `exclusive` unless it is a dry run.
+    """
+    kept = inventory(root)
+    gone: list[Kept] = []
+    spared: list[Kept] = []
+    for one in choose(kept, wish, now=time.time(), keep=keep):
+        (gone if _take_away(root, one, dry_run=dry_run) else spared).append(one)
+    if not dry_run:
+        _sweep(root)
+    left = sum(one.bytes for one in kept) - sum(one.bytes for one in gone)
+    return Pruned(gone=tuple(gone), spared=tuple(spared), left=left)
+
+
+def keep_within_limit(root: Path, *, keep: Iterable[str], progress: Progress) -> None:
+    """Prune to the cache's limit, but for the releases in `keep`; whoever calls holds `exclusive`."""
+    limit = cache_limit()
+    if limit is None:
+        return
+    pruned = prune(root, Wish(size=limit), keep=frozenset(keep))
+    for one in pruned.gone:
+        progress(f"removed {one.label} ({size_text(one.bytes)}): the cache is limited to {size_text(limit)}")
+
+
+def _take_away(root: Path, one: Kept, *, dry_run: bool) -> bool:
+    """Whether it went, or would have."""
+    if not one.release or dry_run:
+        if not dry_run:
+            _remove(one.parts)
+        return not one.in_use
+    with unused(root, one.label) as free:
+        if free:
+            _remove(one.parts)
+    return free
+
+
+def _remove(parts: Iterable[Path]) -> None:
+    """Renamed first: a kernel is in the cache as a whole or not at all, whatever kills us."""
+    for part in parts:
+        going = part.with_name(f".{part.name}.gone")
+        shutil.rmtree(going, ignore_errors=True)
+        try:
+            part.rename(going)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise KernelError(f"{part} cannot be removed ({error.strerror}); remove it as its owner") from error
+        shutil.rmtree(going, ignore_errors=True)
+
+
+def _sweep(root: Path) -> None:
+    """What killed sessions left half made or half removed."""
+    for left in root.glob("*/.*"):
+        with contextlib.suppress(OSError):
+            if left.name.endswith(".gone") or time.time() - left.stat().st_mtime > _LEFT_OVER_S:
+                shutil.rmtree(left, ignore_errors=True)

@@ -1,0 +1,60 @@
+"""Which kernels stand for all: the newest of each series, of those in the cache or of those in Debian's archive.
+
+Owns the choice. It fetches no kernel.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from rttcheck.errors import KernelError
+from rttcheck.kernels.apt import SUITES, Archive, series_of
+from rttcheck.kernels.archive import cached
+from rttcheck.kernels.cache import Progress, cache_root, exclusive, say
+from rttcheck.kernels.kernel import Kernel
+from rttcheck.kernels.spec import FLAVOURS
+
+
+def newest_cached(root: Path | None = None) -> tuple[str, ...]:
+    """``debian:6.1.0-56``: the newest of each series in the cache, the oldest first, each by its exact release.
+
+    By its release because a series' name may stand for a newer one by now, which would have to be fetched. Raises
+    KernelError where nothing is cached.
+    """
+    root = cache_root() if root is None else root
+    found = newest_of_each_series(cached(root))
+    if not found:
+        raise KernelError(
+            f"no kernel is named, and none is cached in {root}: name some, as in debian:6.1 debian:6.12, or take all "
+            "that Debian has, with --all-series"
+        )
+    return found
+
+
+def newest_of_each_series(kernels: Iterable[Kernel]) -> tuple[str, ...]:
+    """What `newest_cached` gives, of ``kernels``; of their flavours the first counts, the others are for who asks."""
+    newest: dict[tuple[int, ...], Kernel] = {}
+    for kernel in sorted(kernels, key=lambda kernel: _numbers(kernel.release)):
+        if not any(kernel.release.endswith(f"-{flavour}") for flavour in FLAVOURS[1:]):
+            newest[_numbers(kernel.release)[:2]] = kernel
+    return tuple(f"debian:{kernel.name}" for _, kernel in sorted(newest.items()))
+
+
+def offered(root: Path | None = None, *, progress: Progress = say) -> tuple[str, ...]:
+    """``debian:5.10``: each series that Debian's archive has now, the oldest first.
+
+    Raises KernelError where the archive cannot be asked.
+    """
+    root = cache_root() if root is None else root
+    archive = Archive(root / "apt" / "all", SUITES)
+    with exclusive(root, progress=progress):
+        archive.refresh(progress=progress)
+        images = archive.images()
+    series = series_of(image for image in images if image.flavour == FLAVOURS[0])
+    return tuple(f"debian:{one}" for one in series)
+
+
+def _numbers(release: str) -> tuple[int, ...]:
+    return tuple(map(int, re.findall(r"\d+", release)))

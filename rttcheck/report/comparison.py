@@ -1,0 +1,187 @@
+"""Two kernels beside each other as a table for a terminal, as Markdown and as JSON.
+
+Owns the words and which of the many figures are worth a line: what has changed and where it comes from, what cannot be
+told and why; of what is the same, the number. It compares nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from rttcheck.compare.comparison import Compared, Comparison
+from rttcheck.compare.difference import FALSE_ALARM, Answer, Difference
+from rttcheck.compare.measured import TOTAL, Name
+
+_MARKS = {Answer.SAME: "same", Answer.CHANGED: "CHANGED", Answer.UNKNOWN: "cannot tell"}
+_COLOURS = {Answer.SAME: 32, Answer.CHANGED: 31, Answer.UNKNOWN: 33}
+_INDENT = "    "
+
+
+def comparison_text(
+    comparison: Comparison, sides: Sequence[str], *, notes: Mapping[str, str] | None = None, colour: bool = False
+) -> str:
+    """A line a scenario, below it what has changed or cannot be told; ``notes`` are sentences on scenarios."""
+    widest = max((len(scenario.scenario) for scenario in comparison.scenarios), default=0)
+    lines = [f"A: {sides[0]}", f"B: {sides[1]}", ""]
+    for scenario in comparison.scenarios:
+        mark = f"{_MARKS[scenario.answer]:<11}"
+        if colour:
+            mark = f"\x1b[{_COLOURS[scenario.answer]}m{mark}\x1b[0m"
+        lines.append(f"{mark}  {scenario.scenario:<{widest}}  {_summary(scenario)}".rstrip())
+        lines += [f"{_INDENT}{line}" for line in _details(scenario)]
+        note = (notes or {}).get(scenario.scenario)
+        if note:
+            lines.append(f"{_INDENT}{note}")
+    return "\n".join([*lines, "", tally(comparison), *_terms(comparison)])
+
+
+def comparison_markdown(comparison: Comparison, sides: Sequence[str]) -> str:
+    """The same as a table for a job's summary."""
+    lines = [f"### {sides[0]} against {sides[1]}: {comparison.answer}", "", "| scenario | | what |", "|---|---|---|"]
+    for scenario in comparison.scenarios:
+        what = "<br>".join(line.replace("|", "\\|") for line in [_summary(scenario), *_details(scenario)] if line)
+        lines.append(f"| {scenario.scenario} | {_MARKS[scenario.answer]} | {what} |")
+    return "\n".join([*lines, "", tally(comparison), "", *_terms(comparison)])
+
+
+def comparison_document(
+    comparison: Comparison, sides: Sequence[str], *, notes: Mapping[str, str], facts: Mapping[str, Any], status: int
+) -> str:
+    """``a``, ``b``, ``answer``, ``exit_status``, ``compared``, ``false_alarm``; ``scenarios``: each with all its parts.
+
+    Each distribution: ``side``, ``kind``, ``part``, ``figure``, ``answer``, ``a_us``, ``b_us``, ``by_us``,
+    ``interval_us``, ``margin_us``, ``runs``, ``reason``, and for a whole ``from_us``, the stages it comes from.
+    """
+    document = {
+        "a": sides[0],
+        "b": sides[1],
+        "answer": comparison.answer.value,
+        "exit_status": int(status),
+        "compared": comparison.compared,
+        "false_alarm": FALSE_ALARM,
+        **facts,
+        "scenarios": [_as_dict(scenario, notes.get(scenario.scenario, "")) for scenario in comparison.scenarios],
+    }
+    return json.dumps(document, indent=1, ensure_ascii=False)
+
+
+def tally(comparison: Comparison) -> str:
+    """How many scenarios came to what."""
+    answers = [scenario.answer for scenario in comparison.scenarios]
+    return ", ".join(f"{answers.count(answer)} {answer}" for answer in Answer if answer in answers) or "no scenario"
+
+
+def _terms(comparison: Comparison) -> list[str]:
+    margins = comparison.margins
+    return [
+        f"{comparison.compared} distributions and counts compared. A difference counts from {margins.data_us:g} us on "
+        f"({margins.lone_us:g} us for handshakes);",
+        f"same: it is smaller, with 99 %; changed: by chance in one of {1 / FALSE_ALARM:,.0f} comparisons at most.",
+    ]
+
+
+def _summary(scenario: Compared) -> str:
+    if scenario.blocked:
+        return scenario.blocked
+    parts = [one.answer for one in scenario.distributions.values()]
+    text = f"{parts.count(Answer.SAME)} of {len(parts)} distributions the same"
+    text += f", {sum(one.answer is Answer.SAME for one in scenario.checks)} of {len(scenario.checks)} checks"
+    if scenario.counts:
+        text += f", {sum(one.answer is Answer.SAME for one in scenario.counts)} of {len(scenario.counts)} counts"
+    if scenario.random:
+        text += "; the link is random: what the kernel adds is compared"
+    return f"{text} ({scenario.runs[0]} and {scenario.runs[1]} runs)"
+
+
+def _details(scenario: Compared) -> Iterator[str]:
+    for check in scenario.checks:
+        if check.answer is not Answer.SAME:
+            yield f"{_MARKS[check.answer]}: check '{check.check}': A {check.first}; B {check.second}: {check.reason}"
+    heads = scenario.heads()
+    for name in heads:
+        yield f"CHANGED: {name}: {_figures(scenario.distributions[name])}{origin_text(scenario, name)}"
+    told = {(name.side, name.kind) for name in heads}
+    for name, part in scenario.distributions.items():
+        # What a whole is made of is told with it, as far as it adds to it.
+        if part.answer is Answer.CHANGED and (name.side, name.kind) not in told:
+            yield f"CHANGED: {name}: {_figures(part)}"
+    for count in scenario.counts:
+        if count.answer is not Answer.SAME:
+            values = f"A {_values(count.first)}; B {_values(count.second)}"
+            yield f"{_MARKS[count.answer]}: {count.count}: {values}" + (f": {count.reason}" if count.reason else "")
+    unknown = [(name, part) for name, part in scenario.distributions.items() if part.answer is Answer.UNKNOWN]
+    for name, part in unknown[:3]:
+        yield f"cannot tell: {name}: {_figures(part)}: {part.reason}"
+    if len(unknown) > 3:
+        yield f"cannot tell: {len(unknown) - 3} more distributions"
+
+
+def _figures(part: Difference) -> str:
+    if math.isinf(part.low_us):
+        return "no figures"
+    return part.render()
+
+
+def origin_text(scenario: Compared, name: Name) -> str:
+    """``, of which sender +2.9 us``: where a difference comes from, largest first; nothing where no stage shows it."""
+    stages = scenario.origin(name)
+    if not stages:
+        return ""
+    whole = "" if name.part == TOTAL else " at the sender's end"
+    return f"{whole}, of which " + ", ".join(f"{stage} {by:+.1f}" for stage, by in stages.items())
+
+
+def _values(values: Sequence[int]) -> str:
+    return f"{values[0]} in all" if len(set(values)) == 1 else f"{min(values)} to {max(values)}"
+
+
+def _as_dict(scenario: Compared, note: str) -> dict[str, Any]:
+    return {
+        "scenario": scenario.scenario,
+        "answer": scenario.answer.value,
+        "runs": list(scenario.runs),
+        "random": scenario.random,
+        "blocked": scenario.blocked,
+        "note": note,
+        "checks": [
+            {"check": one.check, "answer": one.answer.value, "a": one.first, "b": one.second, "reason": one.reason}
+            for one in scenario.checks
+        ],
+        "distributions": [_part(scenario, name, part) for name, part in scenario.distributions.items()],
+        "counts": [
+            {
+                "count": one.count,
+                "answer": one.answer.value,
+                "a": list(one.first),
+                "b": list(one.second),
+                "reason": one.reason,
+            }
+            for one in scenario.counts
+        ],
+    }
+
+
+def _part(scenario: Compared, name: Name, part: Difference) -> dict[str, Any]:
+    def number(value: float) -> float | None:
+        return round(value, 3) if math.isfinite(value) else None
+
+    known: dict[str, Any] = {
+        "side": name.side,
+        "kind": name.kind,
+        "part": name.part,
+        "figure": name.figure,
+        "answer": part.answer.value,
+        "a_us": number(part.first_us),
+        "b_us": number(part.second_us),
+        "by_us": number(part.by_us),
+        "interval_us": [number(part.low_us), number(part.high_us)],
+        "margin_us": part.margin_us,
+        "runs": list(part.runs),
+        "reason": part.reason,
+    }
+    if name in scenario.heads():
+        known["from_us"] = {stage: round(by, 3) for stage, by in scenario.origin(name).items()}
+    return known

@@ -1,0 +1,67 @@
+"""What `rttcheck kernels list` shows: a line a kernel, and below where the cache is and when the archive was asked.
+
+Owns the layout.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from io import StringIO
+from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from rttcheck.kernels.amount import age_text, date_text, size_text
+from rttcheck.kernels.offer import Offer
+
+
+def render(
+    kernels: Sequence[Offer],
+    *,
+    asked: float | None,
+    root: Path,
+    exact: bool,
+    now: float,
+    width: int,
+    colour: bool,
+) -> str:
+    """The whole text. With `exact` each kernel has the name of just itself, else the newest that of its series."""
+    text = StringIO()
+    console = Console(
+        file=text,
+        width=max(width, 80),
+        force_terminal=colour,
+        no_color=not colour,
+        color_system="standard" if colour else None,
+        legacy_windows=False,
+        highlight=False,
+    )
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    table.add_column("kernel", no_wrap=True)
+    table.add_column("release", no_wrap=True)
+    table.add_column("suite", no_wrap=True)
+    table.add_column("in the cache", overflow="fold")
+    for offer in kernels:
+        name = offer.spec if exact or not offer.newest else offer.newest_as
+        cached = Text(_cached(offer, now), style="green" if offer.cached else "")
+        table.add_row(name, offer.release, offer.suite or "offered no longer", cached)
+    if kernels:
+        console.print(table)
+        console.print()
+    held = [offer for offer in kernels if offer.cached]
+    console.print(
+        f"{len(held)} of these in {root}, {size_text(sum(offer.bytes for offer in held))}", soft_wrap=True, markup=False
+    )
+    when = "was never asked" if asked is None else f"as of {date_text(asked)}, {age_text(now - asked)}"
+    console.print(f"Debian's archive {when}", soft_wrap=True, markup=False)
+    return "\n".join(line.rstrip() for line in text.getvalue().rstrip("\n").split("\n"))
+
+
+def _cached(offer: Offer, now: float) -> str:
+    if offer.used is None:
+        return ""
+    beside = " with headers" if offer.headers else ""
+    return f"{size_text(offer.bytes)}{beside}, used {age_text(now - offer.used)}"

@@ -1,0 +1,128 @@
+"""A guest that is kept for one order after the other, over a launcher that is a script: orders, pauses, its end."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+import rttcheck.harness
+from rttcheck.cli import away, here
+from rttcheck.cli.order import Order, Wanted
+from rttcheck.errors import GuestLost
+from rttcheck.kernels.guest import GuestSettings
+
+ORDER = Order(
+    kernel="debian:6.12",
+    clock="virtual",
+    probe="auto",
+    recordings="recordings",
+    wanted=(Wanted(keywords={"name": "first", "rtt": "40ms"}, source="first"),),
+    more=True,
+)
+
+ANSWERING = """\
+import json, subprocess, sys
+qemu = subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"])
+print(json.dumps({"event": "ready", "qemu": qemu.pid}), flush=True)
+for line in sys.stdin:
+    name = json.loads(line)["wanted"][0]["source"]
+    if name == "dies":
+        print("rttcheck: the guest debian:6.12 died", file=sys.stderr, flush=True)
+        qemu.kill()
+        sys.exit(20)
+    print(json.dumps({"event": "result", "row": {"scenario": name}}), flush=True)
+"""
+
+
+@contextmanager
+def opened(monkeypatch: pytest.MonkeyPatch, clock: str = "virtual") -> Iterator[away.OpenGuest]:
+    def command(settings: GuestSettings) -> list[str]:
+        assert (settings.clock, settings.silence_s) == (clock, away.OPEN_SILENCE_S)
+        return [sys.executable, "-c", ANSWERING]
+
+    monkeypatch.setattr(away, "launcher_command", command)
+    with away.open_guest("debian:6.12", clock, console=Path("A.log"), rw=Path("A"), note=lambda _: None) as guest:
+        yield guest
+
+
+def order(name: str) -> Order:
+    return dataclasses.replace(ORDER, wanted=(Wanted(keywords={"name": name}, source=name),))
+
+
+def state_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+def stops(pid: int) -> bool:
+    """Whether the process stops within five seconds: a signal takes its time on a busy machine."""
+    deadline = time.monotonic() + 5
+    while state_of(pid) != "T" and time.monotonic() < deadline:
+        os.sched_yield()
+    return state_of(pid) == "T"
+
+
+def test_one_order_after_the_other_and_nothing_moves_in_between(monkeypatch: pytest.MonkeyPatch) -> None:
+    with opened(monkeypatch) as guest:
+        ready, result = guest.events(order("first"))
+        assert result["row"]["scenario"] == "first"
+        assert stops(ready["qemu"])
+        assert [event["row"]["scenario"] for event in guest.events(order("second"))] == ["second"]
+        assert stops(ready["qemu"])
+
+
+def test_real_time_goes_on_between_orders(monkeypatch: pytest.MonkeyPatch) -> None:
+    with opened(monkeypatch, clock="real") as guest:
+        ready, _ = guest.events(order("first"))
+        assert state_of(ready["qemu"]) != "T"
+
+
+def test_a_guest_that_dies_at_an_order_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    with opened(monkeypatch) as guest:
+        list(guest.events(order("first")))
+        with pytest.raises(GuestLost, match=r"^the guest debian:6\.12 died$"):
+            list(guest.events(order("dies")))
+        with pytest.raises(GuestLost, match="ended before its last scenario"):
+            list(guest.events(order("third")))
+
+
+def test_the_guests_side_takes_orders_with_one_probe_until_one_says_that_it_is_the_last(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    places: list[Path] = []
+    opens: list[str] = []
+
+    class Harness:
+        recordings: Any = None
+        collector = SimpleNamespace(engine="netem", probe=SimpleNamespace(backend="fexit", tried=()))
+
+        def run(self, scenario: Any, **_: Any) -> Any:
+            places.append(self.recordings)
+            verdict = SimpleNamespace(render=lambda *_, **__: "", as_dict=dict)
+            return SimpleNamespace(verdict=verdict, row=lambda: {"scenario": scenario.name})
+
+    @contextmanager
+    def open_harness(**_: Any) -> Iterator[Harness]:
+        opens.append("")
+        yield Harness()
+
+    monkeypatch.setattr(rttcheck.harness, "open_harness", open_harness)
+    orders = [
+        dataclasses.replace(ORDER, recordings=str(tmp_path / name), more=name != "last") for name in ("1", "2", "last")
+    ]
+    lines = io.StringIO("".join(one.to_json() + "\n" for one in [*orders, orders[0]]))
+    out = io.StringIO()
+    assert here.emit(lines, out) == 0
+    assert [json.loads(line)["event"] for line in out.getvalue().splitlines()] == ["ready", *["begin", "result"] * 3]
+    assert len(opens) == 1
+    assert [place.parent.name for place in places] == ["1", "2", "last"]

@@ -1,0 +1,169 @@
+"""A kernel against itself is the same; three microseconds in any stage are found, proven and put down to that stage."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from itertools import combinations
+
+import pytest
+from delayed_stage import with_longer
+from repeated_recordings import recorded, runs
+
+from rttcheck.compare.comparison import Comparison, compare
+from rttcheck.compare.difference import Answer
+from rttcheck.compare.measured import TOTAL, Name, Run
+from rttcheck.compare.path import STAGES
+from rttcheck.judge.findings import Outcome
+from rttcheck.recording import Recording
+from rttcheck.report.comparison import comparison_text, origin_text
+
+WHOLE = Name("client", "data", TOTAL)
+
+
+@pytest.fixture
+def recordings() -> list[Recording]:
+    return list(recorded())
+
+
+@pytest.fixture
+def measured() -> list[Run]:
+    return list(runs())
+
+
+def compared(first: Sequence[Run], second: Sequence[Run]) -> Comparison:
+    return compare({"rtt-100ms": (first, second)})
+
+
+def test_a_kernel_against_itself_never_changed_whichever_runs_are_on_which_side(measured: list[Run]) -> None:
+    answers = []
+    for chosen in combinations(range(8), 4):
+        first = [measured[place] for place in chosen]
+        second = [measured[place] for place in range(8) if place not in chosen]
+        comparison = compared(first, second)
+        answers.append(comparison.answer)
+        data = [part for name, part in comparison.scenarios[0].distributions.items() if name == WHOLE]
+        assert [part.answer for part in data] == [Answer.SAME]
+    assert len(answers) == 70
+    assert Answer.CHANGED not in answers
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_three_microseconds_are_proven_and_put_down_to_their_stage(
+    stage: str, recordings: list[Recording], measured: list[Run]
+) -> None:
+    slower = [Run.of(with_longer(stage, recording, 3)) for recording in recordings[4:]]
+    scenario = compared(measured[:4], slower).scenarios[0]
+    assert scenario.answer is Answer.CHANGED
+    part = scenario.distributions[WHOLE]
+    assert part.answer is Answer.CHANGED
+    assert 2.8 < part.by_us < 3.2
+    assert 0 < part.low_us < 3 < part.high_us
+    assert list(scenario.origin(WHOLE)) == [stage]
+    assert 2.8 < scenario.origin(WHOLE)[stage] < 3.2
+    for other in STAGES:
+        found = scenario.distributions[Name("client", "data", other)]
+        assert found.answer is (Answer.CHANGED if other == stage else Answer.SAME)
+    assert WHOLE in scenario.heads()
+    assert f", of which {stage} +" in origin_text(scenario, WHOLE)
+
+
+def test_a_change_that_takes_from_one_stage_what_it_gives_to_another_is_found(
+    recordings: list[Recording], measured: list[Run]
+) -> None:
+    moved = []
+    for recording in recordings[4:]:
+        events = recording.events.copy()
+        # Taken later, of the stamp that is later as well: the sample is the same.
+        kept = events["tcp_mstamp_us"] != 0
+        events["tcp_mstamp_us"][kept] += 3
+        events["timestamp_ns"][kept] += 3_000
+        moved.append(Run.of(dataclasses.replace(recording, events=events)))
+    scenario = compared(measured[:4], moved).scenarios[0]
+    assert scenario.distributions[WHOLE].answer is Answer.SAME
+    assert scenario.distributions[Name("client", "data", "sender")].by_us == pytest.approx(-3, abs=0.2)
+    assert scenario.distributions[Name("client", "data", "arrival")].by_us == pytest.approx(3, abs=0.2)
+    assert scenario.answer is Answer.CHANGED
+    assert "CHANGED: client's data: sender" in comparison_text(compared(measured[:4], moved), ("one", "other"))
+
+
+def changed_runs(known: Sequence[Run], **fields: object) -> list[Run]:
+    return [dataclasses.replace(run, **fields) for run in known]  # type: ignore[arg-type]  # any field
+
+
+def test_nothing_is_compared_across_clocks(measured: list[Run]) -> None:
+    other = changed_runs(measured[4:], clock="real", settings={**measured[4].settings, "clock": "real"})
+    scenario = compared(measured[:4], other).scenarios[0]
+    assert scenario.answer is Answer.UNKNOWN
+    assert "clock differs" in scenario.blocked
+
+
+def test_nothing_is_compared_across_settings(measured: list[Run]) -> None:
+    lacking = {name: value for name, value in measured[4].settings.items() if name != "net.ipv4.tcp_rto_min_us"}
+    assert len(lacking) < len(measured[4].settings)
+    assert not compared(measured[:4], changed_runs(measured[4:], settings=lacking)).scenarios[0].blocked
+    other = {**lacking, "net.ipv4.tcp_sack": "0"}
+    scenario = compared(measured[:4], changed_runs(measured[4:], settings=other)).scenarios[0]
+    assert scenario.blocked == "settings differ (net.ipv4.tcp_sack: 0 or 1)"
+
+
+def test_what_a_kernel_lacks_is_no_setting(recordings: list[Recording]) -> None:
+    knob = "net.ipv4.tcp_pingpong_thresh"
+    assert recordings[0].sysctls[knob] == "1"
+    lacking = dataclasses.replace(recordings[0], sysctls={**recordings[0].sysctls, knob: "absent"})
+    assert knob not in Run.of(lacking).settings
+
+
+def test_two_runs_are_too_few(measured: list[Run]) -> None:
+    assert compared(measured[:4], measured[4:6]).scenarios[0].blocked.startswith("too few runs: 4 and 2")
+
+
+def with_outcome(known: Sequence[Run], *outcomes: Outcome) -> list[Run]:
+    return [
+        dataclasses.replace(run, outcomes={"karn": one}, reasons={"karn": f"it {one}"})
+        for run, one in zip(known, outcomes, strict=True)
+    ]
+
+
+PASSED, FAILED, OPEN = Outcome.PASSED, Outcome.FAILED, Outcome.INCONCLUSIVE
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "answer", "reason"),
+    [
+        ((PASSED,) * 4, (PASSED,) * 4, Answer.SAME, ""),
+        ((FAILED,) * 4, (FAILED,) * 4, Answer.SAME, ""),
+        ((PASSED,) * 4, (FAILED,) * 4, Answer.CHANGED, "it failed"),
+        ((FAILED,) * 4, (PASSED,) * 4, Answer.CHANGED, "it failed"),
+        ((PASSED, OPEN, PASSED, PASSED), (PASSED,) * 4, Answer.SAME, ""),
+        ((PASSED,) * 4, (PASSED, FAILED, PASSED, PASSED), Answer.UNKNOWN, "in some runs only (0 and 1)"),
+        ((PASSED,) * 4, (OPEN,) * 4, Answer.UNKNOWN, "0 runs of the second kernel"),
+    ],
+)
+def test_a_check_has_changed_where_all_runs_say_so(
+    first: tuple[Outcome, ...], second: tuple[Outcome, ...], answer: Answer, reason: str, measured: list[Run]
+) -> None:
+    sides = with_outcome(measured[:4], *first), with_outcome(measured[4:], *second)
+    (check,) = compared(*sides).scenarios[0].checks
+    assert check.answer is answer
+    assert reason in check.reason
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "answer"),
+    [
+        ([60] * 4, [60] * 4, Answer.SAME),
+        ([60] * 4, [61] * 4, Answer.UNKNOWN),
+        ([60] * 14, [61] * 14, Answer.CHANGED),
+        ([60] * 4, [60, 60, 61, 60], Answer.UNKNOWN),
+        ([60, 61, 60, 60], [60, 60, 61, 60], None),
+    ],
+)
+def test_a_count_has_changed_where_chance_would_not_part_the_runs(
+    first: list[int], second: list[int], answer: Answer | None, measured: list[Run]
+) -> None:
+    sides = [
+        [dataclasses.replace(measured[0], counts={"samples": value}) for value in side] for side in (first, second)
+    ]
+    counts = compared(*sides).scenarios[0].counts
+    assert [count.answer for count in counts] == ([] if answer is None else [answer])
