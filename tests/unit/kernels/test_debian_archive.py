@@ -409,8 +409,12 @@ def newest(directory: Path) -> str:
     return [image for image in lists.images() if image.flavour == "amd64"][-1].release
 
 
-def test_an_image_whose_modules_have_left_the_archive_is_not_offered(stand_in: Path, tmp_path: Path) -> None:
-    superseded(stand_in, "linux-base-6.12.118+deb13-amd64")
+@pytest.mark.parametrize("left", ["base", "modules"])
+def test_an_image_a_part_of_which_has_left_the_archive_is_not_offered(
+    stand_in: Path, tmp_path: Path, left: str
+) -> None:
+    kept = {"base", "modules"} - {left}
+    superseded(stand_in, *(f"linux-{part}-6.12.118+deb13-amd64" for part in kept))
     assert newest(tmp_path / "apt") == "6.12.117+deb13"
 
 
