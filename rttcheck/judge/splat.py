@@ -2,8 +2,8 @@
 
 Owns the patterns, where a splat begins and where it ends. It reads no log itself. The texts are those of kernels 5.10
 to 7.3, compared with the strings in Debian's images (``__warn()`` in kernel/panic.c, lib/bug.c,
-kernel/locking/lockdep.c, mm/kasan/report.c, kernel/hung_task.c, kernel/rcu/tree_stall.h, kernel/watchdog.c, lib/ubsan.c,
-net/core/dev.c).
+kernel/locking/lockdep.c, mm/kasan/report.c, kernel/hung_task.c, kernel/rcu/tree_stall.h, kernel/watchdog.c,
+lib/ubsan.c, net/core/dev.c).
 """
 
 from __future__ import annotations
