@@ -7,7 +7,6 @@ entry says why, and what makes it obsolete: a list without that only grows.
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -55,6 +54,9 @@ def read_allowed(path: Path) -> tuple[Allowed, ...]:
 
     Raises AllowListError for a file that is none, an entry without a reason, or a pattern that is no expression.
     """
+    # Here, because most sessions, and every guest's Python at first, have no such file.
+    import tomllib
+
     try:
         tables = tomllib.loads(path.read_text()).get("splat", [])
     except OSError as error:
