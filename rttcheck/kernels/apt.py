@@ -193,7 +193,7 @@ class Archive:
         return self.suites[package.rank].name if package.rank < len(self.suites) else ""
 
     def parts(self, name: str, version: str) -> tuple[str, ...]:
-        """The package `name` and those of just its version that it depends on: an image's contents since 7.3.
+        """The package `name` and those of just its version that it depends on: an image's contents since 6.19.
 
         Raises `KernelError` when the archive has no such package (any more).
         """
