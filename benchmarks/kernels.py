@@ -23,11 +23,13 @@ from rttcheck.harness import Result, Row
 from rttcheck.judge.evidence import Evidence
 from rttcheck.judge.findings import Outcome
 from rttcheck.judge.samples import Kind, Side
+from rttcheck.judge.transit import WAYS, Transit
 from rttcheck.judge.verdict import judge
 from rttcheck.judge.witness import Witness
 from rttcheck.recording import SUFFIX, Recording
 from rttcheck.report.markdown import markdown
 from rttcheck.scenario.library import NAMED
+from rttcheck.scenario.model import Scenario
 
 Suite = dict[str, Recording]
 """The recordings of one kernel by their scenario's name, in the library's order."""
@@ -35,7 +37,6 @@ Suite = dict[str, Recording]
 QUIET = "rtt-40ms"
 """One exchange at a time over a constant delay: all that differs is the kernel."""
 QUEUE = "rate-queue"
-PACED = "bbr"
 
 
 def suites(directory: Path) -> dict[str, Suite]:
@@ -107,6 +108,21 @@ def stages(kernels: Mapping[str, Suite]) -> str:
     return _table(["kernel", "side", "sample", *STAGES, "handshake"], rows)
 
 
+def link(kernels: Mapping[str, Suite]) -> str:
+    """What netem takes over its delay, medians in microseconds: of data and of pure ACKs, in each direction."""
+    rows = []
+    for kernel, suite in _with(kernels, QUIET):
+        recording = suite[QUIET]
+        cells = []
+        for way in WAYS:
+            transit = Transit.of(recording.wire, way)
+            over_us = (transit.longest_ns - Scenario.make(**recording.scenario).out.delay_ns) / 1_000
+            data = recording.wire["payload"][transit.left[transit.matched]] > 0
+            cells += [f"{np.median(over_us[chosen]):.1f}" for chosen in (data, ~data)]
+        rows.append([series(kernel), *cells])
+    return _table(["kernel", *(f"{what} {way}" for way in WAYS for what in ("data", "ACKs"))], rows)
+
+
 def accounts(kernels: Mapping[str, Suite]) -> str:
     """What a kernel says of its client's socket at the end, and how many events and packets there were."""
     fields = {"rtt_us": "srtt", "rttvar_us": "mdev", "min_rtt_us": "min_rtt", "rto_us": "RTO"}
@@ -123,12 +139,6 @@ def queue(kernels: Mapping[str, Suite]) -> str:
         return [flight, f"{np.median(sample):.0f}", str(int(sample.max())), *_infos(recording, fields)]
 
     return _of(kernels, QUEUE, cells, ["most in flight", "median", "most", *fields.values()])
-
-
-def paced(kernels: Mapping[str, Suite]) -> str:
-    """How many ACKs the receiver sends for the same data, and what BBR makes of them."""
-    fields = {"snd_cwnd": "cwnd", "rtt_us": "srtt", "min_rtt_us": "min_rtt"}
-    return _of(kernels, PACED, lambda one: [*_counts(one), *_infos(one, fields)], [*_COUNTED, *fields.values()])
 
 
 def settings(kernels: Mapping[str, Suite]) -> str:
@@ -173,9 +183,9 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 SECTIONS: tuple[tuple[str, Callable[[Mapping[str, Suite]], str]], ...] = (
     ("Verdicts", verdicts),
     (f"Where the time goes: {QUIET}", stages),
+    (f"Inside the link: {QUIET}", link),
     (f"What sockets say: {QUIET}", accounts),
     (f"Slow start into a queue: {QUEUE}", queue),
-    (f"Pacing: {PACED}", paced),
     ("Settings", settings),
 )
 
