@@ -60,7 +60,7 @@ def test_a_task_hangs_that_may():
 
 def test_a_program_says_it():
     for text in ("<4>WARNING: CPU: 0 PID: 1 at fs/x.c:1 f+0x1/0x2", "<2>kernel BUG at fs/x.c:1!", "Call Trace:"):
-        pathlib.Path("/dev/kmsg").write_text(text)
+        pathlib.Path("/dev/kmsg").write_text(f"{text}\\n")
 
 
 def test_what_is_overwritten_is_counted():
