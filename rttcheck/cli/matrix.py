@@ -64,6 +64,9 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument("--engine", choices=(AUTO, *ENGINES), default=AUTO, help="what delays packets (default: auto)")
     parser.add_argument("--probe", choices=(AUTO, *PROBES), default=AUTO, help="how samples are seen (default: auto)")
     parser.add_argument("--jobs", type=int, metavar="N", help="guests at a time (default: what cores and memory allow)")
+    parser.add_argument(
+        "--on", action="append", default=[], metavar="USER@HOST", help="guests there too, through ssh; repeatable"
+    )
     parser.add_argument("--strict", action="store_true", help="an inconclusive scenario fails")
     parser.add_argument("--recordings", type=Path, metavar="DIR", help="where recordings are kept")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all results to FILE")
@@ -94,7 +97,19 @@ def _compare(args: argparse.Namespace) -> int:
     """The same two kernels to `rttcheck compare`, with the options that mean the same there."""
     from rttcheck.cli import build_parser
 
-    others = ("kernels", "kernel", "all_series", "tests", "jobs", "strict", "recordings", "json", "markdown", "junit")
+    others = (
+        "kernels",
+        "kernel",
+        "all_series",
+        "tests",
+        "jobs",
+        "on",
+        "strict",
+        "recordings",
+        "json",
+        "markdown",
+        "junit",
+    )
     given = next((name for name in others if getattr(args, name)), None)
     if given is not None:
         args.parser.error(
@@ -130,6 +145,8 @@ def session_command(args: argparse.Namespace) -> list[str]:
     for option, value in chosen.items():
         if value is not None:
             command += [option, str(value)]
+    for machine in args.on:
+        command += ["--rtt-on", machine]
     if args.strict:
         command.append("--rtt-strict")
     return command + _tests(args)

@@ -57,10 +57,16 @@ def test_own_tests_have_no_scenarios_of_ours(capsys: pytest.CaptureFixture[str])
 def test_every_option_is_one_that_pytest_has_with_the_plugin(pytester: pytest.Pytester) -> None:
     words = command(
         *("host", "--clock", "real", "--engine", "relay", "--probe", "sockops", "--jobs", "3", "--strict", "-v"),
-        *("--recordings", "r", "--json", "j", "--markdown", "m", "--junit", "x", "--scenario", "loss"),
+        *("--recordings", "r", "--json", "j", "--markdown", "m", "--junit", "x", "--scenario", "loss", "--on", "a@b"),
     )
     given = {("--rtt-clock", "real"), ("--rtt-jobs", "3"), ("--rtt-json", "j"), ("--rtt-markdown", "m")}
-    given |= {("--junit-xml", "x"), ("--rtt-recordings", "r"), ("--rtt-engine", "relay"), ("--rtt-probe", "sockops")}
+    given |= {
+        ("--rtt-on", "a@b"),
+        ("--junit-xml", "x"),
+        ("--rtt-recordings", "r"),
+        ("--rtt-engine", "relay"),
+        ("--rtt-probe", "sockops"),
+    }
     assert given <= pairs(words)
     assert "--rtt-strict" in words
     result = pytester.runpytest_subprocess(*words[3:], "--collect-only")
