@@ -85,8 +85,6 @@ def tell(report: pytest.TestReport, found: Sequence[Splat]) -> None:
     was = report.longrepr
     report.longrepr = sentence if not report.failed or was is None else f"{was}\n\n{sentence}"
     report.outcome = "failed"
-    # Who expects a test to fail does not expect its kernel to complain.
-    vars(report).pop("wasxfail", None)
 
 
 def allowed_of(config: pytest.Config) -> tuple[Allowed, ...]:

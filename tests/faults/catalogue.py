@@ -15,6 +15,7 @@ from rttcheck.judge.verdict import judge
 from rttcheck.recording import Recording
 from tests.faults import (
     arithmetic_faults,
+    kernel_faults,
     missing_faults,
     nominal_faults,
     probe_faults,
@@ -27,6 +28,7 @@ from tests.faults.kernel import exact_ticks
 from tests.faults.truth import truth
 
 FAMILIES: Final = (
+    ("The kernel itself", kernel_faults),
     ("The stack: samples", sample_faults),
     ("The stack: samples that are missing", missing_faults),
     ("The stack: samples that are not due", undue_faults),

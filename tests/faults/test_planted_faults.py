@@ -56,4 +56,4 @@ def test_the_documents_table_is_the_one_that_the_judge_makes_today() -> None:
 
 def _content(recording: Recording) -> tuple[object, ...]:
     tables = (recording.events, recording.wire, recording.control, *recording.histograms.values())
-    return (*(table.tobytes() for table in tables), recording.flows, recording.lost)
+    return (*(table.tobytes() for table in tables), recording.flows, recording.lost, dict(recording.kernel_log))

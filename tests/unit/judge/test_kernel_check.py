@@ -9,6 +9,7 @@ import pytest
 from planted import record
 
 from rttcheck.collect.log_record import Heard, LogRecord
+from rttcheck.collect.probe.coverage import SOCKOPS_WITHOUT_ARGUMENTS
 from rttcheck.judge.findings import Layer, Outcome
 from rttcheck.judge.kernel_check import QUIET
 from rttcheck.judge.splats_allowed import Allowed
@@ -86,6 +87,14 @@ def test_a_log_that_cannot_be_read_decides_nothing_and_is_told() -> None:
     told = " ".join(verdict.render(width=200).split())
     assert f"not run {QUIET}: /dev/kmsg cannot be read (Operation not permitted), which takes CAP_SYSLOG" in told
     assert "too little for" not in told
+
+
+def test_a_probe_that_sees_little_does_not_make_the_check_blind() -> None:
+    log = {"records": [[0, 4, 1, 1, WARN]]}
+    narrow = dataclasses.replace(record(rtt="40ms"), view=SOCKOPS_WITHOUT_ARGUMENTS, kernel_log=log)
+    verdict = judge(narrow)
+    assert verdict.blind, "the probe is to be a narrow one"
+    assert (verdict.outcome, verdict.guilty) == (Outcome.FAILED, Layer.KERNEL)
 
 
 def test_a_recording_without_a_log_has_no_such_check() -> None:

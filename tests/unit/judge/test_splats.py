@@ -321,3 +321,10 @@ def test_a_place_that_the_title_lacks_can_be_allowed() -> None:
     known = Allowed(pattern=r"\[shmem_file_write_iter\]$", reason="a reason", until="6.2")
     (found,) = splats(HUNG.splitlines(), "6.1.0", [known])
     assert found.allowed == known
+
+
+def test_what_has_no_stack_does_not_borrow_the_next_ones() -> None:
+    log = "BUG: Bad rss-counter state mm:1 type:MM_ANONPAGES val:3\nveth0: link becomes ready\n" + HUNG
+    first, second = splats(log.splitlines(), "6.1")
+    assert (first.kind, first.lines) == ("memory", (log.splitlines()[0],))
+    assert (second.kind, second.render()) == ("hung task", HUNG.rstrip())
