@@ -35,6 +35,10 @@ class RecordingError(RttcheckError):
     """A recording cannot be read or written; the message says what is wrong with the file."""
 
 
+class AllowListError(RttcheckError):
+    """A list of allowed kernel splats cannot be read or says nothing; the message names the entry."""
+
+
 class KernelError(RttcheckError):
     """A kernel that does not exist, cannot be fetched or is not what its name says."""
 
@@ -48,3 +52,7 @@ class GuestLost(RttcheckError):
     def __init__(self, message: str, console_tail: str = "") -> None:
         super().__init__(message)
         self.console_tail = console_tail
+
+
+class RemoteError(RttcheckError):
+    """Another machine that cannot be reached, lacks something, or has gone away."""

@@ -31,7 +31,8 @@ from rttcheck.netns.relay.packets import PACKET
 
 SCHEMA = 4
 """Version of the file's layout; a reader refuses what is newer than itself. Since 2 with packets, since 3 with a second
-probe's events, since 4 with the machine's noise, the relay's packets and control runs on both sides of the run."""
+probe's events, since 4 with the machine's noise, the relay's packets, control runs on both sides of the run and the
+kernel's log."""
 
 SUFFIX = ".rttrec"
 
@@ -142,6 +143,10 @@ class Recording:
     machine: Mapping[str, Any] = field(default_factory=dict)
     """Versions, architecture, HZ and the like: who ran it, not what came out."""
 
+    kernel_log: Mapping[str, Any] = field(default_factory=dict)
+    """What the kernel said meanwhile (`rttcheck.collect.log_record.Heard`), and what of it the user allows. Empty when
+    nobody listened."""
+
     def save(self, path: Path) -> Path:
         """Write the recording to ``path``, whole or not at all.
 
@@ -189,6 +194,7 @@ class Recording:
             "netem": dict(self.netem),
             "sysctls": dict(self.sysctls),
             "machine": dict(self.machine),
+            "kernel_log": dict(self.kernel_log),
         }
         with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
             archive.writestr("recording.json", json.dumps(header, indent=1, sort_keys=True))
@@ -260,6 +266,7 @@ class Recording:
                 netem=header["netem"],
                 sysctls=header["sysctls"],
                 machine=header["machine"],
+                kernel_log=header.get("kernel_log", {}),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise RecordingError(

@@ -73,23 +73,21 @@ def events(order: Order, following: Iterable[Order] = ()) -> Iterator[Event]:
                 yield _complained_of(result(harness, one, wanted), log)
 
 
-def _complained_of(event: Event, log: KernelLog | None) -> Event:
-    """A scenario in which the kernel complained has failed, whatever its round trips were."""
-    if log is None:
-        return event
+def _complained_of(event: Event, log: KernelLog) -> Event:
+    """A scenario in which the kernel complained has failed, whatever its round trips were, and with no verdict too."""
+    from rttcheck.judge.kernel_check import complaint
     from rttcheck.judge.splat import splats
 
-    said = [record.text for record in log.read() if record.is_kernels]
-    guilty = [splat for splat in splats(said, platform.release()) if splat.allowed is None]
+    heard, row = log.take(), event["row"]
+    guilty = [splat for splat in splats(heard.kernels, platform.release()) if splat.allowed is None]
     if not guilty:
         return event
-    row = {
-        **event["row"],
-        "outcome": "failed",
-        "guilty": "kernel",
-        "reason": f"the kernel complained meanwhile: {guilty[0].title}",
-    }
     report = "\n\n".join(splat.render() for splat in guilty)
+    if row["guilty"] != "kernel":
+        reason = complaint(guilty, "meanwhile", shared=heard.shared)
+        if row["outcome"] == "error":
+            reason += f"; and the scenario came to no end: {row['reason']}"
+        row = {**row, "outcome": "failed", "guilty": "kernel", "reason": reason}
     return {**event, "row": row, "text": f"{event['text']}\n\nkernel splat:\n{report}".lstrip()}
 
 

@@ -16,7 +16,8 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
-from functools import partial
+from functools import partial, reduce
+from operator import add
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ import rttcheck
 from rttcheck import netns
 from rttcheck.collect.cores import ANYWHERE, Cores, choose_cores
 from rttcheck.collect.engine import choose_engine
+from rttcheck.collect.kernel_log import KernelLog, open_kernel_log
 from rttcheck.collect.noise import Noise, open_noise, summary_of, timers_for
 from rttcheck.collect.probe.layout import EVENT
 from rttcheck.collect.probe.probe import Probe, open_probe, open_second
@@ -61,6 +63,8 @@ class Run:
     relay: np.ndarray
     scheduling: Mapping[str, str]
     """How the threads of the traffic were scheduled, and the relay, in words."""
+    log: KernelLog
+    """What the kernel said, the taking down of the lab included: told once, in the first recording of this run."""
 
 
 @dataclass(slots=True)
@@ -82,6 +86,8 @@ class Collector:
     """Looks at the same time; the judge compares the two, event by event."""
     cores: Cores = ANYWHERE
     noise: Noise = field(default_factory=Noise)
+    allowed_splats: tuple[Mapping[str, str], ...] = ()
+    """Which complaints of the kernel the user allows; kept in every recording, for the judge."""
     _controls: dict[str, Run] = field(default_factory=dict)
     _held: deque[int] = field(default_factory=deque)
 
@@ -126,6 +132,7 @@ class Collector:
         """
         run, controls = self._around(scenario)
         flows = [flow for control in controls for flow in control.flows]
+        heard = reduce(add, (one.log.take() for one in (*controls, run)))
         return Recording(
             scenario=scenario.keywords(),
             kernel=platform.release(),
@@ -154,6 +161,7 @@ class Collector:
             netem=run.netem,
             sysctls=run.sysctls,
             machine={**machine_facts(), "scheduling": dict(run.scheduling)},
+            kernel_log=heard.as_dict() | {"allowed": list(self.allowed_splats)},
         )
 
     def _noise_facts(self, controls: Sequence[Run]) -> dict[str, Any]:
@@ -170,6 +178,7 @@ class Collector:
         steps: list[StepTaken] = []
         # The control run is captured as well: what the captures cost is then in both runs.
         with (
+            open_kernel_log() as log,
             open_lab(scenario, engine=self.engine, relay_cpu=self.cores.relay) as lab,
             open_capture(lab, frames=frames_for(scenario)) as capture,
             self.probe.watch(lab.inodes) as watch,
@@ -211,6 +220,7 @@ class Collector:
                 noise=noise,
                 relay=lab.relay.packets() if lab.relay is not None else np.zeros(0, dtype=PACKET),
                 scheduling={"traffic": traffic.scheduling, **({"relay": lab.relay.scheduling} if lab.relay else {})},
+                log=log,
             )
 
 

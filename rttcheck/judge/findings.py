@@ -23,6 +23,8 @@ class Outcome(StrEnum):
 class Layer(StrEnum):
     """Where a fault lies, from the wire to the reader: what comes first is the cause of what comes after."""
 
+    KERNEL = "kernel"
+    """The kernel itself complained: what it does after that need not mean anything."""
     LINK = "link"
     """The link is not the one that was asked for."""
     ELIGIBILITY = "eligibility"

@@ -309,8 +309,13 @@ def _order(ways: Sequence[Way], *, virtual: bool) -> Finding:
             chosen = np.flatnonzero(sure & (way.setting == place))
             connection = way.connection[chosen]
             order = np.argsort(connection, kind="stable")
-            came = first[chosen][order].astype(np.int64) + connection[order] * (len(transit.entered) + 1)
-            late = int((came < np.maximum.accumulate(came)).sum()) if len(came) else 0
+            came, within = first[chosen][order].astype(np.int64), 0
+            if not virtual:
+                # A processor that captured a packet may be held up before it hands it to the link, while another hands
+                # over its own: for no longer than a packet may take to be passed on.
+                came, within = transit.entered_ns[came], way.overhead.highest_ns
+            came += connection[order] * (int(np.ptp(came)) + within + 1) if len(came) else 0
+            late = int((np.maximum.accumulate(came) - came > within).sum()) if len(came) else 0
             total += len(chosen)
             if late:
                 overtaken.append(f"{late} of {len(chosen)} {way.name}")

@@ -72,10 +72,10 @@ NEEDS: Final = {
     "every data sample is in its bucket (ms)": VALUES,
     "every data sample is in its bucket (us)": VALUES,
 }
-"""By the check's name. What is not here needs everything, so that no new check passes unseen; the link's need packets
-only, and the second probe's what the two have in common."""
+"""By the check's name. What is not here needs everything, so that no new check passes unseen; the kernel's
+needs its log only, the link's packets, and the second probe's what the two have in common."""
 
-_FREE: Final = frozenset({Layer.LINK})
+_FREE: Final = frozenset({Layer.KERNEL, Layer.LINK})
 SECOND: Final = "the second probe"
 """Begins the name of each check that compares the recording's two probes."""
 

@@ -21,6 +21,7 @@ from rttcheck.judge.eligibility import check_eligibility
 from rttcheck.judge.evidence import Evidence
 from rttcheck.judge.findings import Finding, Layer, Outcome, outcome_of, ranked
 from rttcheck.judge.histogram import BUCKETS, buckets_of
+from rttcheck.judge.kernel_check import check_kernel
 from rttcheck.judge.link_check import check_link
 from rttcheck.judge.nominal import check_nominal, expected_buckets, spread
 from rttcheck.judge.picture import Picture, in_buckets, in_steps
@@ -98,8 +99,11 @@ class Verdict:
         lines += _entry(
             width, "checks", f"{passed} of {ran} passed" + (f", {len(self.blind)} not run" * bool(self.blind))
         )
-        if self.blind:
-            named = "; ".join(finding.check for finding in self.blind)
+        for finding in self.blind:
+            if finding.layer is Layer.KERNEL:
+                lines += _entry(width, "not run", f"{finding.check}: {finding.message.removeprefix('not run: ')}")
+        named = "; ".join(finding.check for finding in self.blind if finding.layer is not Layer.KERNEL)
+        if named:
             lines += _entry(width, "not run", f"{self.blindness}, too little for: {named}")
         for note in self.notes:
             lines += _entry(width, "note", note)
@@ -141,7 +145,7 @@ def judge(recording: Recording, *, path: Path | None = None, reproduce: str | No
     Raises ScenarioError when the recording's scenario is none that this version knows.
     """
     evidence = Evidence.of(recording)
-    link, wire = check_link(evidence), check_wire(evidence)
+    kernel, link, wire = check_kernel(recording), check_link(evidence), check_wire(evidence)
     testimony = seen_through(check_testimony(evidence), recording.view, recording.probe)
     findings = ranked(
         seen_through(
@@ -151,6 +155,7 @@ def judge(recording: Recording, *, path: Path | None = None, reproduce: str | No
                     testimony,
                     (
                         *check_coverage(evidence),
+                        *kernel.findings,
                         *link.findings,
                         *wire.findings,
                         *check_eligibility(evidence),
@@ -188,7 +193,7 @@ def judge(recording: Recording, *, path: Path | None = None, reproduce: str | No
         ),
         expected=_expected(evidence),
         seen=f"{len(values)} data samples, {spread(values)}",
-        notes=(*_notes(evidence), *link.notes, *wire.notes),
+        notes=(*kernel.notes, *_notes(evidence), *link.notes, *wire.notes),
         picture=_picture(evidence, outcome),
         figures=tuple(figures),
         blindness=f"probe {recording.probe} sees {recording.view.render()}" if recording.view.unseen else "",

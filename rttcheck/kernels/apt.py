@@ -13,7 +13,7 @@ import os
 import re
 import subprocess
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -220,7 +220,7 @@ class Archive:
                         said, _ = process.communicate(timeout=2.0)
                         break
                     except subprocess.TimeoutExpired:
-                        have = sum(part.stat().st_size for part in into.rglob("*.deb*"))
+                        have = sum(_sizes(into)) + sum(_sizes(self.directory / "cache/archives/partial"))
                         progress(f"downloading {parts[0]}: {have / 1e6:.0f}{of} MB")
             finally:
                 process.kill()
@@ -294,6 +294,13 @@ def _parts_named(depends: str, version: str) -> list[str]:
         return names
     # Of 6.18 it holds scripts only, and is gone from the archive while the image is still there.
     return [name for name in names if not name.startswith("linux-base-")]
+
+
+def _sizes(directory: Path) -> Iterator[int]:
+    """Of the packages in it, whole or not; apt moves them about meanwhile."""
+    for part in directory.glob("*.deb*"):
+        with contextlib.suppress(FileNotFoundError):
+            yield part.stat().st_size
 
 
 def _run(command: list[str], *, env: dict[str, str]) -> subprocess.CompletedProcess[str]:

@@ -31,13 +31,17 @@ class GuestSettings:
     All deadlines are seconds of host time. ``boot_s``: power-on to the start of Python. ``gateway_s``: from there to
     its first byte. ``silence_s``: without a byte from the guest afterwards. ``overall_s``: everything; ``None`` is
     without end. ``gateway``: standard input is a controller, and the guest ends when that does. ``fresh``: booted,
-    though a frozen one may be at hand.
+    though a frozen one may be at hand. What lies elsewhere on the launcher's machine than where the guest is to see it:
+    ``rw_at`` is ``rw`` in the guest, ``binds`` are pairs (there, in the guest), ``cwd`` the guest's own directory.
     """
 
     kernel: str
     clock: str = "virtual"
     console: Path | None = None
     rw: Path | None = None
+    rw_at: Path | None = None
+    binds: tuple[tuple[Path, Path], ...] = ()
+    cwd: Path | None = None
     cpus: int = 2
     memory_mb: int = 1024
     boot_s: float = 90.0
@@ -59,6 +63,12 @@ class GuestSettings:
             options += ["--console", str(self.console)]
         if self.rw is not None:
             options += ["--rw", str(self.rw)]
+        if self.rw_at is not None:
+            options += ["--rw-at", str(self.rw_at)]
+        if self.cwd is not None:
+            options += ["--cwd", str(self.cwd)]
+        for source, place in self.binds:
+            options += ["--bind", str(source), str(place)]
         default = GuestSettings(kernel=self.kernel)
         for name in ("cpus", "memory_mb", "boot_s", "gateway_s", "silence_s", "overall_s"):
             value = getattr(self, name)

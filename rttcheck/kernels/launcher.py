@@ -63,13 +63,15 @@ def guest_environment(settings: GuestSettings, environment: Mapping[str, str]) -
 
 
 def session_of(kernel: Kernel, settings: GuestSettings, arguments: Sequence[str]) -> Session:
-    """This very Python, with `arguments`, in this very directory."""
+    """This very Python, with `arguments`, in this very directory or the one that was asked for."""
     return Session(
         argv=[sys.executable, *arguments],
-        cwd=Path.cwd(),
+        cwd=settings.cwd if settings.cwd is not None else Path.cwd(),
         environment=guest_environment(settings, os.environ),
         modules=kernel.modules,
         rw=settings.rw,
+        rw_at=settings.rw_at,
+        binds=settings.binds,
     )
 
 
@@ -83,6 +85,17 @@ def command_parser() -> argparse.ArgumentParser:
     parser.add_argument("--clock", choices=CLOCKS, default="virtual", help="virtual: exact, one CPU; real: as it comes")
     parser.add_argument("--console", type=Path, metavar="FILE", help="keep the guest's console in FILE")
     parser.add_argument("--rw", type=Path, metavar="DIR", help="a directory that the guest writes to, at the same path")
+    parser.add_argument("--rw-at", type=Path, metavar="DIR", help="where the guest sees it, if at another path")
+    parser.add_argument("--cwd", type=Path, metavar="DIR", help="the guest's directory, if not this one")
+    parser.add_argument(
+        "--bind",
+        nargs=2,
+        type=Path,
+        action="append",
+        default=[],
+        metavar=("FROM", "AT"),
+        help="show FROM at AT as well",
+    )
     parser.add_argument("--cpus", type=int, default=2, help="CPUs of a guest in real time (virtual time has one)")
     parser.add_argument("--memory-mb", type=int, default=1024)
     parser.add_argument("--boot-s", type=float, default=90.0, help="deadline from power-on to Python, host seconds")
@@ -110,6 +123,9 @@ def settings_of(options: argparse.Namespace) -> GuestSettings:
         clock=options.clock,
         console=options.console,
         rw=rw.resolve() if rw is not None else None,
+        rw_at=options.rw_at,
+        binds=tuple((source, place) for source, place in options.bind),
+        cwd=options.cwd,
         cpus=options.cpus,
         memory_mb=options.memory_mb,
         boot_s=options.boot_s,

@@ -27,7 +27,8 @@ class Session:
     """One command in a guest.
 
     ``argv`` is run in ``cwd`` with ``environment``; ``modules`` is the host's ``lib/modules/RELEASE`` directory;
-    ``rw`` a host directory that the guest writes to at the same path.
+    ``rw`` a host directory that the guest writes to, at ``rw_at`` or at the same path. ``binds`` are pairs of paths of
+    the host's: the first is shown at the second as well.
     """
 
     argv: Sequence[str]
@@ -35,6 +36,8 @@ class Session:
     environment: Mapping[str, str] = field(default_factory=dict)
     modules: Path | None = None
     rw: Path | None = None
+    rw_at: Path | None = None
+    binds: Sequence[tuple[Path, Path]] = ()
 
     def script(self) -> str:
         """The session as shell text."""
@@ -62,8 +65,18 @@ class Session:
                 "    must $B mount -t tmpfs -o mode=755 tmpfs /lib/modules",
                 f"    must $B ln -s {shlex.quote(str(self.modules))} /lib/modules/{release}",
             ]
+        for source, place in self.binds:
+            there, here = shlex.quote(str(source)), shlex.quote(str(place))
+            # What it is mounted on has to be there, and to be of its kind.
+            lines += [
+                f"    if [ -d {there} ]; then $B mkdir -p {here}",
+                f"    else $B mkdir -p {shlex.quote(str(place.parent))}; [ -e {here} ] || : > {here}; fi",
+                f"    must $B mount -o bind {there} {here}",
+            ]
+        if self.cwd != Path("/"):
+            lines.append(f"    $B mkdir -p {shlex.quote(str(self.cwd))}")
         if self.rw is not None:
-            where = shlex.quote(str(self.rw))
+            where = shlex.quote(str(self.rw if self.rw_at is None else self.rw_at))
             lines += [
                 f"    $B mkdir -p {where}",
                 f"    must $B mount -t 9p -o {_9P},cache=none,rw {RW_TAG} {where}",

@@ -6,6 +6,8 @@ and is the only one that does. Importing it must stay cheap: pytest loads it in 
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from rttcheck.plugin.fixtures import RttFailure, Runner, lab, rtt, rtt_harness
@@ -29,6 +31,9 @@ def pytest_configure(config: pytest.Config) -> None:
         "run with `pytest -m rtt`",
     )
     options = Options.of(config)
+    if config.option.rtt_allow_splats:
+        # A guest's Python is started elsewhere.
+        config.option.rtt_allow_splats = str(Path(config.option.rtt_allow_splats).absolute())
     if options.wants_scenarios:
         # A test is asked for by the id that it was reported with, too.
         config.args[:] = [without_kernel(argument) for argument in config.args]
@@ -40,13 +45,16 @@ def pytest_configure(config: pytest.Config) -> None:
     if not options.wants_scenarios or config.option.collectonly or config.option.help or config.option.version:
         return
     from rttcheck.plugin.controller import start
+    from rttcheck.plugin.splats import allowed_of
 
+    # Before a guest is booted for nothing.
+    allowed_of(config)
     if start(config, options):
         _watch_kernel(config)
 
 
 def _watch_kernel(config: pytest.Config) -> None:
     """Read the kernel's log around each test, in the process that runs the tests."""
-    from rttcheck.plugin.splats import SplatWatch
+    from rttcheck.plugin.splats import SplatWatch, allowed_of
 
-    config.pluginmanager.register(SplatWatch(), "rttcheck-splats")
+    config.pluginmanager.register(SplatWatch(allowed_of(config)), "rttcheck-splats")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -14,6 +16,9 @@ from rttcheck.plugin.kernel_run import HOST, KERNEL_RUNS
 from rttcheck.plugin.lost import LostTests
 from rttcheck.plugin.options import Options
 from rttcheck.plugin.reports import Reports
+
+if TYPE_CHECKING:
+    from rttcheck.remote.destination import Destination
 
 
 def start(config: pytest.Config, options: Options) -> bool:
@@ -28,6 +33,11 @@ def start(config: pytest.Config, options: Options) -> bool:
     except RttcheckError as error:
         raise pytest.UsageError(str(error)) from error
     config.stash[KERNEL_RUNS] = plan.runs
+    destinations: tuple[Destination, ...] = ()
+    if options.machines:
+        from rttcheck.plugin.machines import destinations_of
+
+        destinations = destinations_of(config, options, plan.runs)
     config.pluginmanager.register(Controller(list(plan.lines)), "rttcheck-controller")
     config.pluginmanager.register(Reports.of(options, plan.runs), "rttcheck-reports")
     if plan.only_host:
@@ -37,7 +47,7 @@ def start(config: pytest.Config, options: Options) -> bool:
     # xdist's own session would start all kernels at once; ours takes its place.
     config.option.dist = "no"
     config.option.numprocesses = None
-    config.pluginmanager.register(KernelSessionStart(plan, options), "rttcheck-start")
+    config.pluginmanager.register(KernelSessionStart(plan, options, destinations), "rttcheck-start")
     config.pluginmanager.register(LostTests(plan.runs), "rttcheck-lost")
     return False
 
@@ -48,13 +58,15 @@ class KernelSessionStart:
 
     plan: KernelPlan
     options: Options
+    destinations: tuple[Destination, ...]
+    resources: ExitStack = field(default_factory=ExitStack)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_sessionstart(self, session: pytest.Session) -> Generator[None]:
         """Register the session that starts the kernels in xdist's place, and boot the first of them."""
         yield
         from rttcheck.plugin.kernel_session import TOOK, KernelSession
-        from rttcheck.plugin.seats import Seats, ThisMachine, in_turn, seats_here
+        from rttcheck.plugin.seats import Machine, Seats, ThisMachine, in_turn, seats_here
 
         config = session.config
         reporter = config.pluginmanager.getplugin("terminalreporter")
@@ -68,11 +80,26 @@ class KernelSessionStart:
 
         cache = getattr(config, "cache", None)
         took_s = cache.get(TOOK, {}) if cache is not None else {}
-        seats = Seats([ThisMachine(seats=self.options.jobs or seats_here(guests_of(self.plan.runs)))])
+        jobs = self.options.jobs
+        places: list[Machine] = [ThisMachine(seats=seats_here(guests_of(self.plan.runs)) if jobs is None else jobs)]
+        if self.destinations:
+            from rttcheck.plugin.machines import machines
+
+            places += self.resources.enter_context(machines(config, self.destinations, self.plan.runs, say=say))
+        seats = Seats(places)
         config.option.dist = "each"
         kernels = KernelSession(config, in_turn(self.plan.runs, took_s), seats, say=say)
         config.pluginmanager.register(kernels, "dsession")
         kernels.start(session)
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self) -> None:
+        """Leave other machines as they were."""
+        self.resources.close()
+
+    def pytest_unconfigure(self) -> None:
+        """Also where the session did not begin."""
+        self.resources.close()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

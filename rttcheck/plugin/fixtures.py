@@ -47,12 +47,15 @@ def rtt_harness(pytestconfig: pytest.Config) -> Iterator[Harness]:
     that was asked for by name is an error.
     """
     from rttcheck.harness import open_harness
+    from rttcheck.plugin.splats import allowed_of
 
     options = Options.of(pytestconfig)
+    allowed = tuple(entry.as_dict() for entry in allowed_of(pytestconfig))
     named = kernel_of(pytestconfig) is not None or "host" in options.kernels
     asked_for = named or options.probe != AUTO or options.engine != AUTO
     try:
         with open_harness(engine=options.engine, backend=options.probe, recordings=_recordings(options)) as harness:
+            harness.collector.allowed_splats = allowed
             yield harness
     except CapabilityError as error:
         if asked_for:

@@ -86,9 +86,10 @@ def _host(options: Options) -> tuple[KernelRun, str]:
 
 def _guest(options: Options, kernel: str, number: int, clock: str) -> tuple[KernelRun, str]:
     from rttcheck.kernels.archive import fetch
-    from rttcheck.kernels.spec import KernelSpec
+    from rttcheck.kernels.spec import KernelSpec, Source
 
-    release = fetch(KernelSpec.parse(kernel)).release
+    spec = KernelSpec.parse(kernel)
+    release = fetch(spec).release
     console = options.recordings.parent / "consoles" / f"{release}.log"
     try:
         make_recordings(options)
@@ -110,7 +111,8 @@ def _guest(options: Options, kernel: str, number: int, clock: str) -> tuple[Kern
     engine = "netem" if options.engine == AUTO else options.engine
     probe = "the first that works" if options.probe == AUTO else options.probe
     line = f"{kernel} ({release}), clock {clock}, engine {engine}, probe {probe}"
-    return KernelRun(asked=kernel, release=release, name=f"guest{number}", settings=settings), line
+    exact = f"debian:{release.removesuffix('-amd64')}" if spec.source is Source.DEBIAN else ""
+    return KernelRun(asked=kernel, release=release, name=f"guest{number}", settings=settings, exact=exact), line
 
 
 def guests_of(runs: Sequence[KernelRun]) -> tuple[GuestSettings, ...]:

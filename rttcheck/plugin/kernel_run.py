@@ -30,13 +30,18 @@ class KernelRun:
     name: str
     """Of its gateway, and of its console's file."""
     settings: GuestSettings | None = None
+    exact: str = ""
+    """What just this kernel is called on any machine, ``debian:6.12.107+deb13``; empty where it is only here."""
     attempt: int = 0
+    """How many times it was started."""
     where: str = ""
     """The machine that it was started on, empty for this one."""
     collected: tuple[str, ...] = ()
     finished: set[str] = field(default_factory=set)
     losses: list[str] = field(default_factory=list)
     """Why each guest that was lost was lost, with the end of its console."""
+    departures: list[str] = field(default_factory=list)
+    """Why each machine that it was on went away; that is no fault of the kernel's."""
     started_s: float = 0.0
     first_test_s: float = 0.0
     ended_s: float = 0.0
@@ -72,7 +77,13 @@ class KernelRun:
     def attempt_settings(self) -> GuestSettings:
         """The present attempt's guest: the second is booted though a frozen one may be at hand."""
         assert self.settings is not None, "the running kernel has no guest"
-        return replace(self.settings, console=self.console, fresh=self.attempt >= ATTEMPTS)
+        return replace(self.settings, console=self.console, fresh=bool(self.losses))
+
+    def settings_elsewhere(self) -> GuestSettings:
+        """The same for another machine: this very kernel, whatever is the newest of its series there."""
+        settings = self.attempt_settings()
+        names = (("RTTCHECK_KERNEL", settings.kernel), *settings.environment)
+        return replace(settings, kernel=self.exact, environment=names)
 
     def lose(self, cause: str) -> None:
         """Its guest is gone."""
@@ -103,6 +114,7 @@ class KernelRun:
             "tests": len(self.collected),
             "lost": len(self.unfinished) if self.lost else 0,
             "losses": list(self.losses),
+            "departures": list(self.departures),
         }
 
 

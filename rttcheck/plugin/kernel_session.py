@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 from xdist.dsession import DSession
-from xdist.workermanage import NodeManager
 
+from rttcheck.errors import RemoteError
 from rttcheck.plugin.fixtures import PROPERTY
+from rttcheck.plugin.kernel_nodes import KernelNodes
 from rttcheck.plugin.kernel_run import ATTEMPTS, KernelRun
 from rttcheck.plugin.kernel_scheduling import KernelScheduling
 from rttcheck.plugin.worker import KERNEL_INPUT, with_kernel
@@ -52,7 +53,7 @@ class KernelSession(DSession):  # type: ignore[misc]  # xdist has no types
     def start(self, session: pytest.Session) -> None:
         """Start as many kernels as there is room for."""
         self._session = session
-        self.nodemanager = NodeManager(self.config, specs=[])
+        self.nodemanager = KernelNodes(self.config, specs=[])
         self.shouldstop = False
         self._fill()
 
@@ -117,6 +118,8 @@ class KernelSession(DSession):  # type: ignore[misc]  # xdist has no types
         if self._nodes.pop(node.gateway.id, None) is not None:
             # xdist lets its workers idle until the last is done; a guest ends with its input, and its memory is free.
             node.gateway.exit()
+            if not self._brought_home(run):
+                self._say(f"what {run.asked} recorded on {run.where} stayed there; its tests are done")
             self._leave(run)
             self._fill()
 
@@ -133,7 +136,7 @@ class KernelSession(DSession):  # type: ignore[misc]  # xdist has no types
             self.sched.remove_node(node)
         if not self.shouldstop:
             during = f" during {under_way}" if under_way else ""
-            self._lose(run, f"it ended in mid-run{during} ({error})")
+            self._lose_or_move(run, f"it ended in mid-run{during} ({error})")
         self._leave(run)
         self._fill()
 
@@ -141,6 +144,10 @@ class KernelSession(DSession):  # type: ignore[misc]  # xdist has no types
         """Give every free seat to who has waited longest."""
         while self._waiting and not self.shouldstop:
             run, machine = self._next()
+            if machine is None and not self._seats.may_wait(run):
+                self._waiting.remove(run)
+                self._lose_for_good(run, "there is no machine left that it could be given to")
+                continue
             if machine is None:
                 return
             self._waiting.remove(run)
@@ -162,7 +169,8 @@ class KernelSession(DSession):  # type: ignore[misc]  # xdist has no types
             spec = f"popen//id={run.gateway}"
             if not run.is_host:
                 self._prepare_console(run)
-                spec = machine.gateway_spec(run.attempt_settings(), name=run.gateway)
+                settings = run.settings_elsewhere() if machine.name else run.attempt_settings()
+                spec = machine.gateway_spec(settings, name=run.gateway)
             self._say(
                 f"{'starting' if run.is_host else 'booting'} {run.asked}{' on ' + run.where if run.where else ''}"
             )
@@ -172,7 +180,8 @@ class KernelSession(DSession):  # type: ignore[misc]  # xdist has no types
         except (EOFError, OSError, execnet.HostNotFound) as error:
             # What execnet says is that its pipe has ended; why the launcher has said on standard error.
             self._nodes.pop(run.gateway, None)
-            self._lose(run, "it did not boot" if isinstance(error, EOFError) else f"it did not boot ({error})")
+            cause = "it did not boot" if isinstance(error, EOFError) else f"it did not boot ({error})"
+            self._lose_or_move(run, cause)
             self._leave(run)
             return
         self._active_nodes.add(node)
@@ -190,6 +199,28 @@ class KernelSession(DSession):  # type: ignore[misc]  # xdist has no types
         if cache is not None and not run.losses:
             cache.set(TOOK, {**cache.get(TOOK, {}), run.asked: run.ended_s - run.started_s})
 
+    def _brought_home(self, run: KernelRun) -> bool:
+        """What its guest left is in its place; False when the machine that it was on has gone away."""
+        machine = self._seats.taken[run]
+        if run.is_host:
+            return True
+        try:
+            machine.bring_home(run.attempt_settings(), name=run.gateway)
+        except RemoteError as error:
+            self._say(str(error))
+            self._seats.close(machine)
+            return False
+        return True
+
+    def _lose_or_move(self, run: KernelRun, cause: str) -> None:
+        """Its guest is gone; where its machine is, too, that is no loss of the kernel's, and it goes elsewhere."""
+        if self._brought_home(run):
+            self._lose(run, cause)
+            return
+        run.departures.append(f"{run.asked} was on {run.where}, and the machine went away: {cause}")
+        self._say(f"{run.asked} was lost with {run.where}; it is given to another machine")
+        self._waiting.insert(0, run)
+
     def _lose(self, run: KernelRun, cause: str) -> None:
         """Its guest is gone: it waits for another one, or all its tests that are not done are lost."""
         run.lose(cause)
@@ -198,6 +229,16 @@ class KernelSession(DSession):  # type: ignore[misc]  # xdist has no types
             self._waiting.insert(0, run)
             return
         self._say(f"{run.asked} was lost again: {cause}; what it had left to do is lost")
+        self._report_lost(run)
+
+    def _lose_for_good(self, run: KernelRun, cause: str) -> None:
+        """Nobody can try it."""
+        self._say(f"{run.asked} is lost: {cause}")
+        while not run.lost:
+            run.lose(cause)
+        self._report_lost(run)
+
+    def _report_lost(self, run: KernelRun) -> None:
         for nodeid in run.unfinished or (f"{run.asked}",):
             self.config.hook.pytest_runtest_logreport(report=lost_report(nodeid, run))
 

@@ -30,16 +30,18 @@ class LostTests:
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Why each guest was lost, also one whose tests were done by a second one, and what it took with it."""
         for run in self.runs:
-            if not run.losses:
+            if not run.losses and not run.departures:
                 continue
             terminalreporter.section(f"guest lost: {run.asked}", red=True)
-            for loss in run.losses:
+            for loss in (*run.departures, *run.losses):
                 terminalreporter.write_line(loss)
             if run.lost:
                 terminalreporter.write_line(f"LOST {run.asked}: {len(run.unfinished)} tests have no result")
             elif run.unfinished:
                 left = len(run.unfinished)
                 terminalreporter.write_line(f"{run.asked}: the session ended with {left} of its tests not done")
+            elif not run.losses:
+                terminalreporter.write_line(f"{run.asked} was given to another machine, and its tests were done there")
             else:
                 terminalreporter.write_line(f"{run.asked} was tried once more, and its tests were done there")
 

@@ -25,7 +25,10 @@ class Options:
     recordings: Path
     strict: bool
     jobs: int | None
-    """How many guests at a time; None is as many as cores and memory allow."""
+    """How many guests at a time on this machine; None is as many as cores and memory allow."""
+    machines: tuple[str, ...]
+    """Others on which guests run, too, as given."""
+    ssh_config: Path | None
     json: Path | None
     markdown: Path | None
     boot_deadline_s: float
@@ -43,8 +46,11 @@ class Options:
                 "leave them to it"
             )
         jobs = config.getoption("rtt_jobs")
-        if jobs is not None and jobs < 1:
-            raise pytest.UsageError(f"--rtt-jobs {jobs} guests at a time can do nothing: give 1 or more")
+        machines = tuple(dict.fromkeys(config.getoption("rtt_on") or ()))
+        if jobs is not None and (jobs < 0 or (jobs == 0 and not machines)):
+            raise pytest.UsageError(
+                f"--rtt-jobs {jobs} guests at a time can do nothing: give 1 or more, or other machines with --rtt-on"
+            )
         recordings = config.getoption("rtt_recordings")
         wants_scenarios = bool(kernels) or _selects_marker(config.getoption("markexpr") or "")
         for option in ("rtt_json", "rtt_markdown"):
@@ -61,6 +67,8 @@ class Options:
             recordings=Path(recordings).absolute() if recordings else config.rootpath / DEFAULT_RECORDINGS,
             strict=config.getoption("rtt_strict"),
             jobs=jobs,
+            machines=machines,
+            ssh_config=_path(config.getoption("rtt_ssh_config")),
             json=_path(config.getoption("rtt_json")),
             markdown=_path(config.getoption("rtt_markdown")),
             boot_deadline_s=config.getoption("rtt_boot_deadline"),
@@ -119,11 +127,28 @@ def add_options(parser: pytest.Parser) -> None:
         help="a scenario that is inconclusive, or of which the probe did not see all, fails",
     )
     group.addoption(
+        "--rtt-allow-splats",
+        metavar="FILE",
+        help="kernel complaints that fail no test: a TOML file of [[splat]] with pattern (of the title), reason, until "
+        "and, where it is of some kernels only, since and before",
+    )
+    group.addoption(
         "--rtt-jobs",
         type=int,
         metavar="N",
-        help="guests at a time (default: as many as cores and memory allow; the running kernel is always judged alone)",
+        help="guests at a time on this machine (default: as many as cores and memory allow; the running kernel is "
+        "always judged alone; 0 with --rtt-on: none here)",
     )
+    group.addoption(
+        "--rtt-on",
+        action="append",
+        metavar="USER@HOST",
+        help="another machine on which guests run, too, reached with ssh (no password, no question): `user@host`, "
+        "`host:2222`, an alias of ~/.ssh/config, with `//python=/opt/rttcheck/bin/python` where its python3 lacks "
+        "rttcheck's requirements; the tests and rttcheck are brought there, recordings come home; may be given "
+        "several times",
+    )
+    group.addoption("--rtt-ssh-config", metavar="FILE", help="a configuration for ssh (`ssh -F FILE`)")
     group.addoption("--rtt-json", metavar="FILE", help="write all results to FILE, as one JSON document")
     group.addoption(
         "--rtt-markdown",

@@ -31,6 +31,9 @@ class Machine(Protocol):
     def gateway_spec(self, settings: GuestSettings, *, name: str) -> str:
         """The execnet spec of a gateway into such a guest there."""
 
+    def bring_home(self, settings: GuestSettings, *, name: str) -> None:
+        """The guest has ended: put its console and its recordings in their places here; RemoteError if it is gone."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ThisMachine:
@@ -42,6 +45,9 @@ class ThisMachine:
     def gateway_spec(self, settings: GuestSettings, *, name: str) -> str:
         """As `rttcheck.kernels.guest.gateway_spec`."""
         return gateway_spec(settings, name=name)
+
+    def bring_home(self, settings: GuestSettings, *, name: str) -> None:
+        """They are."""
 
 
 @dataclass(slots=True, eq=False)
@@ -57,10 +63,19 @@ class Seats:
             there = [other for other, where in self.taken.items() if where is machine]
             # The running kernel is timed in real time: nothing of ours may keep its cores busy.
             crowded = bool(there) if run.is_host else any(other.is_host for other in there)
-            if not crowded and len(there) < machine.seats and not (run.is_host and machine.name):
+            if not crowded and len(there) < machine.seats and self._suits(run, machine):
                 self.taken[run] = machine
                 return machine
         return None
+
+    def may_wait(self, run: KernelRun) -> bool:
+        """Whether ``run`` will get a seat when others have left; not where its machines have all gone away."""
+        return any(machine.seats > 0 and self._suits(run, machine) for machine in self.machines)
+
+    @staticmethod
+    def _suits(run: KernelRun, machine: Machine) -> bool:
+        """The running kernel, and one given by its path, are here and nowhere else."""
+        return not machine.name or bool(run.exact)
 
     def leave(self, run: KernelRun) -> None:
         """``run`` has come to an end there."""
@@ -68,11 +83,14 @@ class Seats:
 
     def close(self, machine: Machine) -> None:
         """A machine has gone away: nobody gets a seat there any more."""
-        self.machines.remove(machine)
+        if machine in self.machines:
+            self.machines.remove(machine)
 
 
-def seats_here(settings: Iterable[GuestSettings], *, available_mb: int | None = None) -> int:
-    """How many of such guests run at the same time on this machine without getting into each other's way; at least 1.
+def seats_here(settings: Iterable[GuestSettings], *, cores: int | None = None, available_mb: int | None = None) -> int:
+    """How many of such guests run at the same time on a machine without getting into each other's way; at least 1.
+
+    ``cores`` and ``available_mb`` (mebibytes of memory) are this machine's where they are not given.
 
     A guest in virtual time has one processor, and takes a core of this machine's.
     """
@@ -81,7 +99,7 @@ def seats_here(settings: Iterable[GuestSettings], *, available_mb: int | None = 
         return 1
     widest = max(1 if one.clock == "virtual" else one.cpus for one in each)
     largest_mb = max(one.memory_mb for one in each) + _SPARE_MB
-    cores = len(os.sched_getaffinity(0))
+    cores = len(os.sched_getaffinity(0)) if cores is None else cores
     memory_mb = _available_mb() if available_mb is None else available_mb
     return max(1, min(cores // widest, memory_mb // largest_mb))
 

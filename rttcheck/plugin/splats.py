@@ -7,13 +7,18 @@ Owns what a splat does to a test. Reading the log is `rttcheck.collect.kernel_lo
 from __future__ import annotations
 
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
 from rttcheck.collect.kernel_log import KernelLog, open_kernel_log
+from rttcheck.errors import AllowListError
+from rttcheck.judge.findings import Layer
+from rttcheck.judge.kernel_check import complaint
 from rttcheck.judge.splat import Splat, splats
+from rttcheck.judge.splats_allowed import ALLOWED, Allowed, read_allowed
 from rttcheck.plugin.fixtures import PROPERTY
 from rttcheck.plugin.worker import in_guest
 
@@ -25,6 +30,8 @@ SPLATS = pytest.StashKey[list[Splat]]()
 class SplatWatch:
     """Reads the kernel's log after each part of each test; lives where the tests are run."""
 
+    allowed: tuple[Allowed, ...] = ()
+    """What the user allows."""
     log: KernelLog | None = None
 
     @pytest.hookimpl(wrapper=True)
@@ -48,32 +55,44 @@ class SplatWatch:
         report = yield
         if self.log is None:
             return report
-        before = self.log.overwritten
-        said = [record.text for record in self.log.read() if record.is_kernels]
-        if self.log.overwritten > before:
-            report.sections.append(("kernel log", "records were overwritten before they could be read"))
-        found = splats(said, os.uname().release)
+        heard = self.log.take()
+        if heard.lost:
+            lost = f"at least {heard.lost} records were overwritten before they could be read"
+            report.sections.append(("kernel log", lost))
+        found = splats(heard.kernels, os.uname().release, (*self.allowed, *ALLOWED))
         if found:
             item.stash.setdefault(SPLATS, []).extend(found)
             tell(report, found)
         return report
 
 
-def tell(report: pytest.TestReport, found: tuple[Splat, ...]) -> None:
-    """Put ``found`` into a test's report; what is not allowed makes it a failure, whatever it was before."""
+def tell(report: pytest.TestReport, found: Sequence[Splat]) -> None:
+    """Put ``found`` into a test's report; what is not allowed makes it a failure, whatever it was before.
+
+    What a scenario's verdict has told already is not told as a second reason.
+    """
+    told = (PROPERTY + "guilty", Layer.KERNEL.value) in report.user_properties
     for splat in found:
         note = f"kernel splat ({splat.kind})"
         if splat.allowed is not None:
-            note += f", allowed: {splat.allowed.reason}"
+            note += f", allowed until {splat.allowed.until}: {splat.allowed.reason}"
         report.sections.append((note, splat.render()))
-        report.user_properties.append((PROPERTY + "splat", splat.title))
+        report.user_properties.append((PROPERTY + "splat", splat.name))
     guilty = [splat for splat in found if splat.allowed is None]
-    if not guilty:
+    if not guilty or told:
         return
-    whose = "" if in_guest() else " (this is the machine's own kernel: another program may have caused it)"
-    sentence = f"the kernel complained during this test{whose}: {guilty[0].title}"
-    if len(guilty) > 1:
-        sentence += f", and {len(guilty) - 1} times more"
+    sentence = complaint(guilty, "during this test", shared=not in_guest())
     was = report.longrepr
     report.longrepr = sentence if not report.failed or was is None else f"{was}\n\n{sentence}"
     report.outcome = "failed"
+    # Who expects a test to fail does not expect its kernel to complain.
+    vars(report).pop("wasxfail", None)
+
+
+def allowed_of(config: pytest.Config) -> tuple[Allowed, ...]:
+    """What the user allows, with `--rtt-allow-splats`. Raises UsageError, with the sentence of the error behind it."""
+    given = config.getoption("rtt_allow_splats")
+    try:
+        return read_allowed(Path(given)) if given else ()
+    except AllowListError as error:
+        raise pytest.UsageError(str(error)) from error

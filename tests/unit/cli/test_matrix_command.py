@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 from itertools import pairwise
@@ -160,8 +161,13 @@ def rtt_harness():
 
 
 def test_compare_is_the_command_of_that_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = []
-    monkeypatch.setattr("rttcheck.cli.compare.run", lambda args: seen.append(args) or 1)
+    seen: list[argparse.Namespace] = []
+
+    def compared(args: argparse.Namespace) -> int:
+        seen.append(args)
+        return 1
+
+    monkeypatch.setattr("rttcheck.cli.compare.run", compared)
     words = ["matrix", "--compare", "debian:6.1", "debian:6.12", "--scenario", "loss", "--clock", "real"]
     assert main(words) == 1
     assert (seen[0].what, seen[0].clock) == (["debian:6.1", "debian:6.12", "loss"], "real")

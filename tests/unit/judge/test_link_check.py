@@ -272,3 +272,20 @@ def test_two_processors_may_hand_packets_over_in_another_order_than_they_are_cap
     # A virtual machine has one processor, and no two of anything at once.
     assert "no packet passes sooner than asked" in swapped("virtual", 1_000)
     assert "no packet passes sooner than asked" in swapped("real", 30_000)
+
+
+def test_packets_that_come_within_what_the_machine_needs_for_one_may_leave_the_other_way_round() -> None:
+    def overtaken(clock: str, apart_ns: int) -> Outcome:
+        truthful = linked(clock=clock, late_ns=4_500)
+        wire = truthful.wire.copy()
+        first, last = WAYS["out"]
+        for point, outgoing in ((first, 0), (last, 1)):
+            rows = np.flatnonzero((wire["point"] == point) & (wire["outgoing"] == outgoing))
+            # Packet 30 comes just before packet 31, and leaves just after it.
+            one, other = rows[30], rows[31]
+            wire["time_ns"][one] = wire["time_ns"][other] + (apart_ns if point == last else -apart_ns)
+        return finding(checked(dataclasses.replace(truthful, wire=in_order([wire]))), "order in which").outcome
+
+    assert overtaken("real", 2_000) is Outcome.PASSED
+    assert overtaken("real", 30_000) is Outcome.INCONCLUSIVE
+    assert overtaken("virtual", 2_000) is Outcome.FAILED

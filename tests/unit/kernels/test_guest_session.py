@@ -45,6 +45,27 @@ def test_the_shared_directory_is_written_through_at_the_same_path(tmp_path: Path
     assert f"cache=none,rw rttcheck.rw {shared}\n" in mounts
 
 
+def test_what_lies_elsewhere_is_shown_in_its_place(tmp_path: Path) -> None:
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "a file").touch()
+    place = tmp_path / "place"
+    session = Session(
+        argv=["true"],
+        cwd=place / "deep",
+        rw=tmp_path / "there",
+        rw_at=place / "written",
+        binds=((tmp_path / "tests", place / "tests"), (tmp_path / "a file", place / "a file")),
+    )
+    place.mkdir()
+    mounts = run(session, "session_mounts").stdout.splitlines()
+    assert f"mkdir -p {place}/tests" in mounts
+    assert f"mount -o bind {tmp_path}/tests {place}/tests" in mounts
+    assert f"mount -o bind {tmp_path}/a file {place}/a file" in mounts
+    assert (place / "a file").is_file()
+    assert f"mkdir -p {place}/deep" in mounts
+    assert mounts[-1].endswith(f"rttcheck.rw {place}/written")
+
+
 def test_modprobe_finds_the_kernels_own_modules(tmp_path: Path) -> None:
     tree = Path("/cache/lib/modules/6.99-amd64")
     mounts = run(Session(argv=["true"], cwd=tmp_path, modules=tree), "session_mounts").stdout

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from rttcheck.collect.collector import Collector, Run
+from rttcheck.collect.kernel_log import KernelLog
 from rttcheck.collect.noise_layout import TICK
 from rttcheck.collect.probe.coverage import WHOLE
 from rttcheck.collect.probe.layout import EVENT
@@ -38,7 +39,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             events=np.full(number, np.zeros((), EVENT)), histograms={}, lost=number, second=np.zeros(0, EVENT),
             second_lost=0, wire=Wire(packets=wire, facts={}, pcapng=b""),
             flows=({"client": ["c", number], "server": ["s", 1]},), steps=(), netem={}, sysctls={}, noise=ticks,
-            relay=np.zeros(number, PACKET), scheduling={"traffic": "somehow"},
+            relay=np.zeros(number, PACKET), scheduling={"traffic": "somehow"}, log=KernelLog(-1),
         )  # fmt: skip
 
     monkeypatch.setattr(Collector, "_run", run)

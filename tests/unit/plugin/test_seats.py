@@ -11,8 +11,8 @@ from rttcheck.plugin.kernel_run import KernelRun
 from rttcheck.plugin.seats import Seats, ThisMachine, in_turn, seats_here
 
 
-def guest(asked: str) -> KernelRun:
-    return KernelRun(asked=asked, release=asked, name=asked, settings=GuestSettings(kernel=asked))
+def guest(asked: str, *, exact: str = "debian:6.12.9") -> KernelRun:
+    return KernelRun(asked=asked, release=asked, name=asked, settings=GuestSettings(kernel=asked), exact=exact)
 
 
 HOST = KernelRun(asked="host", release="6.0", name="host")
@@ -44,11 +44,23 @@ def test_no_more_guests_than_seats() -> None:
     assert seats.take(third) is not None
 
 
+def test_a_kernel_given_by_its_path_is_on_this_machine_only() -> None:
+    seats = Seats([ThisMachine(seats=0), ThisMachine(seats=1, name="other")])
+    mine = guest("./bzImage", exact="")
+    assert seats.take(mine) is None
+    assert not seats.may_wait(mine)
+    assert seats.may_wait(guest("debian:6.12"))
+    seats.machines[0] = ThisMachine(seats=1)
+    assert seats.may_wait(mine)
+
+
 def test_a_machine_that_is_gone_gets_nobody() -> None:
     away = ThisMachine(seats=3, name="other")
     seats = Seats([away])
+    assert seats.may_wait(guest("a"))
     seats.close(away)
     assert seats.take(guest("a")) is None
+    assert not seats.may_wait(guest("a"))
 
 
 @pytest.mark.parametrize(

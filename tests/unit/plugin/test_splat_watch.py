@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import pytest
 from test_plugin import HARNESS
-
-from rttcheck.collect.kernel_log import KernelLog, LogRecord, parsed
 
 LOG = """
 import contextlib
 import rttcheck.plugin.splats
-from rttcheck.collect.kernel_log import LogRecord
+from rttcheck.collect.log_record import Heard, LogRecord
 
 class Log:
-    overwritten = 0
     said = []
 
-    def read(self):
+    def take(self):
         said, self.said[:] = tuple(self.said), []
-        return said
+        return Heard(records=said)
+
+    read = take
 
     def say(self, text, facility=0):
         self.said.append(LogRecord(facility=facility, level=4, sequence=1, at_us=1, text=text))
@@ -95,36 +91,79 @@ def test_a_splat_fails_the_test_in_which_it_came_and_no_other(pytester: pytest.P
     result.stdout.no_fnmatch_line("*before.c*")
 
 
-@pytest.mark.parametrize(
-    ("data", "record"),
-    [
-        (
-            b"4,7,123456,-;WARNING: x; y\n SUBSYSTEM=net\n DEVICE=+net:veth0\n",
-            LogRecord(facility=0, level=4, sequence=7, at_us=123456, text="WARNING: x; y"),
-        ),
-        (b"12,8,1,-,caller=T1;said\n", LogRecord(facility=1, level=4, sequence=8, at_us=1, text="said")),
-        (b"6,9,1,-;\n", LogRecord(facility=0, level=6, sequence=9, at_us=1, text="")),
-        (b"no record\n", None),
-        (b"a,b,c,-;x\n", None),
-    ],
-)
-def test_records_are_taken_apart(data: bytes, record: LogRecord | None) -> None:
-    assert parsed(data) == record
+ALLOWING = """
+import pytest
+
+def test_allowed(kernel):
+    kernel.say("WARNING: CPU: 0 PID: 1 at net/ipv4/tcp_input.c:3197 tcp_ack+0x1/0x2")
+
+def test_not_allowed(kernel):
+    kernel.say("WARNING: CPU: 0 PID: 1 at net/ipv4/tcp_output.c:1 tcp_push+0x1/0x2")
+
+@pytest.mark.xfail(reason="a bug of its own")
+def test_expected_to_fail(kernel):
+    kernel.say("kernel BUG at mm/slub.c:379!")
+    assert False
+
+def test_skipped(kernel):
+    kernel.say("kernel BUG at mm/slub.c:380!")
+    pytest.skip("no reason")
+"""
+
+LIST = """
+[[splat]]
+pattern = "tcp_ack"
+reason = "known and harmless"
+until = "7.4"
+"""
 
 
-def test_overwritten_records_are_counted_and_reading_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    answers: list[bytes | OSError] = [BrokenPipeError(), b"4,9,1,-;after\n", BlockingIOError()]
+def test_what_the_user_allows_fails_no_test_and_all_else_does(pytester: pytest.Pytester) -> None:
+    pytester.makeconftest(HARNESS + LOG)
+    pytester.makepyfile(ALLOWING)
+    (pytester.path / "known.toml").write_text(LIST)
+    arguments = ("-p", "no:cacheprovider", "-p", "no:hypothesispytest", "-v", "-rP", "--rtt-kernel", "host")
+    result = pytester.runpytest(*arguments, "--rtt-allow-splats", "known.toml")
+    result.stdout.fnmatch_lines(
+        [
+            "*::test_allowed PASSED*",
+            "*::test_not_allowed FAILED*",
+            "*::test_expected_to_fail FAILED*",
+            "*::test_skipped FAILED*",
+        ]
+    )
+    result.stdout.fnmatch_lines(["*kernel splat (warning), allowed until 7.4: known and harmless*"])
 
-    def read(_fd: int, _most: int) -> bytes:
-        answer = answers.pop(0)
-        if isinstance(answer, OSError):
-            raise answer
-        return answer
 
-    log = KernelLog(os.open(tmp_path, os.O_RDONLY))
-    with monkeypatch.context() as patched:
-        patched.setattr(os, "read", read)
-        records = log.read()
-    os.close(log.fd)
-    assert [record.text for record in records] == ["after"]
-    assert log.overwritten == 1
+def test_a_list_that_says_nothing_is_a_usage_error(pytester: pytest.Pytester) -> None:
+    pytester.makeconftest(HARNESS + LOG)
+    pytester.makepyfile(ALLOWING)
+    (pytester.path / "known.toml").write_text(LIST.replace("reason", "because"))
+    result = pytester.runpytest("-p", "no:hypothesispytest", "--rtt-kernel", "host", "--rtt-allow-splats", "known.toml")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*entry 1 of */known.toml lacks reason: it takes pattern, reason, until*"])
+    result.stderr.no_fnmatch_line("*Traceback*")
+
+
+TOLD = """
+import pytest
+
+@pytest.mark.rtt(rtt="40ms")
+def test_told(rtt, kernel):
+    rtt(check=False)
+    kernel.say("kernel BUG at mm/slub.c:379!")
+"""
+
+
+@pytest.mark.parametrize(("guilty", "failed"), [(True, 0), (False, 1)])
+def test_what_a_verdict_has_told_is_not_told_again(pytester: pytest.Pytester, guilty: bool, failed: int) -> None:
+    log = "{'records': [[0, 4, 1, 1, 'kernel BUG at mm/slub.c:379!']]}" if guilty else "{'lost': 0}"
+    telling = HARNESS.replace(
+        "recording = record(**scenario.keywords(), **self.lies)",
+        f"import dataclasses; recording = dataclasses.replace(record(**scenario.keywords()), kernel_log={log})",
+    )
+    assert telling != HARNESS
+    pytester.makeconftest(telling + LOG)
+    pytester.makepyfile(TOLD)
+    result = pytester.runpytest("-p", "no:cacheprovider", "-p", "no:hypothesispytest", "--rtt-kernel", "host")
+    result.assert_outcomes(passed=1 - failed, failed=failed)

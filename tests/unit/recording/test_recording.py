@@ -47,6 +47,7 @@ def planted(events: int = 3) -> Recording:
         flows=({"client": ["10.0.0.1", 4711], "server": ["10.0.1.1", 80]},),
         steps=(StepTaken(at_ns=12_345, index=0),),
         sysctls={"net.ipv4.tcp_sack": "1"},
+        kernel_log={"records": [[0, 4, 7, 123, "said"]], "lost": 2, "unseen": "", "shared": True, "allowed": []},
     )
 
 
@@ -181,7 +182,7 @@ def test_a_recording_from_before_there_were_packets_has_none(tmp_path: Path) -> 
 
     def older(members: dict[str, bytes]) -> None:
         header = json.loads(members["recording.json"])
-        for name in ("wire_facts", "control_flows", "packets_bytes"):
+        for name in ("wire_facts", "control_flows", "packets_bytes", "kernel_log"):
             del header[name]
         for name in ("wire.npy", "control_wire.npy", "packets.pcapng"):
             del members[name]
@@ -191,7 +192,7 @@ def test_a_recording_from_before_there_were_packets_has_none(tmp_path: Path) -> 
     recording = Recording.load(path)
     assert recording.wire.dtype == recording.control_wire.dtype == WIRE
     assert (len(recording.wire), len(recording.control_wire), recording.wire_facts) == (0, 0, {})
-    assert (len(recording.events), recording.packets) == (3, b"")
+    assert (len(recording.events), recording.packets, recording.kernel_log) == (3, b"", {})
 
 
 def test_a_recording_without_a_file_for_wireshark_is_whole(tmp_path: Path) -> None:

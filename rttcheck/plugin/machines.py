@@ -1,0 +1,77 @@
+"""The other machines of a session: opened at its beginning, closed at its end.
+
+Owns what their sentences mean to pytest. What a machine is, is `rttcheck.remote`'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+from rttcheck.errors import RemoteError
+from rttcheck.plugin.kernel_run import KernelRun
+from rttcheck.plugin.options import Options
+from rttcheck.plugin.seats import seats_here
+from rttcheck.remote import cargo
+from rttcheck.remote.destination import Destination
+from rttcheck.remote.machine import RemoteMachine, open_machine
+
+
+def destinations_of(config: pytest.Config, options: Options, runs: Sequence[KernelRun]) -> tuple[Destination, ...]:
+    """The machines that were asked for.
+
+    Raises UsageError for what is none, for kernels that would get no seat, and for tests that would not be there.
+    """
+    try:
+        found = tuple(Destination.parse(text, config=options.ssh_config) for text in options.machines)
+    except RemoteError as error:
+        raise pytest.UsageError(str(error)) from error
+    if options.jobs == 0:
+        for run in runs:
+            if not run.exact:
+                raise pytest.UsageError(
+                    f"--rtt-jobs 0 leaves this machine without guests, and {run.asked} is on this machine only: leave "
+                    "--rtt-jobs away, or name kernels of Debian's archive"
+                )
+    _require_brought(config, config.rootpath)
+    return found
+
+
+@contextmanager
+def machines(
+    config: pytest.Config,
+    destinations: Sequence[Destination],
+    runs: Sequence[KernelRun],
+    *,
+    say: Callable[[str], None],
+) -> Iterator[list[RemoteMachine]]:
+    """The machines that were asked for, with this session's code; raises UsageError for one that cannot be used."""
+    root, cwd = config.rootpath, config.invocation_params.dir
+    with ExitStack() as stack:
+        opened = []
+        try:
+            for destination in destinations:
+                machine = stack.enter_context(open_machine(destination, root=root, cwd=cwd, say=say))
+                guests = tuple(run.settings for run in runs if run.settings is not None)
+                machine.seats = seats_here(guests, cores=machine.cores, available_mb=machine.available_mb)
+                for note in machine.notes:
+                    say(note)
+                say(f"{machine.name} has room for {machine.seats} guest{'s' if machine.seats > 1 else ''} at a time")
+                opened.append(machine)
+        except RemoteError as error:
+            raise pytest.UsageError(str(error)) from error
+        yield opened
+
+
+def _require_brought(config: pytest.Config, root: Path) -> None:
+    """UsageError for tests that would not be on another machine."""
+    for argument in config.args:
+        path = Path(config.invocation_params.dir, argument.partition("::")[0]).absolute()
+        if path.exists() and not any(path.is_relative_to(place) for place in (root, cargo.PACKAGE)):
+            raise pytest.UsageError(
+                f"{path} is not under the tests' root {root}, which is what --rtt-on brings to other machines: name "
+                "the root with --rootdir"
+            )

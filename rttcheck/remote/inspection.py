@@ -1,0 +1,17 @@
+"""Run on the other machine, with the code that was brought there: what it lacks for booting guests, as JSON."""
+
+from __future__ import annotations
+
+import json
+
+from rttcheck.collect.capability import GUEST, missing
+from rttcheck.kernels.equipment import equipment
+
+
+def main() -> None:
+    """Write a list of ``name: remedy``."""
+    print(json.dumps([f"{thing.name}: {thing.remedy}" for thing in missing(equipment(), GUEST)]))
+
+
+if __name__ == "__main__":
+    main()
