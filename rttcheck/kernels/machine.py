@@ -28,7 +28,9 @@ _VIRTUAL = ("-icount", "shift=0,sleep=off")
 
 _VIRTUAL_KERNEL_OPTIONS = (
     # A guest that waits for a file of the host's is idle, and its clock jumps to the next timer: 12 s were seen for one
-    # write to 9p, and then deadlines in the guest pass for nothing. With a tick that never stops it is 4 ms at a time.
+    # write to 9p, and then deadlines in the guest pass for nothing. With a tick that never stops it is 4 ms at a time,
+    # which is less, not nothing: imports of 82 s instead of 168 on 5.10, of 32 instead of 191 on 6.12 (a busy host).
+    # It is no cure for 5.10 "stalling" in virtual time: that was not met without it either (docs/kernels.md).
     "nohz=off",
     # khugepaged copies a new process' pages together, 0.4 ms apiece in which packets wait: it was the current task
     # (the events say so) around the samples that came 0.4 to 1.8 ms late, early in a guest's first scenario.

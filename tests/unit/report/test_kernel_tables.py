@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.kernels import BEGIN, END, QUEUE, QUIET, Suite, queue, settings, stages, suites, tables, version
+from benchmarks.kernels import BEGIN, END, QUEUE, QUIET, Suite, link, queue, settings, stages, suites, tables, version
+from rttcheck.collect.wire.layout import Point
 from rttcheck.judge.evidence import Evidence
 from rttcheck.judge.samples import Side
 from rttcheck.recording import Recording
@@ -76,6 +77,16 @@ def test_a_link_is_told_by_what_it_takes_over_its_delay() -> None:
     assert all(0 < one < 40 for one in over)
     # 40 ms are injected, and medians of parts add up to that of the whole but for their own spread.
     assert sum(over) == pytest.approx(float(row[2]) - 40_000, abs=2.0)
+
+
+def test_what_the_link_takes_is_told_by_direction_and_of_data_apart() -> None:
+    quiet = of_kernel("ping-pong", QUIET, OLD)
+    wire = quiet.wire.copy()
+    wire["time_ns"][(wire["point"] == Point.LINK_FAR) & (wire["outgoing"] == 1) & (wire["payload"] > 0)] += 3_000
+    before, after = cells(link({OLD: {QUIET: quiet}, NEW: {QUIET: replace(quiet, kernel=NEW, wire=wire)}}))
+    changes = [float(one) - float(other) for one, other in zip(after[1:], before[1:], strict=True)]
+    assert changes == pytest.approx([3.0, 0.0, 0.0, 0.0], abs=0.05)
+    assert all(0 < float(cell) < 40 for cell in before[1:])
 
 
 def test_only_settings_that_differ_are_told() -> None:
