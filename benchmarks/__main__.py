@@ -45,7 +45,7 @@ def main() -> int:
         f"| lab built: 3 namespaces, 2 veth pairs, IPv4 and IPv6, {here['discipline']} "
         f"| {_ms(here, 'netlink', 'build')} | {_ms(here, 'batch', 'build')} (`ip -batch`, `tc -batch`) |",
         f"| lab gone | {_ms(here, 'netlink', 'gone')} | {_ms(here, 'batch', 'gone')} (`ip netns del`) |",
-        f"| `make rtt` when all is installed: boot, {session.scenarios} scenarios, verdict "
+        f"| a guest's suite when all is installed: boot, {session.scenarios} scenarios, verdict "
         f"| {session.whole_s:.1f} s | |",
         f"| of that, from the command to the first test | {session.first_test_s:.1f} s | |",
         f"| most that any of {session.samples} data samples in {len(session.excess_us)} constant-delay scenarios lies "
