@@ -5,7 +5,7 @@ a segment follows from the first of all ACKs and retransmissions that cover it. 
 sequence numbers, and no samples.
 
 Sources: net/ipv4/tcp_input.c, ``tcp_clean_rtx_queue()``, ``tcp_sacktag_one()``, ``tcp_match_skb_to_sack()`` (the same
-rules from 5.10 to 7.3).
+rules from 5.10 to 7.3); net/ipv4/tcp_output.c, ``tcp_retrans_try_collapse()``.
 """
 
 from __future__ import annotations
@@ -42,6 +42,33 @@ class Marks:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Merged:
+    """Small segments that went again in one: from then on they are one, and acknowledged only together.
+
+    Source: net/ipv4/tcp_output.c, ``tcp_retrans_try_collapse()``: never into one that is longer than a segment may be.
+    """
+
+    start: Integers
+    end: Integers
+    time_ns: Integers
+    piece: Places
+    """The first piece of each."""
+
+    def stop(self, stop: Places, before: Integers, una: Integers, now_ns: Integers) -> Places:
+        """``stop`` without the pieces of one whose end ``una`` does not reach."""
+        rising = np.flatnonzero(una > before)
+        reached = una[rising]
+        low, high = np.searchsorted(reached, self.start, side="right"), np.searchsorted(reached, self.end)
+        count = np.maximum(high - low, 0)
+        which = np.repeat(np.arange(len(count)), count)
+        call = rising[np.arange(len(which)) + np.repeat(low - np.cumsum(count) + count, count)]
+        sent = self.time_ns[which] <= now_ns[call]
+        less = stop.copy()
+        np.minimum.at(less, call[sent], self.piece[which[sent]])
+        return less
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Scoreboard:
     """Pieces of what was sent, as retransmissions and SACK blocks cut it, in the order of lives and offsets.
 
@@ -55,6 +82,8 @@ class Scoreboard:
     """Of each life: how long a segment may be without being several in one."""
     marks: Marks | None
     """`None` where nothing was sent again or SACKed."""
+    merged: Merged | None
+    """`None` where none were."""
 
     @classmethod
     def of(cls, wire: np.ndarray, sent: Departures, came: Arrivals, several: Integers) -> Scoreboard:
@@ -64,7 +93,7 @@ class Scoreboard:
         np.maximum.accumulate(sent.end[:-1], out=newest[1:])
         again = np.flatnonzero(sent.start < newest)
         if not len(again) and not len(came.sacks):
-            return cls(start=sent.start, end=sent.end, row=sent.row, several=several, marks=None)
+            return cls(start=sent.start, end=sent.end, row=sent.row, several=several, marks=None, merged=None)
         first = np.flatnonzero(sent.end > newest)
         again_start, again_end = sent.start[again], np.minimum(sent.end[again], newest[again])
         start, end = np.maximum(sent.start[first], newest[first]), sent.end[first]
@@ -78,13 +107,21 @@ class Scoreboard:
         if early:
             # What a block was too early for, its repetitions may hold.
             sacked, _ = _sacked(Blocks.of(wire, came, repeated=True), sent, came, start, end, first)
-        by = earliest_cover(np.searchsorted(start, again_start), np.searchsorted(end, again_end, side="right"),
-                            np.arange(len(again), dtype=np.int32), len(start))  # fmt: skip
+        low, high = np.searchsorted(start, again_start), np.searchsorted(end, again_end, side="right")
+        by = earliest_cover(low, high, np.arange(len(again), dtype=np.int32), len(start))
         again_ns = np.full(len(start), _NEVER_NS, dtype=np.int64)
         resent = np.flatnonzero(by < len(again))
         again_ns[resent] = sent.time_ns[again[by[resent]]]
         row = sent.row[first]
-        return cls(start=start, end=end, row=row, several=several, marks=_marks(sacked, again_ns, row, came))
+        one = again_end - again_start <= several[sent.life[again]]
+        one &= first[np.minimum(low, len(first) - 1)] != first[high - 1]
+        merged = None
+        if one.any():
+            merged = Merged(
+                start=again_start[one], end=again_end[one], time_ns=sent.time_ns[again[one]], piece=low[one]
+            )
+        marks = _marks(sacked, again_ns, row, came)
+        return cls(start=start, end=end, row=row, several=several, marks=marks, merged=merged)
 
     def acknowledged(
         self, life: Rows, before: Integers, una: Integers, now_ns: Integers, newest: Integers
@@ -108,6 +145,8 @@ class Scoreboard:
         at = np.flatnonzero(partly)
         partly[at] = self.end[part[at]] - self.start[part[at]] > self.several[life[at]]
         stop += partly
+        if self.merged is not None:
+            stop = self.merged.stop(stop, before, una, now_ns)
         new = (una > before) & (start < stop)
         first = np.where(new, self.row[np.minimum(start, most)], np.int32(NONE))
         last = np.where(new, self.row[stop - 1], np.int32(NONE))

@@ -35,6 +35,8 @@ class Board:
     sent_ns: list[int] = field(default_factory=list)
     sacked: list[bool] = field(default_factory=list)
     acked: int = 0
+    merged: list[tuple[int, int, int]] = field(default_factory=list)
+    """Start, end and time of segments that were several before."""
 
     def send(self, start: int, end: int, time_ns: int, row: int) -> None:
         newest = self.ends[-1] if self.ends else start
@@ -44,6 +46,10 @@ class Board:
             for at in range(len(self.starts)):
                 if self.starts[at] >= start and self.ends[at] <= end:
                     self.again_ns[at] = min(self.again_ns[at], time_ns)
+            end_again = min(end, newest)
+            rows = {row for row, at in zip(self.rows, self.starts, strict=True) if start <= at < end_again}
+            if len(rows) > 1 and end_again - start <= self.mss:
+                self.merged.append((start, end_again, time_ns))
         if end > newest:
             self.starts.append(max(start, newest))
             self.ends.append(end)
@@ -85,6 +91,8 @@ class Board:
         first = last = NONE
         if una <= before:
             return first, last
+        half = [start for start, end, time_ns in self.merged if start < una < end and time_ns <= now_ns]
+        una = min([una, *half])
         for at in range(bisect_right(self.ends, before), len(self.starts)):
             if self.starts[at] >= una or (self.ends[at] > una and self.ends[at] - self.starts[at] <= self.mss):
                 break

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pairing_by_hand import pair_by_hand
 from planted_wire import FLOWS, OWN, PEER, PlantedWire
 
 from rttcheck.collect.probe.layout import FLAG_SYN_ACKED
@@ -99,6 +102,72 @@ def test_a_segment_sent_again_after_its_ack_came_in_still_gives_its_sample() -> 
     event = planted.event(203, 11, first=103, last=103)
     planted.sent(210, 1, 10)
     assert rows_of(paired(planted), event) == (came, sent, sent, NONE)
+
+
+def test_segments_that_went_again_in_one_are_acknowledged_only_together() -> None:
+    planted = PlantedWire()
+    planted.handshake()
+    sent = [planted.sent(100 + 10 * place, 1 + place, 1) for place in range(5)]
+    planted.sent(300, 2, 3)
+    part = planted.came(400, 4)
+    some = planted.event(403, 4, first=303, last=303)
+    rest = planted.came(420, 6)
+    again = planted.event(423, 6)
+    pairs = paired(planted)
+    assert rows_of(pairs, some) == (part, sent[0], sent[0], NONE)
+    assert rows_of(pairs, again) == (rest, NONE, NONE, NONE)
+
+
+def test_segments_that_go_again_in_one_after_their_ack_are_acknowledged_each() -> None:
+    planted = PlantedWire()
+    planted.handshake()
+    sent = [planted.sent(100 + 10 * place, 1 + place, 1) for place in range(5)]
+    came = planted.came(400, 4)
+    event = planted.event(403, 4, first=303, last=283)
+    planted.sent(405, 2, 3)
+    assert rows_of(paired(planted), event) == (came, sent[0], sent[2], NONE)
+
+
+def test_what_goes_again_in_a_packet_of_several_segments_stays_several() -> None:
+    planted = PlantedWire(mss=2)
+    planted.handshake()
+    for place in range(5):
+        planted.sent(100 + 10 * place, 1 + place, 1)
+    planted.sent(300, 2, 3)
+    planted.came(400, 4)
+    event = planted.event(403, 4)
+    assert rows_of(paired(planted), event)[1:] == (NONE, NONE, NONE)
+
+
+def test_small_segments_that_go_again_in_any_way_are_paired_as_by_hand() -> None:
+    one_by_one = 0
+    for seed in range(300):
+        random = Random(seed)
+        planted = PlantedWire(mss=random.choice((4, 1_448)))
+        planted.handshake()
+        sent = acked = 1
+        at = 100
+        for _ in range(60):
+            at += random.randrange(1, 40)
+            what = random.random()
+            if what < 0.5:
+                length = random.randrange(1, 4)
+                planted.sent(at, sent, length)
+                sent += length
+            elif what < 0.7 and acked < sent:
+                start = random.randrange(acked, sent)
+                planted.sent(at, start, random.randrange(1, min(8, sent - start) + 1))
+            elif acked < sent:
+                acked = random.randrange(acked, sent) + 1
+                planted.came(at, acked)
+                planted.event(at + 3, acked)
+        if not planted.made:
+            continue
+        pairs, wanted = paired(planted), pair_by_hand(planted.events, planted.wire, FLOWS)
+        for name in ("ack", "first", "last", "sack"):
+            assert getattr(pairs, name).tolist() == wanted[name], (seed, name)
+        one_by_one += int((pairs.first != NONE).sum())
+    assert one_by_one > 500
 
 
 def test_a_sacked_segment_is_paired_once_and_never_when_it_is_acknowledged() -> None:
