@@ -1,4 +1,7 @@
-"""All benchmarks, as the table in the README: ``python -m benchmarks [--write README.md]``, as root."""
+"""All benchmarks, as the table in the README: ``python -m benchmarks [--write README.md]``, as root.
+
+The machine must have nothing else to do: what it is slowed down by is measured, too.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,9 @@ def main() -> int:
     """Measure, print the table, and put it in its place in a file."""
     parser = argparse.ArgumentParser(description="measure rttcheck and print the table of the README")
     parser.add_argument("--write", type=Path, metavar="FILE", help=f"replace what stands between {BEGIN} and {END}")
+    parser.add_argument(
+        "--kernels", nargs="+", metavar="SPEC", help="of the session of many (default: the newest of each series)"
+    )
     arguments = parser.parse_args()
     if os.geteuid() != 0:
         sys.exit("the benchmarks build networks and boot guests: run them as root")
@@ -36,6 +42,12 @@ def main() -> int:
     print("measuring what captures cost, in a guest and here ...", file=sys.stderr)
     from benchmarks import capture
 
+    costs = capture.rows(capture.measure())
+    print("measuring guests, and a session of many kernels ...", file=sys.stderr)
+    from benchmarks import guests
+    from rttcheck.kernels.series import newest_cached
+
+    many = guests.rows(arguments.kernels or newest_cached())
     lines = [
         f"On {os.cpu_count()} cores without KVM, Linux {here['kernel']}; guest {session.kernel} in virtual time.",
         "Medians of the lab are of 30 builds, in turn with the other way. `make bench` writes this table.",
@@ -62,7 +74,8 @@ def main() -> int:
         ),
         f"| most packets of 100 bytes a second through the relay | {relay['most_per_second']['relay']:,} "
         f"| {relay['most_per_second']['forwarding']:,} (a forwarding kernel) |",
-        *capture.rows(capture.measure()),
+        *costs,
+        *many,
     ]
     table = "\n".join(lines)
     print(table)

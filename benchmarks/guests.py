@@ -18,11 +18,14 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from rttcheck.kernels.archive import fetch
 from rttcheck.kernels.guest import BOOT_VARIABLE
+
+KERNEL = "debian:6.12"
 
 _FIRST = "rtt-1ms"
 _POLL_S = 0.1
@@ -33,20 +36,23 @@ class Run:
     """One session: seconds of host time and of QEMU's processor, megabytes (2**20 bytes) of memory."""
 
     first_test_s: float
+    """From the guest's start; of several guests the slowest."""
     first_test_cpu_s: float
+    """Up to then, of the guest with the most."""
     whole_s: float
     whole_cpu_s: float
     passed: int
     memory_mb: int
 
 
-def measure(spec: str, recordings: Path, *, boot: str, only: str = "") -> Run:
-    """Run the suite, or ``only`` one scenario, on `spec`; ``boot`` is ``fresh`` or empty for a thawed guest.
+def measure(specs: Sequence[str], recordings: Path, *, boot: str, only: str = "") -> Run:
+    """Run the suite, or ``only`` one scenario, on ``specs`` in one session; ``boot`` is ``fresh``, or empty to thaw.
 
     Raises SystemExit with what the session said when it does not pass.
     """
     command = [sys.executable, "-m", "pytest", "-m", "rtt", "tests/rtt", "-p", "no:cacheprovider"]
-    command += ["--rtt-kernel", spec, "--rtt-recordings", str(recordings), *(("-k", only) if only else ())]
+    command += [word for spec in specs for word in ("--rtt-kernel", spec)]
+    command += ["--rtt-recordings", str(recordings), *(("-k", only) if only else ())]
     began = time.monotonic()
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, BOOT_VARIABLE: boot}
@@ -55,13 +61,13 @@ def measure(spec: str, recordings: Path, *, boot: str, only: str = "") -> Run:
         said, _ = session.communicate(timeout=1800)
         whole_s = time.monotonic() - began
         watch.end()
-    first = re.search(r"begins with its first test after ([\d.]+) s", said)
+    first = [float(seconds) for seconds in re.findall(r"begins with its first test after ([\d.]+) s", said)]
     passed = re.search(r"(\d+) passed", said)
-    if session.returncode or first is None or passed is None:
+    if session.returncode or len(first) != len(specs) or passed is None:
         sys.exit(f"{' '.join(command)} ended with status {session.returncode}:\n{said[-3000:]}")
     return Run(
-        first_test_s=float(first[1]),
-        first_test_cpu_s=watch.cpu_s(began + float(first[1])),
+        first_test_s=max(first),
+        first_test_cpu_s=watch.cpu_s(began + max(first)),
         whole_s=whole_s,
         whole_cpu_s=watch.cpu_s(began + whole_s),
         passed=int(passed[1]),
@@ -117,6 +123,12 @@ def _below(ancestor: int) -> list[int]:
     return found
 
 
+def prepare(spec: str) -> None:
+    """Boot and freeze a guest once, so that nobody measures how a kernel is fetched and a guest frozen."""
+    launch = [sys.executable, "-m", "rttcheck.kernels.launcher", "--kernel", spec, "--", "-c", "pass"]
+    subprocess.run(launch, check=True, stdin=subprocess.DEVNULL)
+
+
 def row(release: str, booted: Run, thawed: Run) -> str:
     """One kernel in Markdown."""
     return (
@@ -124,6 +136,39 @@ def row(release: str, booted: Run, thawed: Run) -> str:
         f"({thawed.first_test_cpu_s:.1f} s) | {booted.whole_s:.0f} s ({booted.whole_cpu_s:.1f} s), {booted.passed} "
         f"passed | {booted.memory_mb} MB | {thawed.memory_mb} MB |"
     )
+
+
+def rows(specs: Sequence[str], recordings: Path | None = None) -> list[str]:
+    """Lines for a table of benchmarks: one kernel, and all of them in one session beside one session each.
+
+    ``recordings`` keeps those of the session of all.
+    """
+    lines = []
+    with tempfile.TemporaryDirectory() as folder:
+        for spec in specs:
+            prepare(spec)
+        booted = measure([KERNEL], Path(folder), boot="fresh", only=_FIRST)
+        thawed = measure([KERNEL], Path(folder), boot="", only=_FIRST)
+        lines += [
+            f"| a guest of {KERNEL.removeprefix('debian:')}, from its start to its first test "
+            f"| {thawed.first_test_s:.1f} s (a guest frozen before) | {booted.first_test_s:.1f} s (booted) |",
+        ]
+        alone = [measure([spec], Path(folder), boot="") for spec in specs]
+        together = measure(specs, recordings or Path(folder), boot="")
+    names = ", ".join(spec.removeprefix("debian:") for spec in specs)
+    return [
+        *lines,
+        f"| the suite on {len(specs)} kernels ({names}), one session: {together.passed} passed "
+        f"| {_minutes(together.whole_s)} | {_minutes(sum(run.whole_s for run in alone))} (a session each) |",
+        f"| of these guests the slowest to its first test, two at a time "
+        f"| {together.first_test_s:.1f} s | {max(run.first_test_s for run in alone):.1f} s (alone) |",
+        f"| the most memory that QEMU had, booted, thawed, of all in one session "
+        f"| {booted.memory_mb} MB, {thawed.memory_mb} MB, {together.memory_mb} MB | |",
+    ]
+
+
+def _minutes(seconds: float) -> str:
+    return f"{int(seconds) // 60} min {int(seconds) % 60} s"
 
 
 def main() -> int:
@@ -138,11 +183,9 @@ def main() -> int:
     print("|---|---:|---:|---:|---:|---:|")
     with tempfile.TemporaryDirectory() as folder:
         for spec in arguments.kernels:
-            # Once, so that nobody measures how a kernel is fetched and a guest frozen.
-            launch = [sys.executable, "-m", "rttcheck.kernels.launcher", "--kernel", spec, "--", "-c", "pass"]
-            subprocess.run(launch, check=True, stdin=subprocess.DEVNULL)
-            thawed = measure(spec, Path(folder), boot="", only=_FIRST)
-            booted = measure(spec, arguments.recordings or Path(folder), boot="fresh")
+            prepare(spec)
+            thawed = measure([spec], Path(folder), boot="", only=_FIRST)
+            booted = measure([spec], arguments.recordings or Path(folder), boot="fresh")
             print(row(fetch(spec).release, booted, thawed), flush=True)
     return 0
 
