@@ -24,6 +24,7 @@ def main() -> int:
     parser.add_argument(
         "--kernels", nargs="+", metavar="SPEC", help="of the session of many (default: the newest of each series)"
     )
+    parser.add_argument("--recordings", type=Path, metavar="DIR", help="keep those of the session of many kernels")
     arguments = parser.parse_args()
     if os.geteuid() != 0:
         sys.exit("the benchmarks build networks and boot guests: run them as root")
@@ -47,7 +48,7 @@ def main() -> int:
     from benchmarks import guests
     from rttcheck.kernels.series import newest_cached
 
-    many = guests.rows(arguments.kernels or newest_cached())
+    many = guests.rows(arguments.kernels or newest_cached(), arguments.recordings)
     lines = [
         f"On {os.cpu_count()} cores without KVM, Linux {here['kernel']}; guest {session.kernel} in virtual time.",
         "Medians of the lab are of 30 builds, in turn with the other way. `make bench` writes this table.",
