@@ -7,13 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from rttcheck.collect.log_record import Heard
 from rttcheck.judge.findings import Finding, Layer, Outcome
 from rttcheck.judge.splat import Splat, splats
 from rttcheck.judge.splats_allowed import ALLOWED, of_dicts
-from rttcheck.recording import Recording
+
+if TYPE_CHECKING:
+    # A guest reads its log before its first test, and a recording's tables are numpy: most of what a start costs there.
+    from rttcheck.recording import Recording
 
 QUIET: Final = "the kernel does not complain"
 _SHOWN: Final = 2

@@ -1,0 +1,13 @@
+"""What a guest imports before its first test: an emulated processor takes seconds for what is nothing elsewhere."""
+
+import subprocess
+import sys
+
+
+def test_plugin_and_its_kernel_log_are_imported_without_numpy() -> None:
+    script = (
+        "import sys, rttcheck.plugin, rttcheck.plugin.splats, rttcheck.suite.named_scenarios\n"
+        "print('numpy' in sys.modules)"
+    )
+    said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    assert said.stdout == "False\n"
