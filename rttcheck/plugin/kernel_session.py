@@ -135,8 +135,8 @@ class KernelSession(DSession):  # type: ignore[misc]  # xdist has no types
         if node in self.sched.nodes:
             self.sched.remove_node(node)
         if not self.shouldstop:
-            during = f" during {under_way}" if under_way else ""
-            self._lose_or_move(run, f"it ended in mid-run{during} ({error})")
+            when = f"during {under_way}" if under_way else "between its tests"
+            self._lose_or_move(run, f"it ended in mid-run ({error})", when)
         self._leave(run)
         self._fill()
 
@@ -181,7 +181,7 @@ class KernelSession(DSession):  # type: ignore[misc]  # xdist has no types
             # What execnet says is that its pipe has ended; why the launcher has said on standard error.
             self._nodes.pop(run.gateway, None)
             cause = "it did not boot" if isinstance(error, EOFError) else f"it did not boot ({error})"
-            self._lose_or_move(run, cause)
+            self._lose_or_move(run, cause, "before it was up")
             self._leave(run)
             return
         self._active_nodes.add(node)
@@ -212,23 +212,23 @@ class KernelSession(DSession):  # type: ignore[misc]  # xdist has no types
             return False
         return True
 
-    def _lose_or_move(self, run: KernelRun, cause: str) -> None:
+    def _lose_or_move(self, run: KernelRun, cause: str, when: str) -> None:
         """Its guest is gone; where its machine is, too, that is no loss of the kernel's, and it goes elsewhere."""
         if self._brought_home(run):
-            self._lose(run, cause)
+            self._lose(run, cause, when)
             return
-        run.departures.append(f"{run.asked} was on {run.where}, and the machine went away: {cause}")
+        run.departures.append(f"{run.asked} was on {run.where}, and the machine went away {when}: {cause}")
         self._say(f"{run.asked} was lost with {run.where}; it is given to another machine")
         self._waiting.insert(0, run)
 
-    def _lose(self, run: KernelRun, cause: str) -> None:
+    def _lose(self, run: KernelRun, cause: str, when: str) -> None:
         """Its guest is gone: it waits for another one, or all its tests that are not done are lost."""
-        run.lose(cause)
+        why = run.lose(cause, when=when)
         if len(run.losses) < ATTEMPTS:
-            self._say(f"{run.asked} was lost: {cause}; it is tried once more, in a fresh guest")
+            self._say(f"{run.asked} was lost {when}: {why}; it is tried once more, in a fresh guest")
             self._waiting.insert(0, run)
             return
-        self._say(f"{run.asked} was lost again: {cause}; what it had left to do is lost")
+        self._say(f"{run.asked} was lost again {when}: {why}; what it had left to do is lost")
         self._report_lost(run)
 
     def _lose_for_good(self, run: KernelRun, cause: str) -> None:
