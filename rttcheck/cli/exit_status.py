@@ -26,7 +26,7 @@ STATUSES: Final = """\
 exit status (the same as pytest's):
   0   all went well: every scenario passed
   1   a scenario failed, or with --strict was inconclusive
-  2   interrupted: Ctrl-C, or nobody reads the output any more
+  2   interrupted: Ctrl-C, SIGTERM, or nobody reads the output any more; what was done is reported
   3   it could not be done: root, a program, a probe, disk space is missing; the sentence says what to do
   4   the command line makes no sense: an unknown scenario or keyword, a bare number for a time, no such kernel
   20  the guest died or hung: its scenarios neither passed nor failed

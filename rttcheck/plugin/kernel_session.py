@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from queue import Empty
 from typing import TYPE_CHECKING
 
 import pytest
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
 
     from rttcheck.plugin.seats import Machine, Seats
 
+LEAVE_S = 2.0
+"""Host seconds that a kernel has for its end after an interruption; services kill a job some 10 s after they ask."""
+
 TOOK = "rttcheck/seconds"
 """Where pytest's cache keeps how long each kernel took."""
 
@@ -35,11 +40,13 @@ class KernelSession(DSession):  # type: ignore[misc]  # xdist has no types
     """xdist's session with kernels for workers; registered in its place, under its name."""
 
     def __init__(
-        self, config: pytest.Config, runs: Sequence[KernelRun], seats: Seats, *, say: Callable[[str], None]
+        self, session: pytest.Session, runs: Sequence[KernelRun], seats: Seats, *, say: Callable[[str], None]
     ) -> None:
         """``runs`` in the order in which they get a seat; ``say`` writes a line of progress."""
-        super().__init__(config)
+        super().__init__(session.config)
+        self._session = session
         self.runs = runs
+        self._interrupted = False
         self._waiting = list(runs)
         self._seats = seats
         self._say = say
@@ -50,12 +57,45 @@ class KernelSession(DSession):  # type: ignore[misc]  # xdist has no types
         """The kernel whose gateway ``node`` is."""
         return self._nodes[node.gateway.id]
 
-    def start(self, session: pytest.Session) -> None:
-        """Start as many kernels as there is room for."""
-        self._session = session
+    @pytest.hookimpl
+    def pytest_collection(self) -> bool:
+        """Start as many kernels as there is room for; tests are collected there.
+
+        Not when the session starts, as xdist does: pytest does not report what is interrupted then.
+        """
         self.nodemanager = KernelNodes(self.config, specs=[])
         self.shouldstop = False
         self._fill()
+        return True
+
+    @pytest.hookimpl
+    def pytest_keyboard_interrupt(self) -> None:
+        """Guests are not waited for."""
+        self._interrupted = True
+        if self.nodemanager is not None:
+            self.nodemanager.EXIT_TIMEOUT = LEAVE_S
+
+    @pytest.hookimpl
+    def pytest_sessionfinish(self) -> None:
+        """End all kernels; what they had reported before is told."""
+        super().pytest_sessionfinish()
+        for run in self._nodes.values():
+            run.ended_s = time.monotonic()
+        if self._interrupted:
+            self._tell_rest()
+
+    def _tell_rest(self) -> None:
+        """The reports that nobody has read, now that no more can come, and what of each kernel's tests has none."""
+        with suppress(Empty):
+            while True:
+                name, words = self.queue.get_nowait()
+                if name == "testreport":
+                    self.worker_testreport(**words)
+        for run in self.runs:
+            left, whole = len(run.unfinished), len(run.collected)
+            if not run.lost and (left or not whole):
+                what = f"has {left} of its {whole} tests left" if whole else "had begun no test"
+                self._say(f"interrupted: {run.asked} {what}")
 
     @pytest.hookimpl
     def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Producer) -> Scheduling:  # noqa: ARG002  # as xdist calls it

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import signal
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,8 +22,8 @@ from rttcheck.cli.progress import Lines
 from rttcheck.errors import CapabilityError, GuestLost, RecordingError, ScenarioError, TrafficError
 from rttcheck.kernels import archive
 
-Plan = dict[str, str | BaseException]
-"""What each scenario comes to: an outcome, or an error that running it raises."""
+Plan = dict[str, str | BaseException | signal.Signals]
+"""What each scenario comes to: an outcome, an error that running it raises, or a signal that comes meanwhile."""
 
 
 class Told:
@@ -55,6 +57,9 @@ class Harness:
         self.reproduced.append(reproduce)
         if isinstance(outcome, BaseException):
             raise outcome
+        if isinstance(outcome, signal.Signals):
+            os.kill(os.getpid(), outcome)
+            raise AssertionError(f"{outcome.name} came and nothing happened")
         return Told(scenario.name, outcome)
 
 
@@ -141,6 +146,16 @@ def test_ctrl_c_ends_the_run_and_tells_what_was_done(plan: Plan, capsys: pytest.
     told = capsys.readouterr()
     assert told.err.splitlines()[-1] == "rttcheck: interrupted: 1 of 3 scenarios were done"
     assert "1 passed" in told.out
+
+
+def test_sigterm_is_to_a_run_what_ctrl_c_is(plan: Plan, capsys: pytest.CaptureFixture[str]) -> None:
+    plan.update(first="passed", second=signal.SIGTERM, third="passed")
+    assert run("--json") == ExitStatus.INTERRUPTED
+    told = capsys.readouterr()
+    assert told.err.splitlines()[-1] == "rttcheck: interrupted: 1 of 3 scenarios were done"
+    document = json.loads(told.out)
+    assert (document["exit_status"], [row["scenario"] for row in document["results"]]) == (2, ["first"])
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
 def test_a_bug_in_a_scenario_is_a_traceback_for_its_author(plan: Plan) -> None:
