@@ -150,7 +150,7 @@ def test_waiting_for_init_has_a_deadline(tmp_path: Path) -> None:
 
 def test_a_qemu_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
     nowhere = Machine(("/no/such/qemu",), image=FAKE)
-    with pytest.raises(KernelError, match="QEMU cannot be started"), Qemu(nowhere, rw=tmp_path):
+    with pytest.raises(KernelError, match="QEMU cannot be executed"), Qemu(nowhere, rw=tmp_path):
         pass
 
 
