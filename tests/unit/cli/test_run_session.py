@@ -79,6 +79,7 @@ def plan(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Plan:
 
     monkeypatch.setattr(rttcheck.harness, "open_harness", open_harness)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "120")
     text = "".join(f'[scenario.{name}]\nrtt = "40ms"\n' for name in ("first", "second", "third"))
     Path("scenarios.toml").write_text(text)
     return planned
