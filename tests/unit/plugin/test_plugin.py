@@ -169,6 +169,17 @@ def test_results_are_properties_in_the_junit_file(pytester: pytest.Pytester) -> 
     assert int(str(properties["rtt.samples"])) > 0
 
 
+def test_what_was_allowed_is_part_of_the_command_that_reproduces(pytester: pytest.Pytester) -> None:
+    pytester.makeconftest(HARNESS)
+    pytester.makepyfile(FORTY)
+    known = pytester.path / "what is known.toml"
+    known.write_text('[[splat]]\npattern = "x"\nreason = "y"\nuntil = "z"\n')
+    run(pytester, "-m", "rtt", "--rtt-kernel", "host", "--junit-xml=out.xml", "--rtt-allow-splats", known.name)
+    properties = ElementTree.parse(pytester.path / "out.xml").iter("property")
+    (command,) = (str(each.get("value")) for each in properties if each.get("name") == "rtt.reproduce")
+    assert command.endswith(f" --rtt-kernel host --rtt-allow-splats '{known}'")
+
+
 @pytest.mark.parametrize(
     ("keywords", "sentence"),
     [
