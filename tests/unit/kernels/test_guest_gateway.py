@@ -11,10 +11,10 @@ from pathlib import Path
 import execnet
 import pytest
 
-from rttcheck.errors import KernelError
+from rttcheck.errors import GuestLost, KernelError
 from rttcheck.kernels import launcher
 from rttcheck.kernels.console import read_loss
-from rttcheck.kernels.guest import EXIT_USAGE, GuestSettings, gateway_spec, launcher_command
+from rttcheck.kernels.guest import EXIT_LOST, EXIT_USAGE, GuestSettings, gateway_spec, launcher_command
 from rttcheck.kernels.kernel import Kernel
 from rttcheck.kernels.machine import Machine
 from rttcheck.kernels.qemu import Qemu
@@ -101,6 +101,19 @@ def test_bad_input_is_one_sentence_and_pytests_usage_status(
     assert written.out == ""
     assert written.err.startswith(f"rttcheck: {sentence}")
     assert written.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("words", [(), ("--gateway",), ("--console", "console"), ("--gateway", "--console", "console")])
+def test_the_end_of_the_console_is_told_unless_a_controller_keeps_it(
+    words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def launch(*_: object) -> int:
+        raise GuestLost("the guest died", "BUG: here\nand there")
+
+    monkeypatch.setattr(launcher, "launch", launch)
+    assert launcher.main(["--kernel", "debian:6.12", *words, "--", "-c", "pass"]) == EXIT_LOST
+    tail = "" if len(words) == 3 else "BUG: here\nand there\n"
+    assert capfd.readouterr().err == f"rttcheck: the guest died\n{tail}"
 
 
 def test_a_launcher_leaves_signals_as_they_were() -> None:
