@@ -56,7 +56,7 @@ class Console:
 
     def lose(self, how: str) -> str:
         """Mark that the guest is gone, and how (``died``); that with what its kernel died of, where it said so."""
-        panic = panic_in(_kernels(_lines(bytes(self._tail))))
+        panic = panic_in(_lines(bytes(self._tail)))
         if panic is not None:
             how = f"{how} after a kernel panic ({panic.words})"
         self.mark(LOST + how)
@@ -92,11 +92,6 @@ def _lines(console: bytes) -> list[str]:
     return console.decode("utf-8", "replace").replace("\r", "").splitlines()
 
 
-def _kernels(told: list[str]) -> list[str]:
-    """What is the launcher's emptied."""
-    return ["" if line.startswith(MARK) else line for line in told]
-
-
 def tail_of(console: bytes, *, lines: int = 30) -> str:
     """The last `lines` lines of `console`; of a kernel that panicked all from the first line of what it died of.
 
@@ -105,7 +100,7 @@ def tail_of(console: bytes, *, lines: int = 30) -> str:
     """
     told = _lines(console)
     begins = max(0, len(told) - lines)
-    panic = panic_in(_kernels(told))
+    panic = panic_in(told)
     if panic is not None:
         begins = panic.first
     else:

@@ -35,7 +35,7 @@ class Panic:
 
 
 def panic_in(console: Sequence[str]) -> Panic | None:
-    """The last panic in the lines of a console; None where there is none. What is no kernel's is to be empty."""
+    """The last panic in the lines of a console; None where there is none. Lines that are no kernel's do no harm."""
     log = [_STAMP.sub("", line, count=1) for line in console]
     at = next((number for number in range(len(log) - 1, -1, -1) if log[number].startswith(_PANIC)), None)
     if at is None:

@@ -117,9 +117,14 @@ def test_the_end_of_the_console_is_told_unless_a_controller_keeps_it(
 
 
 def test_a_launcher_leaves_signals_as_they_were() -> None:
-    before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)]
-    launcher.main(["--kernel", "nonsense", "--", "-c", "pass"])
-    assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)] == before
+    numbers = (signal.SIGTERM, signal.SIGHUP)
+    before = [signal.signal(number, signal.SIG_IGN) for number in numbers]
+    try:
+        launcher.main(["--kernel", "nonsense", "--", "-c", "pass"])
+        assert {signal.getsignal(number) for number in numbers} == {signal.SIG_IGN}
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
 
 
 @pytest.fixture
