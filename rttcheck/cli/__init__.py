@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from rttcheck.cli import output
 from rttcheck.cli.exit_status import STATUSES, ExitStatus, status_of
+from rttcheck.interruption import interrupted_by_sigterm
 
 if TYPE_CHECKING:
     from _typeshed import SupportsWrite
@@ -83,12 +84,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command that ``argv`` (default: the process's own arguments) names, and return the exit status.
 
     What is wrong is one sentence on standard error. Exits by SystemExit for `--help` and for arguments that make no
-    sense, as argparse does.
+    sense, as argparse does. SIGTERM is to a command what Ctrl-C is.
     """
     try:
         try:
             args = build_parser().parse_args(argv)
-            status = int(args.run(args))
+            with interrupted_by_sigterm():
+                status = int(args.run(args))
         except SystemExit:
             output.flush()
             raise

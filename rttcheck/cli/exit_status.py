@@ -8,7 +8,7 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import Final
 
-from rttcheck.errors import GuestLost, KernelError, RttcheckError, ScenarioError
+from rttcheck.errors import AllowListError, GuestLost, KernelError, RttcheckError, ScenarioError
 
 
 class ExitStatus(IntEnum):
@@ -26,9 +26,9 @@ STATUSES: Final = """\
 exit status (the same as pytest's):
   0   all went well: every scenario passed
   1   a scenario failed, or with --strict was inconclusive
-  2   interrupted: Ctrl-C, or nobody reads the output any more
+  2   interrupted: Ctrl-C, SIGTERM, or nobody reads the output any more; what was done is reported
   3   it could not be done: root, a program, a probe, disk space is missing; the sentence says what to do
-  4   the command line makes no sense: an unknown scenario or keyword, a bare number for a time, no such kernel
+  4   the command line makes no sense: an unknown scenario or keyword, a bare number for a time, no such kernel or list
   20  the guest died or hung: its scenarios neither passed nor failed
 """
 
@@ -40,7 +40,7 @@ def status_of(error: Exception) -> tuple[str, ExitStatus] | None:
     if isinstance(error, GuestLost):
         tail = f"\n{error.console_tail}" if error.console_tail else ""
         return f"{error}{tail}", ExitStatus.LOST
-    if isinstance(error, (ScenarioError, KernelError)):
+    if isinstance(error, (ScenarioError, KernelError, AllowListError)):
         return str(error), ExitStatus.USAGE
     if isinstance(error, (RttcheckError, NetnsError)):
         return str(error), ExitStatus.UNABLE

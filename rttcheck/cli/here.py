@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import platform
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
@@ -60,6 +60,7 @@ def events(order: Order, following: Iterable[Order] = ()) -> Iterator[Event]:
         open_kernel_log() as log,
     ):
         probe = harness.collector.probe
+        harness.collector.allowed_splats = order.allowed
         yield {
             "event": READY,
             "kernel": platform.release(),
@@ -70,16 +71,21 @@ def events(order: Order, following: Iterable[Order] = ()) -> Iterator[Event]:
             harness.recordings = recordings(one)
             for wanted in one.wanted:
                 yield {"event": BEGIN, "scenario": wanted.name}
-                yield _complained_of(result(harness, one, wanted), log)
+                yield _complained_of(result(harness, one, wanted), log, order.allowed)
 
 
-def _complained_of(event: Event, log: KernelLog) -> Event:
-    """A scenario in which the kernel complained has failed, whatever its round trips were, and with no verdict too."""
+def _complained_of(event: Event, log: KernelLog, allowed: Sequence[Mapping[str, str]] = ()) -> Event:
+    """A scenario in which the kernel complained has failed, whatever its round trips were, and with no verdict too.
+
+    What is ``allowed`` by the user or by the project does not count.
+    """
     from rttcheck.judge.kernel_check import complaint
     from rttcheck.judge.splat import splats
+    from rttcheck.judge.splats_allowed import ALLOWED, of_dicts
 
     heard, row = log.take(), event["row"]
-    guilty = [splat for splat in splats(heard.kernels, platform.release()) if splat.allowed is None]
+    found = splats(heard.kernels, platform.release(), (*of_dicts(allowed), *ALLOWED))
+    guilty = [splat for splat in found if splat.allowed is None]
     if not guilty:
         return event
     report = "\n\n".join(splat.render() for splat in guilty)

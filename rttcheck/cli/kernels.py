@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _ENDINGS = """\
 exit status:
   0  done
-  2  interrupted: Ctrl-C, or nobody reads the output any more
+  2  interrupted: Ctrl-C, SIGTERM, or nobody reads the output any more
   4  it makes no sense or cannot be had: no such kernel, no network and nothing cached; the sentence says what to do
 """
 

@@ -68,6 +68,12 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--on", action="append", default=[], metavar="USER@HOST", help="guests there too, through ssh; repeatable"
     )
     parser.add_argument("--strict", action="store_true", help="an inconclusive scenario fails")
+    parser.add_argument(
+        "--allow-splats",
+        type=Path,
+        metavar="FILE",
+        help="kernel complaints that fail nothing: see `rttcheck run --help`",
+    )
     parser.add_argument("--recordings", type=Path, metavar="DIR", help="where recordings are kept")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all results to FILE")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table to FILE")
@@ -105,6 +111,7 @@ def _compare(args: argparse.Namespace) -> int:
         "jobs",
         "on",
         "strict",
+        "allow_splats",
         "recordings",
         "json",
         "markdown",
@@ -137,6 +144,7 @@ def session_command(args: argparse.Namespace) -> list[str]:
         "--rtt-engine": args.engine if args.engine != AUTO else None,
         "--rtt-probe": args.probe if args.probe != AUTO else None,
         "--rtt-jobs": args.jobs,
+        "--rtt-allow-splats": args.allow_splats,
         "--rtt-recordings": args.recordings or RECORDINGS,
         "--rtt-json": args.json,
         "--rtt-markdown": args.markdown,

@@ -41,7 +41,8 @@ class Order:
     """Everything that is to be run on one kernel.
 
     ``recordings`` is a directory, one of its own for each kernel is made in it. ``width``, ``colour`` and
-    ``ascii_only`` are those of the terminal that the verdicts are for.
+    ``ascii_only`` are those of the terminal that the verdicts are for. ``allowed`` are complaints of the kernel's that
+    count for nothing, each as `Allowed.as_dict`; ``allow_splats`` is the file that they are from, as the user named it.
     """
 
     kernel: str
@@ -53,6 +54,8 @@ class Order:
     width: int = 100
     colour: bool = False
     ascii_only: bool = False
+    allowed: tuple[dict[str, str], ...] = ()
+    allow_splats: str = ""
     more: bool = False
     """Another order follows this one on the same standard input, for the same engine and probe."""
 
@@ -64,7 +67,8 @@ class Order:
     def from_json(cls, text: str) -> Order:
         """What `to_json` wrote."""
         given = json.loads(text)
-        return cls(**{**given, "wanted": tuple(Wanted(**wanted) for wanted in given["wanted"])})
+        wanted = tuple(Wanted(**wanted) for wanted in given["wanted"])
+        return cls(**{**given, "wanted": wanted, "allowed": tuple(given["allowed"])})
 
     def reproduce(self, wanted: Wanted) -> str:
         """The command that runs one scenario of it again."""
@@ -75,4 +79,6 @@ class Order:
             words += ["--engine", self.engine]
         if self.probe != "auto":
             words += ["--probe", self.probe]
+        if self.allow_splats:
+            words += ["--allow-splats", self.allow_splats]
         return shlex.join(words)

@@ -40,7 +40,19 @@ examples:
   rttcheck run --kernel host rtt-40ms          on the running kernel or not at all
   rttcheck run --kernel debian:6.1 --all       every named scenario, on Debian's newest 6.1
   rttcheck run links.toml:far-away loss --strict
+  rttcheck run --all --allow-splats known.toml
   rttcheck run --json rtt-40ms | jq '.results[].p50_us'
+
+A scenario in which the kernel complains (a WARNING, a BUG, a hung task ...) has failed, unless the complaint is known.
+Known ones are in a file for --allow-splats, each with a pattern of its title (a regular expression), a reason, and when
+the entry can go; since and before, where they are given, are the first kernel that has it and the first that has not:
+
+  [[splat]]
+  pattern = "WARNING: .* at net/ipv4/tcp_input.c"
+  reason = "a check that is too strict, and no wrong sample"
+  until = "the fix is in 6.12.y"
+  since = "6.1"
+  before = "7.0"
 
 Progress goes to standard error, results to standard output: a line a scenario with the round trips of its data samples
 in microseconds, and above the lines the whole verdict of each that did not pass.
@@ -103,6 +115,13 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         action="store_true",
         help="a scenario that is inconclusive or was not seen whole counts as failed",
     )
+    what.add_argument(
+        "--allow-splats",
+        "--rtt-allow-splats",
+        type=Path,
+        metavar="FILE",
+        help="kernel complaints that fail no scenario: a TOML file, see below",
+    )
     what.add_argument("--json", action="store_true", help="one JSON document on standard output")
     parser.add_argument("--emit-rows", action="store_true", help=argparse.SUPPRESS)
     parser.set_defaults(run=run, parser=parser)
@@ -124,9 +143,10 @@ def run(args: argparse.Namespace) -> int:
     if not args.scenarios and not args.all:
         args.parser.error("no scenario is given: name one, a TOML file, or --all; --list shows the names")
     wanted = resolve(args.scenarios, everything=args.all)
+    allowed = _allowed(args.allow_splats)
     check_recordings(args.recordings)
     with shown_progress(colour=output.wants_colour(sys.stderr)) as progress:
-        order, reasons = _decide(args, wanted, progress)
+        order, reasons = _decide(args, wanted, allowed, progress)
         session = carry_out(order, progress)
     status = session.status(strict=args.strict)
     if args.json:
@@ -193,7 +213,18 @@ def unknown(name: str, known: object, where: str) -> str:
     return f"scenario {name!r} is not {where}: {remedy}"
 
 
-def _decide(args: argparse.Namespace, wanted: tuple[Wanted, ...], progress: Progress) -> tuple[Order, tuple[str, ...]]:
+def _allowed(path: Path | None) -> tuple[dict[str, str], ...]:
+    """The entries of the user's list, none without one. Raises AllowListError for a file that is none."""
+    if path is None:
+        return ()
+    from rttcheck.judge.splats_allowed import read_allowed
+
+    return tuple(entry.as_dict() for entry in read_allowed(path))
+
+
+def _decide(
+    args: argparse.Namespace, wanted: tuple[Wanted, ...], allowed: tuple[dict[str, str], ...], progress: Progress
+) -> tuple[Order, tuple[str, ...]]:
     """Kernel and clock, and why.
 
     Raises KernelError for a kernel that makes no sense, CapabilityError where none can be had.
@@ -230,6 +261,8 @@ def _decide(args: argparse.Namespace, wanted: tuple[Wanted, ...], progress: Prog
         wanted=wanted,
         width=output.columns(),
         colour=output.wants_colour(sys.stdout) and not args.json,
+        allowed=allowed,
+        allow_splats=str(args.allow_splats or ""),
         ascii_only=not encoding.startswith("utf"),
     )
     return order, reasons

@@ -26,7 +26,7 @@ A suite is one session of pytest with every named scenario, as `pytest -m rtt` r
 turns. On a kernel that tells the truth every failure is a false alarm; failures per thousand checks are printed with
 the exact (Clopper-Pearson) one-sided upper 95 % bound, also where none was seen. A guest that was lost is counted
 apart. Recordings of what failed or was inconclusive stay beside the output, in NAME.recordings; the others are deleted.
-Ctrl-C ends with the report so far, and --resume goes on after it.
+Ctrl-C (or SIGTERM) ends with the report so far, and --resume goes on after it.
 
 examples:
   rttcheck soak --runs 300 --clock virtual       the aim: no failure in 300 suites in virtual time
@@ -39,7 +39,7 @@ examples:
 exit status:
   0   no check failed
   1   a check failed, or a scenario came to no verdict
-  2   interrupted: Ctrl-C, or nobody reads the output any more; the report is of what was done
+  2   interrupted: Ctrl-C, SIGTERM, or nobody reads the output any more; the report is of what was done
   3   it could not be done; the sentence says what to do, the report is of what was done
   4   the command line makes no sense: an unknown scenario, no such kernel, an output that is another soak's
   20  no check failed and a guest was lost: its scenarios neither passed nor failed

@@ -32,5 +32,4 @@ def wait_for_init(qemu: Qemu, console: Console, *, deadline_s: float) -> None:
             while streams[1].read():
                 pass
             how = qemu.why_it_ended() if qemu.ended in ready else "did not boot before its deadline"
-            console.mark(f"lost: {how}")
-            raise GuestLost(f"the guest {how}", console.tail)
+            raise GuestLost(f"the guest {console.lose(how)}", console.tail)

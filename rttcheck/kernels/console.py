@@ -10,10 +10,16 @@ import time
 from pathlib import Path
 from typing import BinaryIO
 
+from rttcheck.kernels.panic import panic_in
+
 TAIL_BYTES = 64 * 1024
 MARK = "rttcheck launcher: "
 """What a line of the launcher's begins with; the rest is seconds of host time since power-on and what happened."""
 
+LOST = "lost: "
+"""What a mark begins with that says why a guest is gone; the rest goes on after "the guest"."""
+
+_BEGINS = ("power-on", "thawing")
 _TROUBLE = re.compile(r"Kernel panic|BUG:|Oops:|general protection fault|WARNING:|hung_task|watchdog:")
 _TROUBLE_LINES = 90
 
@@ -48,30 +54,65 @@ class Console:
         fresh = b"" if not self._tail or self._tail.endswith(b"\n") else b"\n"
         self.write(fresh + f"{MARK}{self.elapsed_s:.3f} s {event}\n".encode())
 
+    def lose(self, how: str) -> str:
+        """Mark that the guest is gone, and how (``died``); that with what its kernel died of, where it said so."""
+        panic = panic_in(_lines(bytes(self._tail)))
+        if panic is not None:
+            how = f"{how} after a kernel panic ({panic.words})"
+        self.mark(LOST + how)
+        return how
+
 
 def read_console_tail(path: Path, *, lines: int = 30) -> str:
-    """The last `lines` lines of the console in `path`, without carriage returns; empty when there is no such file."""
+    """The end of the console in `path`, as `tail_of`; empty when there is no such file."""
+    return tail_of(_read(path), lines=lines)
+
+
+def read_loss(path: Path) -> str:
+    """Why the guest of the console in `path` is gone, as the launcher said it; empty where it did not."""
+    for line in reversed(_lines(_read(path))):
+        mark = line.partition(" s ")[2] if line.startswith(MARK) else ""
+        if mark.startswith(LOST):
+            return mark.removeprefix(LOST)
+        if mark in _BEGINS:
+            break
+    return ""
+
+
+def _read(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
             file.seek(max(0, path.stat().st_size - TAIL_BYTES))
-            text = file.read()
+            return file.read()
     except OSError:
-        return ""
-    return tail_of(text, lines=lines)
+        return b""
+
+
+def _lines(console: bytes) -> list[str]:
+    return console.decode("utf-8", "replace").replace("\r", "").splitlines()
 
 
 def tail_of(console: bytes, *, lines: int = 30) -> str:
-    """The last `lines` lines of `console`, or all since the kernel's last trouble began where that is a bit longer ago.
+    """The last `lines` lines of `console`; of a kernel that panicked all from the first line of what it died of.
 
-    A panic is named by its first line, and its registers and stack take some 50 more.
+    Registers and stack take some 60 lines; of a report that is much longer the middle is left out. Without a panic it
+    begins with the kernel's last trouble where that is a bit longer ago.
     """
-    told = console.decode("utf-8", "replace").replace("\r", "").splitlines()
+    told = _lines(console)
     begins = max(0, len(told) - lines)
-    for number in range(begins, max(0, begins - _TROUBLE_LINES), -1):
-        if _TROUBLE.search(told[number - 1]):
-            begins = number - 1
-            break
-    return "\n".join(told[begins:])
+    panic = panic_in(told)
+    if panic is not None:
+        begins = panic.first
+    else:
+        for number in range(begins, max(0, begins - _TROUBLE_LINES), -1):
+            if _TROUBLE.search(told[number - 1]):
+                begins = number - 1
+                break
+    shown = told[begins:]
+    left_out = len(shown) - _TROUBLE_LINES - lines
+    if left_out > 0:
+        shown = [*shown[:_TROUBLE_LINES], f"[{left_out} lines left out]", *shown[-lines:]]
+    return "\n".join(shown)
 
 
 def read_marks(path: Path) -> tuple[tuple[float, str], ...]:

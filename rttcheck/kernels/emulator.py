@@ -138,8 +138,8 @@ class Emulator:
         self._console.mark(event)
 
     def _lost(self, reason: str) -> GuestLost:
-        self._console.mark(f"lost: {reason}")
+        how = self._console.lose(reason)
         kept = self._settings.console
         where = f"; its console is in {kept}" if kept is not None else ""
         kind = NotThawed if self._phase == "thaw" else GuestLost
-        return kind(f"the guest {self._settings.kernel} {reason}{where}", self._console.tail)
+        return kind(f"the guest {self._settings.kernel} {how}{where}", self._console.tail)

@@ -11,7 +11,7 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -193,21 +193,45 @@ def _console_file(path: Path) -> BinaryIO:
         raise KernelError(f"the console cannot be kept in {path} ({error.strerror}); give another file") from error
 
 
+def _mark(path: Path, how: str) -> None:
+    """Say in the console's file, too, how there came to be no guest: who reads it may not see standard error."""
+    with contextlib.suppress(OSError), path.open("ab", buffering=0) as file:
+        Console(file).lose(how)
+
+
 def main(command_line: Sequence[str] | None = None) -> int:
     """The launcher; returns its exit status."""
     parent = os.getppid()
-    signal.signal(signal.SIGTERM, _terminated)
-    signal.signal(signal.SIGHUP, _terminated)
-    hear_of_parents_death(parent)
+    with _ended_by(signal.SIGTERM, signal.SIGHUP):
+        hear_of_parents_death(parent)
+        return _run(command_line)
+
+
+@contextlib.contextmanager
+def _ended_by(*signals: signal.Signals) -> Iterator[None]:
+    """While the context lasts each of them is a SystemExit, which takes QEMU along."""
+    before = {number: signal.signal(number, _terminated) for number in signals}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _run(command_line: Sequence[str] | None) -> int:
     options = command_parser().parse_args(command_line)
     arguments = options.arguments[1:] if options.arguments[:1] == ["--"] else options.arguments
     try:
         return launch(settings_of(options), arguments)
     except KernelError as error:
         print(f"rttcheck: {error}", file=sys.stderr, flush=True)
+        if options.console is not None:
+            _mark(options.console, f"could not be started: {error}")
         return EXIT_USAGE
     except GuestLost as lost:
-        print(f"rttcheck: {lost}\n{lost.console_tail}", file=sys.stderr, flush=True)
+        # A controller that keeps the console tells its end itself, once for all tests that were lost.
+        tail = "" if options.gateway and options.console is not None else f"\n{lost.console_tail}"
+        print(f"rttcheck: {lost}{tail}", file=sys.stderr, flush=True)
         return EXIT_LOST
     except KeyboardInterrupt:
         return 128 + signal.SIGINT

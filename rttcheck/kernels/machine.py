@@ -127,9 +127,16 @@ def _virtme_run(arguments: list[str]) -> list[str]:
         raise KernelError("virtme-ng is not installed, and guests are booted with it; pip install virtme-ng")
     if shutil.which("qemu-system-x86_64") is None:
         raise KernelError("QEMU is not installed, and guests run in it; apt-get install qemu-system-x86")
-    done = subprocess.run(
-        [program, *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False
-    )
+    command = [program, *arguments]
+    try:
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False
+        )
+    except OSError as error:
+        raise KernelError(
+            f"{program} cannot be executed ({error.strerror}), and guests are booted with it; "
+            "pip install --force-reinstall virtme-ng"
+        ) from error
     rows = done.stdout.splitlines()
     if done.returncode or not rows:
         said = (done.stderr.strip().splitlines() or ["it gave no reason"])[-1]

@@ -89,8 +89,10 @@ def _index(target: Path) -> None:
     root = target.parents[2]
     try:
         done = subprocess.run(["depmod", "-b", root, target.name], capture_output=True, text=True, check=False)
-    except FileNotFoundError as error:
-        raise KernelError("depmod is missing, and guests need it to find modules; apt-get install kmod") from error
+    except OSError as error:
+        raise KernelError(
+            f"depmod cannot be executed ({error.strerror}), and guests need it to find modules; apt-get install kmod"
+        ) from error
     if done.returncode:
         raise KernelError(f"depmod refused the modules of {target.name} ({done.stderr.strip()}); fetch it again")
 

@@ -90,4 +90,7 @@ def _spawn(command: list[str], sockets: tuple[int, ...]) -> subprocess.Popen[byt
             process_group=0,
         )
     except OSError as error:
-        raise KernelError(f"QEMU cannot be started ({error.strerror}: {command[0]}); install it") from error
+        raise KernelError(
+            f"QEMU cannot be executed ({error.strerror}: {command[0]}), and guests run in it; "
+            "apt-get install --reinstall qemu-system-x86"
+        ) from error

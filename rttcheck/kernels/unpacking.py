@@ -34,8 +34,10 @@ def unpacked(
 def _unpack(deb: Path, into: Path, package: str, place: Path) -> None:
     try:
         done = subprocess.run(["dpkg", "-x", deb, into], capture_output=True, text=True, check=False)
-    except FileNotFoundError as error:
-        raise KernelError("dpkg is missing, and Debian's kernels are unpacked with it; install dpkg") from error
+    except OSError as error:
+        raise KernelError(
+            f"dpkg cannot be executed ({error.strerror}), and Debian's kernels are unpacked with it; install dpkg"
+        ) from error
     if done.returncode:
         reason = "the disk is full" if "No space left" in done.stderr else done.stderr.strip()
         raise KernelError(f"{package} cannot be unpacked in {place} ({reason}); free some space")

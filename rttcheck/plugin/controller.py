@@ -63,7 +63,7 @@ class KernelSessionStart:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_sessionstart(self, session: pytest.Session) -> Generator[None]:
-        """Register the session that starts the kernels in xdist's place, and boot the first of them."""
+        """Register the session that starts the kernels in xdist's place."""
         yield
         from rttcheck.plugin.kernel_session import TOOK, KernelSession
         from rttcheck.plugin.seats import Machine, Seats, ThisMachine, in_turn, seats_here
@@ -76,6 +76,9 @@ class KernelSessionStart:
         def say(line: str) -> None:
             if reporter is not None and config.option.verbose >= 0:
                 reporter.ensure_newline()
+                # After the dots of tests, too, of which the reporter knows no file.
+                if config.get_terminal_writer().width_of_current_line:
+                    reporter.write_line("")
                 reporter.write_line(f"rttcheck: {line}")
 
         cache = getattr(config, "cache", None)
@@ -88,9 +91,8 @@ class KernelSessionStart:
             places += self.resources.enter_context(machines(config, self.destinations, self.plan.runs, say=say))
         seats = Seats(places)
         config.option.dist = "each"
-        kernels = KernelSession(config, in_turn(self.plan.runs, took_s), seats, say=say)
+        kernels = KernelSession(session, in_turn(self.plan.runs, took_s), seats, say=say)
         config.pluginmanager.register(kernels, "dsession")
-        kernels.start(session)
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self) -> None:

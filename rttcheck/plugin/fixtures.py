@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -125,7 +126,9 @@ class Runner:
         clock = f" {option}clock {os.environ['RTTCHECK_CLOCK']}" if in_guest() else ""
         engine = f" {option}engine {self.options.engine}" if self.options.engine != AUTO else ""
         probe = f" {option}probe {self.options.probe}" if self.options.probe != AUTO else ""
-        return f"{again} {option}kernel {kernel}{clock}{engine}{probe}"
+        known = self.node.config.getoption("rtt_allow_splats")
+        allowed = f" {option}allow-splats {shlex.quote(known)}" if known else ""
+        return f"{again} {option}kernel {kernel}{clock}{engine}{probe}{allowed}"
 
 
 @pytest.fixture

@@ -85,21 +85,28 @@ class KernelRun:
         names = (("RTTCHECK_KERNEL", settings.kernel), *settings.environment)
         return replace(settings, kernel=self.exact, environment=names)
 
-    def lose(self, cause: str) -> None:
-        """Its guest is gone."""
-        self.losses.append(self.obituary(cause))
+    def lose(self, cause: str, *, when: str = "") -> str:
+        """Its guest is gone, ``when`` as in "during test_x"; what it was lost of.
 
-    def obituary(self, cause: str) -> str:
+        That is the launcher's word for it, which has the kernel's own; ``cause`` where there is none.
+        """
+        from rttcheck.kernels.console import read_loss
+
+        how = "" if self.console is None else read_loss(self.console)
+        why = f"it {how}" if how else cause
+        self.losses.append(self.obituary(f" {when}: {why}" if when else f": {why}"))
+        return why
+
+    def obituary(self, loss: str) -> str:
         """Why its guest is lost, and the last it said."""
         from rttcheck.kernels.console import read_console_tail
 
         who = f"the guest {self.asked}" if not self.is_host else "the process on the running kernel"
         where = f" on {self.where}" if self.where else ""
         if self.console is None:
-            return f"{who}{where} was lost: {cause}"
+            return f"{who}{where} was lost{loss}"
         return (
-            f"{who}{where} was lost: {cause}; the end of its console ({self.console}):\n"
-            f"{read_console_tail(self.console)}"
+            f"{who}{where} was lost{loss}; the end of its console ({self.console}):\n{read_console_tail(self.console)}"
         )
 
     def facts(self) -> dict[str, object]:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from queue import Empty
 from typing import TYPE_CHECKING
 
 import pytest
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
 
     from rttcheck.plugin.seats import Machine, Seats
 
+LEAVE_S = 2.0
+"""Host seconds that a kernel has for its end after an interruption; services kill a job some 10 s after they ask."""
+
 TOOK = "rttcheck/seconds"
 """Where pytest's cache keeps how long each kernel took."""
 
@@ -35,11 +40,13 @@ class KernelSession(DSession):  # type: ignore[misc]  # xdist has no types
     """xdist's session with kernels for workers; registered in its place, under its name."""
 
     def __init__(
-        self, config: pytest.Config, runs: Sequence[KernelRun], seats: Seats, *, say: Callable[[str], None]
+        self, session: pytest.Session, runs: Sequence[KernelRun], seats: Seats, *, say: Callable[[str], None]
     ) -> None:
         """``runs`` in the order in which they get a seat; ``say`` writes a line of progress."""
-        super().__init__(config)
+        super().__init__(session.config)
+        self._session = session
         self.runs = runs
+        self._interrupted = False
         self._waiting = list(runs)
         self._seats = seats
         self._say = say
@@ -50,12 +57,45 @@ class KernelSession(DSession):  # type: ignore[misc]  # xdist has no types
         """The kernel whose gateway ``node`` is."""
         return self._nodes[node.gateway.id]
 
-    def start(self, session: pytest.Session) -> None:
-        """Start as many kernels as there is room for."""
-        self._session = session
+    @pytest.hookimpl
+    def pytest_collection(self) -> bool:
+        """Start as many kernels as there is room for; tests are collected there.
+
+        Not when the session starts, as xdist does: pytest does not report what is interrupted then.
+        """
         self.nodemanager = KernelNodes(self.config, specs=[])
         self.shouldstop = False
         self._fill()
+        return True
+
+    @pytest.hookimpl
+    def pytest_keyboard_interrupt(self) -> None:
+        """Guests are not waited for."""
+        self._interrupted = True
+        if self.nodemanager is not None:
+            self.nodemanager.EXIT_TIMEOUT = LEAVE_S
+
+    @pytest.hookimpl
+    def pytest_sessionfinish(self) -> None:
+        """End all kernels; what they had reported before is told."""
+        super().pytest_sessionfinish()
+        for run in self._nodes.values():
+            run.ended_s = time.monotonic()
+        if self._interrupted:
+            self._tell_rest()
+
+    def _tell_rest(self) -> None:
+        """The reports that nobody has read, now that no more can come, and what of each kernel's tests has none."""
+        with suppress(Empty):
+            while True:
+                name, words = self.queue.get_nowait()
+                if name == "testreport":
+                    self.worker_testreport(**words)
+        for run in self.runs:
+            left, whole = len(run.unfinished), len(run.collected)
+            if not run.lost and (left or not whole):
+                what = f"has {left} of its {whole} tests left" if whole else "had begun no test"
+                self._say(f"interrupted: {run.asked} {what}")
 
     @pytest.hookimpl
     def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Producer) -> Scheduling:  # noqa: ARG002  # as xdist calls it
@@ -135,8 +175,8 @@ class KernelSession(DSession):  # type: ignore[misc]  # xdist has no types
         if node in self.sched.nodes:
             self.sched.remove_node(node)
         if not self.shouldstop:
-            during = f" during {under_way}" if under_way else ""
-            self._lose_or_move(run, f"it ended in mid-run{during} ({error})")
+            when = f"during {under_way}" if under_way else "between its tests"
+            self._lose_or_move(run, f"it ended in mid-run ({error})", when)
         self._leave(run)
         self._fill()
 
@@ -181,7 +221,7 @@ class KernelSession(DSession):  # type: ignore[misc]  # xdist has no types
             # What execnet says is that its pipe has ended; why the launcher has said on standard error.
             self._nodes.pop(run.gateway, None)
             cause = "it did not boot" if isinstance(error, EOFError) else f"it did not boot ({error})"
-            self._lose_or_move(run, cause)
+            self._lose_or_move(run, cause, "before it was up")
             self._leave(run)
             return
         self._active_nodes.add(node)
@@ -212,23 +252,23 @@ class KernelSession(DSession):  # type: ignore[misc]  # xdist has no types
             return False
         return True
 
-    def _lose_or_move(self, run: KernelRun, cause: str) -> None:
+    def _lose_or_move(self, run: KernelRun, cause: str, when: str) -> None:
         """Its guest is gone; where its machine is, too, that is no loss of the kernel's, and it goes elsewhere."""
         if self._brought_home(run):
-            self._lose(run, cause)
+            self._lose(run, cause, when)
             return
-        run.departures.append(f"{run.asked} was on {run.where}, and the machine went away: {cause}")
+        run.departures.append(f"{run.asked} was on {run.where}, and the machine went away {when}: {cause}")
         self._say(f"{run.asked} was lost with {run.where}; it is given to another machine")
         self._waiting.insert(0, run)
 
-    def _lose(self, run: KernelRun, cause: str) -> None:
+    def _lose(self, run: KernelRun, cause: str, when: str) -> None:
         """Its guest is gone: it waits for another one, or all its tests that are not done are lost."""
-        run.lose(cause)
+        why = run.lose(cause, when=when)
         if len(run.losses) < ATTEMPTS:
-            self._say(f"{run.asked} was lost: {cause}; it is tried once more, in a fresh guest")
+            self._say(f"{run.asked} was lost {when}: {why}; it is tried once more, in a fresh guest")
             self._waiting.insert(0, run)
             return
-        self._say(f"{run.asked} was lost again: {cause}; what it had left to do is lost")
+        self._say(f"{run.asked} was lost again {when}: {why}; what it had left to do is lost")
         self._report_lost(run)
 
     def _lose_for_good(self, run: KernelRun, cause: str) -> None:

@@ -36,7 +36,10 @@ class LostTests:
             for loss in (*run.departures, *run.losses):
                 terminalreporter.write_line(loss)
             if run.lost:
-                terminalreporter.write_line(f"LOST {run.asked}: {len(run.unfinished)} tests have no result")
+                left = len(run.unfinished)
+                terminalreporter.write_line(
+                    f"LOST {run.asked}: {left} test{'s have' if left != 1 else ' has'} no result"
+                )
             elif run.unfinished:
                 left = len(run.unfinished)
                 terminalreporter.write_line(f"{run.asked}: the session ended with {left} of its tests not done")

@@ -6,16 +6,14 @@ Owns the layout. Remedies stand below the table, unbroken: a command that is cut
 from __future__ import annotations
 
 from collections.abc import Sequence
-from io import StringIO
 
-from rich import box
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from rttcheck.collect.capability import GUEST, HOST, OPTIONAL, Capability, missing
 from rttcheck.collect.selection import Pair
 from rttcheck.kernels.choice import Choice
+from rttcheck.report.page import Page, plain_table
 
 _TITLES = {
     HOST: "to judge the running kernel",
@@ -34,40 +32,31 @@ def render(
     colour: bool,
 ) -> str:
     """The whole text; ``refusal`` is why there is no ``choice``. Table lines are at most ``width`` columns wide."""
-    text = StringIO()
-    console = Console(
-        file=text,
-        width=max(width, 60),
-        force_terminal=colour,
-        no_color=not colour,
-        color_system="standard" if colour else None,
-        legacy_windows=False,
-        highlight=False,
-    )
-    console.print(_table(capabilities))
-    console.print()
+    page = Page(width=width, least=60, colour=colour)
+    page.print(_table(capabilities))
+    page.print()
     if pairs:
-        console.print(_pairs(pairs))
-        console.print()
+        page.print(_pairs(pairs))
+        page.print()
     for needed_for, title in _TITLES.items():
         lacking = missing(capabilities, needed_for)
         remedies = [(capability.name, capability.remedy) for capability in lacking if capability.remedy]
         if not remedies:
             continue
-        console.print(f"what is missing {title}:" if needed_for != OPTIONAL else "what else could be better:")
+        page.print(f"what is missing {title}:" if needed_for != OPTIONAL else "what else could be better:")
         widest = max(len(name) for name, _ in remedies)
         for name, remedy in remedies:
-            console.print(f"  {name:<{widest}}  {remedy}", soft_wrap=True, markup=False)
-        console.print()
+            page.line(f"  {name:<{widest}}  {remedy}")
+        page.print()
     if choice is not None:
-        console.print(Text.assemble(("auto would use: ", "bold"), choice.sentence), soft_wrap=True)
+        page.line(Text.assemble(("auto would use: ", "bold"), choice.sentence))
     else:
-        console.print(Text.assemble(("auto can use nothing: ", "bold red"), refusal), soft_wrap=True)
-    return "\n".join(line.rstrip() for line in text.getvalue().rstrip("\n").split("\n"))
+        page.line(Text.assemble(("auto can use nothing: ", "bold red"), refusal))
+    return page.text
 
 
 def _table(capabilities: Sequence[Capability]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    table = plain_table()
     table.add_column("", no_wrap=True)
     table.add_column("capability", no_wrap=True)
     table.add_column("what was found", overflow="fold")
@@ -85,7 +74,7 @@ def _table(capabilities: Sequence[Capability]) -> Table:
 def _pairs(pairs: Sequence[Pair]) -> Table:
     """Engines across, probes down, as ``auto`` prefers them; what the pair would see, or what it lacks."""
     engines = list(dict.fromkeys(pair.engine for pair in pairs))
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    table = plain_table()
     table.add_column("probe", no_wrap=True)
     for engine in engines:
         table.add_column(f"with engine {engine}", overflow="fold")

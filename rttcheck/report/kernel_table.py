@@ -6,16 +6,13 @@ Owns the layout.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from io import StringIO
 from pathlib import Path
 
-from rich import box
-from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from rttcheck.kernels.amount import age_text, date_text, size_text
 from rttcheck.kernels.offer import Offer
+from rttcheck.report.page import Page, plain_table
 
 
 def render(
@@ -29,17 +26,8 @@ def render(
     colour: bool,
 ) -> str:
     """The whole text. With `exact` each kernel has the name of just itself, else the newest that of its series."""
-    text = StringIO()
-    console = Console(
-        file=text,
-        width=max(width, 80),
-        force_terminal=colour,
-        no_color=not colour,
-        color_system="standard" if colour else None,
-        legacy_windows=False,
-        highlight=False,
-    )
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    page = Page(width=width, least=80, colour=colour)
+    table = plain_table()
     table.add_column("kernel", no_wrap=True)
     table.add_column("release", no_wrap=True)
     table.add_column("suite", no_wrap=True)
@@ -49,15 +37,13 @@ def render(
         cached = Text(_cached(offer, now), style="green" if offer.cached else "")
         table.add_row(name, offer.release, offer.suite or "offered no longer", cached)
     if kernels:
-        console.print(table)
-        console.print()
+        page.print(table)
+        page.print()
     held = [offer for offer in kernels if offer.cached]
-    console.print(
-        f"{len(held)} of these in {root}, {size_text(sum(offer.bytes for offer in held))}", soft_wrap=True, markup=False
-    )
+    page.line(f"{len(held)} of these in {root}, {size_text(sum(offer.bytes for offer in held))}")
     when = "was never asked" if asked is None else f"as of {date_text(asked)}, {age_text(now - asked)}"
-    console.print(f"Debian's archive {when}", soft_wrap=True, markup=False)
-    return "\n".join(line.rstrip() for line in text.getvalue().rstrip("\n").split("\n"))
+    page.line(f"Debian's archive {when}")
+    return page.text
 
 
 def _cached(offer: Offer, now: float) -> str:

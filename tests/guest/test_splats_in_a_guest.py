@@ -1,4 +1,4 @@
-"""A kernel that complains in a guest: the test in which it did fails, by name, and no other."""
+"""A kernel that complains in a guest: the test in which it did fails, by name, and no other; one that dies is lost."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from rttcheck.judge.findings import Layer
 from rttcheck.judge.verdict import judge
+from rttcheck.kernels.guest import EXIT_LOST
 from rttcheck.recording import Recording
 
 PROJECT = Path(__file__).parents[2]
@@ -18,6 +21,7 @@ PROJECT = Path(__file__).parents[2]
 # (call_usermodehelper_keys(), UMH_WAIT_PROC): an honest complaint to be had from user space, with any kernel.
 TESTS = """
 import ctypes
+import os
 import pathlib
 import subprocess
 import sys
@@ -28,7 +32,10 @@ from rttcheck.collect.kernel_log import open_kernel_log
 
 pytestmark = pytest.mark.rtt
 
+INIT_MODULE = 175
 REQUEST_KEY = 249
+ENDBR64 = bytes.fromhex("f30f1efa")
+READ_FROM_NULL = bytes.fromhex("31c08b00")
 PR_SET_NAME = 15
 PR_CAPBSET_DROP = 24
 CAP_SYSLOG = 34
@@ -91,6 +98,15 @@ def test_a_scenario_in_which_a_task_hangs(rtt):
     result = rtt(check=False)
     hanging.wait(timeout=60)
     assert result.verdict.guilty == "kernel"
+
+
+def test_the_kernel_dies():
+    # Each function of a module begins with a landing pad; here with "xor %eax, %eax; mov (%rax), %eax". A signature
+    # that does not fit is refused, none is not.
+    place = pathlib.Path(f"/lib/modules/{os.uname().release}/kernel/drivers/net/dummy.ko")
+    module, _, _ = place.read_bytes().replace(ENDBR64, READ_FROM_NULL).partition(b"~Module signature appended~")
+    libc = ctypes.CDLL(None, use_errno=True)
+    assert libc.syscall(INIT_MODULE, module, len(module), b"") == 0, os.strerror(ctypes.get_errno())
 """
 
 KNOWN = """
@@ -124,21 +140,52 @@ def there(directory: Path, module: str, *words: str) -> subprocess.CompletedProc
     )
 
 
-def test_a_kernels_complaint_fails_the_test_in_which_it_came(tmp_path: Path) -> None:
-    (tmp_path / "test_it.py").write_text(TESTS)
-    (tmp_path / "known.toml").write_text(KNOWN)
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the session was started."""
+    return tmp_path_factory.mktemp("splats")
+
+
+@pytest.fixture(scope="module")
+def session(directory: Path) -> subprocess.CompletedProcess[str]:
+    """All of these tests on one kernel, whose first guest the last of them takes along, and with it a second one."""
+    (directory / "test_it.py").write_text(TESTS)
+    (directory / "known.toml").write_text(KNOWN)
     words = ["-p", "no:cacheprovider", "-m", "rtt", "-v", "-rA", "--rtt-kernel", "debian:6.12"]
-    words += ["--rtt-allow-splats", "known.toml", "--rtt-recordings", str(tmp_path / "recordings")]
-    done = there(tmp_path, "pytest", *words)
-    said = done.stdout + done.stderr
+    words += ["--rtt-allow-splats", "known.toml", "--rtt-recordings", str(directory / "recordings")]
+    return there(directory, "pytest", *words)
+
+
+def test_a_kernels_complaint_fails_the_test_in_which_it_came(
+    session: subprocess.CompletedProcess[str], directory: Path
+) -> None:
+    said = session.stdout + session.stderr
     for name, outcome in OUTCOMES.items():
         assert f"{outcome} test_it.py::{name}[@debian:6.12]" in said, f"{name}: {said}"
     assert re.search(r"the kernel complained (\d+ times )?during this test: INFO: task hanging:", said), said
     assert "kernel splat (hung task)" in said
     assert "kernel splat (hung task), allowed until the key comes in time: it waits for a key that comes late" in said
     assert "call_usermodehelper" in said
-    (path,) = (tmp_path / "recordings").rglob("*hangs.rttrec")
+    (path,) = (directory / "recordings").rglob("*hangs.rttrec")
     verdict = judge(Recording.load(path))
     assert verdict.guilty is Layer.KERNEL
     assert "task beside:" in verdict.findings[0].message
     assert "machine's own" not in verdict.findings[0].message
+
+
+def test_a_kernel_that_oopses_takes_its_guest_along_and_is_quoted(session: subprocess.CompletedProcess[str]) -> None:
+    said = session.stdout + session.stderr
+    assert session.returncode == EXIT_LOST, said
+    why = (
+        "lost during test_it.py::test_the_kernel_dies[@debian:6.12]: it died after a kernel panic "
+        "(BUG: kernel NULL pointer dereference, address: 0000000000000000)"
+    )
+    assert f"debian:6.12 was {why}; it is tried once more, in a fresh guest" in said, said
+    # Both guests, each from the first line of what it died of to its end.
+    told = said.partition("guest lost: debian:6.12")[2]
+    ends = re.findall(rf"the guest debian:6.12 was {re.escape(why)}; the end of its console \(.*\):\n(.*)\n", told)
+    assert len(ends) == 2, told
+    assert all("] BUG: kernel NULL pointer dereference" in line for line in ends), told
+    assert told.count("] Kernel panic - not syncing: Fatal exception") == 2, told
+    assert "LOST debian:6.12: 1 test has no result" in told
+    assert "1 failed, 6 passed, 1 lost" in told, told

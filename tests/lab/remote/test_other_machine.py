@@ -88,11 +88,11 @@ def test_a_machine_that_is_switched_off_is_known_to_be_gone(other: Elsewhere, ro
 
 def test_a_cable_that_is_pulled_is_noticed_on_both_sides(other: Elsewhere, root: Path) -> None:
     with opened(other, root) as machine:
-        # Its own sleep stands for a launcher; the steward ends it, though nothing of the pulled cable is told to sshd.
+        # This stands for a launcher; the steward ends it, though nothing of the pulled cable is told to sshd. It is up
+        # when it has shown the file that it follows.
         guest = machine.directory / "guests" / "guest0"
-        other.ssh(
-            f"mkdir -p {guest}; sh -c 'echo $$ > {guest}/pid; exec tail -f /dev/null {guest}/pid' >/dev/null 2>&1 &"
-        )
+        started = f"echo $$ > {guest}/pid; exec tail -f {guest}/pid > {guest}/up 2>/dev/null"
+        assert other.ssh(f"mkdir -p {guest}; mkfifo {guest}/up; sh -c '{started}' & head -n 1 {guest}/up").strip()
         launcher = os.pidfd_open(_pid_of(f"{guest}/pid"))
         began = time.monotonic()
         other.unplug()
@@ -180,12 +180,10 @@ def test_execnet_reaches_what_the_spec_names(other: Elsewhere, root: Path, tmp_p
 
 def _pid_of(path: str) -> int:
     """The process outside of the machine's tree whose arguments name the file."""
-    for _ in range(200):
-        for found in Path("/proc").glob("[0-9]*/cmdline"):
-            with_name = found.read_bytes().split(b"\0") if found.exists() else []
-            if with_name[:1] == [b"tail"] and path.encode() in with_name:
-                return int(found.parent.name)
-        time.sleep(0.05)
+    for found in Path("/proc").glob("[0-9]*/cmdline"):
+        with_name = found.read_bytes().split(b"\0") if found.exists() else []
+        if with_name[:1] == [b"tail"] and path.encode() in with_name:
+            return int(found.parent.name)
     raise LookupError(path)
 
 

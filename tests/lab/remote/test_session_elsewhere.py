@@ -6,9 +6,10 @@ A Python of the machine stands in for the guest's; that a guest boots there is t
 from __future__ import annotations
 
 import json
+import os
+import select
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -44,7 +45,7 @@ rttcheck.remote.machine.launcher_command = launcher_command
 TESTS = """
 import os
 import pathlib
-import time
+import signal
 
 import pytest
 
@@ -56,8 +57,8 @@ def test_somewhere(number):
 
 def test_deadly():
     if "ELSEWHERE" in os.environ and pathlib.Path("WAIT").exists():
-        pathlib.Path("begun").touch()
-        time.sleep(120)
+        open("BEGUN", "w").close()
+        signal.pause()
 """
 
 
@@ -66,7 +67,7 @@ def root(tmp_path: Path) -> Path:
     made = tmp_path / "root"
     made.mkdir()
     (made / "conftest.py").write_text(STAND_IN)
-    (made / "test_it.py").write_text(TESTS)
+    (made / "test_it.py").write_text(TESTS.replace("BEGUN", str(tmp_path / "begun")))
     (made / "pytest.ini").write_text("[pytest]\n")
     return made
 
@@ -91,6 +92,15 @@ def said(session: subprocess.Popen[str], *, within_s: float = 120.0) -> str:
         return session.communicate(timeout=within_s)[0]
     finally:
         session.kill()
+
+
+def is_opened(fifo: Path, *, within_s: float) -> bool:
+    """Whether somebody opens the other end before the deadline."""
+    reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        return bool(select.select([reader], [], [], within_s)[0])
+    finally:
+        os.close(reader)
 
 
 def kernels(root: Path) -> list[dict[str, object]]:
@@ -125,14 +135,12 @@ def test_two_kernels_use_two_machines(other: Elsewhere, root: Path) -> None:
 @pytest.mark.parametrize("jobs", ["1", "0"])
 def test_work_of_a_machine_that_goes_away_is_given_to_another(other: Elsewhere, root: Path, jobs: str) -> None:
     (root / "WAIT").touch()
+    os.mkfifo(root.with_name("begun"))
     names = (
         ["--rtt-kernel", "debian:9.8", "--rtt-kernel", "debian:9.9"] if jobs == "1" else ["--rtt-kernel", "debian:9.9"]
     )
     session = start(other, root, *names, "--rtt-jobs", jobs, "test_it.py")
-    deadline = time.monotonic() + 60
-    while not (root / "begun").exists():
-        assert time.monotonic() < deadline, said(session, within_s=1)
-        time.sleep(0.05)
+    assert is_opened(root.with_name("begun"), within_s=60), said(session, within_s=1)
     other.switch_off()
     text = said(session, within_s=GONE_S + 60)
     moved = next(kernel for kernel in kernels(root) if kernel["departures"])

@@ -58,6 +58,7 @@ def test_every_option_is_one_that_pytest_has_with_the_plugin(pytester: pytest.Py
     words = command(
         *("host", "--clock", "real", "--engine", "relay", "--probe", "sockops", "--jobs", "3", "--strict", "-v"),
         *("--recordings", "r", "--json", "j", "--markdown", "m", "--junit", "x", "--scenario", "loss", "--on", "a@b"),
+        *("--allow-splats", "k"),
     )
     given = {("--rtt-clock", "real"), ("--rtt-jobs", "3"), ("--rtt-json", "j"), ("--rtt-markdown", "m")}
     given |= {
@@ -66,6 +67,7 @@ def test_every_option_is_one_that_pytest_has_with_the_plugin(pytester: pytest.Py
         ("--rtt-recordings", "r"),
         ("--rtt-engine", "relay"),
         ("--rtt-probe", "sockops"),
+        ("--rtt-allow-splats", "k"),
     }
     assert given <= pairs(words)
     assert "--rtt-strict" in words

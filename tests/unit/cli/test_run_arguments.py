@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import textwrap
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from rttcheck.cli.exit_status import ExitStatus
 from rttcheck.cli.order import Order, Wanted
 from rttcheck.cli.run import resolve
 from rttcheck.errors import ScenarioError
+from rttcheck.judge.splats_allowed import read_allowed
 from rttcheck.scenario.library import NAMED
 from rttcheck.scenario.model import Scenario
 
@@ -129,6 +132,38 @@ def test_kernels_and_clocks_that_make_no_sense_are_refused_before_anything_runs(
     assert sentence in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (None, "the list of allowed splats known.toml cannot be read (No such file or directory)"),
+        ('[[splat]]\npattern = "x"\nuntil = "then"\n', "entry 1 of known.toml lacks reason"),
+    ],
+)
+def test_a_list_of_allowed_splats_that_is_none_is_refused_before_anything_runs(
+    text: str | None,
+    sentence: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if text is not None:
+        Path("known.toml").write_text(text)
+    assert main(["run", "rtt-40ms", "--kernel", "host", "--allow-splats", "known.toml"]) == ExitStatus.USAGE
+    assert capsys.readouterr().err.startswith(f"rttcheck: {sentence}")
+
+
+def test_the_list_in_the_help_is_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["run", "--help"])
+    _, head, rest = capsys.readouterr().out.partition("  [[splat]]\n")
+    path = tmp_path / "known.toml"
+    path.write_text(textwrap.dedent(head + rest.partition("\n\n")[0]))
+    (entry,) = read_allowed(path)
+    title = "WARNING: CPU: 0 PID: 1 at net/ipv4/tcp_input.c:3197 tcp_ack+0x1/0x2"
+    assert [entry.covers(title, release) for release in ("5.10.2", "6.12.1", "7.3.4")] == [False, True, False]
+
+
 def test_a_directory_that_cannot_be_made_is_refused_before_anything_runs(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -148,6 +183,8 @@ def test_an_order_is_the_same_after_it_has_crossed_into_a_guest() -> None:
         recordings="/somewhere",
         wanted=(Wanted(keywords={"name": "a", "rtt": "40ms", "steps": [{"after": 5, "rtt": "80ms"}]}, source="x:a"),),
         width=80,
+        allowed=({"pattern": "x", "reason": "y", "until": "z", "since": "", "before": ""},),
+        allow_splats="known.toml",
     )
     text = order.to_json()
     assert "\n" not in text
@@ -159,5 +196,7 @@ def test_the_command_that_reproduces_can_be_pasted_into_a_shell() -> None:
     order = Order(kernel="debian:6.1", clock="virtual", probe="kprobe", recordings="", wanted=(wanted,))
     expected = "rttcheck run 'my links.toml:far away' --kernel debian:6.1 --clock virtual --probe kprobe"
     assert order.reproduce(wanted) == expected
+    known = replace(order, allow_splats="what is known.toml")
+    assert known.reproduce(wanted) == f"{expected} --allow-splats 'what is known.toml'"
     host = Order(kernel="host", clock="real", probe="auto", recordings="", wanted=(wanted,))
     assert host.reproduce(wanted) == "rttcheck run 'my links.toml:far away' --kernel host"

@@ -17,11 +17,16 @@ ERROR = {**PASSED, "outcome": "error", "reason": "no traffic got through"}
 GUILTY = {**PASSED, "outcome": "failed", "guilty": "kernel", "reason": "told by the verdict"}
 
 
-def after(row: dict[str, str], *texts: str, facility: int = 0) -> dict[str, Any]:
+KNOWN = {"pattern": "mm/slub.c", "reason": "seen before", "until": "6.13", "since": "", "before": ""}
+
+
+def after(
+    row: dict[str, str], *texts: str, facility: int = 0, allowed: tuple[dict[str, str], ...] = ()
+) -> dict[str, Any]:
     """The event that is told for ``row`` when the log holds ``texts``."""
     records = [LogRecord(facility=facility, level=2, sequence=1, at_us=1, text=text) for text in texts]
     log = KernelLog(-1, _left=records)
-    return here._complained_of({"event": "result", "row": row, "verdict": None, "text": "the verdict"}, log)
+    return here._complained_of({"event": "result", "row": row, "verdict": None, "text": "the verdict"}, log, allowed)
 
 
 @pytest.fixture(autouse=True)
@@ -38,6 +43,13 @@ def test_a_complaint_fails_what_had_passed() -> None:
     event = after(PASSED, BUG)
     assert event["row"] == {**GUILTY, "reason": f"the kernel complained meanwhile: {BUG}"}
     assert event["text"] == f"the verdict\n\nkernel splat:\n{BUG}"
+
+
+def test_what_is_allowed_changes_nothing_and_hides_nothing_else() -> None:
+    assert after(PASSED, BUG, allowed=(KNOWN,))["row"] == PASSED
+    other = "kernel BUG at fs/x.c:1!"
+    assert after(PASSED, BUG, other, allowed=(KNOWN,))["row"]["reason"] == f"the kernel complained meanwhile: {other}"
+    assert after(PASSED, BUG, allowed=({**KNOWN, "before": "2.6"},))["row"]["outcome"] == "failed"
 
 
 def test_what_kept_a_scenario_from_its_end_is_told_too() -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import signal
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -17,11 +19,14 @@ from rttcheck.cli import away, here, main, session
 from rttcheck.cli.exit_status import ExitStatus
 from rttcheck.cli.order import Event, Order, Wanted
 from rttcheck.cli.progress import Lines
+from rttcheck.collect import kernel_log
+from rttcheck.collect.kernel_log import KernelLog
+from rttcheck.collect.log_record import LogRecord
 from rttcheck.errors import CapabilityError, GuestLost, RecordingError, ScenarioError, TrafficError
 from rttcheck.kernels import archive
 
-Plan = dict[str, str | BaseException]
-"""What each scenario comes to: an outcome, or an error that running it raises."""
+Plan = dict[str, str | BaseException | signal.Signals]
+"""What each scenario comes to: an outcome, an error that running it raises, or a signal that comes meanwhile."""
 
 
 class Told:
@@ -40,7 +45,10 @@ class Told:
 
 
 class Harness:
+    made: ClassVar[list[Harness]] = []
+
     def __init__(self, plan: Plan) -> None:
+        self.made.append(self)
         self.plan = plan
         self.reproduced: list[str] = []
         self.collector = SimpleNamespace(
@@ -55,6 +63,9 @@ class Harness:
         self.reproduced.append(reproduce)
         if isinstance(outcome, BaseException):
             raise outcome
+        if isinstance(outcome, signal.Signals):
+            os.kill(os.getpid(), outcome)
+            raise AssertionError(f"{outcome.name} came and nothing happened")
         return Told(scenario.name, outcome)
 
 
@@ -74,6 +85,7 @@ def plan(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Plan:
 
     monkeypatch.setattr(rttcheck.harness, "open_harness", open_harness)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "120")
     text = "".join(f'[scenario.{name}]\nrtt = "40ms"\n' for name in ("first", "second", "third"))
     Path("scenarios.toml").write_text(text)
     return planned
@@ -141,6 +153,36 @@ def test_ctrl_c_ends_the_run_and_tells_what_was_done(plan: Plan, capsys: pytest.
     told = capsys.readouterr()
     assert told.err.splitlines()[-1] == "rttcheck: interrupted: 1 of 3 scenarios were done"
     assert "1 passed" in told.out
+
+
+def test_sigterm_is_to_a_run_what_ctrl_c_is(plan: Plan, capsys: pytest.CaptureFixture[str]) -> None:
+    plan.update(first="passed", second=signal.SIGTERM, third="passed")
+    assert run("--json") == ExitStatus.INTERRUPTED
+    told = capsys.readouterr()
+    assert told.err.splitlines()[-1] == "rttcheck: interrupted: 1 of 3 scenarios were done"
+    document = json.loads(told.out)
+    assert (document["exit_status"], [row["scenario"] for row in document["results"]]) == (2, ["first"])
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_what_the_user_allows_is_neither_told_nor_left_out_of_recordings(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    @contextmanager
+    def open_kernel_log() -> Iterator[KernelLog]:
+        bug = LogRecord(facility=0, level=2, sequence=1, at_us=1, text="kernel BUG at mm/slub.c:379!")
+        yield KernelLog(-1, _left=[bug])
+
+    monkeypatch.setattr(kernel_log, "open_kernel_log", open_kernel_log)
+    Path("known.toml").write_text('[[splat]]\npattern = "slub"\nreason = "seen before"\nuntil = "6.13"\n')
+    plan.update(first="passed", second="passed", third="passed")
+    assert run("--allow-splats", "known.toml") == ExitStatus.PASSED
+    assert "3 passed" in capsys.readouterr().out
+    (allowed,) = Harness.made[-1].collector.allowed_splats
+    assert allowed["reason"] == "seen before"
+    assert Harness.made[-1].reproduced[0].endswith(" --allow-splats known.toml")
+    assert run() == ExitStatus.FAILED
+    assert "kernel BUG at mm/slub.c:379!" in capsys.readouterr().out
 
 
 def test_a_bug_in_a_scenario_is_a_traceback_for_its_author(plan: Plan) -> None:

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import shlex
+import signal
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import execnet
 import pytest
 
-from rttcheck.errors import KernelError
+from rttcheck.errors import GuestLost, KernelError
 from rttcheck.kernels import launcher
-from rttcheck.kernels.guest import EXIT_USAGE, GuestSettings, gateway_spec, launcher_command
+from rttcheck.kernels.console import read_loss
+from rttcheck.kernels.guest import EXIT_LOST, EXIT_USAGE, GuestSettings, gateway_spec, launcher_command
+from rttcheck.kernels.kernel import Kernel
+from rttcheck.kernels.machine import Machine
+from rttcheck.kernels.qemu import Qemu
 
 
 def parsed(command: list[str]) -> tuple[GuestSettings, list[str]]:
@@ -95,3 +101,83 @@ def test_bad_input_is_one_sentence_and_pytests_usage_status(
     assert written.out == ""
     assert written.err.startswith(f"rttcheck: {sentence}")
     assert written.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("words", [(), ("--gateway",), ("--console", "console"), ("--gateway", "--console", "console")])
+def test_the_end_of_the_console_is_told_unless_a_controller_keeps_it(
+    words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def launch(*_: object) -> int:
+        raise GuestLost("the guest died", "BUG: here\nand there")
+
+    monkeypatch.setattr(launcher, "launch", launch)
+    assert launcher.main(["--kernel", "debian:6.12", *words, "--", "-c", "pass"]) == EXIT_LOST
+    tail = "" if len(words) == 3 else "BUG: here\nand there\n"
+    assert capfd.readouterr().err == f"rttcheck: the guest died\n{tail}"
+
+
+def test_a_launcher_leaves_signals_as_they_were() -> None:
+    numbers = (signal.SIGTERM, signal.SIGHUP)
+    before = [signal.signal(number, signal.SIG_IGN) for number in numbers]
+    try:
+        launcher.main(["--kernel", "nonsense", "--", "-c", "pass"])
+        assert {signal.getsignal(number) for number in numbers} == {signal.SIG_IGN}
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+
+
+@pytest.fixture
+def image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A kernel that a launcher takes for one; virtme-run and QEMU are looked for in the same directory only."""
+    path = tmp_path / "bzImage"
+    path.touch()
+    monkeypatch.setattr(launcher, "at_hand", lambda _: nullcontext(Kernel(image=path, modules=None, release="9.9")))
+    monkeypatch.setattr(launcher, "initramfs_of", lambda *_: path)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("RTTCHECK_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("sys.executable", str(tmp_path / "python"))
+    return path
+
+
+def program(path: Path, text: str, *, mode: int = 0o755) -> None:
+    path.write_text(text)
+    path.chmod(mode)
+
+
+@pytest.mark.parametrize(
+    ("text", "mode", "why"),
+    [
+        ("#!/bin/sh\n", 0o644, "Permission denied"),
+        ("#!/no/such/python\n", 0o755, "No such file or directory"),
+        ("no program", 0o755, "Exec format error"),
+    ],
+)
+def test_a_virtme_run_that_cannot_be_executed_is_one_sentence(
+    image: Path, text: str, mode: int, why: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    virtme, console = image.with_name("virtme-run"), image.with_name("console")
+    program(virtme, text, mode=mode)
+    program(image.with_name("qemu-system-x86_64"), "#!/bin/sh\n")
+    console.write_bytes(b"")
+    options = ["--kernel", str(image), "--gateway", "--console", str(console)]
+    assert launcher.main([*options, "--", "-c", "pass"]) == EXIT_USAGE
+    sentence = (
+        f"{virtme} cannot be executed ({why}), and guests are booted with it; pip install --force-reinstall virtme-ng"
+    )
+    assert capfd.readouterr().err == f"rttcheck: {sentence}\n"
+    # For a report, which sees the console only.
+    assert read_loss(console) == f"could not be started: {sentence}"
+
+
+def test_a_qemu_that_cannot_be_executed_is_one_sentence(image: Path, tmp_path: Path) -> None:
+    qemu = image.with_name("qemu-system-x86_64")
+    program(qemu, "#!/bin/sh\n", mode=0o644)
+    with (
+        pytest.raises(
+            KernelError, match=r"QEMU cannot be executed \(Permission denied: .*\), .* --reinstall qemu"
+        ) as said,
+        Qemu(Machine((str(qemu),), image=image), rw=tmp_path),
+    ):
+        pass
+    assert "\n" not in str(said.value)

@@ -67,7 +67,7 @@ def test_a_guest_that_dies_twice_in_a_test_loses_it_and_the_rest(pytester: pytes
         [
             "rttcheck: kernel debian:9.9 (9.9.9), clock virtual*",
             "gateway guest0, fresh False",
-            "*debian:9.9 was lost: it ended in mid-run during *::test_deadly[[]@debian:9.9[]] *; it is tried once*",
+            "*debian:9.9 was lost during *::test_deadly[[]@debian:9.9[]]: it ended in mid-run (*); it is tried once*",
             "gateway guest0.2, fresh True",
             "*guest lost: debian:9.9*",
             "*the end of its console (*9.9.9.log):",
@@ -100,8 +100,25 @@ def test_a_guest_that_dies_once_loses_nothing_and_is_told_of(pytester: pytest.Py
 def test_a_guest_that_does_not_boot_is_lost_and_the_others_go_on(pytester: pytest.Pytester) -> None:
     result = run(pytester, "/bin/false")
     assert result.ret == EXIT_LOST
-    result.stdout.fnmatch_lines(["*the guest debian:9.9 was lost: it did not boot*", "*1 lost*"])
+    result.stdout.fnmatch_lines(["*the guest debian:9.9 was lost before it was up: it did not boot*", "*1 lost*"])
     assert "Traceback" not in result.stdout.str() + result.stderr.str()
+
+
+def test_why_a_guest_is_gone_is_told_in_the_words_of_its_launcher_and_its_kernel(pytester: pytest.Pytester) -> None:
+    words = "died after a kernel panic (BUG: kernel NULL pointer dereference)"
+    marked = STAND_IN.replace('dereference\\n")', f'dereference\\nrttcheck launcher: 9.000 s lost: {words}\\n")')
+    assert marked != STAND_IN
+    pytester.makeconftest(marked.replace("PYTHON", sys.executable))
+    pytester.makepyfile(test_it=TESTS)
+    result = pytester.runpytest_subprocess("-p", "no:cacheprovider", "--rtt-kernel", "debian:9.9")
+    why = "debian:9.9 was lost during test_it.py::test_deadly[[]@debian:9.9[]]: it died after a kernel panic (BUG: *)"
+    result.stdout.fnmatch_lines(
+        [
+            f"rttcheck: {why}; it is tried once more, in a fresh guest",
+            f"the guest {why}; the end of its console (*):",
+            "    it died after a kernel panic (BUG: kernel NULL pointer dereference)",
+        ]
+    )
 
 
 def test_guests_that_live_pass(pytester: pytest.Pytester) -> None:

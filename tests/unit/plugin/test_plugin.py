@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from rttcheck.collect import capabilities
 from rttcheck.plugin.worker import with_kernel, without_kernel
 
 # NumPy cannot be loaded twice in a process, and pytester forgets what its inner sessions were the first to load.
@@ -15,13 +16,22 @@ assert np.__name__ == "numpy"
 
 PLANTED = Path(__file__).parent.parent / "judge"
 
-HARNESS = f"""
+# Sessions run in the process of these tests, which others are run in, too.
+REAL = """
+import rttcheck.collect.capabilities
+
+real = rttcheck.collect.capabilities.host_capabilities
+
+def pytest_unconfigure():
+    rttcheck.collect.capabilities.host_capabilities = real
+"""
+
+HARNESS = f"""{REAL}
 import sys
 import pytest
 
 sys.path.insert(0, {str(PLANTED)!r})
 from planted import record
-import rttcheck.collect.capabilities
 from rttcheck.harness import Result
 from rttcheck.judge.verdict import judge
 
@@ -159,6 +169,17 @@ def test_results_are_properties_in_the_junit_file(pytester: pytest.Pytester) -> 
     assert int(str(properties["rtt.samples"])) > 0
 
 
+def test_what_was_allowed_is_part_of_the_command_that_reproduces(pytester: pytest.Pytester) -> None:
+    pytester.makeconftest(HARNESS)
+    pytester.makepyfile(FORTY)
+    known = pytester.path / "what is known.toml"
+    known.write_text('[[splat]]\npattern = "x"\nreason = "y"\nuntil = "z"\n')
+    run(pytester, "-m", "rtt", "--rtt-kernel", "host", "--junit-xml=out.xml", "--rtt-allow-splats", known.name)
+    properties = ElementTree.parse(pytester.path / "out.xml").iter("property")
+    (command,) = (str(each.get("value")) for each in properties if each.get("name") == "rtt.reproduce")
+    assert command.endswith(f" --rtt-kernel host --rtt-allow-splats '{known}'")
+
+
 @pytest.mark.parametrize(
     ("keywords", "sentence"),
     [
@@ -204,13 +225,13 @@ def test_a_kernel_that_cannot_be_is_a_usage_error(
 
 def test_a_running_kernel_that_cannot_be_judged_is_one_sentence(pytester: pytest.Pytester) -> None:
     pytester.makeconftest(
-        """
-        import rttcheck.collect.capabilities
-        from rttcheck.collect.capability import HOST, Capability
+        REAL
+        + """
+from rttcheck.collect.capability import HOST, Capability
 
-        lacking = Capability(name="sch_netem", found=False, detail="", remedy="modprobe sch_netem", needed_for=HOST)
-        rttcheck.collect.capabilities.host_capabilities = lambda: (lacking,)
-        """
+lacking = Capability(name="sch_netem", found=False, detail="", remedy="modprobe sch_netem", needed_for=HOST)
+rttcheck.collect.capabilities.host_capabilities = lambda: (lacking,)
+"""
     )
     pytester.makepyfile(FORTY)
     result = run(pytester, "-m", "rtt", "--rtt-kernel", "host")
@@ -261,6 +282,15 @@ def test_what_is_taken_off_an_id_is_a_kernel(shown: str, given: str) -> None:
     for kernel in ("host", "debian:6.12.107+deb13", "/boot/vmlinuz", "./bzImage"):
         if "::" in given:
             assert without_kernel(with_kernel(given, kernel)) == given
+
+
+@pytest.mark.parametrize("words", [(), ("--rtt-probe", "sockops")])
+def test_what_a_session_here_stands_in_for_is_there_again(pytester: pytest.Pytester, words: tuple[str, ...]) -> None:
+    real = capabilities.host_capabilities
+    pytester.makeconftest(HARNESS)
+    pytester.makepyfile(FORTY)
+    assert run(pytester, "-m", "rtt", "--rtt-kernel", "host", *words).ret in (0, pytest.ExitCode.USAGE_ERROR)
+    assert capabilities.host_capabilities is real
 
 
 def test_a_session_without_scenarios_decides_nothing(pytester: pytest.Pytester) -> None:

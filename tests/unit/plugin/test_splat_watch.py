@@ -28,7 +28,12 @@ LOG = Log()
 def open_kernel_log():
     yield LOG
 
+real_log = rttcheck.plugin.splats.open_kernel_log
 rttcheck.plugin.splats.open_kernel_log = open_kernel_log
+
+def pytest_sessionfinish():
+    rttcheck.plugin.splats.open_kernel_log = real_log
+
 LOG.say("kernel BUG at before.c:1!")
 
 @pytest.fixture
