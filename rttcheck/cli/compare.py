@@ -31,8 +31,8 @@ ROUNDS = 8
 MOST_ROUNDS = 24
 
 _GROWTH = 1.5
-"""By how much the rounds grow from one look to the next: few looks share the error rates, and nobody waits for 24 rounds
-where 12 do."""
+"""By how much the rounds grow from one look to the next: few looks share the error rates, and nobody waits for 24
+rounds where 12 do."""
 
 
 def steps_of(rounds: int, most_rounds: int) -> tuple[int, ...]:
@@ -45,13 +45,16 @@ def steps_of(rounds: int, most_rounds: int) -> tuple[int, ...]:
 
 COMPARISONS = Path(".rttcheck") / "comparisons"
 
+_STEPS = ", ".join(map(str, steps_of(ROUNDS, MOST_ROUNDS)))
+
 _EPILOG = f"""\
 A and B are kernels (debian:6.1, debian:6.12, an image's path, or host), or recordings: a directory of them each (all
 below it, however deep), or any files, those of B after --against. Recordings are compared without root or network.
 
-Kernels are booted in virtual time and run in turn: each scenario on both before the next one, round after round, A
-and B first in alternation. What {ROUNDS} rounds cannot tell gets more, half as many again each time, up to --most-rounds
-({", ".join(map(str, steps_of(ROUNDS, MOST_ROUNDS)))}); the error rates hold for all looks together. Every recording is kept.
+Kernels are booted in virtual time: each scenario is run on both at the same time before the next one, round after
+round (with --clock real in turn, A and B first in alternation). What {ROUNDS} rounds cannot tell gets more, half as
+many again each time, up to --most-rounds ({_STEPS}); error rates are those of all looks together.
+Every recording is kept.
 
 For each check, each distribution (data and handshake samples of each end, their stages, min_rtt) and each count the
 answer is one of three. same: any difference is smaller than the margin (1 us; 10 us for handshakes, of which a lone

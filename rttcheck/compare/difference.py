@@ -81,8 +81,8 @@ def difference(
     """Compare two lists of figures, each of `LEAST_RUNS` or more.
 
     ``off_us`` is the standard error of one figure by its run's own samples (NaN: unknown), ``margin_us`` the smallest
-    difference that counts, ``chance`` how likely this one look may call a change what is none, ``looks`` how often in all
-    the same is looked at, with ever more runs.
+    difference that counts, ``chance`` how likely this one look may call a change what is none, ``looks`` how often in
+    all the same is looked at, with ever more runs.
     """
     first, second = np.asarray(first_us, dtype=np.float64), np.asarray(second_us, dtype=np.float64)
     runs = len(first), len(second)
@@ -93,7 +93,7 @@ def difference(
     granted = variance if math.isnan(off_us) else max(variance, off_us**2)
     surely, nearly = (
         quantile(level, freedom) * math.sqrt(spread * (1 / runs[0] + 1 / runs[1]))
-        # A difference lies on one side of the margin: of an interval's two tails one can be wrong, so two looks are free.
+        # A difference lies on one side of the margin: of an interval's two tails one can be wrong. Two looks are free.
         for level, spread in ((chance, granted), (min(1.0, 2 / looks) * NOT_SAME, variance))
     )
     by = float(second.mean() - first.mean())
