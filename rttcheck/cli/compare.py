@@ -211,7 +211,7 @@ def run_compare(args: argparse.Namespace, kernels: Sequence[str], scenarios: Seq
 
     wanted = resolve(list(scenarios), everything=args.all or not scenarios)
     directory = (args.comparisons / time.strftime("%Y%m%d-%H%M%S")).absolute()
-    orders = _orders(args, kernels, directory)
+    orders = orders_of(args, kernels, directory)
     margin_us = _margin_us(args)
     steps = steps_of(args.rounds, args.most_rounds)
     check_recordings(directory)
@@ -266,7 +266,7 @@ def _compared(rounds: Rounds, margin_us: float | None, looks: int) -> Comparison
     return compare(rounds.runs, margin_us=margin_us, looks=looks)
 
 
-def _orders(args: argparse.Namespace, kernels: Sequence[str], directory: Path) -> tuple[Order, Order]:
+def orders_of(args: argparse.Namespace, kernels: Sequence[str], directory: Path) -> tuple[Order, Order]:
     """What each side is told, without scenarios."""
     from rttcheck.cli.order import Order
     from rttcheck.kernels.spec import KernelSpec
