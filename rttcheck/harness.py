@@ -95,11 +95,11 @@ class Harness:
     collector: Collector
     recordings: Path | None = None
 
-    def run(self, scenario: Scenario, *, reproduce: str | None = None) -> Result:
-        """Control run, traffic, recording, verdict.
+    def record(self, scenario: Scenario) -> tuple[Recording, Path | None]:
+        """Control run, traffic, recording, and where it lies.
 
-        ``reproduce`` is the command a failing verdict names. Raises ScenarioError when the injected value sits so
-        near a bucket's edge that the control run's overhead would carry it over.
+        Raises ScenarioError when the injected value sits so near a bucket's edge that the control run's overhead would
+        carry it over.
         """
         control = self.collector.control(scenario)
         refuse_near_edge(scenario, control.events)
@@ -107,6 +107,11 @@ class Harness:
         path = None
         if self.recordings is not None:
             path = recording.save(self.recordings / f"{_file_name(scenario.name)}{SUFFIX}")
+        return recording, path
+
+    def run(self, scenario: Scenario, *, reproduce: str | None = None) -> Result:
+        """The same, and the verdict; ``reproduce`` is the command that a failing one names."""
+        recording, path = self.record(scenario)
         return Result(recording=recording, verdict=judge(recording, path=path, reproduce=reproduce), path=path)
 
 

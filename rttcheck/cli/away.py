@@ -83,11 +83,14 @@ class OpenGuest:
     def events(self, order: Order) -> Iterator[Event]:
         """Carry out the order, which must say that more follow; its events, up to its last scenario's result.
 
-        Raises as the function `events` does, GuestLost also where the guest has ended.
+        The guest begins at once, whenever the first event is asked for. Raises as the function `events` does, GuestLost
+        also where the guest has ended.
         """
         self._send(signal.SIGCONT)
         _tell(self._launcher, order)
-        left = len(order.wanted)
+        return self._results(len(order.wanted))
+
+    def _results(self, left: int) -> Iterator[Event]:
         while left:
             event = next(self._told, None)
             if event is None:

@@ -7,6 +7,7 @@ answers are `rttcheck.compare`'s. `rttcheck matrix --compare` is the same with t
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -18,7 +19,7 @@ from rttcheck.collect.choices import AUTO, ENGINES, PROBES
 from rttcheck.errors import KernelError, RecordingError, RttcheckError
 
 if TYPE_CHECKING:
-    from rttcheck.cli.order import Order
+    from rttcheck.cli.order import Order, Wanted
     from rttcheck.cli.progress import Progress
     from rttcheck.cli.rounds import Rounds
     from rttcheck.compare.comparison import Comparison
@@ -29,14 +30,31 @@ ROUNDS = 8
 
 MOST_ROUNDS = 24
 
+_GROWTH = 1.5
+"""By how much the rounds grow from one look to the next: few looks share the error rates, and nobody waits for 24
+rounds where 12 do."""
+
+
+def steps_of(rounds: int, most_rounds: int) -> tuple[int, ...]:
+    """After how many rounds the runs are looked at: 8, 12, 18, 24 for 8 and 24."""
+    steps = [rounds]
+    while steps[-1] < most_rounds:
+        steps.append(min(most_rounds, math.ceil(steps[-1] * _GROWTH)))
+    return tuple(steps)
+
+
 COMPARISONS = Path(".rttcheck") / "comparisons"
+
+_STEPS = ", ".join(map(str, steps_of(ROUNDS, MOST_ROUNDS)))
 
 _EPILOG = f"""\
 A and B are kernels (debian:6.1, debian:6.12, an image's path, or host), or recordings: a directory of them each (all
 below it, however deep), or any files, those of B after --against. Recordings are compared without root or network.
 
-Kernels are booted in virtual time and run in turn: each scenario on both before the next one, round after round, A
-and B first in alternation. What {ROUNDS} rounds cannot tell gets more, up to --most-rounds. Every recording is kept.
+Kernels are booted in virtual time: each scenario is run on both at the same time before the next one, round after
+round (with --clock real in turn, A and B first in alternation). What {ROUNDS} rounds cannot tell gets more, half as
+many again each time, up to --most-rounds ({_STEPS}); error rates are those of all looks together.
+Every recording is kept.
 
 For each check, each distribution (data and handshake samples of each end, their stages, min_rtt) and each count the
 answer is one of three. same: any difference is smaller than the margin (1 us; 10 us for handshakes, of which a lone
@@ -193,8 +211,9 @@ def run_compare(args: argparse.Namespace, kernels: Sequence[str], scenarios: Seq
 
     wanted = resolve(list(scenarios), everything=args.all or not scenarios)
     directory = (args.comparisons / time.strftime("%Y%m%d-%H%M%S")).absolute()
-    orders = _orders(args, kernels, directory)
+    orders = orders_of(args, kernels, directory)
     margin_us = _margin_us(args)
+    steps = steps_of(args.rounds, args.most_rounds)
     check_recordings(directory)
     ending: RttcheckError | Ended | KeyboardInterrupt | None = None
     comparison: Comparison | None = None
@@ -203,19 +222,13 @@ def run_compare(args: argparse.Namespace, kernels: Sequence[str], scenarios: Seq
         try:
             with open_takers(orders, directory, progress) as takers:
                 rounds = Rounds(orders, takers, directory, progress)
-                rounds.run(wanted, 1, args.rounds)
-                comparison = _compared(rounds, margin_us)
-                again = {one.scenario for one in comparison.scenarios if one.answer == "cannot tell" and one.more_runs}
-                if again and args.most_rounds > args.rounds:
-                    progress.line(f"{args.rounds} rounds cannot tell of {', '.join(sorted(again))}: more of them")
-                    rounds.run([one for one in wanted if one.name in again], args.rounds + 1, args.most_rounds)
-                    comparison = _compared(rounds, margin_us)
+                comparison = run_in_steps(rounds, wanted, steps, margin_us)
         except (Ended, KeyboardInterrupt) as error:
             ending = error
     if rounds is None or not rounds.runs:
         comparison = None
     elif ending is not None:
-        comparison = _compared(rounds, margin_us)
+        comparison = _compared(rounds, margin_us, len(steps))
     status = ExitStatus.UNABLE if comparison is None else _status(comparison)
     if isinstance(ending, Ended):
         status = ending.status
@@ -231,13 +244,27 @@ def run_compare(args: argparse.Namespace, kernels: Sequence[str], scenarios: Seq
     return status
 
 
-def _compared(rounds: Rounds, margin_us: float | None) -> Comparison:
+def run_in_steps(rounds: Rounds, wanted: Sequence[Wanted], steps: Sequence[int], margin_us: float | None) -> Comparison:
+    """Run rounds and compare; what cannot be told is run on to the next step. Raises Ended as `Rounds.run` does."""
+    left, done = list(wanted), 0
+    for step in steps:
+        rounds.run(left, done + 1, step)
+        comparison = _compared(rounds, margin_us, len(steps))
+        untold = {one.scenario for one in comparison.scenarios if one.answer == "cannot tell" and one.more_runs}
+        left, done = [one for one in wanted if one.name in untold], step
+        if not left or step == steps[-1]:
+            break
+        rounds.progress.line(f"{step} rounds cannot tell of {', '.join(one.name for one in left)}: more of them")
+    return comparison
+
+
+def _compared(rounds: Rounds, margin_us: float | None, looks: int) -> Comparison:
     from rttcheck.compare.comparison import compare
 
-    return compare(rounds.runs, margin_us=margin_us, looks=2)
+    return compare(rounds.runs, margin_us=margin_us, looks=looks)
 
 
-def _orders(args: argparse.Namespace, kernels: Sequence[str], directory: Path) -> tuple[Order, Order]:
+def orders_of(args: argparse.Namespace, kernels: Sequence[str], directory: Path) -> tuple[Order, Order]:
     """What each side is told, without scenarios."""
     from rttcheck.cli.order import Order
     from rttcheck.kernels.spec import KernelSpec
@@ -257,6 +284,7 @@ def _orders(args: argparse.Namespace, kernels: Sequence[str], directory: Path) -
             probe=args.probe,
             recordings=str(directory),
             wanted=(),
+            judged=False,
         )
         for kernel in kernels
     )

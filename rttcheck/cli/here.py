@@ -38,6 +38,10 @@ def events(order: Order, following: Iterable[Order] = ()) -> Iterator[Event]:
     def result(harness: Harness, order: Order, wanted: Wanted) -> Event:
         scenario = Scenario.make(**wanted.keywords)
         try:
+            if not order.judged:
+                _, path = harness.record(scenario)
+                told = {"scenario": scenario.name, "reason": "", "recording": str(path)}
+                return {"event": RESULT, "row": told, "verdict": None, "text": ""}
             done = harness.run(scenario, reproduce=order.reproduce(wanted))
         except (ScenarioError, TrafficError, NetnsError) as error:
             row = error_row(
@@ -71,7 +75,9 @@ def events(order: Order, following: Iterable[Order] = ()) -> Iterator[Event]:
             harness.recordings = recordings(one)
             for wanted in one.wanted:
                 yield {"event": BEGIN, "scenario": wanted.name}
-                yield _complained_of(result(harness, one, wanted), log, order.allowed)
+                event = result(harness, one, wanted)
+                # What the kernel said is in the recording, for whoever judges it.
+                yield _complained_of(event, log, order.allowed) if one.judged else event
 
 
 def _complained_of(event: Event, log: KernelLog, allowed: Sequence[Mapping[str, str]] = ()) -> Event:

@@ -58,6 +58,8 @@ class Order:
     allow_splats: str = ""
     more: bool = False
     """Another order follows this one on the same standard input, for the same engine and probe."""
+    judged: bool = True
+    """Judge each recording. Who does so himself is spared what it takes in a guest: as long as the run took."""
 
     def to_json(self) -> str:
         """One line."""

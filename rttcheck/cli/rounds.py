@@ -1,8 +1,9 @@
 """Two kernels in turn: the same scenarios on both, round after round, each kernel kept open over all of it.
 
 Owns the order of things and what an end in the middle leaves. In each round each scenario is run on both before the
-next one is, and who goes first alternates, so that whatever changes over time is on both sides. What the runs mean it
-does not know.
+next one is, and who goes first alternates, so that whatever changes over time is on both sides. In virtual time both
+run at the same time, each on a core of its own: what the machine does besides is not in it. What the runs mean it does
+not know.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ class Taker(Protocol):
     """What carries out one order after the other."""
 
     def events(self, order: Order) -> Iterator[Event]:
-        """Up to the result of the order's last scenario."""
+        """Up to the result of the order's last scenario. Whether it begins now or with the first event is its own."""
 
 
 class Host:
@@ -80,27 +81,34 @@ class Rounds:
         Raises Ended when a side cannot go on; what had been measured is kept.
         """
         whole = self.done + len(wanted) * 2 * (last - first + 1)
+        beside = all(order.clock == "virtual" for order in self.orders)
         for number in range(first, last + 1):
             for place, one in enumerate(wanted):
                 sides = (0, 1) if (number + place) % 2 else (1, 0)
-                for side in sides:
-                    self.done += 1
+                for some in [sides] if beside else [(side,) for side in sides]:
+                    self.done += len(some)
                     self.progress.phase(
-                        f"{LETTERS[side]} {one.name}, round {number} of {last} ({self.done} of {whole} runs)"
+                        f"{' and '.join(LETTERS[side] for side in some)} {one.name}, "
+                        f"round {number} of {last} ({self.done} of {whole} runs)"
                     )
-                    self._one(one, side, number)
+                    self._some(one, some, number)
 
-    def _one(self, wanted: Wanted, side: int, number: int) -> None:
-        kept = self.directory / LETTERS[side] / f"round-{number:02d}"
-        order = replace(self.orders[side], wanted=(wanted,), recordings=str(kept), more=True)
-        try:
-            for event in self.takers[side].events(order):
-                self._take(event, wanted, side)
-        except Exception as error:
-            known = status_of(error)
-            if known is None:
-                raise
-            raise Ended(f"{LETTERS[side]} ({self.orders[side].kernel}): {known[0]}", known[1]) from error
+    def _some(self, wanted: Wanted, sides: Sequence[int], number: int) -> None:
+        """The scenario on these sides at the same time."""
+        begun: list[tuple[int, Iterator[Event]]] = []
+        for side in sides:
+            kept = self.directory / LETTERS[side] / f"round-{number:02d}"
+            order = replace(self.orders[side], wanted=(wanted,), recordings=str(kept), more=True)
+            begun.append((side, self.takers[side].events(order)))
+        for side, events in begun:
+            try:
+                for event in events:
+                    self._take(event, wanted, side)
+            except Exception as error:
+                known = status_of(error)
+                if known is None:
+                    raise
+                raise Ended(f"{LETTERS[side]} ({self.orders[side].kernel}): {known[0]}", known[1]) from error
 
     def _take(self, event: Event, wanted: Wanted, side: int) -> None:
         kind: str = event["event"]

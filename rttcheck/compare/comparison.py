@@ -163,7 +163,7 @@ def compare(
     """Compare both sides' runs of each scenario, by its name.
 
     ``margin_us`` is the smallest difference that counts, in place of the clock's own. Who looks again when there are
-    more runs says how often in all, in ``looks``, and the false-alarm rate is shared among the looks.
+    more runs says how often in all, in ``looks``, and the rates of both errors are shared among the looks.
     """
     clocks = {run.clock for sides in runs.values() for side in sides for run in side}
     margins = Margins.of("virtual" if clocks == {"virtual"} else "real", margin_us)
@@ -184,7 +184,7 @@ def compare(
                 runs=(len(first), len(second)),
                 random=first[0].random,
                 checks=_checks(first, second),
-                distributions={one: _difference(one, first, second, margins, chance) for one in names[name]},
+                distributions={one: _difference(one, first, second, margins, chance, looks) for one in names[name]},
                 counts=tuple(filter(None, (_counted(count, first, second, chance) for count in counts[name]))),
             )
             for name, (first, second) in runs.items()
@@ -223,7 +223,9 @@ def _common(first: Sequence[Run], second: Sequence[Run]) -> list[Name]:
     return [name for name, count in known.items() if count == whole or name.figure != TAIL]
 
 
-def _difference(name: Name, first: Sequence[Run], second: Sequence[Run], margins: Margins, chance: float) -> Difference:
+def _difference(
+    name: Name, first: Sequence[Run], second: Sequence[Run], margins: Margins, chance: float, looks: int
+) -> Difference:
     sides = [[run.figures[name] for run in side if name in run.figures] for side in (first, second)]
     values = [[figure.value_us for figure in side] for side in sides]
     margin = margins.of_name(name)
@@ -241,6 +243,7 @@ def _difference(name: Name, first: Sequence[Run], second: Sequence[Run], margins
         off_us=float(np.sqrt((known**2).mean())) if len(known) else math.nan,
         margin_us=margin,
         chance=chance,
+        looks=looks,
     )
 
 

@@ -5,7 +5,8 @@ It owns the statistics and their false-alarm rate. What the figures are of it do
 The unit is the run. The difference of the two means has an interval by Student's t, with the variance that both lists
 show between runs. Two levels: what is called *changed* must be so but for a chance that all comparisons of two kernels
 share (Bonferroni), with at least the variance that the runs' own samples explain, since runs may agree more closely
-than they can know; and what is called *same* must lie within the margin with 99 %. Neither is *cannot tell*.
+than they can know; and what is called *same* must lie within the margin with 99 %. Neither is *cannot tell*. Who looks
+several times, each time at more runs, shares both levels among the looks.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ FALSE_ALARM: Final = 1e-3
 """How likely any difference at all is called a change, in the comparison of a kernel with itself."""
 
 NOT_SAME: Final = 1e-2
-"""How likely a difference as large as the margin is called the same, at most."""
+"""How likely a difference as large as the margin is called the same, at most, in all looks at it together."""
 
 LEAST_RUNS: Final = 3
 """On each side: from two runs no variance is known to speak of."""
@@ -46,7 +47,7 @@ class Difference:
     first_us: float
     second_us: float
     low_us: float
-    """Of the interval for the difference: at the level of a change where there is one, else of 99 %."""
+    """Of the interval for the difference: at the level of a change where there is one, else at that of the same."""
     high_us: float
     margin_us: float
     runs: tuple[int, int]
@@ -75,11 +76,13 @@ def difference(
     off_us: float,
     margin_us: float,
     chance: float,
+    looks: int = 1,
 ) -> Difference:
     """Compare two lists of figures, each of `LEAST_RUNS` or more.
 
     ``off_us`` is the standard error of one figure by its run's own samples (NaN: unknown), ``margin_us`` the smallest
-    difference that counts, ``chance`` how likely this one comparison may call a change what is none.
+    difference that counts, ``chance`` how likely this one look may call a change what is none, ``looks`` how often in
+    all the same is looked at, with ever more runs.
     """
     first, second = np.asarray(first_us, dtype=np.float64), np.asarray(second_us, dtype=np.float64)
     runs = len(first), len(second)
@@ -90,7 +93,8 @@ def difference(
     granted = variance if math.isnan(off_us) else max(variance, off_us**2)
     surely, nearly = (
         quantile(level, freedom) * math.sqrt(spread * (1 / runs[0] + 1 / runs[1]))
-        for level, spread in ((chance, granted), (NOT_SAME, variance))
+        # A difference lies on one side of the margin: of an interval's two tails one can be wrong. Two looks are free.
+        for level, spread in ((chance, granted), (min(1.0, 2 / looks) * NOT_SAME, variance))
     )
     by = float(second.mean() - first.mean())
 

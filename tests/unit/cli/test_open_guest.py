@@ -9,7 +9,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -33,7 +33,8 @@ ORDER = Order(
 
 ANSWERING = """\
 import json, subprocess, sys
-qemu = subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"])
+from rttcheck.kernels.leash import die_with_parent
+qemu = subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"], preexec_fn=die_with_parent())
 print(json.dumps({"event": "ready", "qemu": qemu.pid}), flush=True)
 for line in sys.stdin:
     name = json.loads(line)["wanted"][0]["source"]
@@ -81,6 +82,22 @@ def test_one_order_after_the_other_and_nothing_moves_in_between(monkeypatch: pyt
         assert stops(ready["qemu"])
 
 
+def test_two_guests_work_at_the_same_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    with opened(monkeypatch) as one, opened(monkeypatch) as other:
+        first, second = one.events(order("first")), other.events(order("second"))
+        asked, _ = [next(first), next(second)]
+        list(second)
+        assert state_of(asked["qemu"]) != "T"
+        assert [event["row"]["scenario"] for event in first] == ["first"]
+        third = one.events(order("third"))
+        # Nobody has asked for an event yet.
+        deadline = time.monotonic() + 5
+        while state_of(asked["qemu"]) == "T" and time.monotonic() < deadline:
+            os.sched_yield()
+        assert state_of(asked["qemu"]) != "T"
+        assert [event["row"]["scenario"] for event in third] == ["third"]
+
+
 def test_real_time_goes_on_between_orders(monkeypatch: pytest.MonkeyPatch) -> None:
     with opened(monkeypatch, clock="real") as guest:
         ready, _ = guest.events(order("first"))
@@ -126,3 +143,22 @@ def test_the_guests_side_takes_orders_with_one_probe_until_one_says_that_it_is_t
     assert [json.loads(line)["event"] for line in out.getvalue().splitlines()] == ["ready", *["begin", "result"] * 3]
     assert len(opens) == 1
     assert [place.parent.name for place in places] == ["1", "2", "last"]
+
+
+def test_the_guests_side_judges_nothing_for_who_does_so_himself(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    class Harness:
+        recordings: Any = None
+        collector = SimpleNamespace(engine="netem", probe=SimpleNamespace(backend="fexit", tried=()))
+
+        def record(self, scenario: Any) -> tuple[None, Path]:
+            return None, self.recordings / f"{scenario.name}.rttrec"
+
+    monkeypatch.setattr(rttcheck.harness, "open_harness", lambda **_: nullcontext(Harness()))
+    unjudged = dataclasses.replace(ORDER, recordings=str(tmp_path), more=False, judged=False)
+    out = io.StringIO()
+    assert here.emit(io.StringIO(unjudged.to_json() + "\n"), out) == 0
+    *_, result = [json.loads(line) for line in out.getvalue().splitlines()]
+    assert Path(result["row"]["recording"]).name == "first.rttrec"
+    assert result["verdict"] is None
