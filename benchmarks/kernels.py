@@ -36,7 +36,8 @@ Suite = dict[str, Recording]
 
 QUIET = "rtt-40ms"
 """One exchange at a time over a constant delay: all that differs is the kernel."""
-QUEUE = "rate-queue"
+QUEUE = "slow-start"
+"""One flow into a queue, benchmarks/slow-start.toml."""
 
 
 def suites(directory: Path) -> dict[str, Suite]:
