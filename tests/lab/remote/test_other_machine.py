@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -24,6 +25,13 @@ from tests.lab.remote.elsewhere import PROJECT, Elsewhere, elsewhere
 
 SLACK_S = 10.0
 """Beside the deadlines that are tested: a busy machine's time for starting processes."""
+
+WAITING = """
+import os, pathlib, signal, sys
+pathlib.Path(sys.argv[1]).write_text(f"{os.getpid()}\\n")
+print("up", flush=True)
+signal.pause()
+"""
 
 
 @contextmanager
@@ -88,11 +96,11 @@ def test_a_machine_that_is_switched_off_is_known_to_be_gone(other: Elsewhere, ro
 
 def test_a_cable_that_is_pulled_is_noticed_on_both_sides(other: Elsewhere, root: Path) -> None:
     with opened(other, root) as machine:
-        # This stands for a launcher; the steward ends it, though nothing of the pulled cable is told to sshd. It is up
-        # when it has shown the file that it follows.
+        # This stands for a launcher; the steward ends it, though nothing of the pulled cable is told to sshd.
         guest = machine.directory / "guests" / "guest0"
-        started = f"echo $$ > {guest}/pid; exec tail -f {guest}/pid > {guest}/up 2>/dev/null"
-        assert other.ssh(f"mkdir -p {guest}; mkfifo {guest}/up; sh -c '{started}' & head -n 1 {guest}/up").strip()
+        waits = shlex.join([sys.executable, "-c", WAITING, f"{guest}/pid"])
+        up = other.ssh(f"mkdir -p {guest}; mkfifo {guest}/up; {waits} > {guest}/up 2>/dev/null & head -n 1 {guest}/up")
+        assert up == "up\n"
         launcher = os.pidfd_open(_pid_of(f"{guest}/pid"))
         began = time.monotonic()
         other.unplug()
@@ -174,15 +182,15 @@ def test_execnet_reaches_what_the_spec_names(other: Elsewhere, root: Path, tmp_p
         assert spec.id == "guest0"
         assert spec.ssh_config == str(other.config)
         said = other.ssh(f"{spec.python} -c pass; ls {machine.directory}/guests/guest0")
-        assert said.splitlines()[:2] == ["pid", "recordings"]
+        assert said.splitlines()[:3] == ["console", "pid", "recordings"]
         assert "rttcheck: kernel '/no/such kernel' is neither" in said
 
 
 def _pid_of(path: str) -> int:
-    """The process outside of the machine's tree whose arguments name the file."""
+    """The process, seen from outside of the machine, of which an argument is the file."""
     for found in Path("/proc").glob("[0-9]*/cmdline"):
         with_name = found.read_bytes().split(b"\0") if found.exists() else []
-        if with_name[:1] == [b"tail"] and path.encode() in with_name:
+        if path.encode() in with_name:
             return int(found.parent.name)
     raise LookupError(path)
 
