@@ -6,6 +6,7 @@ decompresses fifteen times slower than its host, so the host does it, once.
 
 from __future__ import annotations
 
+import gzip
 import lzma
 import shutil
 import subprocess
@@ -48,7 +49,10 @@ def find_tree(package_root: Path) -> Path:
 
 
 def install(tree: Path, target: Path) -> None:
-    """Copy what is kept of `tree` to `target` (a ``lib/modules/RELEASE`` directory), decompressed, and run depmod."""
+    """Copy what is kept of `tree` to `target` (a ``lib/modules/RELEASE`` directory), decompressed, and run depmod.
+
+    Raises `KernelError` when a program for it is missing or refuses a file.
+    """
     for part in KEPT:
         for module in (tree / "kernel" / part).rglob("*.ko*"):
             _unpack(module, target / module.relative_to(tree))
@@ -122,6 +126,23 @@ def _unpack(module: Path, target: Path) -> None:
         target.with_name(name.removesuffix(".xz")).write_bytes(lzma.decompress(module.read_bytes()))
     elif name.endswith(".ko"):
         shutil.copyfile(module, target)
+    elif name.endswith(".gz"):
+        target.with_name(name.removesuffix(".gz")).write_bytes(gzip.decompress(module.read_bytes()))
     elif name.endswith(".zst"):
-        plain = target.with_name(name.removesuffix(".zst"))
-        subprocess.run(["zstd", "-q", "-d", "-f", "-o", plain, module], check=True)
+        _decompress_zst(module, target.with_name(name.removesuffix(".zst")))
+
+
+def _decompress_zst(module: Path, plain: Path) -> None:
+    try:
+        done = subprocess.run(
+            ["zstd", "-q", "-d", "-f", "-o", plain, module], capture_output=True, text=True, check=False
+        )
+    except OSError as error:
+        raise KernelError(
+            f"zstd cannot be executed ({error.strerror}), and this kernel's modules are compressed with it; "
+            "apt-get install zstd"
+        ) from error
+    if done.returncode:
+        raise KernelError(
+            f"the module {module.name} cannot be unpacked ({done.stderr.strip()}); fetch the kernel again"
+        )
