@@ -27,6 +27,10 @@ UNREACHABLE = "apt could not"
 FRESH_S = 24 * 3600.0
 """A package list younger than this is not asked for again."""
 
+_READING = 2
+"""Of what is kept of apt's lists; goes up when the same lists come to something else, as when images whose modules are
+gone were left out."""
+
 _IMAGE = re.compile(r"linux-image-(?P<release>\d+\.\d+\.[0-9A-Za-z.+~-]*?)-(?P<flavour>(?:rt-)?amd64)")
 
 
@@ -138,7 +142,7 @@ class Archive:
         """
         # Apt takes seconds to read its lists, each time.
         known = self.directory / "images.json"
-        read_of = {"asked": self.asked, "suites": [suite.name for suite in self.suites]}
+        read_of = {"reading": _READING, "asked": self.asked, "suites": [suite.name for suite in self.suites]}
         try:
             told = json.loads(known.read_text())
             if told["of"] == read_of:

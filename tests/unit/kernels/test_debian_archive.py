@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from rttcheck.errors import KernelError
-from rttcheck.kernels import archive
+from rttcheck.kernels import apt, archive
 from rttcheck.kernels.apt import KEYRING, Archive, Suite
 from rttcheck.kernels.kernel import Kernel
 
@@ -346,6 +346,17 @@ def test_apt_reads_its_lists_once(stand_in: Path, tmp_path: Path) -> None:
     assert lists.images() == first
     os.utime(tmp_path / "apt/stamp", (1, 1))
     assert lists.images() == ()
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_lists_as_an_older_rttcheck_read_them_are_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lists = Archive(tmp_path / "apt", [Suite("trixie-security")])
+    lists.refresh(progress=quiet)
+    with monkeypatch.context() as older:
+        older.setattr(apt, "_READING", apt._READING - 1)
+        older.setattr(Archive, "_read_images", lambda _: ())
+        assert lists.images() == ()
+    assert lists.images() != ()
 
 
 def test_the_running_kernel_is_not_fetched(tmp_path: Path) -> None:
