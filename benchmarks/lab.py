@@ -12,8 +12,6 @@ import argparse
 import json
 import os
 import platform
-import select
-import socket
 import statistics
 import struct
 import subprocess
@@ -25,6 +23,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rttcheck.netns import Lab, Netem, UnsupportedByKernel, routed
+from rttcheck.netns.ending import close_and_wait
 from rttcheck.netns.netlink import ACK, CREATE, EXCLUSIVE, REQUEST, Channel, Request
 from rttcheck.netns.qdisc import remove, roots, tc_message
 from rttcheck.netns.rtnetlink import encoded
@@ -140,62 +139,33 @@ def run(*command: str) -> None:
         sys.exit(f"{' '.join(command)} failed: {done.stderr.strip()}")
 
 
-class Graves:
-    """Hears from the kernel when a namespace has ended, so that one round's end does not slow the next one's start."""
-
-    def __init__(self) -> None:
-        self._channel = Channel.here()
-        self._events = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0)
-        self._events.bind((0, 0))
-        self._events.setsockopt(270, 1, 28)
-        self._next = 9000
-        self._open: set[int] = set()
-
-    def watch(self, fd: int) -> None:
-        """Give the namespace a number (RTM_NEWNSID), by which its end is announced (RTM_DELNSID)."""
-        self._next += 1
-        body = struct.pack("=B3xHHiHHI", 0, 8, 1, self._next, 8, 3, fd)
-        message = struct.pack("=IHHII", 16 + len(body), 88, REQUEST | ACK, 0, 0) + body
-        self._channel.transact([Request("number a namespace", message)])
-        self._open.add(self._next)
-
-    def wait(self) -> None:
-        while self._open:
-            if not select.select([self._events], [], [], 30)[0]:
-                sys.exit("a namespace did not end within 30 s")
-            data = self._events.recv(1 << 16)
-            if struct.unpack_from("=H", data, 4)[0] == 89:
-                self._open.discard(struct.unpack_from("=i", data, 24)[0])
+def wait_for_the_end() -> None:
+    """One round's end does not slow the next one's start."""
+    if not close_and_wait((), deadline_s=30):
+        sys.exit("a namespace did not end within 30 s")
 
 
 def measure(rounds: int, netem: bool) -> dict[str, dict[str, list[float]]]:
     """Seconds to build and to go, of each way, alternating; each way's first round is thrown away."""
     taken: dict[str, dict[str, list[float]]] = {way: {"build": [], "gone": []} for way in ("netlink", "batch")}
-    graves = Graves()
     lab = lab_with_netem if netem else lab_with_stand_in
     with tempfile.TemporaryDirectory() as folder:
         batch = Batch(Path(folder), netem)
         try:
             for _ in range(rounds + 1):
                 started = time.perf_counter()
-                with lab() as built:
+                with lab():
                     taken["netlink"]["build"].append(time.perf_counter() - started)
-                    for namespace in built.namespaces:
-                        graves.watch(namespace.fd)
                     leaving = time.perf_counter()
                 taken["netlink"]["gone"].append(time.perf_counter() - leaving)
-                graves.wait()
+                wait_for_the_end()
                 started = time.perf_counter()
                 batch.build()
                 taken["batch"]["build"].append(time.perf_counter() - started)
-                for name in NAMES:
-                    fd = os.open(f"/run/netns/{name}", os.O_RDONLY)
-                    graves.watch(fd)
-                    os.close(fd)
                 leaving = time.perf_counter()
                 batch.remove()
                 taken["batch"]["gone"].append(time.perf_counter() - leaving)
-                graves.wait()
+                wait_for_the_end()
         finally:
             batch.clear()
     return {way: {step: times[1:] for step, times in steps.items()} for way, steps in taken.items()}

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from rttcheck.netns import Namespace, NetlinkRefused
+from rttcheck.netns import Namespace, NetlinkRefused, routed
+from rttcheck.netns.ending import close_and_wait
 from rttcheck.netns.netlink import ACK, REQUEST, Channel, Request
 from rttcheck.netns.rtnetlink import address
 
@@ -169,3 +170,32 @@ def ended_numbers(data: bytes) -> set[int]:
             numbers.add(struct.unpack_from("=i", data, offset + 24)[0])
         offset += (length + 3) & ~3
     return numbers
+
+
+def devices(descriptor: int) -> list[str]:
+    """The interfaces in the namespace that a descriptor holds."""
+    held = Namespace(descriptor)
+    return held.run(lambda: sorted(name for _, name in socket.if_nameindex()))
+
+
+def test_what_was_let_go_of_has_ended_after_the_wait() -> None:
+    # A veth pair goes when the first of its two namespaces is taken apart, and so shows that it has been.
+    with routed() as lab:
+        client = os.dup(lab.client.namespace.fd)
+        others = [os.dup(namespace.fd) for namespace in lab.namespaces[1:]]
+    try:
+        assert devices(client) == ["eth0", "lo"]
+        assert close_and_wait(others, deadline_s=30)
+        assert devices(client) == ["lo"]
+    finally:
+        os.close(client)
+
+
+def test_what_somebody_else_holds_is_not_waited_for_longer_than_the_others() -> None:
+    with Namespace.create() as held:
+        assert close_and_wait([os.dup(held.fd)], deadline_s=30)
+        assert os.fstat(held.fd).st_ino == held.inode
+
+
+def test_a_deadline_that_is_too_short_is_told() -> None:
+    assert not close_and_wait((), deadline_s=0)

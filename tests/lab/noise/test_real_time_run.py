@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pytest
 
+from rttcheck.collect import collector as collecting
 from rttcheck.collect.collector import Collector, current_clock, open_collector
 from rttcheck.collect.cores import choose_cores
 from rttcheck.collect.noise import timers_for
 from rttcheck.errors import CapabilityError, TrafficError
+from rttcheck.netns import ending
 from rttcheck.netns.relay.packets import late_ns
 from rttcheck.recording import Recording
 from rttcheck.scenario.model import Scenario
@@ -86,3 +88,22 @@ def test_what_the_threads_got_is_told_and_this_thread_keeps_what_it_had(recordin
     assert words.endswith("on any CPU" if cores.traffic is None else f"on CPU {cores.traffic}")
     assert len(os.sched_getaffinity(0)) > 1 or cores.traffic is None
     assert os.sched_getscheduler(0) == os.SCHED_OTHER
+
+
+def test_labs_that_are_done_with_are_let_go_of_between_runs(
+    collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended: list[tuple[int, bool]] = []
+    known = ending.close_and_wait
+
+    def close_and_wait(descriptors: Sequence[int], *, deadline_s: float) -> bool:
+        ended.append((len(descriptors), known(descriptors, deadline_s=deadline_s)))
+        return ended[-1][1]
+
+    monkeypatch.setattr(collecting, "close_and_wait", close_and_wait)
+    before = len(collector._held)
+    monkeypatch.setattr(collecting, "HELD_NAMESPACES", before + 4)
+    # Three labs of three namespaces each: before the third there are too many.
+    collector.record(Scenario.make(name="short", rtt="1ms", count=5))
+    assert ended == [((before + 6) // 2, True)]
+    assert len(collector._held) == before + 9 - (before + 6) // 2
