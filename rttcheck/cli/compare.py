@@ -28,15 +28,15 @@ if TYPE_CHECKING:
 ROUNDS = 8
 """In virtual time medians of one kernel lie within tenths of a microsecond: so many show it of nearly all."""
 
-MOST_ROUNDS = 24
+MOST_ROUNDS = 36
 
 _GROWTH = 1.5
-"""By how much the rounds grow from one look to the next: few looks share the error rates, and nobody waits for 24
+"""By how much the rounds grow from one look to the next: few looks share the error rates, and nobody waits for 36
 rounds where 12 do."""
 
 
 def steps_of(rounds: int, most_rounds: int) -> tuple[int, ...]:
-    """After how many rounds the runs are looked at: 8, 12, 18, 24 for 8 and 24."""
+    """After how many rounds the runs are looked at: 8, 12, 18, 27, 36 for 8 and 36."""
     steps = [rounds]
     while steps[-1] < most_rounds:
         steps.append(min(most_rounds, math.ceil(steps[-1] * _GROWTH)))

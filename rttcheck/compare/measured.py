@@ -35,6 +35,13 @@ _SHARES: Final = {MEDIAN: 0.5, TAIL: 0.9}
 TAIL_SAMPLES: Final = 20
 """From so many samples on, the 90th percentile has two above it: no single late sample makes it."""
 
+_BURSTS: Final = ("bulk", "oneway")
+"""Kinds of traffic that write without waiting, so that segments and ACKs come in bursts."""
+
+_SHARED_WITH_A_BURST: Final = frozenset({TOTAL, "link out", "receiver", "link back"})
+"""Parts of the way on which a packet waits for those of its burst that are ahead. How many that are for the tenth that
+waits longest differs from run to run by chance (the medians repeat), so that their tails say nothing of a kernel."""
+
 _SIDES: Final = {Side.CLIENT: "client", Side.SERVER: "server"}
 _KINDS: Final = {Kind.DATA: "data", Kind.HANDSHAKE: "handshake"}
 _SOURCES: Final = {
@@ -136,6 +143,7 @@ def _figures(evidence: Evidence, *, random: bool) -> Iterator[tuple[Name, Figure
         yield from _unwitnessed(evidence, random=random)
         return
     paths = Paths.of(evidence, evidence.witness)
+    in_bursts = evidence.scenario.traffic.kind in _BURSTS
     queued = any(netem.rate_bytes or netem.slot for link in evidence.scenario.links for netem in link)
     for side, whose in _SIDES.items():
         for kind, what in _KINDS.items():
@@ -152,7 +160,8 @@ def _figures(evidence: Evidence, *, random: bool) -> Iterator[tuple[Name, Figure
                     continue
                 parts[stage] = paths.stages_us[stage]
             for part, values in parts.items():
-                yield from _of(Name(whose, what, part), values[chosen], grain_us=1.0 if part == TOTAL else 0.0)
+                tail = not (in_bursts and part in _SHARED_WITH_A_BURST)
+                yield from _of(Name(whose, what, part), values[chosen], 1.0 if part == TOTAL else 0.0, tail=tail)
         least = [flow.get(f"{whose}_info", {}).get("min_rtt_us") for flow in evidence.recording.flows]
         known = np.array([value for value in least if value], dtype=np.float64)
         if len(known) and not random:
@@ -167,14 +176,15 @@ def _unwitnessed(evidence: Evidence, *, random: bool) -> Iterator[tuple[Name, Fi
         for kind, what in _KINDS.items():
             chosen = (evidence.sides == side) & (evidence.kinds == kind) & (evidence.sources != Source.TSECR)
             values = evidence.values_us[chosen].astype(np.float64)
-            yield from _of(Name(whose, what, TOTAL), values[values >= 0], grain_us=1.0)
+            tail = evidence.scenario.traffic.kind not in _BURSTS
+            yield from _of(Name(whose, what, TOTAL), values[values >= 0], 1.0, tail=tail)
 
 
-def _of(name: Name, values_us: Floats, *, grain_us: float) -> Iterator[tuple[Name, Figure]]:
+def _of(name: Name, values_us: Floats, grain_us: float, *, tail: bool) -> Iterator[tuple[Name, Figure]]:
     known = np.sort(values_us[~np.isnan(values_us)])
     if len(known):
         yield name, _figure(known, _SHARES[MEDIAN], grain_us)
-    if len(known) >= TAIL_SAMPLES and name.kind == "data":
+    if tail and len(known) >= TAIL_SAMPLES and name.kind == "data":
         yield Name(name.side, name.kind, name.part, TAIL), _figure(known, _SHARES[TAIL], grain_us)
 
 
