@@ -144,6 +144,11 @@ class Evidence:
         return self.recording.clock == "virtual"
 
     @property
+    def preemptible(self) -> bool:
+        """Whether the kernel says that it is PREEMPT_RT (``uname -v``)."""
+        return "PREEMPT_RT" in str(self.recording.machine.get("kernel_version", ""))
+
+    @property
     def lost(self) -> int:
         """Events that the probe could not hand over."""
         return self.recording.lost

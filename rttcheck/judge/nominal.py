@@ -128,7 +128,7 @@ def _above(evidence: Evidence) -> Finding:
 
 
 def _above_exactly(check: str, evidence: Evidence, values: Microseconds, excess: Microseconds, most: str) -> Finding:
-    """In virtual time nothing but the kernel makes a sample longer: all obey the slack but what one pause explains."""
+    """In virtual time nothing but the kernel makes a sample longer: all obey the slack but what is `explained`."""
     slack = evidence.slack
     expected = f"at most {most} + {slack.upper_us} us ({slack.render()})"
     late = excess > slack.upper_us
@@ -142,7 +142,10 @@ def _above_exactly(check: str, evidence: Evidence, values: Microseconds, excess:
         f"granted{_likeness(evidence, values)}"
     )
     judged = unless_stalled(
-        message, _late(evidence.events[evidence.bounded_above][late], excess[late], len(values)), evidence.noise
+        message,
+        _late(evidence.events[evidence.bounded_above][late], excess[late], len(values)),
+        evidence.noise,
+        preemptible=evidence.preemptible,
     )
     return _finding(check, *judged, expected, spread(values), len(values))
 
@@ -248,8 +251,9 @@ def _buckets(evidence: Evidence) -> Finding:
     late = found > last
     excess = evidence.events["sample_us"][evidence.shown] - evidence.highest_us[evidence.shown]
     paused = _late(evidence.events[evidence.shown][late], excess[late], len(values))
-    if not low and evidence.virtual and explained(paused):
-        message = f"{high} of {len(values)} samples lie in a bucket above, which one pause of the processor explains"
+    cause = explained(paused, preemptible=evidence.preemptible) if evidence.virtual else ""
+    if cause and not low:
+        message = f"{high} of {len(values)} samples lie in a bucket above, which {cause} explains"
         return _finding(check, Outcome.INCONCLUSIVE, message, expected, seen, len(values))
     if low or (high and evidence.virtual):
         message = f"of {len(values)} samples {low} lie in a bucket below the expected ones and {high} above: {seen}"

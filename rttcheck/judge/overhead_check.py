@@ -3,7 +3,7 @@
 It owns the limits: how long the work on one packet may take, by the control run. What the work is made of is
 `Overhead`'s. Two checks, because their causes differ: a segment is stamped too early, or an ACK is taken late.
 
-In virtual time there is one processor and no noise, and every value obeys but what one pause `explained`. No single
+In virtual time there is one processor and no noise, and every value obeys but what is `explained`. No single
 piece of work on a packet can take longer than the shortest whole round trip of the control run, which is made of six
 of them (sent, forwarded and received, and the same for the ACK); of whole leads and lags half are no more than twice
 what is usual there, bursts by their first segment. In real time the processors are several and a value may be late by
@@ -204,7 +204,7 @@ def _of_late(evidence: Evidence, message: str, lates: Sequence[Late], control: i
     unless the machine was so late itself.
     """
     if evidence.noise is None:
-        return unless_stalled(message, Late.together(*lates), None)
+        return unless_stalled(message, Late.together(*lates), None, preemptible=evidence.preemptible)
     many = [late for late in lates if chance_of_exceeding(late.count, late.total, control) < FALSE_ALARM]
     for late in many:
         if 2 * late.count > late.total:

@@ -30,13 +30,22 @@ def test_the_least_number_of_pauses(pairs: list[tuple[int, int]], needed: int) -
     assert pauses(*windows(*pairs)) == needed
 
 
-def test_what_one_short_pause_explains_is_a_few_values_at_one_time() -> None:
-    def late(*pairs: tuple[int, int], excess: tuple[int, ...] = (400_000, 300_000), total: int = 100) -> Late:
-        begin, end = windows(*pairs)
-        return Late(begin_ns=begin, end_ns=end, excess_ns=np.array(excess, dtype=np.int64), total=total)
+def late(*pairs: tuple[int, int], excess: tuple[int, ...] = (400_000, 300_000), total: int = 100) -> Late:
+    begin, end = windows(*pairs)
+    return Late(begin_ns=begin, end_ns=end, excess_ns=np.array(excess, dtype=np.int64), total=total)
 
+
+def test_what_one_short_pause_explains_is_a_few_values_at_one_time() -> None:
     assert explained(late((0, 10), (5, 20)))
     assert not explained(late((0, 10), (11, 20)))
     assert not explained(late((0, 10), (5, 20), total=3))
     assert not explained(late((0, 10), (5, 20), excess=(400_000, LONGEST_NS + 1)))
     assert not explained(late(excess=()))
+
+
+def test_a_kernel_that_puts_threads_aside_explains_few_values_at_several_times() -> None:
+    assert "PREEMPT_RT" in explained(late((0, 10), (11, 20)), preemptible=True)
+    assert "one pause" in explained(late((0, 10), (5, 20)), preemptible=True)
+    assert not explained(late((0, 10), (11, 20), total=39), preemptible=True)
+    assert not explained(late((0, 10), (11, 20), excess=(400_000, LONGEST_NS + 1)), preemptible=True)
+    assert not explained(late(excess=()), preemptible=True)

@@ -169,6 +169,22 @@ def test_in_real_time_a_few_late_samples_are_noise() -> None:
     assert finding(judge(witnessed(lie=lie)), "do not begin before").outcome is Outcome.FAILED
 
 
+def test_a_preempt_rt_kernel_may_put_a_few_senders_aside_and_not_many() -> None:
+    def aside(count: int, version: str) -> Finding:
+        def lie(events: np.ndarray) -> None:
+            for field in FIELDS:
+                events[field][1 : 1 + count] += 300
+
+        machine = {"kernel_version": version}
+        return finding(judge(dataclasses.replace(witnessed(lie=lie), machine=machine)), "do not begin before")
+
+    few = aside(3, "#1 SMP PREEMPT_RT Debian 6.12.117-1")
+    assert few.outcome is Outcome.INCONCLUSIVE
+    assert "PREEMPT_RT, which puts threads aside in the middle of a packet's way, would explain it" in few.message
+    assert aside(3, "#1 SMP PREEMPT_DYNAMIC Debian 6.12.117-1").outcome is Outcome.FAILED
+    assert aside(12, "#1 SMP PREEMPT_RT Debian 6.12.117-1").outcome is Outcome.FAILED
+
+
 def test_in_real_time_cold_caches_are_no_early_stamp_and_a_whole_round_trip_is_one() -> None:
     def early(by_us: int) -> Outcome:
         def lie(events: np.ndarray) -> None:
