@@ -106,9 +106,9 @@ class Archive:
         self.directory = directory
         self.suites = tuple(suites)
 
-    def refresh(self, *, progress: Progress) -> None:
-        """Bring the suites' lists up to date unless they are younger than `FRESH_S`; signatures are checked."""
-        if self.fresh:
+    def refresh(self, *, progress: Progress, within_s: float = FRESH_S) -> None:
+        """Bring the suites' lists up to date unless they are younger than ``within_s``; signatures are checked."""
+        if self.is_fresh(within_s):
             return
         progress(f"asking Debian's archive which kernels there are ({len(self.suites)} suites)")
         self._configure()
@@ -123,11 +123,10 @@ class Archive:
         except OSError:
             return None
 
-    @property
-    def fresh(self) -> bool:
-        """Whether the lists at hand are those of the suites, and younger than `FRESH_S`."""
+    def is_fresh(self, within_s: float = FRESH_S) -> bool:
+        """Whether the lists at hand are those of the suites, and younger than ``within_s``."""
         asked = self.asked
-        if asked is None or time.time() - asked >= FRESH_S:
+        if asked is None or time.time() - asked >= within_s:
             return False
         return (self.directory / "stamp").read_text() == self._wanted
 

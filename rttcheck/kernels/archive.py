@@ -16,7 +16,7 @@ from pathlib import Path
 
 from rttcheck.errors import KernelError
 from rttcheck.kernels import modules
-from rttcheck.kernels.apt import SUITES, UNREACHABLE, Archive, ImagePackage, series_of
+from rttcheck.kernels.apt import FRESH_S, SUITES, UNREACHABLE, Archive, ImagePackage, series_of
 from rttcheck.kernels.built import kernel_at
 from rttcheck.kernels.cache import Progress, cache_root, exclusive, say, staged
 from rttcheck.kernels.headers import fetch_headers
@@ -29,6 +29,9 @@ from rttcheck.kernels.use import in_use, touch
 
 ANSWER_S = 7 * 24 * 3600.0
 """For so long ``debian:6.12`` stays the kernel that it was: a session does not ask the network each time."""
+
+_JUST_ASKED_S = 300.0
+"""Lists younger than this say what the archive has."""
 
 
 def fetch(
@@ -124,7 +127,7 @@ def _remember(root: Path, spec: KernelSpec, kernel: Kernel) -> None:
 
 def _from_archive(root: Path, spec: KernelSpec, progress: Progress) -> Kernel:
     try:
-        package, archive = _choose(root, spec, progress)
+        kernel = _newest(root, spec, progress)
     except KernelError as error:
         old = _remembered(root, spec, within_s=float("inf"))
         if old is None:
@@ -133,21 +136,35 @@ def _from_archive(root: Path, spec: KernelSpec, progress: Progress) -> Kernel:
             raise
         progress(f"{error}; going on with the cached {old.release}")
         return old
-    target = root / "kernels" / f"{package.release}-{package.flavour}"
-    if not (target / "kernel.json").exists():
-        progress(f"fetching {package.name} {package.version} from Debian's archive")
-        _install(archive, package, target, progress)
-    kernel = Kernel.load(target)
     _remember(root, spec, kernel)
     return kernel
 
 
-def _choose(root: Path, spec: KernelSpec, progress: Progress) -> tuple[ImagePackage, Archive]:
-    """The newest package that `spec` names: from the suites that should have it, else from all."""
-    images: list[ImagePackage] = []
-    for archive in _archives(root, spec):
+def _newest(root: Path, spec: KernelSpec, progress: Progress, within_s: float = FRESH_S) -> Kernel:
+    package, archive = _choose(root, spec, progress, within_s)
+    target = root / "kernels" / f"{package.release}-{package.flavour}"
+    if not (target / "kernel.json").exists():
+        progress(f"fetching {package.name} {package.version} from Debian's archive")
         try:
-            archive.refresh(progress=progress)
+            _install(archive, package, target, progress)
+        except KernelError as error:
+            # A package leaves the archive when a newer one comes, and lists of this morning still name it.
+            if not str(error).startswith(UNREACHABLE) or archive.is_fresh(_JUST_ASKED_S):
+                raise
+            progress(f"{error}; its lists may be too old")
+            return _newest(root, spec, progress, _JUST_ASKED_S)
+    return Kernel.load(target)
+
+
+def _choose(root: Path, spec: KernelSpec, progress: Progress, within_s: float) -> tuple[ImagePackage, Archive]:
+    """The newest package that `spec` names: from the suites that should have it, else from all.
+
+    Lists are to be younger than ``within_s``.
+    """
+    images: list[ImagePackage] = []
+    for archive in _archives(root, spec, within_s):
+        try:
+            archive.refresh(progress=progress, within_s=within_s)
         except KernelError:
             # A mirror that is stale in some other suite does not take away what the likely ones have said.
             if not images:
@@ -160,11 +177,11 @@ def _choose(root: Path, spec: KernelSpec, progress: Progress) -> tuple[ImagePack
     raise KernelError(_no_such_kernel(spec, images))
 
 
-def _archives(root: Path, spec: KernelSpec) -> Iterator[Archive]:
+def _archives(root: Path, spec: KernelSpec, within_s: float = FRESH_S) -> Iterator[Archive]:
     """Where to look, in this order: lists that are at hand, those of the suites that should have it, all."""
     every = whole_archive(root)
     likely = [suite for suite in SUITES if suite.may_hold(spec.series)]
-    if likely and not every.fresh:
+    if likely and not every.is_fresh(within_s):
         yield Archive(root / LISTS / spec.series, likely)
     yield every
 

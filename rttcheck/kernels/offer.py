@@ -64,7 +64,7 @@ def offers(root: Path, *, progress: Progress) -> Offers:
     """What the archive has now, or where it cannot be reached what it had when it was asked last; and the cache."""
     archive = whole_archive(root)
     trouble = ""
-    if not archive.fresh:
+    if not archive.is_fresh():
         try:
             with exclusive(root, progress=progress):
                 archive.refresh(progress=progress)

@@ -7,13 +7,14 @@ import lzma
 import os
 import shutil
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
 
 from rttcheck.errors import KernelError
 from rttcheck.kernels import apt, archive
-from rttcheck.kernels.apt import KEYRING, Archive, Suite
+from rttcheck.kernels.apt import KEYRING, SUITES, Archive, Suite
 from rttcheck.kernels.kernel import Kernel
 
 MADISON = """\
@@ -34,8 +35,13 @@ update)
     if [ -e "$STAND_IN/stale" ] && grep -q " sid " "${APT_CONFIG%/*}/etc/sources.list"; then
         echo "E: Release file for http://x/sid/InRelease is expired" >&2
         exit 100
-    fi ;;
+    fi
+    rm -f "$STAND_IN/superseded" ;;
 download)
+    if [ -e "$STAND_IN/superseded" ]; then
+        echo "E: Failed to fetch http://x/linux-image_1_amd64.deb  404  Not Found" >&2
+        exit 100
+    fi
     for part; do
         name=${part%%=*}
         case "$name" in
@@ -178,6 +184,26 @@ def test_a_cached_kernel_asks_nobody(stand_in: Path, tmp_path: Path) -> None:
     assert fetch("debian:6.12", tmp_path) == first
     assert fetch("debian:6.12.117+deb13", tmp_path) == first
     assert asked(stand_in) == before
+
+
+def test_lists_that_name_what_has_left_the_archive_are_asked_for_again(stand_in: Path, tmp_path: Path) -> None:
+    Archive(tmp_path / "cache/apt/6.12", [suite for suite in SUITES if suite.may_hold("6.12")]).refresh(progress=quiet)
+    an_hour_ago = time.time() - 3600
+    os.utime(tmp_path / "cache/apt/6.12/stamp", (an_hour_ago, an_hour_ago))
+    (stand_in / "superseded").touch()
+    said: list[str] = []
+    kernel = archive.fetch("debian:6.12", progress=said.append, root=tmp_path / "cache")
+    assert kernel.image.read_bytes() == b"image"
+    assert sum(line.startswith("update") for line in asked(stand_in)) == 2
+    assert any("404  Not Found" in line and line.endswith("; its lists may be too old") for line in said)
+
+
+def test_lists_that_were_just_asked_for_are_not_asked_for_again(stand_in: Path, tmp_path: Path) -> None:
+    Archive(tmp_path / "cache/apt/6.12", [suite for suite in SUITES if suite.may_hold("6.12")]).refresh(progress=quiet)
+    (stand_in / "superseded").touch()
+    with pytest.raises(KernelError, match="404  Not Found"):
+        fetch("debian:6.12", tmp_path)
+    assert sum(line.startswith("update") for line in asked(stand_in)) == 1
 
 
 def test_without_network_an_old_answer_is_better_than_none(stand_in: Path, tmp_path: Path) -> None:
