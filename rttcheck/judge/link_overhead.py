@@ -10,7 +10,7 @@ because the slowest of a finite number is not the slowest there is; the exchange
 when the packet becomes due, twice and with its spread for the same reasons (as `Slack.upper_us`), and where traffic
 comes in bursts, the work on a whole burst; and once more the slowest for each packet that came by anywhere since it was
 due, because it was worked on first. Half of all packets are late by no more than what is usual in the control run,
-twice.
+twice; under PREEMPT_RT three times, for there what a timer starts is done by a thread that has to be woken.
 """
 
 from __future__ import annotations
@@ -38,16 +38,19 @@ class Overhead:
     """The most that a whole exchange takes the machine: the control run's longest twice, its spread, and a burst."""
     busy_ns: Integers
     """When a packet came by any point of the lab, ascending."""
+    wakes: int = 1
+    """Who is woken for a packet that was delayed: the processor by its timer, under PREEMPT_RT a thread as well."""
 
     @classmethod
-    def of(cls, control: np.ndarray, wire: np.ndarray, slack: Slack, way: str) -> Overhead:
-        """From the packets of the control run and of the run itself."""
+    def of(cls, control: np.ndarray, wire: np.ndarray, slack: Slack, way: str, *, preemptible: bool) -> Overhead:
+        """From the packets of the control run and of the run itself; ``preemptible`` where the kernel is PREEMPT_RT."""
         taken = {name: Transit.of(control, name).shortest_ns for name in WAYS}
         return cls(
             own_ns=np.sort(taken[way]),
             all_ns=np.sort(np.concatenate(list(taken.values()))),
             exchange_ns=(2 * slack.highest_us + slack.spread_us + slack.burst_us) * _US if slack.samples else 0,
             busy_ns=np.sort(wire["time_ns"]),
+            wakes=2 if preemptible else 1,
         )
 
     @property
@@ -69,7 +72,7 @@ class Overhead:
     def usual_ns(self) -> int:
         """How late half of all packets are at most: passed on and woken, and the spread, by the middle 80 %."""
         low, high = (float(value) for value in np.percentile(self.own_ns, (10, 90)))
-        return round(2 * high + high - low)
+        return round((1 + self.wakes) * high + high - low)
 
     def others(self, due_ns: Integers, left_ns: Integers) -> Integers:
         """How many packets came by between when a packet was due and when it left, neither end included."""

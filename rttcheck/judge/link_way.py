@@ -84,7 +84,9 @@ class Way:
         )
         rows = recording.wire[transit.entered[first]]
         least, most = frame_lengths(rows, family=scenario.family, mtu=scenario.mtu)
-        overhead = Overhead.of(recording.control_wire, recording.wire, evidence.slack, name)
+        overhead = Overhead.of(
+            recording.control_wire, recording.wire, evidence.slack, name, preemptible=evidence.preemptible
+        )
         ahead = np.zeros(len(matched), dtype=np.bool_)
         due_first, due_last = transit.entered_ns[first].copy(), transit.entered_ns[last].copy()
         for place, (netem, delay) in enumerate(zip(netems, delays, strict=True)):

@@ -92,6 +92,21 @@ def test_one_direction_doubled_is_found_and_named() -> None:
     assert " packets back left " in finding(checks, LATER).message
 
 
+@pytest.mark.parametrize(
+    ("version", "late_us"),
+    [("#1 SMP PREEMPT_DYNAMIC Debian", {4: True, 5: False}), ("#1 SMP PREEMPT_RT Debian", {8: True, 9: False})],
+)
+def test_under_preempt_rt_half_of_the_packets_may_wait_for_one_more_to_wake_up(
+    version: str, late_us: dict[int, bool]
+) -> None:
+    recording = dataclasses.replace(linked(), machine={"kernel_version": version})
+
+    def passes(by_us: int) -> bool:
+        return not failed(checked(shifted(recording, "out", lambda rows, _: 1_000 * by_us + 0 * rows["tsval"])))
+
+    assert {by_us: passes(by_us) for by_us in late_us} == late_us
+
+
 @pytest.mark.parametrize("bump_us", [20, 200])
 def test_a_bump_for_large_packets_alone_is_found(bump_us: int) -> None:
     recording = linked(payload=lambda place: 0 if place % 5 else 1_448)
