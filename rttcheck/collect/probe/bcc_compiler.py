@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 import os
 import select
+import shutil
 import socket
 import sys
 import threading
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from rttcheck.collect.probe.bcc_module import import_bcc
 from rttcheck.errors import CapabilityError
@@ -21,16 +22,19 @@ MOST_MESSAGE: Final = 1 << 20
 """Bytes; a program is some 10,000."""
 
 
-def serve(control: socket.socket) -> None:
+def serve(control: socket.socket, scratch: str) -> None:
     """Do the one job that comes on `control`: ``text``, ``cflags``, ``symbol`` (None: kfunc) and the names of ``maps``.
 
     The answer is ``error`` and ``missing`` (whether that is the module), or ``functions``, how many of the descriptors
-    that come with it are functions: they come after the maps.
+    that come with it are functions: they come after the maps. ``scratch`` is the starter's directory of headers.
     """
     attached = threading.Event()
-    job = json.loads(control.recv(MOST_MESSAGE))
-    # A starter that was killed cannot end us any more.
-    threading.Thread(target=_end_with_starter, args=(control, attached), daemon=True).start()
+    message = control.recv(MOST_MESSAGE)
+    if not message:
+        _end_for_starter(scratch)
+    # A starter that was killed can neither end us any more nor tidy up.
+    threading.Thread(target=_end_with_starter, args=(control, attached, scratch), daemon=True).start()
+    job = json.loads(message)
     try:
         made = import_bcc().BPF(text=job["text"].encode(), cflags=job["cflags"])
         if job["symbol"] is not None:
@@ -53,10 +57,15 @@ def _answer(control: socket.socket, answer: dict[str, Any], descriptors: list[in
     socket.send_fds(control, [json.dumps(answer).encode()], descriptors)
 
 
-def _end_with_starter(control: socket.socket, attached: threading.Event) -> None:
+def _end_with_starter(control: socket.socket, attached: threading.Event, scratch: str) -> None:
     _closed(control)
     if not attached.is_set():
-        os._exit(1)
+        _end_for_starter(scratch)
+
+
+def _end_for_starter(scratch: str) -> NoReturn:
+    shutil.rmtree(scratch, ignore_errors=True)
+    os._exit(1)
 
 
 def _closed(control: socket.socket) -> None:
@@ -67,6 +76,7 @@ def _closed(control: socket.socket) -> None:
 
 
 def run_from_command_line() -> None:
-    """Serve; the last argument is the number of the socket's descriptor."""
-    with socket.socket(fileno=int(sys.argv[-1])) as control:
-        serve(control)
+    """Serve; the arguments are the starter's directory of headers and the number of the socket's descriptor."""
+    scratch, descriptor = sys.argv[-2:]
+    with socket.socket(fileno=int(descriptor)) as control:
+        serve(control, scratch)

@@ -108,13 +108,13 @@ def open_bcc(
     flags = [f"-I{template.parent.resolve()}", "-Wno-everything", *(["-DRTT_KFUNC"] if kfunc else [])]
     job = {"text": text, "cflags": flags, "symbol": None if kfunc else symbol, "maps": _MAPS}
     with ExitStack() as stack:
-        # bcc looks headers up by the path of their tree while it compiles.
-        merged = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rttcheck-headers-")))
-        if source:
-            merge(source, merged)
         said = stack.enter_context(tempfile.TemporaryFile())
-        control = stack.enter_context(_compiler(said, {} if not source else {_SOURCE: str(merged)}))
-        descriptors, count = _ask(control, job, said, deadline_s)
+        # bcc looks headers up by the path of their tree, and only while it compiles.
+        with tempfile.TemporaryDirectory(prefix="rttcheck-headers-", ignore_cleanup_errors=True) as place:
+            if source:
+                merge(source, Path(place))
+            control = stack.enter_context(_compiler(said, place, {_SOURCE: place} if source else {}))
+            descriptors, count = _ask(control, job, said, deadline_s)
         for descriptor in descriptors:
             stack.callback(os.close, descriptor)
         maps = dict(zip(_MAPS, descriptors, strict=False))
@@ -123,10 +123,10 @@ def open_bcc(
 
 
 @contextmanager
-def _compiler(said: IO[bytes], environment: dict[str, str]) -> Iterator[socket.socket]:
+def _compiler(said: IO[bytes], scratch: str, environment: dict[str, str]) -> Iterator[socket.socket]:
     """Our end of the compiling process' socket; it detaches and is gone when the context is left.
 
-    ``environment`` is for what nobody has set.
+    It removes ``scratch`` when we are killed before it has answered. ``environment`` is for what nobody has set.
     """
     # Only here: every guest imports this module, and few of them compile.
     import subprocess
@@ -139,7 +139,7 @@ def _compiler(said: IO[bytes], environment: dict[str, str]) -> Iterator[socket.s
     with ours:
         with theirs:
             process = subprocess.Popen(
-                [sys.executable, "-c", command, str(theirs.fileno())],
+                [sys.executable, "-c", command, scratch, str(theirs.fileno())],
                 pass_fds=(theirs.fileno(),),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,

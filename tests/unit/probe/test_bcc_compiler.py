@@ -68,6 +68,8 @@ def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     )
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path / 'site'}:{Path(rttcheck.__file__).parents[1]}")
     monkeypatch.setenv("STAND_IN", str(tmp_path))
+    (tmp_path / "scratch").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "scratch"))
     monkeypatch.setattr(bcc_object, "import_bcc", lambda: None)
     monkeypatch.setattr(bcc_object, "program", lambda text, _btf, _bytes: text)
     monkeypatch.setattr(bcc_object, "kernel_btf", lambda: open(os.devnull))  # noqa: SIM115 PTH123
@@ -99,6 +101,7 @@ def test_maps_come_over_and_it_is_detached_at_the_end(stand_in: Path) -> None:
         "tcp_ack_update_rtt rtt_entry",
     ]
     assert (stand_in / "cleaned").exists()
+    assert list((stand_in / "scratch").iterdir()) == []
     assert is_gone(int((stand_in / "pid").read_text()))
 
 
@@ -126,6 +129,7 @@ def test_a_compiler_that_dies_is_one_sentence(stand_in: Path) -> None:
     (stand_in / "how").write_text("dies")
     with pytest.raises(Unproven, match="the process that compiles died"):
         compiled(stand_in)
+    assert list((stand_in / "scratch").iterdir()) == []
 
 
 def test_a_module_that_cannot_be_had_there_is_told_with_its_remedy(stand_in: Path) -> None:
@@ -143,6 +147,7 @@ def test_headers_of_another_kernel_are_named_to_it_unless_the_user_names_some(
     monkeypatch.setattr(bcc_object, "headers", lambda _release: (tree,))
     compiled(stand_in)
     assert "rttcheck-headers-" in (stand_in / "source").read_text()
+    assert not Path((stand_in / "source").read_text()).exists()
     monkeypatch.setenv("BCC_KERNEL_SOURCE", "/my/own")
     (stand_in / "cleaned").unlink()
     compiled(stand_in)
@@ -166,3 +171,4 @@ def test_it_ends_in_mid_compilation_when_its_starter_is_killed(stand_in: Path) -
             select.select([], [], [], 0.05)
         starter.send_signal(signal.SIGKILL)
     assert is_gone(int(pid.read_text()))
+    assert list((stand_in / "scratch").iterdir()) == []
