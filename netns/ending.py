@@ -32,9 +32,11 @@ def close_and_wait(descriptors: Iterable[int], *, deadline_s: float) -> bool:
     """Close what holds namespaces, and wait for their end; False where it has not come by the deadline.
 
     What somebody else holds as well is not waited for. cleanup_net() (net/core/net_namespace.c, 4.20 to 7.3) takes
-    apart at once whatever is dead when it begins, is never at work twice at a time, and announces each namespace that
-    has a number here before it goes on to the work. So an empty namespace that is closed last is announced when the
-    others have been begun with, at the latest, and another one, closed after that, when they are done with.
+    apart at once whatever is dead when it begins, is never at work twice at a time, announces each namespace that has a
+    number here before it goes on to the work, and ends with rcu_barrier(). A closed socket keeps its namespace until
+    an RCU callback (netlink_release()): three empty namespaces are closed one after the other. The first one's
+    work ends when all callbacks of before have run; so the second is announced when the others have been begun with,
+    at the latest, and the third when they are done with.
     """
     deadline = time.monotonic() + deadline_s
     for descriptor in descriptors:
@@ -42,7 +44,7 @@ def close_and_wait(descriptors: Iterable[int], *, deadline_s: float) -> bool:
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0) as announcements, Channel.here() as channel:
         announcements.bind((0, 0))
         announcements.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, _GROUP_OF_NUMBERS)
-        return all(_announced(announcements, _numbered_and_closed(channel), deadline) for _ in range(2))
+        return all(_announced(announcements, _numbered_and_closed(channel), deadline) for _ in range(3))
 
 
 def _numbered_and_closed(channel: Channel) -> int:

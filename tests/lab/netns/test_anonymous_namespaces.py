@@ -179,16 +179,18 @@ def devices(descriptor: int) -> list[str]:
 
 
 def test_what_was_let_go_of_has_ended_after_the_wait() -> None:
-    # A veth pair goes when the first of its two namespaces is taken apart, and so shows that it has been.
-    with routed() as lab:
-        client = os.dup(lab.client.namespace.fd)
-        others = [os.dup(namespace.fd) for namespace in lab.namespaces[1:]]
-    try:
-        assert devices(client) == ["eth0", "lo"]
-        assert close_and_wait(others, deadline_s=30)
-        assert devices(client) == ["lo"]
-    finally:
-        os.close(client)
+    # A veth pair goes when the first of its two namespaces is taken apart, and so shows that it has been. Whether its
+    # sockets still held one of them is a race, which a guest lost once in 60 times.
+    for _ in range(10):
+        with routed() as lab:
+            client = os.dup(lab.client.namespace.fd)
+            others = [os.dup(namespace.fd) for namespace in lab.namespaces[1:]]
+        try:
+            assert devices(client) == ["eth0", "lo"]
+            assert close_and_wait(others, deadline_s=30)
+            assert devices(client) == ["lo"]
+        finally:
+            os.close(client)
 
 
 def test_what_somebody_else_holds_is_not_waited_for_longer_than_the_others() -> None:
