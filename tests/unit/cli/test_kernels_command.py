@@ -46,7 +46,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     cache_kernel(tmp_path, "6.12.117+deb13-amd64", "6.12.117-1")
     cache_kernel(tmp_path, "6.12.90+deb13-amd64", "6.12.90-1")
     monkeypatch.setattr(Archive, "images", lambda _self: IMAGES)
-    monkeypatch.setattr(Archive, "fresh", property(lambda _self: True))
+    monkeypatch.setattr(Archive, "is_fresh", lambda _self, _within_s=0.0: True)
     monkeypatch.setattr(Archive, "asked", property(lambda _self: time.time() - 7200))
     return tmp_path
 
@@ -119,7 +119,7 @@ def offline(monkeypatch: pytest.MonkeyPatch, *, asked: float | None) -> None:
     def refuse(_self: Archive, **_: object) -> None:
         raise KernelError("apt could not read the package lists of Debian's archive (no route)")
 
-    monkeypatch.setattr(Archive, "fresh", property(lambda _self: False))
+    monkeypatch.setattr(Archive, "is_fresh", lambda _self, _within_s=0.0: False)
     monkeypatch.setattr(Archive, "asked", property(lambda _self: asked))
     monkeypatch.setattr(Archive, "refresh", refuse)
 
@@ -200,7 +200,7 @@ def test_an_amount_that_is_none_is_refused(words: tuple[str, str], run: Run) -> 
 
 def test_listing_asks_the_archive_when_its_lists_are_old(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Path] = []
-    monkeypatch.setattr(Archive, "fresh", property(lambda _self: False))
+    monkeypatch.setattr(Archive, "is_fresh", lambda _self, _within_s=0.0: False)
     monkeypatch.setattr(Archive, "refresh", lambda self, **_: asked.append(self.directory))
     assert offer.offers(cache, progress=lambda _line: None).trouble == ""
     assert asked == [cache / "apt/all"]
