@@ -70,7 +70,8 @@ def main() -> int:
         ),
         *(
             f"| relay at {at['per_second']:,} packets/s: let go after the due time, median, 99th percentile, most "
-            f"| {at['late_p50']:.0f}, {at['late_p99']:.0f}, {at['late_max']:.0f} µs; {at['early']} early | |"
+            f"| {at['late_p50']:.0f}, {at['late_p99']:.0f}, {at['late_max']:.0f} µs; {at['early']} early "
+            f"| {at['timer_p50']:.0f}, {at['timer_p99']:.0f}, {at['timer_max']:.0f} µs (timers of the same seconds) |"
             for at in relay["precision"]
         ),
         f"| most packets of 100 bytes a second through the relay | {relay['most_per_second']['relay']:,} "

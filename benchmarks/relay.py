@@ -2,8 +2,9 @@
 
 Run it as root: ``python benchmarks/relay.py [--json] [--seconds N]``. Datagrams go from client to server in frames of
 100 bytes, evenly spaced, through a delay of 10 ms. Late is how much later than due a packet was handed to the kernel,
-as the relay recorded it; arrival is the receiver's kernel timestamp minus the due time. The most is what comes out per
-second when never more than 500 packets are under way.
+as the relay recorded it; arrival is the receiver's kernel timestamp minus the due time. Beside it stand timers of the
+same seconds, one a core, under the next higher priority: how late the machine wakes anybody. The most is what comes out
+per second when never more than 500 packets are under way.
 """
 
 from __future__ import annotations
@@ -21,8 +22,10 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from rttcheck.collect.noise import open_noise, summary_of
 from rttcheck.netns import Lab, Netem, routed
 from rttcheck.netns.relay.packets import late_ns
+from rttcheck.netns.relay.process import PRIORITY
 
 DELAY_NS = 10_000_000
 SIZE = 100
@@ -43,6 +46,9 @@ class Precision:
     arrival_p99: float
     arrival_max: float
     early: int
+    timer_p50: float
+    timer_p99: float
+    timer_max: float
 
 
 class Ends:
@@ -104,10 +110,13 @@ def paced(ends: Ends, per_second: int, seconds: float) -> None:
 
 def precision(per_second: int, seconds: float) -> Precision:
     """One run at a rate, in a network of its own."""
-    with routed(engine="relay", out=Netem(delay_ns=DELAY_NS, limit=100_000)) as lab:
+    timers = dict.fromkeys(sorted(os.sched_getaffinity(0)), PRIORITY + 1)
+    with open_noise(timers) as noise, routed(engine="relay", out=Netem(delay_ns=DELAY_NS, limit=100_000)) as lab:
         assert lab.relay is not None
         ends = Ends(lab)
+        noise.start()
         paced(ends, per_second, seconds)
+        woke = summary_of(noise.stop())
         packets = lab.relay.packets()
         ends.close()
         out = packets[packets["direction"] == 0]
@@ -125,6 +134,9 @@ def precision(per_second: int, seconds: float) -> Precision:
         arrival_p99=float(np.percentile(arrival, 99)),
         arrival_max=float(arrival.max()),
         early=int((late < 0).sum() + (arrival < 0).sum()),
+        timer_p50=woke["p50_ns"] / 1e3,
+        timer_p99=woke["p99_ns"] / 1e3,
+        timer_max=woke["max_ns"] / 1e3,
     )
 
 
@@ -177,7 +189,8 @@ def main() -> int:
         print(
             f"{rate.per_second:6} packets/s ({rate.packets}): late {rate.late_p50:.1f} us median, "
             f"{rate.late_p99:.1f} p99, {rate.late_max:.1f} max; arrival {rate.arrival_p50:.1f} median, "
-            f"{rate.arrival_p99:.1f} p99, {rate.arrival_max:.1f} max; early {rate.early}"
+            f"{rate.arrival_p99:.1f} p99, {rate.arrival_max:.1f} max; early {rate.early}; "
+            f"timers {rate.timer_p50:.1f} median, {rate.timer_p99:.1f} p99, {rate.timer_max:.1f} max"
         )
     print(f"most: {most_of['relay']} packets/s through the relay, {most_of['forwarding']} through a forwarding kernel")
     return 0
