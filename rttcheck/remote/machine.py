@@ -112,7 +112,7 @@ class RemoteMachine:
         with self._news:
             before = self._answers
             with contextlib.suppress(OSError):
-                self._lease.send(0)
+                self._lease.send(True)
             self._news.wait_for(lambda: self._ended or self._answers > before, timeout=GONE_S)
             if self._ended or self._answers == before:
                 raise RemoteError(
@@ -220,23 +220,17 @@ def open_machine(
 def _keep_asking(machine: RemoteMachine, closing: threading.Event) -> None:
     while not closing.wait(ALIVE_S):
         try:
-            machine._lease.send(0)
+            machine._lease.send(True)
         except OSError:
             return
 
 
 def _leave(machine: RemoteMachine) -> None:
     """Have the steward tidy up, and wait for it to have done so; a machine that has gone away is not waited for."""
-    with machine._news:
-        if machine._ended:
-            return
-    with contextlib.suppress(OSError, EOFError):
-        machine._lease.close()
-        argv = ["sh", "-c", _UNTIL_GONE, "sh", str(machine.directory)]
-        machine._ask("run", argv=argv, environment={}, deadline_s=_END_S).receive(timeout=_END_S)
-
-
-_UNTIL_GONE = 'while [ -e "$1" ]; do sleep 0.05; done'
+    with contextlib.suppress(OSError), machine._news:
+        if not machine._ended:
+            machine._lease.send(False)
+            machine._news.wait_for(lambda: machine._ended, timeout=_END_S)
 
 
 def _knock(destination: Destination, deadline_s: float) -> None:

@@ -28,7 +28,10 @@ _END_S = 10.0
 
 
 def lease(channel: Any, *, packages: list[str], lease_s: float) -> None:
-    """Make the visit's directory, tell of the machine, and answer until nobody asks any more."""
+    """Make the visit's directory, tell of the machine, and answer until nobody asks any more.
+
+    The caller sends whether it is to go on. The channel's end tells it that the directory is gone.
+    """
     visits = os.path.join(_cache(), "visits")  # noqa: PTH118  # as are those below: the oldest Pythons that get here
     os.makedirs(visits, exist_ok=True)  # noqa: PTH103
     _sweep(visits)
@@ -37,8 +40,7 @@ def lease(channel: Any, *, packages: list[str], lease_s: float) -> None:
     silent = False
     try:
         channel.send(json.dumps({**_facts(packages), "directory": directory}))
-        while True:
-            channel.receive(timeout=lease_s)
+        while channel.receive(timeout=lease_s):
             channel.send(0)
     except channel.TimeoutError:
         silent = True

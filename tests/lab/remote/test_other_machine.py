@@ -131,14 +131,9 @@ def test_a_session_that_is_killed_leaves_nothing_there(other: Elsewhere, root: P
         directory = session.stdout.readline().strip()
         assert "root" in other.ssh(f"ls {directory}")
         session.send_signal(signal.SIGKILL)
-    deadline = int(SLACK_S) * 20
-    assert (
-        other.ssh(
-            f"n=0; while [ -e {directory} ] && [ $n -lt {deadline} ]; do sleep 0.05; n=$((n+1)); done; ls {directory}"
-        )
-        .strip()
-        .endswith("No such file or directory")
-    )
+    # The steward lets go of its lock when all else is gone.
+    left = other.ssh(f"(exec 9<{directory}/.lock && flock -w {int(SLACK_S)} 9) 2>/dev/null; ls {directory}")
+    assert left.strip().endswith("No such file or directory")
 
 
 def test_a_python_without_the_requirements_is_told_what_to_install(other: Elsewhere, root: Path) -> None:
