@@ -192,7 +192,7 @@ def judge(recording: Recording, *, path: Path | None = None, reproduce: str | No
             f"probe {recording.probe}, {recording.lost} events lost"
         ),
         expected=_expected(evidence),
-        seen=f"{len(values)} data samples, {spread(values)}",
+        seen=_seen(evidence),
         notes=(*kernel.notes, *_notes(evidence), *link.notes, *wire.notes),
         picture=_picture(evidence, outcome),
         figures=tuple(figures),
@@ -274,6 +274,14 @@ def _notes(evidence: Evidence) -> tuple[str, ...]:
     if evidence.recording.noise_facts.get("why_not") and not evidence.virtual:
         notes.append(f"noise was not measured: {evidence.recording.noise_facts['why_not']}")
     return tuple(notes)
+
+
+def _seen(evidence: Evidence) -> str:
+    """The data samples in a line, and how many of them the picture holds where that is not all."""
+    values = evidence.values_us[evidence.data]
+    text = f"{len(values)} data samples, {spread(values)}"
+    shown = int(evidence.shown.sum())
+    return text if shown == len(values) else f"{text}; nettrace shows {shown}, those with a first-acked segment"
 
 
 def _picture(evidence: Evidence, outcome: Outcome) -> Picture:

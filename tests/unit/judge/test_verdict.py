@@ -444,6 +444,17 @@ def test_a_failure_explains_itself() -> None:
     assert max(map(len, text.splitlines())) <= 100
 
 
+def test_samples_that_nettrace_does_not_show_are_counted_apart() -> None:
+    recording = record()
+    events = recording.events.copy()
+    of_data = np.flatnonzero(events["first_rtt_us"] == 20_035)[:7]
+    events["sack_rtt_us"][of_data], events["first_rtt_us"][of_data] = 20_035, -1
+    verdict = judge(dataclasses.replace(recording, events=events))
+    assert verdict.seen.startswith("200 data samples, ")
+    assert verdict.seen.endswith("; nettrace shows 193, those with a first-acked segment")
+    assert sum(bar.seen for bar in verdict.picture.bars) == 193
+
+
 def test_a_verdict_can_be_kept_as_json() -> None:
     verdict = judge(record(client=[10_040] * 100))
     kept = json.loads(json.dumps(verdict.as_dict()))
