@@ -48,8 +48,6 @@ def start(tmp_path: Path) -> Iterator[Start]:
                     stderr=subprocess.PIPE,
                     text=True,
                     cwd=tmp_path,
-                    # A shell that runs tests in the background has SIGINT ignored, and that is inherited.
-                    preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
                 )
             )
             stack.callback(process.kill)

@@ -38,7 +38,6 @@ def soak(tmp_path: Path) -> Iterator[Start]:
                     cwd=tmp_path,
                     # A soak is of one code: this one, wherever another may be installed.
                     env={**os.environ, "PYTHONPATH": str(PACKAGE.parent)},
-                    preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
                 )
             )
             stack.callback(process.kill)
