@@ -136,6 +136,20 @@ struct rate_sample {
 	long rtt_us;
 };
 
+struct net_device {
+	possible_net_t nd_net;
+};
+
+struct sk_buff {
+	struct net_device *dev;
+	__u64 tstamp; /* of what TCP sends, until the device has it: tcp_wstamp_ns, CLOCK_MONOTONIC (since 4.20) */
+	unsigned int len;
+	__u16 transport_header;
+	__u16 network_header;
+	unsigned char *head;
+	unsigned char *data;
+};
+
 #pragma clang attribute pop
 
 #endif /* RTT_KERNEL_TYPES_H */

@@ -25,21 +25,25 @@ import numpy as np
 from rttcheck.collect.noise_layout import TICK
 from rttcheck.collect.probe.coverage import WHOLE, View
 from rttcheck.collect.probe.layout import EVENT
+from rttcheck.collect.stamp.layout import STAMP
+from rttcheck.collect.traffic.layout import WRITE
 from rttcheck.collect.wire.layout import WIRE
 from rttcheck.errors import RecordingError
 from rttcheck.netns.relay.packets import PACKET
 
-SCHEMA = 4
+SCHEMA = 5
 """Version of the file's layout; a reader refuses what is newer than itself. Since 2 with packets, since 3 with a second
 probe's events, since 4 with the machine's noise, the relay's packets, control runs on both sides of the run and the
-kernel's log."""
+kernel's log, since 5 with the stamps of leaving packets, the application's writes and timers in virtual time."""
 
 SUFFIX = ".rttrec"
 
 _UNITS = ("us", "ms")
 _LAYOUTS = {"events": EVENT, "control": EVENT, "wire": WIRE, "control_wire": WIRE, "second": EVENT}
 _LAYOUTS |= {"noise": TICK, "relay": PACKET}
+_LAYOUTS |= {"stamps": STAMP, "control_stamps": STAMP, "writes": WRITE, "control_writes": WRITE, "timers": TICK}
 _SINCE = {"wire": 2, "control_wire": 2, "second": 3, "noise": 4, "relay": 4}
+_SINCE |= {"stamps": 5, "control_stamps": 5, "writes": 5, "control_writes": 5, "timers": 5}
 """Tables that older files do not have: they load empty."""
 
 
@@ -66,6 +70,14 @@ def _no_ticks() -> np.ndarray:
 
 def _not_relayed() -> np.ndarray:
     return np.zeros(0, dtype=PACKET)
+
+
+def _no_stamps() -> np.ndarray:
+    return np.zeros(0, dtype=STAMP)
+
+
+def _no_writes() -> np.ndarray:
+    return np.zeros(0, dtype=WRITE)
 
 
 _NOT_WHOLE = (OSError, zipfile.BadZipFile, zlib.error, KeyError, ValueError, EOFError, RuntimeError)
@@ -118,6 +130,16 @@ class Recording:
     """``points``: what each capture took and dropped; ``clock_step_ns``. Empty when nothing was captured."""
     control_wire: np.ndarray = field(default_factory=_no_packets)
     """The packets of the control run, dtype ``WIRE``."""
+    stamps: np.ndarray = field(default_factory=_no_stamps)
+    """TCP's own stamp on each packet that left an end, dtype ``STAMP``, in order of leaving at each end."""
+    control_stamps: np.ndarray = field(default_factory=_no_stamps)
+    """The same of the control run."""
+    stamp_facts: Mapping[str, Any] = field(default_factory=dict)
+    """``lost``: stamps that could not be handed over; ``why_not``, where none could be read. Empty in older files."""
+    writes: np.ndarray = field(default_factory=_no_writes)
+    """When the application gave TCP what it sends, dtype ``WRITE``, by connection and end, in order."""
+    control_writes: np.ndarray = field(default_factory=_no_writes)
+    """The same of the control run."""
     packets: bytes = b""
     """The captured frames of ``wire`` as a pcapng file, for Wireshark and not for the judge; empty in older files.
 
@@ -137,6 +159,9 @@ class Recording:
     """Timers on the cores of traffic and relay during the run, dtype ``TICK``, core by core; none in virtual time."""
     noise_facts: Mapping[str, Any] = field(default_factory=dict)
     """How they were scheduled, how late those of the control runs were, or ``why_not``; empty in older files."""
+    timers: np.ndarray = field(default_factory=_no_ticks)
+    """Timers that fired in the lab just before the traffic, dtype ``TICK``, in virtual time: nothing else was at work,
+    so that they say how late a timer of this kernel is, without TCP and netem."""
     relay: np.ndarray = field(default_factory=_not_relayed)
     """Each packet that the relay took, dtype ``PACKET``, by its own account; none with another engine."""
     sysctls: Mapping[str, str] = field(default_factory=dict)
@@ -185,6 +210,7 @@ class Recording:
             "view": self.view.as_dict(),
             "second_facts": dict(self.second_facts),
             "wire_facts": dict(self.wire_facts),
+            "stamp_facts": dict(self.stamp_facts),
             "packets_bytes": len(self.packets),
             "flows": [dict(flow) for flow in self.flows],
             "control_flows": [dict(flow) for flow in self.control_flows],
@@ -257,6 +283,7 @@ class Recording:
                 view=View.of(header.get("view", {})),
                 second_facts=header.get("second_facts", {}),
                 wire_facts=header.get("wire_facts", {}),
+                stamp_facts=header.get("stamp_facts", {}),
                 packets=packets,
                 flows=tuple(header["flows"]),
                 control_flows=tuple(header.get("control_flows", ())),
