@@ -14,7 +14,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial, reduce
 from operator import add
@@ -30,8 +30,11 @@ from rttcheck.collect.kernel_log import KernelLog, open_kernel_log
 from rttcheck.collect.noise import Noise, open_noise, summary_of, timers_for
 from rttcheck.collect.probe.layout import EVENT
 from rttcheck.collect.probe.probe import Probe, open_probe, open_second
+from rttcheck.collect.stamp.stamps import Stamped, Stamps, open_stamps
 from rttcheck.collect.traffic import FlowResult, run_traffic
+from rttcheck.collect.traffic.layout import WRITE
 from rttcheck.collect.wire.capture import Wire, frames_for, open_capture
+from rttcheck.collect.wire.layout import Point
 from rttcheck.netns.ending import close_and_wait
 from rttcheck.netns.lab import DIRECTIONS
 from rttcheck.netns.relay.packets import PACKET
@@ -59,6 +62,8 @@ class Run:
     second: np.ndarray
     second_lost: int
     wire: Wire
+    stamped: Stamped
+    writes: np.ndarray
     flows: tuple[Mapping[str, Any], ...]
     steps: tuple[StepTaken, ...]
     netem: Mapping[str, Any]
@@ -90,6 +95,7 @@ class Collector:
     """Looks at the same time; the judge compares the two, event by event."""
     cores: Cores = ANYWHERE
     noise: Noise = field(default_factory=Noise)
+    stamps: Stamps = field(default_factory=lambda: Stamps(why_not="nobody asked for stamps of packets"))
     allowed_splats: tuple[Mapping[str, str], ...] = ()
     """Which complaints of the kernel the user allows; kept in every recording, for the judge."""
     _controls: dict[str, Run] = field(default_factory=dict)
@@ -159,6 +165,11 @@ class Collector:
             wire=run.wire.packets,
             wire_facts=run.wire.facts,
             control_wire=_by_point([control.wire.packets for control in controls]),
+            stamps=run.stamped.rows,
+            control_stamps=_by_point([control.stamped.rows for control in controls]),
+            stamp_facts=_stamp_facts(run, controls),
+            writes=run.writes,
+            control_writes=_joined([control.writes for control in controls], [len(one.flows) for one in controls]),
             packets=run.wire.pcapng,
             flows=run.flows,
             control_flows=tuple({end: flow[end] for end in ("client", "server")} for flow in flows),
@@ -192,7 +203,9 @@ class Collector:
             open_capture(lab, frames=frames_for(scenario)) as capture,
             self.probe.watch(lab.inodes) as watch,
             self.second.watch(lab.inodes) if self.second is not None else nullcontext() as second,
+            ExitStack() as ends,
         ):
+            stamped = ends.enter_context(self.stamps.watch(_ends(lab)))
             self._hold(lab)
             # Twice: what the first round frees may put off more.
             watch.settle()
@@ -215,6 +228,7 @@ class Collector:
             watch.stop()
             if second is not None:
                 second.stop()
+            ends.close()
             return Run(
                 events=watch.events(),
                 histograms=watch.histograms(),
@@ -222,6 +236,8 @@ class Collector:
                 second=second.events() if second is not None else np.zeros(0, dtype=EVENT),
                 second_lost=second.lost if second is not None else 0,
                 wire=capture.read(raw=raw),
+                stamped=stamped,
+                writes=_writes(traffic.flows),
                 flows=tuple(_flow(result) for result in traffic.flows),
                 steps=tuple(steps),
                 netem=_netem(lab),
@@ -246,9 +262,18 @@ def open_collector(backend: str = "auto", *, engine: str = "auto") -> Iterator[C
     with (
         open_probe(backend) as probe,
         open_second(probe) as second,
+        open_stamps() as stamps,
         open_noise({} if clock == "virtual" else timers_for(cores)) as noise,
         closing(
-            Collector(probe=probe, clock=clock, second=second, engine=choose_engine(engine), cores=cores, noise=noise)
+            Collector(
+                probe=probe,
+                clock=clock,
+                second=second,
+                engine=choose_engine(engine),
+                cores=cores,
+                noise=noise,
+                stamps=stamps,
+            )
         ) as collector,
     ):
         yield collector
@@ -264,6 +289,34 @@ def _by_point(tables: Sequence[np.ndarray]) -> np.ndarray:
     packets = np.concatenate(tables)
     ordered: np.ndarray = packets[np.argsort(packets["point"], kind="stable")]
     return ordered
+
+
+def _ends(lab: netns.Lab) -> dict[int, int]:
+    """The network namespaces whose packets are stamped by TCP, and which point of the lab each is."""
+    return {lab.client.namespace.inode: Point.CLIENT, lab.server.namespace.inode: Point.SERVER}
+
+
+def _writes(flows: Sequence[FlowResult]) -> np.ndarray:
+    """What the applications gave TCP to send, by connection and end."""
+    parts = [np.zeros(0, dtype=WRITE)]
+    for number, flow in enumerate(flows):
+        for server, rows in enumerate((flow.client_writes, flow.server_writes)):
+            rows["connection"], rows["server"] = number, server
+            parts.append(rows)
+    return np.concatenate(parts)
+
+
+def _joined(tables: Sequence[np.ndarray], connections: Sequence[int]) -> np.ndarray:
+    """The writes of runs one after the other; connections count on."""
+    writes = np.concatenate(tables)
+    before = np.repeat(np.cumsum([0, *connections[:-1]]), [len(table) for table in tables])
+    writes["connection"] += before.astype(np.uint32)
+    return writes
+
+
+def _stamp_facts(run: Run, controls: Sequence[Run]) -> dict[str, Any]:
+    """What was lost of the run's stamps and of its control runs', or why there are none."""
+    return {**run.stamped.facts, "control_lost": sum(int(one.stamped.facts.get("lost", 0)) for one in controls)}
 
 
 def current_clock() -> str:

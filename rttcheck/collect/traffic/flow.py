@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from rttcheck.collect.traffic.endpoint import Endpoint, PeerGone, connect, open_client
 from rttcheck.collect.traffic.meeting import Lobby, Meeting, Stretch, blame
 from rttcheck.collect.traffic.pattern import Columns, Pattern
-from rttcheck.collect.traffic.result import Address, FlowResult, timings_of
+from rttcheck.collect.traffic.result import Address, FlowResult, timings_of, writes_of
 from rttcheck.collect.traffic.stage import Gate, Stage
 
 if TYPE_CHECKING:
@@ -100,6 +100,7 @@ class Flow:
         client_info, server_info = talk.end.info(), talk.meeting.info
         assert server_info is not None  # set before `quiet`
         self.phase = "closing"
+        closed_ns = time.monotonic_ns()
         talk.end.close_first()
         self.stage.await_event(talk.meeting.gone)
         self.lobby.part(talk.meeting)
@@ -116,6 +117,12 @@ class Flow:
                 timings=timings_of(talk.columns.sent_ns, talk.columns.done_ns),
                 client_info=client_info,
                 server_info=server_info,
+                client_writes=writes_of(
+                    [talk.started_ns, *talk.columns.sent_ns, closed_ns], [1, *self.pattern.sizes(server=False), 1]
+                ),
+                server_writes=writes_of(
+                    [*talk.meeting.written_ns, talk.meeting.closed_ns], [*self.pattern.sizes(server=True), 1], before=1
+                ),
             )
         )
 

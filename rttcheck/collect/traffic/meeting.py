@@ -7,7 +7,8 @@ accepted it). It refuses to touch a socket.
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+from array import array
+from dataclasses import dataclass, field
 
 from rttcheck.collect.traffic.endpoint import PeerGone
 from rttcheck.collect.traffic.result import Address
@@ -34,6 +35,10 @@ class Meeting:
     """Set when the server's FIN is acknowledged."""
     cookie: int = 0
     info: TcpInfo | None = None
+    written_ns: array[int] = field(default_factory=lambda: array("Q"))
+    """When the server began each of its writes, ns of CLOCK_MONOTONIC."""
+    closed_ns: int = 0
+    """When the server began to close."""
 
 
 class Lobby:

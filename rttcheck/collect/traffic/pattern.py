@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import time
 from array import array
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -51,8 +52,14 @@ class Pattern(Protocol):
     def client(self, end: Endpoint, columns: Columns, first: int, last: int) -> None:
         """Exchanges ``first`` to ``last - 1``; on return this end's data is acknowledged or answered."""
 
-    def server(self, end: Endpoint, first: int, last: int) -> None:
-        """The other half; on return all that the client wrote is read and this end's data is acknowledged."""
+    def server(self, end: Endpoint, written_ns: array[int], first: int, last: int) -> None:
+        """The other half; on return all that the client wrote is read and this end's data is acknowledged.
+
+        When each write began is appended to ``written_ns``.
+        """
+
+    def sizes(self, *, server: bool) -> Sequence[int]:
+        """Bytes of each write of one end, in order."""
 
 
 @dataclass(slots=True)
@@ -85,19 +92,26 @@ class PingPong:
             if quickack:
                 end.rearm_quickack()
 
-    def server(self, end: Endpoint, first: int, last: int) -> None:
+    def server(self, end: Endpoint, written_ns: array[int], first: int, last: int) -> None:
         """Send back what came; await the ACK of the last."""
         if first == last:
             return
         write, read, quickack, echo = end.sock.sendall, end.read_exactly, end.quickack, self.echo
+        now, keep = time.monotonic_ns, written_ns.append
         for _ in range(first, last - 1):
             read(echo)
+            keep(now())
             write(echo)
             if quickack:
                 end.rearm_quickack()
         read(echo)
+        keep(now())
         end.write_last(echo)
         end.await_acked()
+
+    def sizes(self, *, server: bool) -> Sequence[int]:  # noqa: ARG002 - both ends write the same
+        """Bytes of each write."""
+        return [self.size] * self.writes
 
 
 @dataclass(slots=True)
@@ -140,7 +154,7 @@ class Stream:
         done_ns[row] = now()
         end.await_acked()
 
-    def server(self, end: Endpoint, first: int, last: int) -> None:
+    def server(self, end: Endpoint, written_ns: array[int], first: int, last: int) -> None:  # noqa: ARG002 - none
         """Read what the client writes and throw it away."""
         missing = min(last * self.size, self.total) - first * self.size
         read, sink, quickack = end.sock.recv_into, self.sink, end.quickack
@@ -151,6 +165,12 @@ class Stream:
             missing -= got
             if quickack:
                 end.rearm_quickack()
+
+    def sizes(self, *, server: bool) -> Sequence[int]:
+        """Bytes of each write; the server has none."""
+        if server:
+            return []
+        return [min(self.size, self.total - row * self.size) for row in range(self.writes)]
 
 
 def pattern_of(traffic: Traffic) -> Pattern:

@@ -6,10 +6,12 @@ It owns the shape of that account. It refuses to know how the traffic was made, 
 from __future__ import annotations
 
 from array import array
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from rttcheck.collect.traffic.layout import WRITE
 from rttcheck.collect.traffic.tcp_info import TcpInfo
 
 TIMING = np.dtype([("sent_ns", "<u8"), ("done_ns", "<u8")])
@@ -49,6 +51,9 @@ class FlowResult:
     client_info: TcpInfo
     server_info: TcpInfo
     """Read when all data of that end was acknowledged, before any FIN."""
+    client_writes: np.ndarray
+    """dtype ``WRITE``: what the client's application gave TCP to send, its SYN and FIN included."""
+    server_writes: np.ndarray
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +63,14 @@ class TrafficResult:
     flows: tuple[FlowResult, ...]
     scheduling: str = ""
     """How the threads of both ends were scheduled, in words."""
+
+
+def writes_of(begin_ns: Sequence[int], sizes: Sequence[int], *, before: int = 0) -> np.ndarray:
+    """System calls (dtype ``WRITE``) of one end that gave TCP ``sizes`` sequence numbers each, behind ``before``."""
+    writes = np.zeros(len(begin_ns), dtype=WRITE)
+    writes["begin_ns"] = begin_ns
+    writes["end"] = before + np.cumsum(sizes)
+    return writes
 
 
 def timings_of(sent_ns: array[int], done_ns: array[int]) -> np.ndarray:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import socket
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -54,7 +55,7 @@ class Server:
         end, meeting = self._welcome()
         self.stage.arrive_at(self.start)
         for stretch in self.stretches:
-            self.pattern.server(end, stretch.first, stretch.last)
+            self.pattern.server(end, meeting.written_ns, stretch.first, stretch.last)
             if stretch.gate is not None:
                 self.stage.arrive_at(stretch.gate)
         self._see_off(end, meeting)
@@ -63,7 +64,7 @@ class Server:
         # One ticket a connection in the whole run: no thread is left in accept() when all were served.
         while next(self.tickets) < self.connections:
             end, meeting = self._welcome()
-            self.pattern.server(end, 0, 1)
+            self.pattern.server(end, meeting.written_ns, 0, 1)
             self._see_off(end, meeting)
 
     def _welcome(self) -> tuple[Endpoint, Meeting]:
@@ -78,5 +79,6 @@ class Server:
         meeting.info = end.info()
         meeting.quiet.set()
         end.await_end_of_stream()
+        meeting.closed_ns = time.monotonic_ns()
         end.close_last()
         meeting.gone.set()
