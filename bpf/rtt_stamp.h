@@ -11,8 +11,8 @@
 #include <linux/types.h>
 
 struct rtt_stamp {
-	__u64 time_ns;  /* CLOCK_MONOTONIC when the packet was handed to its device */
-	__u64 stamp_ns; /* skb->tstamp: for TCP's own packets tcp_wstamp_ns, CLOCK_MONOTONIC; 0 for none */
+	__s64 time_ns;  /* CLOCK_MONOTONIC when the packet was handed to its device */
+	__s64 stamp_ns; /* skb->tstamp: for TCP's own packets tcp_wstamp_ns, CLOCK_MONOTONIC; 0 for none */
 	__u32 seq;
 	__u32 ack;
 	__u32 payload;  /* bytes of data */

@@ -7,7 +7,6 @@ sample was taken. It finds nothing.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,8 +14,8 @@ import numpy.typing as npt
 from rttcheck.judge.bounds import RoundTrip, scenario_bounds, union
 from rttcheck.judge.histogram import Unit
 from rttcheck.judge.noise import Noise
+from rttcheck.judge.observation import Observation, addresses
 from rttcheck.judge.samples import (
-    Address,
     Kind,
     Side,
     classify,
@@ -61,15 +60,17 @@ class Evidence:
     slack: Slack
     noise: Noise | None
     """How late the machine was by its own account; None in virtual time, where there is no noise."""
-    witness: Witness | None
-    """What the packets say of each sample; None where nothing was captured."""
+    observation: Observation | None
+    """The run's events with the packets behind them; None where nothing was captured."""
+    control: Observation | None
+    """The same of its control run; None where there is none, or nothing of it was captured."""
 
     @classmethod
     def of(cls, recording: Recording) -> Evidence:
         """Work out what ``recording`` holds. Raises ScenarioError when its scenario is none that this version knows."""
         scenario = Scenario.make(**recording.scenario)
         events = recording.events
-        flows = addresses(recording)
+        flows = addresses(recording.flows)
         connections, sides = connections_of(events, flows)
         found = sources(events)
         bounds = scenario_bounds(scenario)
@@ -91,10 +92,16 @@ class Evidence:
             lowest_us=lowest,
             highest_us=highest,
             bounds=bounds,
-            witness=Witness.of(events, recording.wire, recording.flows) if recording.wire_facts else None,
+            observation=Observation.of_run(recording) if recording.wire_facts else None,
+            control=Observation.of_control(recording) if len(recording.control_wire) else None,
             slack=slack,
             noise=Noise.of(recording, slack) if recording.clock != "virtual" else None,
         )
+
+    @property
+    def witness(self) -> Witness | None:
+        """What the packets say of each sample; None where nothing was captured."""
+        return self.observation.witness if self.observation is not None else None
 
     @property
     def unit(self) -> Unit:
@@ -152,15 +159,6 @@ class Evidence:
     def lost(self) -> int:
         """Events that the probe could not hand over."""
         return self.recording.lost
-
-
-def addresses(recording: Recording) -> list[tuple[Address, Address]]:
-    """Client's and server's address of each connection."""
-
-    def address(value: Any) -> Address:
-        return str(value[0]), int(value[1])
-
-    return [(address(flow["client"]), address(flow["server"])) for flow in recording.flows]
 
 
 def _in_force(

@@ -25,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rttcheck.collect.probe.layout import Owned
+from rttcheck.judge.stamps import UNKNOWN
 from rttcheck.judge.witness import MICROSECOND_NS, Account, Booleans, Integers
 
 Words = npt.NDArray[np.uint64]
@@ -53,8 +54,12 @@ class Overhead:
     """The kernel's "now" is later than the call in which it was used."""
 
     @classmethod
-    def of(cls, account: Account, events: np.ndarray, passing: Integers) -> Overhead:
-        """Split every value of ``account``, rows of whose events are in ``events``; ``passing`` is of `passing_of`."""
+    def of(cls, account: Account, events: np.ndarray, passing: Integers, stamp_ns: Integers | None = None) -> Overhead:
+        """Split every value of ``account``, rows of whose events are in ``events``; ``passing`` is of `passing_of`.
+
+        ``stamp_ns`` are the stamps on the values' segments, `UNKNOWN` where none was read; then the value itself says
+        when its segment was stamped.
+        """
         # Column by column: whole rows would be copied for a few of their fields.
         chosen = account.event
         called_ns: Integers = events["timestamp_ns"][chosen].astype(np.int64)
@@ -62,6 +67,8 @@ class Overhead:
         passive = kept_ns == 0
         now_ns: Integers = np.where(passive, called_ns, kept_ns)
         lead_ns: Integers = account.value_us * MICROSECOND_NS - (now_ns - account.departed_ns)
+        if stamp_ns is not None:
+            lead_ns = np.where(stamp_ns != UNKNOWN, account.departed_ns - stamp_ns, lead_ns)
         return cls(
             lead_ns=lead_ns,
             lag_ns=now_ns - account.arrived_ns,
@@ -71,7 +78,7 @@ class Overhead:
             opens=_opening(
                 events["sk"][chosen],
                 events["generation"][chosen],
-                now_ns // MICROSECOND_NS - account.value_us,
+                (account.departed_ns - lead_ns) // MICROSECOND_NS,
                 lead_ns,
             ),
             owned=events["owned"][chosen],

@@ -1,13 +1,13 @@
-"""Is a sample above its own wire time by no more than the work of kernel and machine, at either end of it.
+"""Are segments stamped when they leave, and ACKs taken when they come, to within the work on one packet.
 
-It owns the limits: how long the work on one packet may take, by the control run. What the work is made of is
-`Overhead`'s. Two checks, because their causes differ: a segment is stamped too early, or an ACK is taken late.
+It owns the limits: how long the work on one packet may take. What the work is made of is `Overhead`'s.
 
-In virtual time there is one processor and no noise, and every value obeys but what is `explained`. No single
-piece of work on a packet can take longer than the shortest whole round trip of the control run, which is made of six
-of them (sent, forwarded and received, and the same for the ACK); of whole leads and lags half are no more than twice
-what is usual there, bursts by their first segment. In real time the processors are several and a value may be late by
-chance: then the whole lead or lag counts, and how many are late is judged by rank.
+No run of the kernel's TCP says what the limits are. In virtual time there is one processor and no noise: half of the
+segments are stamped at most `work_ns` before they leave, and half of the ACKs are taken at most as long after they
+come. That is four times what a packet takes from one interface to the next (`hop_ns`), in which TCP has no part;
+3 us are usual where the limit is 13 us (5.10 to 7.3). No single one of them waits for more than `MOST_NS` in which no
+packet passed. In real time half of them obey `MOST_NS`, unless timers on the same cores were as late; single ones may
+be late by chance.
 
 An ACK that waited for the thread that owned its socket is judged by its lead only: the wait is real time, the kernel's
 sample holds it by design, and how long a thread works is nobody's promise. How many and how long is in the notes.
@@ -15,7 +15,9 @@ sample holds it by design, and how long a thread works is nobody's promise. How 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -25,38 +27,72 @@ from rttcheck.judge.bounds import engine_bounds, load_of
 from rttcheck.judge.doubt import doubted
 from rttcheck.judge.evidence import Evidence
 from rttcheck.judge.findings import Finding, Layer, Outcome
+from rttcheck.judge.hop import hop_ns
 from rttcheck.judge.noise import Late
-from rttcheck.judge.nominal import FALSE_ALARM, REAL_TIME_GRAIN_US
+from rttcheck.judge.observation import Observation
 from rttcheck.judge.overhead import Overhead, passing_of
 from rttcheck.judge.samples import Side
-from rttcheck.judge.slack import chance_of_exceeding
 from rttcheck.judge.stall import unless_stalled
-from rttcheck.judge.witness import MICROSECOND_NS, Account, Integers, Witness, spread_us
+from rttcheck.judge.witness import MICROSECOND_NS, Account, Booleans, Integers, spread_us
 
-LEAST_PASSIVE = 8
-"""From so many passive handshakes on half of them are a measure: one may have had to wait for a page of memory."""
+MOST_NS: Final = 100_000
+"""No work on a packet takes longer: twenty times and more what is usual (5.10 to 7.3, virtual time)."""
+
+_LEAST_NS: Final = 12_000
+"""No faster machine makes the limit for half of the values smaller."""
+
+_HOPS: Final = 4
+"""A segment is built, routed and handed to its device; a hop is one veth pair and a softirq."""
+
+ENOUGH: Final = 8
+"""From so many values on half of them are a measure: a few may all have met the same work on something else."""
 
 _LEAD = "samples do not begin before their segment leaves"
 _LAG = "ACKs are taken when they come"
-_BOUNDARY = "the sender's own interface"
 
 
-def check_overhead(evidence: Evidence, witness: Witness, doubt: str) -> tuple[tuple[Finding, ...], str]:
-    """Both checks, of all values that the events report, and what a reader should know of ACKs that waited.
+def check_overhead(evidence: Evidence, observation: Observation, doubt: str) -> tuple[tuple[Finding, ...], str]:
+    """Make both checks of all values of a run, and say what a reader should know of ACKs that waited.
 
     ``doubt`` is why a failure may prove nothing.
     """
-    recording = evidence.recording
-    control = Witness.of(recording.control, recording.control_wire, recording.control_flows)
-    usual = Overhead.of(control.exact[0], recording.control, passing_of(recording.control_wire))
-    accounts = (*witness.exact, witness.coarse_high)
-    passing = passing_of(recording.wire)
-    parts = [Overhead.of(account, evidence.events, passing) for account in accounts]
+    witness = observation.witness
+    passing = passing_of(observation.wire)
+    exact = [
+        (account, Overhead.of(account, observation.events, passing, observation.stamp_ns[account.segment]))
+        for account in witness.exact
+    ]
+    limits = _Limits.of(evidence, observation)
     findings = (
-        _judged(_lead(evidence, accounts, parts, usual), doubt),
-        _judged(_lag(evidence, accounts[0], parts[0], usual), doubt),
+        _judged(_lead(evidence, observation, exact, limits), doubt),
+        _judged(_lag(evidence, observation, *exact[0], limits), doubt),
     )
-    return findings, _waits(parts[0])
+    return findings, _waits(exact[0][1])
+
+
+@dataclass(frozen=True, slots=True)
+class _Limits:
+    """Nanoseconds: for half of the values, and for a single one in virtual time."""
+
+    half_ns: int
+    single_ns: int | None
+
+    @classmethod
+    def of(cls, evidence: Evidence, observation: Observation) -> _Limits:
+        if not evidence.virtual:
+            return cls(MOST_NS, None)
+        return cls(work_ns(observation.wire), MOST_NS)
+
+    def render(self, what: str) -> str:
+        text = f"{what}: half by at most {self.half_ns / MICROSECOND_NS:.1f} us"
+        if self.single_ns is None:
+            return text
+        return f"{text}, and none by over {self.single_ns / MICROSECOND_NS:.0f} us in which no packet passed"
+
+
+def work_ns(wire: np.ndarray) -> int:
+    """Return what the work on one packet may take in virtual time, by the packets' hops, ns."""
+    return min(max(_HOPS * hop_ns(wire), _LEAST_NS), MOST_NS)
 
 
 def _waits(part: Overhead) -> str:
@@ -83,181 +119,157 @@ def _finding(check: str, outcome: Outcome, message: str, expected: str, seen: st
     )
 
 
-def _lead(evidence: Evidence, accounts: Sequence[Account], parts: Sequence[Overhead], usual: Overhead) -> Finding:
-    total = sum(len(account.event) for account in accounts)
-    seen = f"stamped {spread_us(parts[0].lead_ns)} before the segment left"
-    queued = _own_queue_ns(evidence)
+def _lead(
+    evidence: Evidence, observation: Observation, parts: Sequence[tuple[Account, Overhead]], limits: _Limits
+) -> Finding:
+    total = sum(len(account.event) for account, _ in parts)
+    seen = f"stamped {spread_us(parts[0][1].lead_ns)} before the segment left"
+    expected = limits.render("stamps from before the segment leaves")
+    queued = own_queue_ns(evidence) if not observation.control else np.zeros(len(Side), dtype=np.int64)
     if queued is None:
-        message = "the sender's own interface delays, and its model has no upper bound"
+        message = f"{observation.where}the sender's own interface delays, and its model has no upper bound"
         return _finding(_LEAD, Outcome.PASSED, message, "nothing", seen, 0)
-    control = np.sort((usual.quiet_lead_ns if evidence.virtual else usual.lead_ns)[~usual.passive])
-    if not len(control) or not evidence.slack.samples or not total:
-        message = f"{total} values and {len(control)} of the control run are too few to compare"
-        return _finding(
-            _LEAD, Outcome.INCONCLUSIVE, message, f"a stamp when the segment leaves {_BOUNDARY}", seen, total
-        )
-    limit_ns, half_ns = _limits(evidence, control, usual.lead_ns[usual.opens & ~usual.passive])
-    excess = []
-    for account, part in zip(accounts, parts, strict=True):
-        lead_ns = part.quiet_lead_ns if evidence.virtual else part.lead_ns
-        # Timestamps count milliseconds: both ends are cut.
-        grain_ns = account.grain_ns if account.grain_ns > MICROSECOND_NS else 0
-        excess.append(lead_ns - queued[evidence.sides[account.event]] - grain_ns)
-    expected = _expected(evidence, "a stamp before the segment leaves", limit_ns, half_ns, control)
-    late = [over > limit_ns for over in excess]
-    worst = next((place for place, each in enumerate(late) if each.any()), None)
-    if worst is None:
-        opens = parts[0].opens
-        sides = evidence.sides[accounts[0].event][opens]
-        found = _by_half(evidence, sides, parts[0].lead_ns[opens], half_ns, "are stamped", "before they leave")
-        # A timer of the sender's own netem, which a control run does not have, is in each lead.
-        if found and not queued.any():
-            return _finding(_LEAD, Outcome.FAILED, found, expected, seen, total)
-        highest = max(float(part.lead_ns.max()) for part in parts if len(part.lead_ns)) / MICROSECOND_NS
-        message = f"{total} values, stamped at most {highest:.1f} us before their segment left"
-        return _finding(_LEAD, Outcome.PASSED, message, expected, seen, total)
-    counts = ", ".join(
-        f"{int(each.sum())} of {len(each)} values of {account.name}"
-        for account, each in zip(accounts, late, strict=True)
-        if each.any()
-    )
-    at = int(excess[worst].argmax())
-    message = (
-        f"{counts} are longer than wire and overhead explain, the worst {accounts[worst].render(at)}: its stamp lies "
-        f"{parts[worst].lead_ns[at] / MICROSECOND_NS:.1f} us before the segment left"
-    )
-    lates = [
-        Late(
-            begin_ns=(account.departed_ns - part.lead_ns)[each],
-            end_ns=account.departed_ns[each],
-            excess_ns=part.lead_ns[each] - (0 if evidence.virtual else limit_ns),
-            total=len(each),
-        )
-        for account, part, each in zip(accounts, parts, late, strict=True)
-    ]
-    return _finding(_LEAD, *_of_late(evidence, message, lates, len(control)), expected, seen, total)
+    if not total:
+        return _finding(_LEAD, Outcome.INCONCLUSIVE, f"{observation.where}no sample", expected, seen, 0)
+    if limits.single_ns is not None:
+        lates = []
+        for account, part in parts:
+            excess_ns = part.quiet_lead_ns - queued[observation.sides[account.event]]
+            lates.append(_Over(account, part.lead_ns, excess_ns, excess_ns > limits.single_ns, departing=True))
+        if any(late.chosen.any() for late in lates):
+            message = observation.where + _worst(lates, "{lead} us before the segment left")
+            judged = unless_stalled(
+                message, Late.together(*(late.late() for late in lates)), None, preemptible=evidence.preemptible
+            )
+            return _finding(_LEAD, *judged, expected, seen, total)
+    account, part = parts[0]
+    # A timer of the sender's own netem is in each lead: half of them are no measure of the sender's work.
+    if not queued.any():
+        early = (part.opens & ~part.passive, part.lead_ns, "are stamped", "before they leave", True)
+        found = _by_half(evidence, observation, account, *early, limits.half_ns)
+        if found is not None:
+            return _finding(_LEAD, *found, expected, seen, total)
+    message = f"{observation.where}{total} values, {seen}"
+    return _finding(_LEAD, Outcome.PASSED, message, expected, seen, total)
 
 
-def _lag(evidence: Evidence, account: Account, part: Overhead, usual: Overhead) -> Finding:
+def _lag(evidence: Evidence, observation: Observation, account: Account, part: Overhead, limits: _Limits) -> Finding:
     chosen = part.at_once
     total = int(chosen.sum())
     seen = f"{spread_us(part.lag_ns[chosen])} after the ACK came"
     behind = (part.lag_ns <= -MICROSECOND_NS) & ~part.passive
-    if behind.any():
-        at = int(np.flatnonzero(behind)[0])
-        message = (
-            f"in {int(behind.sum())} of {len(behind)} samples the kernel's now (tcp_mstamp) is earlier than the ACK "
-            f"came, the first {account.render(at)}"
-        )
-        return _finding(_LAG, Outcome.FAILED, message, "a now after the ACK came", seen, len(behind))
-    if part.ahead.any():
-        at = int(np.flatnonzero(part.ahead)[0])
-        message = (
-            f"in {int(part.ahead.sum())} of {len(part.ahead)} samples the kernel's now (tcp_mstamp) is later than the "
-            f"call that used it, the first {account.render(at)}"
-        )
-        return _finding(_LAG, Outcome.FAILED, message, "a now before the call", seen, len(part.ahead))
-    control = np.sort((usual.quiet_lag_ns if evidence.virtual else usual.lag_ns)[~usual.passive])
+    for wrong, words, expected in (
+        (behind, "earlier than the ACK came", "a now after the ACK came"),
+        (part.ahead, "later than the call that used it", "a now before the call"),
+    ):
+        if wrong.any():
+            at = int(np.flatnonzero(wrong)[0])
+            message = (
+                f"{observation.where}in {int(wrong.sum())} of {len(wrong)} samples the kernel's now (tcp_mstamp) is "
+                f"{words}, the first {account.render(at)}"
+            )
+            return _finding(_LAG, Outcome.FAILED, message, expected, seen, len(wrong))
     if (part.owned == Owned.UNKNOWN).any():
         message = "the probe did not say whether a thread owned the socket, so that any wait may be its"
         return _finding(_LAG, Outcome.INCONCLUSIVE, message, "who owned the socket at each call", seen, total)
-    if not len(control) or not evidence.slack.samples:
-        message = f"{len(control)} values of the control run are too few to compare"
-        return _finding(_LAG, Outcome.INCONCLUSIVE, message, "a control run", seen, total)
-    limit_ns, half_ns = _limits(evidence, control, usual.lag_ns[~usual.passive])
-    if not evidence.virtual:
-        # A link that delays lets the processor fall asleep, one that does not never does.
-        limit_ns += REAL_TIME_GRAIN_US * MICROSECOND_NS
-    expected = _expected(evidence, "an ACK taken after it came", limit_ns, half_ns, control)
-    lag_ns = part.quiet_lag_ns if evidence.virtual else part.lag_ns
-    late = chosen & (lag_ns > limit_ns)
-    if late.any():
-        at = int(np.flatnonzero(late)[lag_ns[late].argmax()])
-        message = (
-            f"{int(late.sum())} of {total} ACKs that nothing kept waiting were taken late, the worst "
-            f"{part.lag_ns[at] / MICROSECOND_NS:.1f} us after it came: {account.render(at)}"
-        )
-        begins = account.arrived_ns[late]
-        each = Late(
-            begin_ns=begins,
-            end_ns=begins + part.lag_ns[late],
-            excess_ns=part.lag_ns[late] - (0 if evidence.virtual else limit_ns),
-            total=total,
-        )
-        return _finding(_LAG, *_of_late(evidence, message, [each], len(control)), expected, seen, total)
-    sides = evidence.sides[account.event]
-    found = _by_half(evidence, sides[chosen], part.lag_ns[chosen], half_ns, "have their ACK taken", "after it came")
-    if not found and int(part.passive.sum()) >= LEAST_PASSIVE:
-        passive = part.passive
-        found = _by_half(evidence, sides[passive], lag_ns[passive], limit_ns, "(handshakes) are taken", "after the ACK")
-    if found:
-        return _finding(_LAG, Outcome.FAILED, found, expected, seen, total)
-    highest = float(part.lag_ns[chosen].max()) / MICROSECOND_NS if total else 0.0
-    message = f"{total} ACKs that nothing kept waiting, taken at most {highest:.1f} us after they came"
+    expected = limits.render("ACKs taken after they came")
+    if limits.single_ns is not None:
+        late = chosen & (part.quiet_lag_ns > limits.single_ns)
+        if late.any():
+            at = int(np.flatnonzero(late)[part.quiet_lag_ns[late].argmax()])
+            message = (
+                f"{observation.where}{int(late.sum())} of {total} ACKs that nothing kept waiting were taken late, the "
+                f"worst {part.lag_ns[at] / MICROSECOND_NS:.1f} us after it came: {account.render(at)}"
+            )
+            each = _Over(account, part.lag_ns, part.quiet_lag_ns, late, departing=False).late(total)
+            judged = unless_stalled(message, each, None, preemptible=evidence.preemptible)
+            return _finding(_LAG, *judged, expected, seen, total)
+    # Of a passive handshake the call's own time stands for the kernel's now: it comes after the child socket was made.
+    groups = ((chosen, limits.half_ns, ""), (part.passive, MOST_NS, "(handshakes) "))
+    for group, half_ns, words in groups:
+        took = (group, part.lag_ns, f"{words}have their ACK taken", "after it came", False)
+        found = _by_half(evidence, observation, account, *took, half_ns)
+        if found is not None:
+            return _finding(_LAG, *found, expected, seen, total)
+    message = f"{observation.where}{total} ACKs that nothing kept waiting, taken {seen}"
     return _finding(_LAG, Outcome.PASSED, message, expected, seen, total)
 
 
-def _of_late(evidence: Evidence, message: str, lates: Sequence[Late], control: int) -> tuple[Outcome, str]:
-    """What late values of several accounts come to; either end's work is done at once, without the link.
+@dataclass(frozen=True, slots=True, eq=False)
+class _Over:
+    """Values of an account and by how much each is over; ``chosen`` are too far."""
 
-    In real time any one value may be late; too many are the machine's doing, more than half of them the kernel's,
-    unless the machine was so late itself.
-    """
-    if evidence.noise is None:
-        return unless_stalled(message, Late.together(*lates), None, preemptible=evidence.preemptible)
-    many = [late for late in lates if chance_of_exceeding(late.count, late.total, control) < FALSE_ALARM]
-    for late in many:
-        if 2 * late.count > late.total:
-            outcome, words = unless_stalled(message, late, evidence.noise, relayed=False)
-            if outcome is Outcome.FAILED:
-                return outcome, words
-            message = words
-        elif evidence.noise.accounts:
-            message += f" ({evidence.noise.render()})"
-    return (Outcome.INCONCLUSIVE if many else Outcome.PASSED), message
+    account: Account
+    took_ns: Integers
+    excess_ns: Integers
+    chosen: Booleans
+    departing: bool
+    """Whether the time ends when the segment departs; else it begins when the ACK arrives."""
 
-
-def _limits(evidence: Evidence, control: Integers, whole: Integers) -> tuple[int, int]:
-    """For a single value, and for half of them; ``control`` is sorted.
-
-    The shortest whole round trip without delay is no work on one packet. In real time the control run's largest counts
-    where that is more; it may be less, because a link that delays lets caches go cold, one that does not never does.
-    """
-    least_ns = int(evidence.slack.overheads_us.min()) * MICROSECOND_NS
-    if not evidence.virtual:
-        limit_ns = max(int(control[-1]), least_ns)
-        return limit_ns, limit_ns
-    return least_ns, min(least_ns, 2 * int(np.percentile(whole, 90)))
+    def late(self, total: int | None = None) -> Late:
+        """Return the chosen ones as late values, of ``total``."""
+        took_ns = self.took_ns[self.chosen]
+        if self.departing:
+            end_ns = self.account.departed_ns[self.chosen]
+            begin_ns = end_ns - took_ns
+        else:
+            begin_ns = self.account.arrived_ns[self.chosen]
+            end_ns = begin_ns + took_ns
+        return Late(
+            begin_ns=begin_ns,
+            end_ns=end_ns,
+            excess_ns=self.excess_ns[self.chosen],
+            total=len(self.chosen) if total is None else total,
+        )
 
 
-def _expected(evidence: Evidence, what: str, limit_ns: int, half_ns: int, control: Integers) -> str:
-    figures = f"(control run: {spread_us(control)})"
-    if not evidence.virtual:
-        return f"{what}, not more often by over {limit_ns / MICROSECOND_NS:.1f} us than by chance {figures}"
-    return (
-        f"{what} by at most {limit_ns / MICROSECOND_NS:.1f} us in which no packet passed, the shortest whole round "
-        f"trip without delay; {half_ns / MICROSECOND_NS:.1f} us in half of them {figures}"
+def _worst(lates: Sequence[_Over], words: str) -> str:
+    counts = ", ".join(
+        f"{int(one.chosen.sum())} of {len(one.chosen)} values of {one.account.name}"
+        for one in lates
+        if one.chosen.any()
     )
+    one = next(late for late in lates if late.chosen.any())
+    at = int(np.where(one.chosen, one.excess_ns, np.iinfo(np.int64).min).argmax())
+    lead = words.format(lead=f"{one.took_ns[at] / MICROSECOND_NS:.1f}")
+    return f"{counts} begin too early, the worst {one.account.render(at)}: its stamp lies {lead}"
 
 
 def _by_half(
-    evidence: Evidence, sides: npt.NDArray[np.uint8], over_ns: Integers, half_ns: int, verb: str, when: str
-) -> str:
-    """What is wrong with half of one side's values: one end's fault must not hide behind the other's good samples."""
-    if not evidence.virtual:
-        return ""
-    for side in np.unique(sides):
-        middle = float(np.median(over_ns[sides == side]))
-        if middle > half_ns:
-            return (
-                f"half of the {Side(side).name.lower()}'s samples {verb} {middle / MICROSECOND_NS:.1f} us or more "
-                f"{when}, where {half_ns / MICROSECOND_NS:.1f} us are usual"
-            )
-    return ""
+    evidence: Evidence, observation: Observation, account: Account, chosen: Booleans, took_ns: Integers, verb: str,
+    when: str, departing: bool, half_ns: int,
+) -> tuple[Outcome, str] | None:  # fmt: skip
+    """Return what is wrong with half of one side's values: one side's fault must not hide behind the other's."""
+    groups = [
+        (side, group)
+        for side, group in _sides(observation, account, chosen)
+        if float(np.median(took_ns[group])) > half_ns
+    ]
+    if not groups:
+        return None
+    side, group = groups[0]
+    message = (
+        f"{observation.where}half of the {side.name.lower()}'s {int(group.sum())} samples {verb} "
+        f"{np.median(took_ns[group]) / MICROSECOND_NS:.1f} us or more {when}, where the work on one packet takes at "
+        f"most {half_ns / MICROSECOND_NS:.1f} us"
+    )
+    if evidence.noise is None:
+        return Outcome.FAILED, message
+    both: Booleans = np.logical_or.reduce([group for _, group in groups])
+    late = _Over(account, took_ns, took_ns - half_ns, both & (took_ns > half_ns), departing).late(int(both.sum()))
+    return unless_stalled(message, late, evidence.noise, relayed=False)
 
 
-def _own_queue_ns(evidence: Evidence) -> npt.NDArray[np.int64] | None:
-    """What netem on the sender's own interface may add, by `Side`: a capture there sees packets when they leave netem.
+def _sides(observation: Observation, account: Account, chosen: Booleans) -> Iterator[tuple[Side, Booleans]]:
+    sides: npt.NDArray[np.uint8] = observation.sides[account.event]
+    for side in np.unique(sides[chosen]):
+        group = chosen & (sides == side)
+        if int(group.sum()) >= ENOUGH:
+            yield Side(side), group
+
+
+def own_queue_ns(evidence: Evidence) -> npt.NDArray[np.int64] | None:
+    """Return what netem on the sender's own interface may add, by `Side`: a capture there sees packets after netem.
 
     None when there is no upper bound; nothing where the delay is in the middle.
     """

@@ -58,7 +58,7 @@ def pair(events: np.ndarray, wire: np.ndarray, flows: Sequence[Mapping[str, Any]
     ends = Ends.of(wire, sockets)
     if not ends.lives or not len(events):
         return pairs
-    life, order = _lives_of(events, sockets, ends)
+    life, order = lives_of(events, sockets, ends)
     if not len(order):
         return pairs
     pairs.known[order] = True
@@ -132,7 +132,7 @@ def _every_ack(events: np.ndarray) -> bool:
     return not (events["hook"] == Hook.SOCKOPS).any()
 
 
-def _lives_of(events: np.ndarray, sockets: Sockets, ends: Ends) -> tuple[Rows, Places]:
+def lives_of(events: np.ndarray, sockets: Sockets, ends: Ends) -> tuple[Rows, Places]:
     """Events by life, then by time, without those that have none: their lives, and which they are."""
     socket = sockets.of(events["saddr"], events["daddr"], events["sport"], events["dport"])
     moments = np.sort(ends.begun_ns)

@@ -11,7 +11,10 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from rttcheck.collect.probe.coverage import View
+from rttcheck.judge.cause_check import CAUSED
 from rttcheck.judge.findings import Finding, Layer, Outcome
+from rttcheck.judge.observation import CONTROL
+from rttcheck.judge.stamp_check import ONE_SEGMENT, STAMPED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +51,9 @@ NEEDS: Final = {
     "data samples on every side": VALUES,
     "every sample has its segment and its ACK": VALUES,
     "samples are not below their own wire time": VALUES,
+    STAMPED: VALUES,
+    ONE_SEGMENT: Needs(all_of=("first_rtt_us", "last_rtt_us")),
+    CAUSED: NOTHING,
     "samples do not begin before their segment leaves": _SAMPLES,
     "ACKs are taken when they come": _SAMPLES,
     "every ACK that is due a sample gives one": _EVERY,
@@ -88,9 +94,9 @@ def seen_through(findings: Iterable[Finding], view: View, probe: str) -> tuple[F
 
 
 def _through(finding: Finding, view: View, probe: str) -> Finding:
-    if finding.layer in _FREE or finding.check.startswith(SECOND):
+    if finding.layer in _FREE or finding.check.startswith(SECOND) or finding.blind:
         return finding
-    needs = NEEDS.get(finding.check)
+    needs = NEEDS.get(finding.check.removeprefix(f"{CONTROL}: "))
     lacks = needs.unmet(view) if needs is not None else "" if not view.unseen and view.every_sample else "everything"
     if not lacks:
         return finding

@@ -11,12 +11,15 @@ gave the sample, the same holds for milliseconds.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from rttcheck.judge.cause_check import check_causes
 from rttcheck.judge.doubt import clock_step_ns, doubt_of, doubted, points_of
 from rttcheck.judge.evidence import Evidence
 from rttcheck.judge.findings import Finding, Layer, Outcome
+from rttcheck.judge.observation import CONTROL, Observation
 from rttcheck.judge.overhead_check import check_overhead
+from rttcheck.judge.stamp_check import check_stamps
 from rttcheck.judge.witness import MICROSECOND_NS, Witness, spread_us
 
 _FROM = "the wire: from the segment's departure to its ACK's arrival at the sender's own interface"
@@ -37,16 +40,37 @@ def check_wire(evidence: Evidence) -> WireChecks:
     if witness is None:
         return WireChecks(notes=("no packets were captured: samples are not compared with the wire",))
     doubt = doubt_of(evidence)
-    overhead, waits = check_overhead(evidence, witness, doubt)
+    run, control = evidence.observation, evidence.control
+    assert run is not None  # there is a witness
+    overhead, waits = check_overhead(evidence, run, doubt)
+    queued = evidence.scenario.topology == "direct"
     findings = (
         _whole(evidence),
         _paired(evidence, witness, doubt),
         _below(witness, doubt),
+        *check_stamps(run, doubt),
+        check_causes(run, doubt, queued=queued),
         *overhead,
+        *_of_control(evidence, control, queued=queued),
     )
     over = witness.over_ns
     figures = (("over_wire_max_us", round(float(over.max()) / MICROSECOND_NS)),) if len(over) else ()
     return WireChecks(findings=findings, notes=_notes(witness, waits), figures=figures)
+
+
+def _of_control(evidence: Evidence, control: Observation | None, *, queued: bool) -> tuple[Finding, ...]:
+    """Make the same checks of the control run: it is made by the kernel under test, and judged like any other run.
+
+    A control run that fails fails the scenario, before anything is concluded from it.
+    """
+    if control is None:
+        return ()
+    lost = evidence.recording.control_lost
+    doubt = f"{lost} events of the control run were lost" if lost else ""
+    overhead, _ = check_overhead(evidence, control, doubt)
+    findings = (_below(control.witness, doubt), *check_stamps(control, doubt),
+                check_causes(control, doubt, queued=queued), *overhead)  # fmt: skip
+    return tuple(replace(finding, check=f"{CONTROL}: {finding.check}") for finding in findings)
 
 
 def _finding(check: str, outcome: Outcome, message: str, expected: str, seen: str, samples: int) -> Finding:

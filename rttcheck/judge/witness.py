@@ -32,6 +32,8 @@ class Account:
     name: str
     event: npt.NDArray[np.intp]
     """The events that report the value and have both packets."""
+    segment: npt.NDArray[np.int32]
+    """The row of each value's segment as it left, in the table of packets."""
     value_us: Integers
     departed_ns: Integers
     """When the segment passed the sender's own interface, CLOCK_MONOTONIC."""
@@ -133,6 +135,7 @@ def _account(
     return Account(
         name=name,
         event=np.flatnonzero(whole),
+        segment=segment[whole],
         value_us=events[field][whole].astype(np.int64),
         departed_ns=wire["time_ns"][segment[whole]],
         arrived_ns=wire["time_ns"][ack[whole]],

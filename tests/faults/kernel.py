@@ -16,8 +16,8 @@ import numpy.typing as npt
 
 from rttcheck.judge import estimator, windowed_minimum
 from rttcheck.judge.estimator import FIELDS, Formula, Sample, State
-from rttcheck.judge.evidence import addresses
 from rttcheck.judge.histogram import Histogram, Unit
+from rttcheck.judge.observation import addresses
 from rttcheck.judge.rto import Bounds, timeout_jiffies, us_of_jiffies
 from rttcheck.judge.samples import Side, connections_of, visible_to_nettrace
 from rttcheck.judge.steps import Steps
@@ -124,7 +124,7 @@ class Kernel:
 
     def _flow(self, recording: Recording, events: np.ndarray, index: int) -> Mapping[str, Any]:
         flow = dict(recording.flows[index])
-        connections, sides = connections_of(events, addresses(recording))
+        connections, sides = connections_of(events, addresses(recording.flows))
         for side, name in ((Side.CLIENT, "client_info"), (Side.SERVER, "server_info")):
             info = flow[name]
             own = events[(connections == index) & (sides == side)]

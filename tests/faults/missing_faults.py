@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from rttcheck.collect.probe.layout import FLAG_SYN_ACKED
-from rttcheck.judge.evidence import addresses
 from rttcheck.judge.findings import Layer
+from rttcheck.judge.observation import addresses
 from rttcheck.judge.samples import Kind, Side, Source, classify, connections_of, sources
 from rttcheck.recording import Recording
 from tests.faults.fault import Fault, Plant
@@ -60,7 +60,7 @@ def _one_in_three(recording: Recording) -> Recording:
 
 def _without_passive_handshake(recording: Recording) -> Recording:
     events = recording.events
-    side = connections_of(events, addresses(recording))[1]
+    side = connections_of(events, addresses(recording.flows))[1]
     return Kernel().relive(recording, events[((events["flag"] & FLAG_SYN_ACKED) == 0) | (side != Side.SERVER)])
 
 

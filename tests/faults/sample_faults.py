@@ -8,8 +8,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from rttcheck.judge.evidence import addresses
 from rttcheck.judge.findings import Layer
+from rttcheck.judge.observation import addresses
 from rttcheck.judge.samples import Side, Source, connections_of, sources
 from rttcheck.recording import Recording
 from tests.faults.fault import Fault, Plant
@@ -55,7 +55,7 @@ def fed_from_arguments(events: np.ndarray) -> np.ndarray:
 
 def _of(side: Side) -> Callable[[Recording], Booleans]:
     def chosen(recording: Recording) -> Booleans:
-        found: Booleans = connections_of(recording.events, addresses(recording))[1] == side
+        found: Booleans = connections_of(recording.events, addresses(recording.flows))[1] == side
         return found
 
     return chosen

@@ -9,8 +9,8 @@ import numpy.typing as npt
 
 from rttcheck.collect.probe.layout import FLAG_DATA_ACKED, FLAG_RETRANS_DATA_ACKED, FLAG_SYN_ACKED
 from rttcheck.collect.wire.layout import FIN, Point
-from rttcheck.judge.evidence import addresses
 from rttcheck.judge.findings import Layer
+from rttcheck.judge.observation import addresses
 from rttcheck.judge.samples import Side, connections_of
 from rttcheck.judge.steps import Steps
 from rttcheck.recording import Recording
@@ -55,7 +55,7 @@ def _measured(
 ) -> None:
     """Give calls the time since the lowest segment was sent last: that which is still out, or ``acknowledged`` now."""
     previous = Steps.of(events).previous
-    sides = connections_of(events, addresses(recording))[1]
+    sides = connections_of(events, addresses(recording.flows))[1]
     for row in rows.tolist():
         una = events["snd_una"][previous[row] if acknowledged else row]
         now_us = int(events["tcp_mstamp_us"][row])

@@ -15,6 +15,7 @@ from planted_wire import witnessed
 from rttcheck.collect.noise_layout import TICK
 from rttcheck.judge.findings import Finding, Outcome
 from rttcheck.judge.noise import Account, Late, Noise
+from rttcheck.judge.observation import CONTROL
 from rttcheck.judge.verdict import Verdict, judge
 from rttcheck.netns.relay.line import Fate
 from rttcheck.netns.relay.packets import PACKET
@@ -63,7 +64,7 @@ def shifted_by(shift_us: int) -> Recording:
 
 
 def finding(verdict: Verdict, check: str) -> Finding:
-    (found,) = [each for each in verdict.findings if check in each.check]
+    (found,) = [each for each in verdict.findings if check in each.check and not each.check.startswith(CONTROL)]
     return found
 
 

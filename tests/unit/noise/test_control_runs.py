@@ -15,6 +15,8 @@ from rttcheck.collect.kernel_log import KernelLog
 from rttcheck.collect.noise_layout import TICK
 from rttcheck.collect.probe.coverage import WHOLE
 from rttcheck.collect.probe.layout import EVENT
+from rttcheck.collect.stamp.stamps import Stamped
+from rttcheck.collect.traffic.layout import WRITE
 from rttcheck.collect.wire.capture import Wire
 from rttcheck.collect.wire.layout import WIRE
 from rttcheck.netns.relay.packets import PACKET
@@ -38,6 +40,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return Run(
             events=np.full(number, np.zeros((), EVENT)), histograms={}, lost=number, second=np.zeros(0, EVENT),
             second_lost=0, wire=Wire(packets=wire, facts={}, pcapng=b""),
+            stamped=Stamped(), writes=np.zeros(0, WRITE),
             flows=({"client": ["c", number], "server": ["s", 1]},), steps=(), netem={}, sysctls={}, noise=ticks,
             relay=np.zeros(number, PACKET), scheduling={"traffic": "somehow"}, log=KernelLog(-1),
         )  # fmt: skip

@@ -5,28 +5,31 @@ from __future__ import annotations
 import hashlib
 import re
 import struct
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from rttcheck.collect.probe.btf import Btf, object_btf
+from rttcheck.collect.probe.btf import object_btf
 from rttcheck.collect.probe.layout import CONFIG, COUNTS, EVENT, MINMAX_SAMPLE
 from rttcheck.collect.probe.probe import OBJECT
+from rttcheck.collect.stamp.layout import STAMP
 
 BPF = OBJECT.parent.resolve()
 
 STRUCTURES = {"rtt_event": EVENT, "rtt_config": CONFIG, "rtt_counts": COUNTS, "rtt_minmax_sample": MINMAX_SAMPLE}
 
 
+STAMP_STRUCTURES = {"rtt_stamp": STAMP}
+
 OBJECTS = tuple(sorted(BPF.glob("*.bpf.o")))
 
 
-@pytest.fixture(scope="module", params=OBJECTS, ids=lambda path: path.name)
-def types(request: pytest.FixtureRequest) -> Iterator[Btf]:
-    with object_btf(request.param) as btf:
-        yield btf
+LAYOUTS = [
+    (path, name, dtype)
+    for path in OBJECTS
+    for name, dtype in (STAMP_STRUCTURES if path.name.startswith("rtt_stamp") else STRUCTURES).items()
+]
 
 
 def section(path: Path, name: str) -> bytes:
@@ -50,10 +53,10 @@ def c_type(dtype: np.dtype) -> str:
     return f"{ {'u': 'u', 'i': 's'}[dtype.base.kind] }{8 * dtype.base.itemsize}"
 
 
-@pytest.mark.parametrize("name", STRUCTURES)
-def test_the_dtype_is_the_structure_of_the_object_member_by_member(types: Btf, name: str) -> None:
-    dtype = STRUCTURES[name]
-    members = types.structure(name)
+@pytest.mark.parametrize(("path", "name", "dtype"), LAYOUTS)
+def test_the_dtype_is_the_structure_of_the_object_member_by_member(path: Path, name: str, dtype: np.dtype) -> None:
+    with object_btf(path) as types:
+        members, size = types.structure(name), types.structure_size(name)
     assert members is not None
     in_c = [(member.name, member.offset, member.size, member.type) for member in members]
     fields = dtype.fields
@@ -62,14 +65,8 @@ def test_the_dtype_is_the_structure_of_the_object_member_by_member(types: Btf, n
         (field, fields[field][1], fields[field][0].itemsize, c_type(fields[field][0])) for field in dtype.names or ()
     ]
     assert in_python == in_c
-    assert dtype.itemsize == types.structure_size(name)
-
-
-@pytest.mark.parametrize("name", STRUCTURES)
-def test_no_structure_has_a_hole(types: Btf, name: str) -> None:
-    members = types.structure(name)
-    assert members is not None
-    assert sum(member.size for member in members) == types.structure_size(name)
+    assert dtype.itemsize == size
+    assert sum(member.size for member in members) == size, "the structure has a hole"
 
 
 def listed(variable: str) -> list[str]:

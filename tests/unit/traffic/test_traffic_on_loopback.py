@@ -7,6 +7,7 @@ import errno
 import socket
 import threading
 import time
+from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -259,11 +260,11 @@ def test_one_flow_that_fails_ends_all_at_once(monkeypatch: pytest.MonkeyPatch) -
     served: list[Endpoint] = []
     real = PingPong.server
 
-    def resetting(pattern: PingPong, end: Endpoint, first: int, last: int) -> None:
+    def resetting(pattern: PingPong, end: Endpoint, written_ns: array[int], first: int, last: int) -> None:
         served.append(end)
         if len(served) == 3:
             raise OSError(errno.ECONNRESET, "made up")
-        real(pattern, end, first, last)
+        real(pattern, end, written_ns, first, last)
 
     monkeypatch.setattr(PingPong, "server", resetting)
     begun_s = time.monotonic()

@@ -1,0 +1,89 @@
+"""What was observed of one run: its events paired with its packets, the stamps on these, the application's writes.
+
+The run and its control run are both one of these, and the same checks are made of both: a control run is made by the
+kernel under test, so that it is judged like any other run before anything is concluded from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from rttcheck.judge.samples import Address, connections_of
+from rttcheck.judge.stamps import UNKNOWN, stamps_of
+from rttcheck.judge.witness import Account, Booleans, Integers, Witness
+from rttcheck.recording import Recording
+
+CONTROL: Final = "control run"
+"""Begins the name of each check that is made of the control run."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Observation:
+    """One run. ``stamp_ns`` has an entry for each packet of ``wire``, the other arrays one for each event."""
+
+    control: bool
+    """Whether this is the control run, over a link that delays nothing."""
+    events: np.ndarray
+    wire: np.ndarray
+    flows: Sequence[Mapping[str, Any]]
+    writes: np.ndarray
+    witness: Witness
+    stamp_ns: Integers
+    """TCP's own stamp, CLOCK_MONOTONIC; `UNKNOWN` where none was read."""
+    sides: npt.NDArray[np.uint8]
+    stamped: bool
+    """Whether stamps were read at all: not in recordings of schema 4 and older."""
+
+    @classmethod
+    def of_run(cls, recording: Recording) -> Observation:
+        """Pair the run itself."""
+        return cls._of(recording.events, recording.wire, recording.flows, recording.stamps, recording.writes, False)
+
+    @classmethod
+    def of_control(cls, recording: Recording) -> Observation:
+        """Pair the control run."""
+        return cls._of(
+            recording.control, recording.control_wire, recording.control_flows, recording.control_stamps,
+            recording.control_writes, True,
+        )  # fmt: skip
+
+    @classmethod
+    def _of(
+        cls, events: np.ndarray, wire: np.ndarray, flows: Sequence[Mapping[str, Any]], stamps: np.ndarray,
+        writes: np.ndarray, control: bool,
+    ) -> Observation:  # fmt: skip
+        return cls(
+            control=control,
+            events=events,
+            wire=wire,
+            flows=flows,
+            writes=writes,
+            witness=Witness.of(events, wire, flows),
+            stamp_ns=stamps_of(wire, stamps),
+            sides=connections_of(events, addresses(flows))[1],
+            stamped=len(stamps) > 0,
+        )
+
+    @property
+    def where(self) -> str:
+        """Begin a message with it: empty for the run itself."""
+        return "in the control run, without delay: " if self.control else ""
+
+    def stamps_of(self, account: Account) -> tuple[Integers, Booleans]:
+        """Return the stamp on each value's segment, and for which values it is known."""
+        stamp_ns = self.stamp_ns[account.segment]
+        return stamp_ns, stamp_ns != UNKNOWN
+
+
+def addresses(flows: Sequence[Mapping[str, Any]]) -> list[tuple[Address, Address]]:
+    """Return client's and server's address of each connection."""
+
+    def address(value: Any) -> Address:
+        return str(value[0]), int(value[1])
+
+    return [(address(flow["client"]), address(flow["server"])) for flow in flows]
