@@ -10,7 +10,7 @@ import numpy as np
 
 from rttcheck.judge.cause import CLOCKS_NS, NEVER, Causes
 from rttcheck.judge.doubt import doubted
-from rttcheck.judge.findings import Finding, Layer, Outcome
+from rttcheck.judge.findings import NOT_RUN, Finding, Layer, Outcome
 from rttcheck.judge.observation import Observation
 from rttcheck.judge.witness import MICROSECOND_NS, Integers
 
@@ -25,7 +25,7 @@ _EXPECTED = (
 def check_causes(observation: Observation, doubt: str, *, queued: bool) -> Finding:
     """Compare the stamp of every new segment of a run with its causes; see `Causes.of` for ``queued``."""
     if not observation.stamped:
-        message = "not run: the recording has no stamps of packets"
+        message = f"{NOT_RUN}the recording has no stamps of packets"
         return Finding(
             layer=Layer.SAMPLE, check=CAUSED, outcome=Outcome.INCONCLUSIVE, message=message, expected=_EXPECTED,
             seen="nothing", samples=0, blind=True,

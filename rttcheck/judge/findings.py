@@ -9,6 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
+
+NOT_RUN: Final = "not run: "
+"""Begins the message of a check that was not run."""
+
+NEEDED: Final = f"{NOT_RUN}it needs "
+"""Begins the message of one that was not run because of what the probe sees."""
 
 
 class Outcome(StrEnum):
@@ -52,7 +59,12 @@ class Finding:
     seen: str
     samples: int
     blind: bool = False
-    """The check was not run: the probe does not see what it needs. Inconclusive then, which no re-run changes."""
+    """The check was not run: the recording does not hold what it needs. Inconclusive then, which no re-run changes."""
+
+    @property
+    def unseen_by_probe(self) -> bool:
+        """Whether it was not run because the probe does not see what it needs, and for no other reason."""
+        return self.blind and self.message.startswith(NEEDED)
 
 
 _SEVERITY = (Outcome.FAILED, Outcome.INCONCLUSIVE, Outcome.PASSED)

@@ -12,7 +12,7 @@ from typing import Final
 
 from rttcheck.collect.probe.coverage import View
 from rttcheck.judge.cause_check import CAUSED
-from rttcheck.judge.findings import Finding, Layer, Outcome
+from rttcheck.judge.findings import NEEDED, Finding, Layer, Outcome
 from rttcheck.judge.observation import CONTROL
 from rttcheck.judge.stamp_check import ONE_SEGMENT, STAMPED
 
@@ -104,7 +104,7 @@ def _through(finding: Finding, view: View, probe: str) -> Finding:
         finding,
         outcome=Outcome.INCONCLUSIVE,
         blind=True,
-        message=f"not run: it needs {lacks}, and {probe} sees {view.render()}",
+        message=f"{NEEDED}{lacks}, and {probe} sees {view.render()}",
         seen="nothing",
         samples=0,
     )

@@ -20,7 +20,7 @@ import numpy as np
 from rttcheck.collect.probe.layout import FLAG_SYN_ACKED
 from rttcheck.collect.wire.layout import ACK, SYN
 from rttcheck.judge.doubt import doubted
-from rttcheck.judge.findings import Finding, Layer, Outcome
+from rttcheck.judge.findings import NOT_RUN, Finding, Layer, Outcome
 from rttcheck.judge.observation import Observation
 from rttcheck.judge.scoreboard import NONE
 from rttcheck.judge.witness import MICROSECOND_NS, MILLISECOND_NS, Account, Booleans, Integers
@@ -59,7 +59,7 @@ def _stamped(observation: Observation, doubt: str) -> Finding:
     compared = total - unknown
     seen = f"{compared} of {total} values, {sum(int((one == 0).sum()) for one in excess_us)} of them exact"
     if not observation.stamped:
-        message = "not run: the recording has no stamps of packets"
+        message = f"{NOT_RUN}the recording has no stamps of packets"
         return Finding(
             layer=Layer.SAMPLE, check=STAMPED, outcome=Outcome.INCONCLUSIVE, message=message, expected=_EXPECTED,
             seen="nothing", samples=0, blind=True,
@@ -72,7 +72,7 @@ def _stamped(observation: Observation, doubt: str) -> Finding:
         message = (
             f"{observation.where}{counts} are not what the kernel's own clock and the stamp on the packet say, the "
             f"worst {account.render(at)}: the stamp says {int(account.value_us[at] - excess[at])} us, so that the "
-            f"kernel is {_by(excess[at])}; half of them are {_by(middle)} or more"
+            f"kernel is {_by(int(excess[at]))}; the median of them is {_by(middle)}"
         )
         outcome, message = doubted(Outcome.FAILED, message, doubt)
         return _finding(STAMPED, outcome, message, _EXPECTED, seen, compared)

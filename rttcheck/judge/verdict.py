@@ -19,7 +19,7 @@ from rttcheck.judge.arithmetic import check_arithmetic
 from rttcheck.judge.coverage import check_coverage
 from rttcheck.judge.eligibility import check_eligibility
 from rttcheck.judge.evidence import Evidence
-from rttcheck.judge.findings import Finding, Layer, Outcome, outcome_of, ranked
+from rttcheck.judge.findings import NOT_RUN, Finding, Layer, Outcome, outcome_of, ranked
 from rttcheck.judge.histogram import BUCKETS, buckets_of
 from rttcheck.judge.kernel_check import check_kernel
 from rttcheck.judge.link_check import check_link
@@ -99,12 +99,15 @@ class Verdict:
         lines += _entry(
             width, "checks", f"{passed} of {ran} passed" + (f", {len(self.blind)} not run" * bool(self.blind))
         )
-        for finding in self.blind:
-            if finding.layer is Layer.KERNEL:
-                lines += _entry(width, "not run", f"{finding.check}: {finding.message.removeprefix('not run: ')}")
-        named = "; ".join(finding.check for finding in self.blind if finding.layer is not Layer.KERNEL)
+        named = [finding.check for finding in self.blind if finding.unseen_by_probe]
         if named:
-            lines += _entry(width, "not run", f"{self.blindness}, too little for: {named}")
+            lines += _entry(width, "not run", f"{self.blindness}, too little for: {'; '.join(named)}")
+        others: dict[str, list[str]] = {}
+        for finding in self.blind:
+            if not finding.unseen_by_probe:
+                others.setdefault(finding.message.removeprefix(NOT_RUN), []).append(finding.check)
+        for reason, checks in others.items():
+            lines += _entry(width, "not run", f"{'; '.join(checks)}: {reason}")
         for note in self.notes:
             lines += _entry(width, "note", note)
         lines += _entry(width, "machine", self.machine)
