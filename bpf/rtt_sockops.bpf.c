@@ -5,8 +5,8 @@
  * tcp_rtt_estimator() calls it for a socket's first sample and then for the first one of each round trip: when snd_una
  * has gone beyond rtt_seq. At that moment mdev_us, mdev_max_us, rttvar_us, rtt_seq and rtt_min hold the sample already,
  * srtt_us and icsk_rto do not. Since 6.10 the sample and the srtt_us that it makes are arguments; before, there are
- * none, and RACK's time of the last segment that this ACK delivered is all that can be read: the last-acked sample, as
- * long as segments come in order.
+ * none. A socket's first sample can be told from mdev_us; of later ones RACK's time of the last segment that this ACK
+ * delivered is all that can be read: the last-acked sample, as long as segments come in order.
  */
 #include <linux/bpf.h>
 #include <stdbool.h>
@@ -46,6 +46,10 @@ static __always_inline void sampled(struct bpf_sock_ops *ctx, const struct rtt_c
 	if (sample_us || srtt_us) {
 		saw.sample_us = sample_us;
 		saw.srtt_us = srtt_us ? srtt_us : 1; /* as tcp_rtt_estimator() is about to store it */
+	} else if (!BPF_CORE_READ(tp, srtt_us)) {
+		/* The first sample m of a socket: tcp_rtt_estimator() has set mdev_us to m << 1. */
+		saw.sample_us = BPF_CORE_READ(tp, mdev_us) >> 1;
+		saw.srtt_us = saw.sample_us ? saw.sample_us << 3 : 1;
 	} else if (state != TCP_SYN_RECV && in_order(tp)) { /* a SYN-ACK never was in RACK's queue */
 		saw.last_rtt_us = BPF_CORE_READ(tp, rack.rtt_us);
 	}

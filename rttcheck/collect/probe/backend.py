@@ -156,7 +156,8 @@ def _sockops(_kernel: Kernel, ring_bytes: int) -> Iterator[Opened]:
                     f"attached to {cgroup.where}, and sockets of this process do not call it: before Linux 5.15 that "
                     "is so once net_cls or net_prio of cgroup version 1 was used"
                 )
-            told = bool((events["sample_us"] >= 0).any())
+            # Without arguments a socket's first sample is known all the same.
+            told = bool((events["sample_us"] >= 0).all())
             view = SOCKOPS if told else SOCKOPS_WITHOUT_ARGUMENTS
             said = "" if told else ", where this kernel passes no arguments"
             yield Opened(loaded, ring, view, f"{cgroup.where}{said}")
