@@ -62,6 +62,9 @@ one takes a fresh page of memory now and then; 50 us in real time), with 99 %. c
 and the stages it comes from; a kernel compared with itself gives any at all once in 1,000 comparisons at most. cannot
 tell: neither, and why. Where the link is random, what the kernel adds to the wire is compared.
 
+same does not mean right: a fault that both kernels share cannot be seen by comparing. So each run is judged by itself
+as well, as rttcheck judge does it, and a scenario of which any run fails is shown as failed and not as same.
+
   sender     from the segment's stamp to its departure    link out   from there to the far end
   receiver   from there to the departure of its ACK       link back  from there to the sender
   arrival    from there to the sample
@@ -74,8 +77,8 @@ examples:
   rttcheck compare old/*.rttrec --against new/*.rttrec --markdown
 
 exit status:
-  0   all is the same
-  1   something has changed
+  0   all is the same, and no run fails the judge
+  1   something has changed, or runs of a side fail the judge
   2   interrupted: what had been run is compared and printed
   3   nothing is known to have changed, and something cannot be told, or it could not be done
   4   the command line makes no sense, or no such kernel
@@ -250,7 +253,7 @@ def run_in_steps(rounds: Rounds, wanted: Sequence[Wanted], steps: Sequence[int],
     for step in steps:
         rounds.run(left, done + 1, step)
         comparison = _compared(rounds, margin_us, len(steps))
-        untold = {one.scenario for one in comparison.scenarios if one.answer == "cannot tell" and one.more_runs}
+        untold = {one.scenario for one in comparison.scenarios if one.differences == "cannot tell" and one.more_runs}
         left, done = [one for one in wanted if one.name in untold], step
         if not left or step == steps[-1]:
             break
@@ -300,7 +303,8 @@ def _margin_us(args: argparse.Namespace) -> float | None:
 
 
 def _status(comparison: Comparison) -> ExitStatus:
-    return {"same": ExitStatus.PASSED, "changed": ExitStatus.FAILED}.get(comparison.answer, ExitStatus.UNABLE)
+    known = {"same": ExitStatus.PASSED, "changed": ExitStatus.FAILED, "failed": ExitStatus.FAILED}
+    return known.get(comparison.answer, ExitStatus.UNABLE)
 
 
 def _show(

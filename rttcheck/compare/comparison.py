@@ -3,6 +3,9 @@
 It owns which of the runs' figures are held against each other, by which margin, and which stage a difference is put
 down to. How a run is measured it does not know, nor how many runs can be had.
 
+A comparison sees differences only: a fault that both kernels have is the same on both sides. So each run is judged by
+itself as well, and a scenario of which runs fail the judge is *failed* and never *same*.
+
 A check's outcome is not a matter of chance (the judge's false alarms are 1 in a million), so that one that passes in
 all runs of one kernel and fails in all of the other has changed; runs in which it was inconclusive say nothing. A count
 has changed where all runs of one kernel part from all of the other's, in so many runs that chance would not.
@@ -91,11 +94,47 @@ class Counted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """What one side's runs of a scenario came to, each judged by itself."""
+
+    outcomes: tuple[Outcome, ...]
+    reason: str = ""
+    """Why the first one that failed did, or else the first one that was inconclusive."""
+
+    @classmethod
+    def of(cls, runs: Sequence[Run]) -> Judged:
+        """The verdicts of ``runs``."""
+        first = next(
+            (run for one in (Outcome.FAILED, Outcome.INCONCLUSIVE) for run in runs if run.verdict is one), None
+        )
+        return cls(outcomes=tuple(run.verdict for run in runs), reason=first.reason if first is not None else "")
+
+    @property
+    def failed(self) -> bool:
+        """Whether any run failed."""
+        return Outcome.FAILED in self.outcomes
+
+    @property
+    def passed(self) -> bool:
+        """Whether all runs passed."""
+        return all(one is Outcome.PASSED for one in self.outcomes)
+
+    def count(self, outcome: Outcome) -> int:
+        """How many runs came to that."""
+        return self.outcomes.count(outcome)
+
+    def render(self) -> str:
+        """How many runs came to what."""
+        return _tally(self.outcomes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Compared:
     """A scenario on both sides."""
 
     scenario: str
     runs: tuple[int, int]
+    judged: tuple[Judged, Judged]
     random: bool = False
     blocked: str = ""
     """Why nothing of it can be compared."""
@@ -105,7 +144,14 @@ class Compared:
 
     @property
     def answer(self) -> Answer:
-        """Changed where anything is, else cannot tell where anything cannot be told."""
+        """Changed where anything is; else failed where any run fails the judge; else what the differences say."""
+        if self.differences is not Answer.CHANGED and any(side.failed for side in self.judged):
+            return Answer.FAILED
+        return self.differences
+
+    @property
+    def differences(self) -> Answer:
+        """Changed where anything is, else cannot tell where anything cannot be told; nothing of right and wrong."""
         answers = {check.answer for check in self.checks} | {count.answer for count in self.counts}
         answers |= {distribution.answer for distribution in self.distributions.values()}
         if self.blocked or not answers:
@@ -152,9 +198,10 @@ class Comparison:
 
     @property
     def answer(self) -> Answer:
-        """Changed where any scenario is, else cannot tell where one cannot be told."""
+        """Changed where any scenario is, else failed where one is, else cannot tell where one cannot be told."""
         answers = {scenario.answer for scenario in self.scenarios}
-        return next((one for one in (Answer.CHANGED, Answer.UNKNOWN, Answer.SAME) if one in answers), Answer.UNKNOWN)
+        order = (Answer.CHANGED, Answer.FAILED, Answer.UNKNOWN, Answer.SAME)
+        return next((one for one in order if one in answers), Answer.UNKNOWN)
 
 
 def compare(
@@ -170,6 +217,7 @@ def compare(
     blocked = {name: _blocked(first, second) for name, (first, second) in runs.items()}
     open_ = {name: sides for name, sides in runs.items() if not blocked[name]}
     names = {name: _common(*sides) for name, sides in open_.items()}
+    judged = {name: (Judged.of(first), Judged.of(second)) for name, (first, second) in runs.items()}
     counts = {
         name: sorted(set().union(*(run.counts for side in sides for run in side))) for name, sides in open_.items()
     }
@@ -177,11 +225,12 @@ def compare(
     chance = FALSE_ALARM / max(compared, 1) / looks
     return Comparison(
         scenarios=tuple(
-            Compared(scenario=name, runs=(len(first), len(second)), blocked=blocked[name])
+            Compared(scenario=name, runs=(len(first), len(second)), judged=judged[name], blocked=blocked[name])
             if blocked[name]
             else Compared(
                 scenario=name,
                 runs=(len(first), len(second)),
+                judged=judged[name],
                 random=first[0].random,
                 checks=_checks(first, second),
                 distributions={one: _difference(one, first, second, margins, chance, looks) for one in names[name]},

@@ -35,7 +35,10 @@ class Answer(StrEnum):
     """What a comparison proves."""
 
     SAME = "same"
+    """Both sides have it. Right or wrong: what both share cannot be seen by comparing."""
     CHANGED = "changed"
+    FAILED = "failed"
+    """Of a scenario: nothing has changed, and the judge fails runs of a side, each by itself."""
     UNKNOWN = "cannot tell"
 
 

@@ -94,6 +94,10 @@ class Run:
     """Of each of the judge's checks that was run."""
     reasons: Mapping[str, str]
     """What each check said."""
+    verdict: Outcome
+    """Of the whole run, judged by itself: held against its packets and the injected latency, not against other runs."""
+    reason: str
+    """The check that made the verdict, and what it said; empty where the run passed."""
 
     @classmethod
     def of(cls, recording: Recording) -> Run:
@@ -102,6 +106,7 @@ class Run:
         verdict = judge(recording)
         ran = {finding.check: finding for finding in verdict.findings if not finding.blind}
         random = is_random(evidence.scenario)
+        why = verdict.reason
         return cls(
             scenario=evidence.scenario.name,
             kernel=recording.kernel,
@@ -112,6 +117,8 @@ class Run:
             counts={} if random or recording.clock != "virtual" else dict(_counts(evidence)),
             outcomes={check: finding.outcome for check, finding in ran.items()},
             reasons={check: finding.message for check, finding in ran.items()},
+            verdict=verdict.outcome,
+            reason=f"{why.check}: {why.message}" if why is not None else "",
         )
 
 

@@ -17,6 +17,7 @@ from rttcheck.judge import estimator, windowed_minimum
 from rttcheck.judge.estimator import FIELDS, Sample, State
 from rttcheck.judge.evidence import Evidence
 from rttcheck.judge.findings import Finding, Layer, Outcome
+from rttcheck.judge.misread import cleared
 from rttcheck.judge.rto import Bounds, jiffies_of_us, timeout_jiffies
 from rttcheck.judge.samples import address_text
 from rttcheck.judge.steps import Steps
@@ -83,6 +84,8 @@ def _estimator(evidence: Evidence, steps: Steps, state: State, bounds: Bounds) -
         if not len(rows):
             return _Cause(text="a call that takes no sample must change nothing")
         if _another_unit(sample.us[rows], state.srtt_us[rows] >> 3):
+            if all(cleared(evidence, name, wrong) for name in ("sample_us", "srtt_us")):
+                return _Cause(text="srtt is kept in another unit than the samples, as both probes show")
             return _Cause(text="the samples are shown in another unit than the kernel's microseconds", unit=True)
         start, fed, least, seen = before.at(rows), sample.at(rows), bounds.least_us[rows], state.at(rows)
         last = Sample(us=events["rs_rtt_us"][rows].astype(np.int64), snd_una=fed.snd_una, snd_nxt=fed.snd_nxt)

@@ -1,6 +1,7 @@
 """Do two probes that looked at the same time tell the same: event by event, every member that both see.
 
-It owns the pairing of two probes' events and the findings. It does not say which of the two is right.
+It owns the pairing of two probes' events, the findings, and the answer to "does the second probe show the same here?".
+It does not say which of the two is right where they differ.
 """
 
 from __future__ import annotations
@@ -18,11 +19,13 @@ from rttcheck.judge.evidence import Evidence
 from rttcheck.judge.findings import Finding, Layer, Outcome
 from rttcheck.judge.scoreboard import NONE
 from rttcheck.judge.steps import Steps
+from rttcheck.recording import Recording
 
 SAME_SAMPLES: Final = "the second probe sees the same samples"
 SAME_VALUES: Final = "the second probe shows the same values"
 SAME_STATE: Final = "the second probe finds the state that samples left"
 
+Booleans = npt.NDArray[np.bool_]
 Places = npt.NDArray[np.intp]
 
 _SOCKET: Final = ("sk", "sport", "dport", "netns")
@@ -60,15 +63,46 @@ def check_second(evidence: Evidence) -> tuple[Finding, ...]:
     recording = evidence.recording
     if not recording.second_facts:
         return ()
-    facts = recording.second_facts
-    one = _Account(recording.probe, recording.view, recording.events)
-    other = _Account(str(facts["probe"]), View.of(facts["view"]), recording.second)
-    lost = recording.lost + int(facts.get("lost", 0))
+    one, other = _accounts(recording)
+    lost = recording.lost + int(recording.second_facts.get("lost", 0))
     if one.shows_samples and other.shows_samples:
         return _samples(one, other, lost)
     if one.shows_samples or other.shows_samples:
         return (_states(*((one, other) if one.shows_samples else (other, one)), lost),)
     return ()
+
+
+def second_agrees(evidence: Evidence, name: str, suspect: Booleans) -> bool:
+    """Tell whether the second probe shows the member ``name`` as the first does, in the events that are ``suspect``.
+
+    True where the second probe saw at least one of the suspect calls, and shows the same value in every one of them
+    that it saw. Two programs that read by different paths do not misread alike. False where no second probe looked,
+    where it does not see the member, and where it saw none of these calls: then it says nothing.
+    """
+    recording = evidence.recording
+    if not recording.second_facts:
+        return False
+    one, other = _accounts(recording)
+    if not (one.view.sees(name) and other.view.sees(name)):
+        return False
+    if one.shows_samples and other.shows_samples:
+        mine, theirs = _same_calls(one, other)
+    elif one.shows_samples:
+        mine, theirs = _states_left(one, other)
+    elif other.shows_samples:
+        theirs, mine = _states_left(other, one)
+    else:
+        return False
+    looked = suspect[mine]
+    return bool(looked.any()) and not _unequal(name, one, mine[looked], other, theirs[looked]).any()
+
+
+def _accounts(recording: Recording) -> tuple[_Account, _Account]:
+    facts = recording.second_facts
+    return (
+        _Account(recording.probe, recording.view, recording.events),
+        _Account(str(facts["probe"]), View.of(facts["view"]), recording.second),
+    )
 
 
 def _finding(check: str, outcome: Outcome, message: str, expected: str, seen: str, samples: int) -> Finding:
@@ -85,12 +119,10 @@ def _outcome(bad: int, compared: int, lost: int) -> Outcome:
 
 
 def _samples(one: _Account, other: _Account, lost: int) -> tuple[Finding, Finding]:
-    taken_one, taken_other = (np.flatnonzero(each.events["taken"]) for each in (one, other))
-    found = _places(one.events[taken_one], other.events[taken_other])
-    mine, theirs = taken_one[found != NONE], taken_other[found[found != NONE]]
+    mine, theirs = _same_calls(one, other)
     unpaired = {
-        one.probe: np.setdiff1d(taken_one, mine),
-        other.probe: np.setdiff1d(taken_other, theirs),
+        one.probe: np.setdiff1d(np.flatnonzero(one.events["taken"]), mine),
+        other.probe: np.setdiff1d(np.flatnonzero(other.events["taken"]), theirs),
     }
     for seen_by, missed_by in ((one, other), (other, one)):
         if not missed_by.view.every_sample:
@@ -115,13 +147,20 @@ def _samples(one: _Account, other: _Account, lost: int) -> tuple[Finding, Findin
     return same, _values(SAME_VALUES, one, mine, other, theirs, _COMPARED, lost)
 
 
+def _same_calls(one: _Account, other: _Account) -> tuple[Places, Places]:
+    """The events of both that are of the same call, as rows of each: of samples that were taken."""
+    taken_one, taken_other = (np.flatnonzero(each.events["taken"]) for each in (one, other))
+    found = _places(one.events[taken_one], other.events[taken_other])
+    return taken_one[found != NONE], taken_other[found[found != NONE]]
+
+
 def _first(unpaired: dict[str, Places], one: _Account, other: _Account) -> str:
     probe, places = next((probe, places) for probe, places in unpaired.items() if len(places))
     event = (one if probe == one.probe else other).events[places[0]]
     return f"{probe}'s event {int(places[0])}, {int(event['sample_us'])} us at snd_una {int(event['snd_una'])}"
 
 
-def _begins_round_trip(account: _Account) -> npt.NDArray[np.bool_]:
+def _begins_round_trip(account: _Account) -> Booleans:
     """Events that a probe which sees one sample a round trip sees, too: of a first sample, or of one past ``rtt_seq``.
 
     Source: ``tcp_rtt_estimator()``. Of which nothing is known before is left out.
@@ -129,14 +168,20 @@ def _begins_round_trip(account: _Account) -> npt.NDArray[np.bool_]:
     steps = Steps.of(account.events, every_sample=account.view.every_sample)
     before = account.events[np.maximum(steps.previous, 0)]
     ended = is_after(account.events["snd_una"].astype(np.int64), before["rtt_seq"].astype(np.int64))
-    begins: npt.NDArray[np.bool_] = steps.taken & (
-        steps.opening | ((steps.previous >= 0) & (ended | (before["srtt_us"] == 0)))
-    )
+    begins: Booleans = steps.taken & (steps.opening | ((steps.previous >= 0) & (ended | (before["srtt_us"] == 0))))
     return begins
 
 
 def _states(maker: _Account, finder: _Account, lost: int) -> Finding:
-    """Of each state that was found, the last event before it that left one, if nothing was delivered in between."""
+    mine, theirs = _states_left(maker, finder)
+    return _values(SAME_STATE, maker, mine, finder, theirs, (*_ESTIMATORS, "snd_una"), lost)
+
+
+def _states_left(maker: _Account, finder: _Account) -> tuple[Places, Places]:
+    """Of each state that was found, the last event before it that left one, if nothing was delivered in between.
+
+    Rows of the maker's events, and of the finder's.
+    """
     made, found = maker.events, finder.events
     both = np.concatenate((_key(made, _SOCKET), _key(found, _SOCKET)))
     _, socket = np.unique(both, return_inverse=True)
@@ -147,8 +192,7 @@ def _states(maker: _Account, finder: _Account, lost: int) -> Finding:
     rows = np.flatnonzero(is_found[order] & (last >= 0))
     theirs, mine = order[rows] - len(made), order[last[rows]]
     same = (socket[order[rows]] == socket[mine]) & (found["delivered"][theirs] == made["delivered"][mine])
-    fields = (*_ESTIMATORS, "snd_una")
-    return _values(SAME_STATE, maker, mine[same], finder, theirs[same], fields, lost)
+    return mine[same], theirs[same]
 
 
 def _values(
@@ -156,14 +200,7 @@ def _values(
 ) -> Finding:
     """Member by member; a lost event explains no difference between two that are there, unless states are compared."""
     seen = [name for name in fields if one.view.sees(name) and other.view.sees(name)]
-    differs = {}
-    for name in seen:
-        unequal = one.events[name][mine] != other.events[name][theirs]
-        if name == "last_rtt_us":  # sockops reads it only of segments that come in order
-            unequal &= ~(_untold(one, name)[mine] | _untold(other, name)[theirs])
-        if name == _GROWING:
-            unequal &= ~is_after(other.events[name][theirs].astype(np.int64), one.events[name][mine].astype(np.int64))
-        differs[name] = unequal if unequal.ndim == 1 else unequal.any(axis=1)
+    differs = {name: _unequal(name, one, mine, other, theirs) for name in seen}
     wrong = {name: rows for name, rows in differs.items() if rows.any()}
     total = int(np.logical_or.reduce(list(wrong.values())).sum()) if wrong else 0
     names = f"{one.probe} and {other.probe}"
@@ -186,8 +223,19 @@ def _values(
     )
 
 
-def _untold(account: _Account, name: str) -> npt.NDArray[np.bool_]:
-    untold: npt.NDArray[np.bool_] = (account.events["hook"] == Hook.SOCKOPS) & (account.events[name] < 0)
+def _unequal(name: str, one: _Account, mine: Places, other: _Account, theirs: Places) -> Booleans:
+    """Which of these pairs of events differ in the member ``name``."""
+    unequal = one.events[name][mine] != other.events[name][theirs]
+    if name == "last_rtt_us":  # sockops reads it only of segments that come in order
+        unequal &= ~(_untold(one, name)[mine] | _untold(other, name)[theirs])
+    if name == _GROWING:
+        unequal &= ~is_after(other.events[name][theirs].astype(np.int64), one.events[name][mine].astype(np.int64))
+    rows: Booleans = unequal if unequal.ndim == 1 else unequal.any(axis=1)
+    return rows
+
+
+def _untold(account: _Account, name: str) -> Booleans:
+    untold: Booleans = (account.events["hook"] == Hook.SOCKOPS) & (account.events[name] < 0)
     return untold
 
 

@@ -31,7 +31,7 @@ def check_socket_info(evidence: Evidence) -> Finding:
     wrong: list[str] = []
     factors: list[float] = []
     read = compared = timeouts = 0
-    late = int(evidence.recording.sysctls.get("net.ipv4.tcp_sack") == "0")
+    late = late_segments(evidence)
     order = np.lexsort((np.arange(len(events)), evidence.sides, evidence.connections))
     places = evidence.connections[order] * 4 + evidence.sides[order]
     for index, flow in enumerate(evidence.recording.flows):
@@ -45,7 +45,7 @@ def check_socket_info(evidence: Evidence) -> Finding:
             # Two connections of the same addresses, one after the other, cannot be told apart.
             if not len(own) or (own["generation"] != own["generation"][0]).any():
                 continue
-            states = _in_force(own, int(info["delivered"]) - late, exactly=not view.every_sample)
+            states = in_force(own, int(info["delivered"]) - late, exactly=not view.every_sample)
             # Before the first sample tcp_init_metrics() sets a deviation, at a time that no event shows.
             if not states["srtt_us"].any():
                 continue
@@ -83,7 +83,12 @@ def check_socket_info(evidence: Evidence) -> Finding:
     )
 
 
-def _in_force(own: np.ndarray, delivered: int, *, exactly: bool) -> np.ndarray:
+def late_segments(evidence: Evidence) -> int:
+    """How many segments of ``delivered`` are counted after their sample: one without SACK, see `check_socket_info`."""
+    return int(evidence.recording.sysctls.get("net.ipv4.tcp_sack") == "0")
+
+
+def in_force(own: np.ndarray, delivered: int, *, exactly: bool) -> np.ndarray:
     """The events of a socket after which TCP_INFO may have been read with ``delivered`` segments.
 
     ``exactly``: what was delivered after an event may have given a sample that the probe did not see.

@@ -1,9 +1,12 @@
-"""May the probe be believed: what it shows is possible, and the kernel's own state does not say otherwise.
+"""May the probe be believed: what it shows is possible, and nothing that was read by another way says otherwise.
 
-It owns the cases in which events that are wrong are the probe's fault, though the kernel seems to have erred: the
-kernel has an alibi. The probe reads arguments and state apart; the wire and TCP_INFO do not go through it at all. Where
-an argument is not what passed on the wire, and the step that the estimator made says that it was fed what did, the
-argument was read wrongly. Where all that the probe shows fits together, it is believed, and a fault is the kernel's.
+It owns the cases in which events that are wrong are the probe's fault, though the kernel seems to have erred. The probe
+reads arguments and state apart; the wire and TCP_INFO do not go through it at all. Where an argument is not what passed
+on the wire, and the step that the estimator made says that it was fed what did, the argument was read wrongly. Where
+all that the probe shows fits together, it is believed, and a fault is the kernel's.
+
+The probe is not blamed for what other evidence shows the kernel to have had (`misread`): TCP_INFO is the kernel's own
+statement, and a kernel that is at fault may state one thing and hold another.
 """
 
 from __future__ import annotations
@@ -22,12 +25,21 @@ from rttcheck.judge.due_part import Part
 from rttcheck.judge.estimator import Sample, State
 from rttcheck.judge.evidence import Booleans, Evidence
 from rttcheck.judge.findings import Finding, Layer, Outcome
+from rttcheck.judge.misread import cleared, cleared_srtt
 from rttcheck.judge.rto import Bounds
 from rttcheck.judge.samples import Side
 from rttcheck.judge.scoreboard import NONE
+from rttcheck.judge.socket_info import in_force, late_segments
 from rttcheck.judge.steps import Steps
 from rttcheck.judge.windowed_minimum import NOTHING_US
 from rttcheck.judge.witness import MICROSECOND_NS, Integers, Witness
+
+STATE: Final = "state is possible"
+"""The one of these checks that says nothing of samples: it doubts what the probe shows of the estimators alone."""
+
+_NO_TIME_US: Final = -(1 << 31)
+"""No difference of two of a guest's stamps is so far below zero: it is an address, or a part of one. What is nearer can
+be a kernel's error."""
 
 _FLAGS: Final = (
     layout.FLAG_DATA_ACKED
@@ -54,12 +66,12 @@ def check_testimony(evidence: Evidence) -> tuple[Finding, ...]:
     return tuple(found)
 
 
-def _finding(check: str, message: str, expected: str, bad: int, total: int) -> Finding:
+def _finding(check: str, message: str, expected: str, bad: int, total: int, note: str = "") -> Finding:
     return Finding(
         layer=Layer.OBSERVER,
         check=check,
         outcome=Outcome.FAILED if bad else Outcome.PASSED,
-        message=message if bad else f"{total} looked at",
+        message=message if bad else f"{total} looked at" + (f"; {note}" if note else ""),
         expected=expected,
         seen=f"{bad} of {total}",
         samples=total,
@@ -76,8 +88,8 @@ def _possible(evidence: Evidence) -> Finding:
     wrong: list[tuple[str, Booleans]] = [
         ("show the same call a second time", again),
         ("have flags that the function is never given", (events["flag"] & ~_FLAGS) != 0),
-        ("have a time below -1, which stands for none",
-         (events["first_rtt_us"] < -1) | (events["sack_rtt_us"] < -1) | (events["last_rtt_us"] < -1)),
+        ("have a number in place of a time that is none",
+         np.logical_or.reduce([events[name] < _NO_TIME_US for name in ("first_rtt_us", "sack_rtt_us", "last_rtt_us")])),
         ("took a sample and have none", taken & (events["sample_us"] < 0)),
         ("are of addresses and ports that the traffic did not have",
          (evidence.connections < 0) & (len(evidence.recording.flows) > 0)),
@@ -116,8 +128,9 @@ def _used(evidence: Evidence, witness: Witness, steps: Steps, state: State) -> F
         return found
 
     bad = vouched & (used_us != told.us) & passed(used_us) & ~passed(told.us)
-    message = ""
+    message, why = "", ""
     if bad.any():
+        why = cleared(evidence, "sample_us", bad)
         at = int(bad.argmax())
         factor = float(np.median(told.us[bad] / np.maximum(used_us[bad], 1)))
         message = (
@@ -129,36 +142,66 @@ def _used(evidence: Evidence, witness: Witness, steps: Steps, state: State) -> F
         message += next((f" ({text})" for of, text in known.items() if 0.9 * of < factor < 1.1 * of), "")
     return _finding("events show the sample that was used", message,
                     "the sample that the estimator's step tells, where that is what passed on the wire",
-                    int(bad.sum()), int(vouched.sum()))  # fmt: skip
+                    0 if why else int(bad.sum()), int(vouched.sum()),
+                    note=f"{message}; but {why}: the kernel had both" if why else "")  # fmt: skip
 
 
 def _shown_state(evidence: Evidence) -> Finding:
-    """A mean lies among what it is made of, and a minimum is one of it: where TCP_INFO's do and the probe's do not."""
+    """A mean lies among what it is made of, and a minimum is one of it: where TCP_INFO's do and the probe's do not.
+
+    TCP_INFO of the same moment is looked at, by ``delivered``. Of a state that others show the kernel to have had the
+    probe is cleared: then the kernel's TCP_INFO and its state are two, and arithmetic says which step went wrong.
+    """
     events = evidence.events
     wrong: list[str] = []
+    kernels: list[str] = []
     looked = 0
     for index, flow in enumerate(evidence.recording.flows):
         for side in (Side.CLIENT, Side.SERVER):
             info = flow.get(f"{side.name.lower()}_info")
-            chosen = (evidence.connections == index) & (evidence.sides == side) & (events["taken"] != 0)
+            socket = (evidence.connections == index) & (evidence.sides == side)
+            chosen = socket & (events["taken"] != 0)
             if not info or not chosen.any() or not info.get("delivered"):
                 continue
-            looked += 1
             own = events[chosen]
-            last = own[-1]
-            least = int(last["min_rtt"]["v"][0])
-            for name, shown, told, fed in (
-                ("srtt", int(last["srtt_us"]) >> 3, info.get("rtt_us"), own["sample_us"]),
-                ("min_rtt", None if least == NOTHING_US else least, info.get("min_rtt_us"), own["rs_rtt_us"]),
+            state = in_force(events[socket], int(info["delivered"]) - late_segments(evidence), exactly=True)
+            if not len(state):
+                continue
+            looked += 1
+            for name, told, fed in (
+                ("srtt", info.get("rtt_us"), own["sample_us"]),
+                ("min_rtt", info.get("min_rtt_us"), own["rs_rtt_us"]),
             ):
                 low, high = int(fed.min()) - 1, int(fed.max()) + 1
-                if shown is not None and told is not None and low <= told <= high and not low <= shown <= high:
-                    wrong.append(
-                        f"the {side.name.lower()} of connection {index} shows {name} {shown} us, which cannot be of "
-                        f"samples of {low + 1} to {high - 1} us, and TCP_INFO says {told} us"
-                    )
-    return _finding("state is possible", "; ".join(wrong[:2]), "srtt and min_rtt among the samples, as in TCP_INFO",
-                    len(wrong), looked)  # fmt: skip
+                if told is None or not low <= told <= high or not _outside(state, name, low, high).all():
+                    continue
+                suspect = chosen.copy()
+                suspect[chosen] = _outside(own, name, low, high)
+                text = (
+                    f"the {side.name.lower()} of connection {index} shows {name} {int(_held_us(state, name)[-1])} us, "
+                    f"which cannot be of samples of {low + 1} to {high - 1} us, and TCP_INFO says {told} us"
+                )
+                if name == "srtt":
+                    why = cleared_srtt(evidence, suspect, low, high)
+                else:
+                    why = cleared(evidence, "min_rtt", suspect)
+                if why:
+                    kernels.append(f"{text}; but {why}: it is what the kernel had")
+                else:
+                    wrong.append(text)
+    return _finding(STATE, "; ".join(wrong[:2]), "srtt and min_rtt among the samples, as in TCP_INFO",
+                    len(wrong), looked, note="; ".join(kernels[:1]))  # fmt: skip
+
+
+def _held_us(events: np.ndarray, name: str) -> Integers:
+    held = events["srtt_us"] >> 3 if name == "srtt" else events["min_rtt"]["v"][:, 0]
+    return held.astype(np.int64)
+
+
+def _outside(events: np.ndarray, name: str, low_us: int, high_us: int) -> Booleans:
+    held = _held_us(events, name)
+    outside: Booleans = (held < low_us) | (held > high_us)
+    return outside & (held != NOTHING_US) if name == "min_rtt" else outside
 
 
 def _unseen(evidence: Evidence, witness: Witness, steps: Steps, state: State) -> Finding:

@@ -28,7 +28,7 @@ from rttcheck.judge.picture import Picture, in_buckets, in_steps
 from rttcheck.judge.second_probe import check_second
 from rttcheck.judge.sight import seen_through, tells
 from rttcheck.judge.socket_info import check_socket_info
-from rttcheck.judge.testimony import check_testimony
+from rttcheck.judge.testimony import STATE, check_testimony
 from rttcheck.judge.wire_check import check_wire
 from rttcheck.recording import Recording
 
@@ -205,19 +205,24 @@ def judge(recording: Recording, *, path: Path | None = None, reproduce: str | No
     )
 
 
-_RESTING = (Layer.SAMPLE, Layer.ELIGIBILITY, Layer.ARITHMETIC, Layer.NOMINAL)
+_RESTING = frozenset({Layer.SAMPLE, Layer.ELIGIBILITY, Layer.ARITHMETIC, Layer.NOMINAL})
 """Layers whose checks rest on the probe's account."""
+
+_RESTING_ON_STATE = frozenset({Layer.ARITHMETIC})
+"""The one whose checks rest on the estimators' state: samples are held against packets without it."""
 
 
 def _doubted(testimony: Iterable[Finding], findings: Iterable[Finding]) -> tuple[Finding, ...]:
     """What rests on an account that is wrong proves nothing; neither does it pass."""
-    if not any(finding.outcome is Outcome.FAILED for finding in testimony):
+    failed = {finding.check for finding in testimony if finding.outcome is Outcome.FAILED}
+    if not failed:
         return tuple(findings)
+    resting = _RESTING_ON_STATE if failed == {STATE} else _RESTING
     return tuple(
         replace(
             finding, outcome=Outcome.INCONCLUSIVE, message=f"{finding.message}; but the probe is not to be believed"
         )
-        if finding.layer in _RESTING and finding.outcome is Outcome.FAILED
+        if finding.layer in resting and finding.outcome is Outcome.FAILED
         else finding
         for finding in findings
     )

@@ -1,7 +1,7 @@
 """Two kernels beside each other as a table for a terminal, as Markdown and as JSON.
 
 Owns the words and which of the many figures are worth a line: what has changed and where it comes from, what cannot be
-told and why; of what is the same, the number. It compares nothing.
+told and why; of what is the same, the number, and what "same" does not mean. It compares nothing.
 """
 
 from __future__ import annotations
@@ -14,9 +14,16 @@ from typing import Any
 from rttcheck.compare.comparison import Compared, Comparison
 from rttcheck.compare.difference import FALSE_ALARM, Answer, Difference
 from rttcheck.compare.measured import TOTAL, Name
+from rttcheck.judge.findings import Outcome
 
-_MARKS = {Answer.SAME: "same", Answer.CHANGED: "CHANGED", Answer.UNKNOWN: "cannot tell"}
-_COLOURS = {Answer.SAME: 32, Answer.CHANGED: 31, Answer.UNKNOWN: 33}
+SAME_MEANS = (
+    "same says that A and B do not differ, and not that they are right: a fault that both share cannot be seen by "
+    "comparing. Whether each is right is said by the verdicts on its own runs, each judged by itself."
+)
+"""What a comparison cannot see."""
+
+_MARKS = {Answer.SAME: "same", Answer.CHANGED: "CHANGED", Answer.FAILED: "FAILED", Answer.UNKNOWN: "cannot tell"}
+_COLOURS = {Answer.SAME: 32, Answer.CHANGED: 31, Answer.FAILED: 31, Answer.UNKNOWN: 33}
 _INDENT = "    "
 
 
@@ -50,7 +57,10 @@ def comparison_markdown(comparison: Comparison, sides: Sequence[str]) -> str:
 def comparison_document(
     comparison: Comparison, sides: Sequence[str], *, notes: Mapping[str, str], facts: Mapping[str, Any], status: int
 ) -> str:
-    """``a``, ``b``, ``answer``, ``exit_status``, ``compared``, ``false_alarm``; ``scenarios``: each with all its parts.
+    """What was compared and what it came to, as JSON; every key is in docs/json.md.
+
+    ``same_means`` says what no comparison can see. ``judged`` counts the verdicts on the runs of ``a`` and ``b``, each
+    run judged by itself; each of ``scenarios`` has its own, with the reason of the first that did not pass.
 
     Each distribution: ``side``, ``kind``, ``part``, ``figure``, ``answer``, ``a_us``, ``b_us``, ``by_us``,
     ``interval_us``, ``margin_us``, ``runs``, ``reason``, and for a whole ``from_us``, the stages it comes from.
@@ -62,6 +72,8 @@ def comparison_document(
         "exit_status": int(status),
         "compared": comparison.compared,
         "false_alarm": FALSE_ALARM,
+        "same_means": SAME_MEANS,
+        "judged": {letter: _verdicts(comparison, side) for side, letter in enumerate("ab")},
         **facts,
         "scenarios": [_as_dict(scenario, notes.get(scenario.scenario, "")) for scenario in comparison.scenarios],
     }
@@ -80,7 +92,23 @@ def _terms(comparison: Comparison) -> list[str]:
         f"{comparison.compared} distributions and counts compared. A difference counts from {margins.data_us:g} us on "
         f"({margins.lone_us:g} us for handshakes);",
         f"same: it is smaller, with 99 %; changed: by chance in one of {1 / FALSE_ALARM:,.0f} comparisons at most.",
+        SAME_MEANS,
+        "Verdicts on their own runs: "
+        + "; ".join(f"{letter} {_counts(_verdicts(comparison, side))}" for side, letter in enumerate("AB"))
+        + ".",
     ]
+
+
+def _verdicts(comparison: Comparison, side: int) -> dict[str, int]:
+    """How many of a side's runs passed, failed, were inconclusive, over all scenarios."""
+    return {
+        outcome.value: sum(scenario.judged[side].count(outcome) for scenario in comparison.scenarios)
+        for outcome in Outcome
+    }
+
+
+def _counts(verdicts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {outcome}" for outcome, count in verdicts.items() if count) or "none"
 
 
 def _summary(scenario: Compared) -> str:
@@ -97,6 +125,10 @@ def _summary(scenario: Compared) -> str:
 
 
 def _details(scenario: Compared) -> Iterator[str]:
+    for letter, side in zip("AB", scenario.judged, strict=True):
+        if not side.passed:
+            mark = "FAILED" if side.failed else "inconclusive"
+            yield f"{mark}: {letter}'s own runs, judged by themselves: {side.render()}: {side.reason}"
     for check in scenario.checks:
         if check.answer is not Answer.SAME:
             yield f"{_MARKS[check.answer]}: check '{check.check}': A {check.first}; B {check.second}: {check.reason}"
@@ -146,6 +178,10 @@ def _as_dict(scenario: Compared, note: str) -> dict[str, Any]:
         "random": scenario.random,
         "blocked": scenario.blocked,
         "note": note,
+        "judged": {
+            letter: {**{one.value: side.count(one) for one in Outcome}, "reason": side.reason}
+            for letter, side in zip("ab", scenario.judged, strict=True)
+        },
         "checks": [
             {"check": one.check, "answer": one.answer.value, "a": one.first, "b": one.second, "reason": one.reason}
             for one in scenario.checks

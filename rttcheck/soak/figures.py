@@ -15,6 +15,12 @@ from rttcheck.soak.suite import ERROR, FAILED, INCONCLUSIVE, LOST, PASSED, Check
 SAME_US: Final = 1
 """Medians of a constant delay in virtual time that differ by no more are the same: the aim, and a sample's unit."""
 
+MEDIANS_MEAN: Final = (
+    "medians that agree say that runs repeat, and not that they are true: a fault that is in every run repeats as "
+    "well. What is true is said by the verdicts, which hold each run against its own packets and the injected latency."
+)
+"""What medians of one kernel's runs cannot show: they are all measured by that kernel."""
+
 ALL: Final = "all"
 
 
@@ -82,7 +88,10 @@ class Trouble:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Median:
-    """Medians of a constant-delay scenario's samples on one kernel and clock, over all suites, boots and loads."""
+    """Medians of a constant-delay scenario's samples on one kernel and clock, over all suites, boots and loads.
+
+    They show how well runs repeat. They are the kernel's own samples, so that they prove nothing of their truth.
+    """
 
     release: str
     clock: str
@@ -93,7 +102,7 @@ class Median:
 
     @property
     def same(self) -> bool:
-        """Whether they agree to `SAME_US`."""
+        """Whether they agree to `SAME_US`: runs repeat, right or wrong."""
         return self.largest_us - self.smallest_us <= SAME_US
 
 
@@ -205,7 +214,8 @@ def document(suites: Sequence[Suite]) -> dict[str, Any]:
     """All of it as plain values.
 
     ``confidence`` of the bounds; ``conditions``: each tally with ``failures_per_thousand``, its upper bound and that of
-    the share of suites; ``not_passed``; ``medians`` with ``same``; ``checks`` by clock.
+    the share of suites; ``not_passed``; ``medians`` with ``same``, and ``medians_mean``, what that says and what not;
+    ``checks`` by clock.
     """
     clocks = dict.fromkeys(suite.condition.clock for suite in suites)
     return {
@@ -220,6 +230,7 @@ def document(suites: Sequence[Suite]) -> dict[str, Any]:
             for tally in tallies(suites)
         ],
         "not_passed": [asdict(trouble) for trouble in troubles(suites)],
+        "medians_mean": MEDIANS_MEAN,
         "medians": [{**asdict(median), "same": median.same} for median in medians(suites)],
         "checks": {
             clock: [asdict(check) for check in checks(suite for suite in suites if suite.condition.clock == clock)]

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from textwrap import wrap
 
 from rttcheck.soak.bound import CONFIDENCE
-from rttcheck.soak.figures import Median, Tally, Trouble, medians, tallies, troubles
+from rttcheck.soak.figures import MEDIANS_MEAN, Median, Tally, Trouble, medians, tallies, troubles
 from rttcheck.soak.ledger import Ledger
 
 _GAP = "  "
@@ -37,7 +37,7 @@ def text(ledger: Ledger, width: int) -> str:
             width,
         ),
         *_troubles(troubles(suites), width),
-        *_medians(medians(suites)),
+        *_medians(medians(suites), width),
         f"all of it is in {ledger.path}",
     ]
     return "\n\n".join(parts)
@@ -92,7 +92,7 @@ def _times(trouble: Trouble) -> str:
     return f"in suite {trouble.suite}" + (f", the first of {trouble.times}" if trouble.times > 1 else "")
 
 
-def _medians(found: Sequence[Median]) -> list[str]:
+def _medians(found: Sequence[Median], width: int) -> list[str]:
     if not found:
         return []
     heading = ("constant delay", "kernel", "clock", "runs", "smallest median us", "largest", "within 1 us")
@@ -109,7 +109,7 @@ def _medians(found: Sequence[Median]) -> list[str]:
     if virtual:
         same = sum(median.same for median in virtual)
         parts.append(f"in virtual time {same} of {len(virtual)} medians are the same to 1 us")
-    return parts
+    return [*parts, _wrapped(MEDIANS_MEAN, width)]
 
 
 def _agree(median: Median) -> str:

@@ -30,15 +30,15 @@ def recording(number: int) -> Path:
 FIRST, SECOND = ([str(recording(number)) for number in numbers] for numbers in (range(1, 5), range(5, 9)))
 
 
-def later_by_5_us(path: Path) -> Recording:
-    """A kernel that takes each of its ACKs 5 us later."""
+def later(path: Path, by_us: int) -> Recording:
+    """A kernel that takes each of its ACKs later."""
     known = Recording.load(path)
     events = known.events.copy()
     kept = events["tcp_mstamp_us"] != 0
-    events["tcp_mstamp_us"][kept] += 5
-    events["timestamp_ns"] += 5_000
+    events["tcp_mstamp_us"][kept] += by_us
+    events["timestamp_ns"] += by_us * 1_000
     for name in ("first_rtt_us", "last_rtt_us", "rs_rtt_us", "sample_us"):
-        events[name][kept & (events[name] >= 0)] += 5
+        events[name][kept & (events[name] >= 0)] += by_us
     return dataclasses.replace(known, events=events)
 
 
@@ -46,7 +46,7 @@ def later_by_5_us(path: Path) -> Recording:
 def slower(tmp_path: Path) -> Path:
     """A directory of recordings of such a kernel."""
     for number in range(5, 9):
-        later_by_5_us(recording(number)).save(tmp_path / "slower" / f"round-{number}" / "rtt-100ms.rttrec")
+        later(recording(number), 5).save(tmp_path / "slower" / f"round-{number}" / "rtt-100ms.rttrec")
     return tmp_path / "slower"
 
 
@@ -86,6 +86,38 @@ def test_markdown_is_a_table(slower: Path, capsys: pytest.CaptureFixture[str]) -
     assert main(["compare", *FIRST, "--against", str(slower), "--markdown"]) == ExitStatus.FAILED
     out = capsys.readouterr().out
     assert "| rtt-100ms | CHANGED | " in out
+
+
+@pytest.fixture
+def wrong(tmp_path: Path) -> tuple[Path, Path]:
+    """Two directories of recordings of kernels that both take their ACKs 3 ms late."""
+    for number in range(1, 9):
+        side = "A" if number < 5 else "B"
+        later(recording(number), 3_000).save(tmp_path / side / f"round-{number}" / "rtt-100ms.rttrec")
+    return tmp_path / "A", tmp_path / "B"
+
+
+def test_two_kernels_with_the_same_fault_have_failed_and_are_not_the_same(
+    wrong: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["compare", *map(str, wrong), "--margin", "2us"]
+    assert main(words) == ExitStatus.FAILED
+    out = capsys.readouterr().out
+    assert "FAILED       rtt-100ms  44 of 44 distributions the same" in out
+    assert "FAILED: A's own runs, judged by themselves: 4 failed: " in out
+    assert "FAILED: B's own runs, judged by themselves: 4 failed: " in out
+    assert "Verdicts on their own runs: A 4 failed; B 4 failed." in out
+    assert "1 failed" in out
+    assert main([*words, "--json"]) == ExitStatus.FAILED
+    document = json.loads(capsys.readouterr().out)
+    assert (document["answer"], document["exit_status"]) == ("failed", 1)
+    assert document["judged"] == {side: {"passed": 0, "failed": 4, "inconclusive": 0} for side in "ab"}
+    assert "cannot be seen by comparing" in document["same_means"]
+    (scenario,) = document["scenarios"]
+    assert scenario["answer"] == "failed"
+    assert {one["answer"] for one in scenario["distributions"]} == {"same"}
+    assert scenario["judged"]["b"]["failed"] == 4
+    assert scenario["judged"]["b"]["reason"]
 
 
 def test_two_directories_are_recordings_and_not_kernels(slower: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,7 +16,7 @@ from rttcheck.compare.measured import TOTAL, Name, Run
 from rttcheck.compare.path import STAGES
 from rttcheck.judge.findings import Outcome
 from rttcheck.recording import Recording
-from rttcheck.report.comparison import comparison_text, origin_text
+from rttcheck.report.comparison import comparison_markdown, comparison_text, origin_text
 
 WHOLE = Name("client", "data", TOTAL)
 
@@ -147,6 +147,60 @@ def test_a_check_has_changed_where_all_runs_say_so(
     (check,) = compared(*sides).scenarios[0].checks
     assert check.answer is answer
     assert reason in check.reason
+
+
+def judged_as(known: Sequence[Run], *verdicts: Outcome) -> list[Run]:
+    """The runs with other verdicts, and checks and figures that are the same in all of them."""
+    return [
+        dataclasses.replace(known[0], outcomes={}, reasons={}, verdict=one, reason="" if one is PASSED else f"it {one}")
+        for one in verdicts
+    ]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "answer"),
+    [
+        ((PASSED,) * 4, (PASSED,) * 4, Answer.SAME),
+        ((OPEN,) * 4, (PASSED,) * 4, Answer.SAME),
+        ((FAILED,) * 4, (FAILED,) * 4, Answer.FAILED),
+        ((PASSED,) * 4, (FAILED,) * 4, Answer.FAILED),
+        ((PASSED, PASSED, FAILED, PASSED), (PASSED,) * 4, Answer.FAILED),
+    ],
+)
+def test_sides_that_do_not_differ_are_not_called_the_same_where_runs_fail_the_judge(
+    first: tuple[Outcome, ...], second: tuple[Outcome, ...], answer: Answer, measured: list[Run]
+) -> None:
+    comparison = compared(judged_as(measured, *first), judged_as(measured, *second))
+    (scenario,) = comparison.scenarios
+    assert (scenario.answer, comparison.answer) == (answer, answer)
+    assert scenario.differences is Answer.SAME
+
+
+def test_a_change_is_told_beside_the_verdicts_of_runs_that_fail(
+    recordings: list[Recording], measured: list[Run]
+) -> None:
+    slower = changed_runs(
+        [Run.of(with_longer("sender", one, 3)) for one in recordings[4:]], verdict=FAILED, reason="so"
+    )
+    comparison = compared(measured[:4], slower)
+    assert comparison.answer is Answer.CHANGED
+    text = comparison_text(comparison, ("one", "other"))
+    assert "FAILED: B's own runs, judged by themselves: 4 failed: so" in text
+    assert "A's own runs" not in text
+
+
+def test_what_the_sides_share_is_said_not_to_be_seen(measured: list[Run]) -> None:
+    comparison = compared(judged_as(measured, OPEN, *[PASSED] * 3), judged_as(measured, *[PASSED] * 4))
+    for text in (comparison_text(comparison, ("one", "other")), comparison_markdown(comparison, ("one", "other"))):
+        assert "a fault that both share cannot be seen by comparing" in text
+        assert "Verdicts on their own runs: A 3 passed, 1 inconclusive; B 4 passed." in text
+        assert "inconclusive: A's own runs, judged by themselves: 3 passed, 1 inconclusive: it inconclusive" in text
+
+
+def test_sides_that_cannot_be_compared_still_have_their_verdicts(measured: list[Run]) -> None:
+    few = compared(measured[:4], changed_runs(measured[4:6], verdict=FAILED, reason="so")).scenarios[0]
+    assert few.blocked
+    assert few.answer is Answer.FAILED
 
 
 @pytest.mark.parametrize(

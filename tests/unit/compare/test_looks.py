@@ -18,6 +18,7 @@ from rttcheck.cli.rounds import Rounds
 from rttcheck.compare.difference import NOT_SAME, Answer, difference
 from rttcheck.compare.measured import Figure, Name, Run
 from rttcheck.compare.student import chance_beyond
+from rttcheck.judge.findings import Outcome
 
 LAG = Name("client", "data", "arrival")
 ORDER = Order(kernel="debian:6.12", clock="virtual", probe="auto", recordings="", wanted=())
@@ -33,8 +34,9 @@ class Never:
 class Planned(Rounds):
     """Rounds that come to planned figures, microseconds: run after run, the same on both sides."""
 
-    def plan(self, scatter_us: dict[str, Sequence[float]]) -> None:
+    def plan(self, scatter_us: dict[str, Sequence[float]], verdict: Outcome = Outcome.PASSED) -> None:
         self.scatter_us = scatter_us
+        self.verdict = verdict
         self.asked: list[tuple[int, int, list[str]]] = []
 
     def run(self, wanted: Sequence[Wanted], first: int, last: int) -> None:
@@ -44,13 +46,18 @@ class Planned(Rounds):
             for number in range(first, last + 1):
                 planned = self.scatter_us[one.name]
                 for side in sides:
-                    side.append(measured(planned[number % len(planned)]))
+                    side.append(measured(planned[number % len(planned)], self.verdict))
 
 
-def measured(value_us: float) -> Run:
+def measured(value_us: float, verdict: Outcome = Outcome.PASSED) -> Run:
     """A run of which one figure is known."""
     return dataclasses.replace(
-        runs()[0], figures={LAG: Figure(value_us, math.nan, 20)}, counts={}, outcomes={}, reasons={}
+        runs()[0],
+        figures={LAG: Figure(value_us, math.nan, 20)},
+        counts={},
+        outcomes={},
+        reasons={},
+        verdict=verdict,
     )
 
 
@@ -88,6 +95,13 @@ def test_only_what_cannot_be_told_is_run_on_and_only_as_far_as_it_takes(planned:
     assert [scenario.answer for scenario in comparison.scenarios] == [Answer.SAME, Answer.SAME, Answer.UNKNOWN]
     assert [scenario.runs for scenario in comparison.scenarios] == [(8, 8), (12, 12), (24, 24)]
     assert "12 rounds cannot tell of wild: more of them" in told.getvalue()
+
+
+def test_runs_that_fail_the_judge_are_compared_as_long_as_others(planned: Planned) -> None:
+    planned.plan({"scattered": [5.0, 6.15]}, Outcome.FAILED)
+    comparison = run_in_steps(planned, wanted("scattered"), (8, 12, 18, 24), None)
+    assert planned.asked == [(1, 8, ["scattered"]), (9, 12, ["scattered"])]
+    assert comparison.answer is Answer.FAILED
 
 
 def test_no_round_is_run_once_all_is_told(planned: Planned) -> None:

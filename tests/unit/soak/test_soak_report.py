@@ -7,6 +7,7 @@ from pathlib import Path
 
 from soaked import BAD, BUSY, GONE, GOOD, REAL, UNSURE, suite, with_median
 
+from rttcheck.soak.figures import MEDIANS_MEAN
 from rttcheck.soak.ledger import Ledger
 from rttcheck.soak.report import text
 from rttcheck.soak.suite import Suite
@@ -56,6 +57,14 @@ def test_medians_say_whether_they_agree() -> None:
         ["rtt-40ms", "5.10.0", "virtual", "1", "40030", "40030", "-"],
     ]
     assert "in virtual time 1 of 2 medians are the same to 1 us" in report
+    assert MEDIANS_MEAN in " ".join(report.split())
+
+
+def test_medians_that_agree_are_not_said_to_be_true() -> None:
+    report = " ".join(told([suite(1), suite(2)]).split())
+    assert "1 of 1 medians are the same to 1 us" in report
+    assert "say that runs repeat, and not that they are true: a fault that is in every run repeats as well" in report
+    assert MEDIANS_MEAN not in " ".join(told([suite(1, [BAD])]).split())
 
 
 def test_sentences_fit_the_terminal() -> None:
