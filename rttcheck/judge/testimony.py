@@ -26,10 +26,12 @@ from rttcheck.judge.estimator import Sample, State
 from rttcheck.judge.evidence import Booleans, Evidence
 from rttcheck.judge.findings import Finding, Layer, Outcome
 from rttcheck.judge.misread import cleared, cleared_srtt
+from rttcheck.judge.overhead_check import MOST_NS
 from rttcheck.judge.rto import Bounds
 from rttcheck.judge.samples import Side
 from rttcheck.judge.scoreboard import NONE
 from rttcheck.judge.socket_info import in_force, late_segments
+from rttcheck.judge.stamps import UNKNOWN
 from rttcheck.judge.steps import Steps
 from rttcheck.judge.windowed_minimum import NOTHING_US
 from rttcheck.judge.witness import MICROSECOND_NS, Integers, Witness
@@ -116,7 +118,9 @@ def _used(evidence: Evidence, witness: Witness, steps: Steps, state: State) -> F
         estimator.formula_of(evidence.recording.kernel),
     )
     vouched = steps.taken & steps.known & ~state.differs(due)
-    most_ns = evidence.slack.upper_us * MICROSECOND_NS if evidence.slack.samples else 0
+    assert evidence.observation is not None  # there is a witness
+    stamp_ns = evidence.observation.stamp_ns
+    now_us = events["tcp_mstamp_us"].astype(np.int64)
 
     def passed(value_us: Integers) -> Booleans:
         found = np.zeros(len(events), dtype=np.bool_)
@@ -124,7 +128,10 @@ def _used(evidence: Evidence, witness: Witness, steps: Steps, state: State) -> F
             there = np.flatnonzero((pairs.ack != NONE) & (segment != NONE))
             passed_ns = wire["time_ns"][pairs.ack[there]] - wire["time_ns"][segment[there]]
             over_ns = value_us[there] * MICROSECOND_NS - passed_ns
-            found[there] |= (over_ns > -MICROSECOND_NS) & (over_ns <= most_ns)
+            near = (over_ns > -MICROSECOND_NS) & (over_ns <= 2 * MOST_NS)
+            stamped = (stamp_ns[segment[there]] != UNKNOWN) & (now_us[there] > 0)
+            exact = value_us[there] == now_us[there] - stamp_ns[segment[there]] // MICROSECOND_NS
+            found[there] |= np.where(stamped, exact, near)
         return found
 
     bad = vouched & (used_us != told.us) & passed(used_us) & ~passed(told.us)

@@ -89,8 +89,8 @@ SOCKOPS_WITHOUT_ARGUMENTS: Final = View(
     coverage=Coverage.ONCE_A_ROUND_TRIP,
     unseen=frozenset((*_ARGUMENTS, "sample_us", "srtt_us", "rto_jiffies", "backoff")),
 )
-"""``sockops`` before: ``sample_us`` holds a socket's first sample and no other. In place of the last-acked sample RACK's
-time of the last segment that was delivered is read, while they come in order; else it is -1."""
+"""``sockops`` before: ``sample_us`` holds a socket's first sample and no other. In place of the last-acked sample is
+RACK's time of the last segment that was delivered, while they come in order; else -1."""
 
 TRACEPOINT: Final = View(
     coverage=Coverage.SMOOTHED_ONLY,
