@@ -15,18 +15,25 @@ arrival and the probe's own time.
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 
-from rttcheck.collect.probe.layout import FLAG_SYN_ACKED
+from rttcheck.collect.probe.layout import FLAG_SYN_ACKED, Hook, Owned
 from rttcheck.collect.wire.layout import ACK, SYN
 from rttcheck.judge.doubt import doubted
 from rttcheck.judge.findings import NOT_RUN, Finding, Layer, Outcome
 from rttcheck.judge.observation import Observation
 from rttcheck.judge.scoreboard import NONE
+from rttcheck.judge.stamps import UNKNOWN
+from rttcheck.judge.transit import Places
 from rttcheck.judge.witness import MICROSECOND_NS, MILLISECOND_NS, Account, Booleans, Integers
 
 STAMPED = "samples are the ACK's time less their segment's stamp"
 ONE_SEGMENT = "first-acked and last-acked of one segment are the same"
+
+_REACH: Final = 1 << 31
+"""Sequence numbers that are less than this apart are in order (RFC 9293, section 3.4)."""
 
 _EXPECTED = "tcp_mstamp less the stamp that the segment carried when it left, both cut to microseconds: exact"
 
@@ -53,6 +60,7 @@ def _stamped(observation: Observation, doubt: str) -> Finding:
         stamp_ns, known = observation.stamps_of(account)
         unknown += int((~known).sum())
         excess = np.where(known, _excess_us(observation, account, stamp_ns), 0)
+        excess[coalesced(observation, account, np.flatnonzero(excess))] = 0
         excess_us.append(excess[known])
         if excess.any():
             bad.append((account, excess, stamp_ns))
@@ -102,6 +110,34 @@ def _excess_us(observation: Observation, account: Account, stamp_ns: Integers) -
         low, high = (np.maximum(now_us - stamp_ns // MICROSECOND_NS, 0) for now_us in (first_us, last_us))
     excess: Integers = np.where(account.value_us < low, account.value_us - low, np.maximum(account.value_us - high, 0))
     return excess
+
+
+def coalesced(observation: Observation, account: Account, rows: Places) -> Places:
+    """Return which ``rows`` of the account are exact for another segment that the same call acknowledged.
+
+    ACKs that wait in the backlog for the thread that owns the socket become one (``tcp_add_backlog()``), so that the
+    first segment that the call acknowledges is one of those before. A probe that sees each call tells where the call
+    before ended. ``sockops`` does not: there any segment since the last event counts.
+    """
+    events, wire = observation.events, observation.wire
+    chosen = rows[
+        (events["hook"][account.event[rows]] == Hook.SOCKOPS) & (events["owned"][account.event[rows]] == Owned.YES)
+    ]
+    left = np.flatnonzero((wire["outgoing"] != 0) & (wire["payload"] > 0) & (observation.stamp_ns != UNKNOWN))
+    found = []
+    for row in chosen.tolist():
+        event = events[account.event[row]]
+        mine = left[(wire["point"][left] == account.point[row]) & (wire["sport"][left] == event["sport"])]
+        mine = mine[wire["dport"][mine] == event["dport"]]
+        before = events[: account.event[row]]
+        before = before[(before["sk"] == event["sk"]) & (before["generation"] == event["generation"])]
+        since = before["snd_una"][-1] if len(before) else event["snd_una"] - np.uint32(_REACH)
+        acked = (event["snd_una"] - wire["seq"][mine] - wire["payload"][mine]).astype(np.uint32) < _REACH
+        fresh = (wire["seq"][mine] - since).astype(np.uint32) < _REACH
+        stamp_us = observation.stamp_ns[mine[acked & fresh]] // MICROSECOND_NS
+        if (int(event["tcp_mstamp_us"]) - stamp_us == account.value_us[row]).any():
+            found.append(row)
+    return np.array(found, dtype=np.intp)
 
 
 def _answers_syn(observation: Observation, account: Account) -> Booleans:
