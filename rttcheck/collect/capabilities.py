@@ -7,6 +7,7 @@ Owns the running kernel's part: privilege, namespaces, netem, probe, timers. Wha
 from __future__ import annotations
 
 import gzip
+import mmap
 import os
 import platform
 import re
@@ -62,6 +63,7 @@ def _host() -> Iterator[Capability]:
         yield from _engines()
         if library.found:
             yield from _probes()
+            yield _stamps()
         else:
             yield from _untried_probes("not tried: libbpf.so.1 is missing")
     else:
@@ -225,6 +227,20 @@ def _probes() -> Iterator[Capability]:
             lack="" if attempt.ok else lack,
             needed_for=HOST if attempt.backend in whole else OPTIONAL,
             alternatives=tuple(f"probe {backend}" for backend in whole if backend != attempt.backend),
+        )
+
+
+def _stamps() -> Capability:
+    """Time stamps of leaving packets: with them a sample is checked to the microsecond, without any control run."""
+    from rttcheck.collect.stamp.stamps import open_stamps
+
+    with open_stamps(ring_bytes=mmap.PAGESIZE) as stamps:
+        return Capability(
+            name="stamps of packets",
+            found=stamps.loaded is not None,
+            detail=stamps.why_not or "attached to the tracepoint net:net_dev_start_xmit: samples are checked exactly",
+            remedy="" if stamps.loaded is not None else "a kernel of 5.10 or later with CONFIG_BPF_EVENTS=y",
+            needed_for=OPTIONAL,
         )
 
 

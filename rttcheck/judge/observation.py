@@ -72,7 +72,7 @@ class Observation:
     @property
     def where(self) -> str:
         """Begin a message with it: empty for the run itself."""
-        return "in the control run, without delay: " if self.control else ""
+        return "at zero delay: " if self.control else ""
 
     def stamps_of(self, account: Account) -> tuple[Integers, Booleans]:
         """Return the stamp on each value's segment, and for which values it is known."""
