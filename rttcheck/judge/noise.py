@@ -86,22 +86,17 @@ class Noise:
 
     cores: tuple[Account, ...] = ()
     relay: Account | None = None
+    around: tuple[Account, ...] = ()
+    """The cores' timers during the control runs, just before the run and just after it."""
     drift_ns: int = 0
     """How far the control runs before and after are apart, where that is no chance."""
 
     @classmethod
     def of(cls, recording: Recording, slack: Slack) -> Noise:
         """What a recording says of its machine."""
-        ticks = recording.noise
         return cls(
-            cores=tuple(
-                Account(
-                    name=f"timers on core {cpu} ran",
-                    due_ns=ticks["due_ns"][ticks["cpu"] == cpu],
-                    late_ns=ticks["late_ns"][ticks["cpu"] == cpu].astype(np.int64),
-                )
-                for cpu in np.unique(ticks["cpu"]).tolist()
-            ),
+            cores=_by_core(recording.noise),
+            around=_by_core(recording.timers),
             relay=_released(recording.relay),
             drift_ns=slack.drift_us * _US,
         )
@@ -120,8 +115,12 @@ class Noise:
         """All accounts in words; empty when there is none."""
         return "; ".join(account.render() for account in self.accounts)
 
+    def render_cores(self) -> str:
+        """The cores' accounts in words; empty when there is none."""
+        return "; ".join(account.render() for account in self.cores)
+
     def explains(self, late: Late, *, relayed: bool) -> str:
-        """Why so many may be so late; empty where the machine was not. ``relayed``: the values went over the link."""
+        """Why so many may be so late; empty where the machine was not. ``relayed``: the relay's account counts too."""
         levels = np.sort(late.excess_ns)[::-1]
         counts = np.arange(1, len(levels) + 1)
         beyond = 2 * counts > late.total
@@ -140,6 +139,17 @@ class Noise:
             if min(chances) >= FALSE_ALARM / len(levels):
                 return account.render()
         return ""
+
+
+def _by_core(ticks: np.ndarray) -> tuple[Account, ...]:
+    return tuple(
+        Account(
+            name=f"timers on core {cpu} ran",
+            due_ns=ticks["due_ns"][ticks["cpu"] == cpu],
+            late_ns=ticks["late_ns"][ticks["cpu"] == cpu].astype(np.int64),
+        )
+        for cpu in np.unique(ticks["cpu"]).tolist()
+    )
 
 
 def _released(packets: np.ndarray) -> Account | None:
