@@ -14,6 +14,7 @@ however high they are, and a shift of all values is explained only where the mac
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Final
 
@@ -88,6 +89,9 @@ class Noise:
     relay: Account | None = None
     around: tuple[Account, ...] = ()
     """The cores' timers during the control runs, just before the run and just after it."""
+    link_core: str = ""
+    """Whose account tells of waits in the link: that of the relay's core, or of the traffic's, where netem's timers are
+    (``HRTIMER_MODE_ABS_PINNED``). Empty where threads may run anywhere."""
     drift_ns: int = 0
     """How far the control runs before and after are apart, where that is no chance."""
 
@@ -97,8 +101,18 @@ class Noise:
         return cls(
             cores=_by_core(recording.noise),
             around=_by_core(recording.timers),
+            link_core=_link_core(recording),
             relay=_released(recording.relay),
             drift_ns=slack.drift_us * _US,
+        )
+
+    @property
+    def in_link(self) -> Noise:
+        """What tells of waits in the link: its core's accounts, if it has one; not what the relay says of itself."""
+        return Noise(
+            cores=tuple(core for core in self.cores if self.link_core in ("", core.name)),
+            around=tuple(core for core in self.around if self.link_core in ("", core.name)),
+            drift_ns=0,
         )
 
     @property
@@ -141,10 +155,20 @@ class Noise:
         return ""
 
 
+def _name(cpu: int) -> str:
+    return f"timers on core {cpu} ran"
+
+
+def _link_core(recording: Recording) -> str:
+    scheduling = recording.machine.get("scheduling", {})
+    kept = re.search(r"\bon CPU (\d+)", str(scheduling.get("relay" if recording.engine == "relay" else "traffic", "")))
+    return _name(int(kept.group(1))) if kept else ""
+
+
 def _by_core(ticks: np.ndarray) -> tuple[Account, ...]:
     return tuple(
         Account(
-            name=f"timers on core {cpu} ran",
+            name=_name(cpu),
             due_ns=ticks["due_ns"][ticks["cpu"] == cpu],
             late_ns=ticks["late_ns"][ticks["cpu"] == cpu].astype(np.int64),
         )

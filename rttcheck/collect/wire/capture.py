@@ -29,6 +29,7 @@ MOST_FRAMES: Final = 131_072
 """32 MiB a ring, 128 MiB a lab; as pcapng 90 MiB (`PACKET_MOST` bytes each), before the recording compresses it."""
 
 _READINGS = 8
+_LINK = (Point.LINK_NEAR, Point.LINK_FAR)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,14 +89,14 @@ class Capture:
                     damaged=parsed.damaged,
                 )
             )
-            if point in (Point.LINK_NEAR, Point.LINK_FAR):
+            if point in _LINK:
                 # What shares the link with TCP, and with a rate keeps it waiting.
                 left = np.setdiff1d(np.flatnonzero(frames.outgoing), parsed.kept)[:MOST_UNREAD]
                 times_ns, lengths = frames.realtime_ns[left] - offset_ns, frames.lengths[left]
                 unread[point.name.lower()] = np.stack((times_ns, lengths), axis=1).tolist()
             if raw:
                 name = point.name.lower().replace("_", "-")
-                sources.append(Source(name=name, interface=interface, frames=frames))
+                sources.append(Source(name=name, interface=interface, frames=frames.only(parsed.kept)))
         facts = {"points": points, "clock_step_ns": ended_ns - self._offset_ns, "unread": unread}
         packets = np.concatenate(tables) if tables else np.zeros(0, WIRE)
         return Wire(packets=packets, facts=facts, pcapng=self._file(sources, offset_ns) if raw else b"")
@@ -117,7 +118,10 @@ def open_capture(lab: Lab, *, frames: int = LEAST_FRAMES) -> Iterator[Capture]:
     """
     with ExitStack() as resources:
         rings = {
-            point: (interface, resources.enter_context(Ring(host.namespace, interface, frames=frames)))
+            point: (
+                interface,
+                resources.enter_context(Ring(host.namespace, interface, frames=frames, only_tcp=point not in _LINK)),
+            )
             for point, host, interface in _points(lab)
         }
         yield Capture(rings)
