@@ -19,6 +19,7 @@ from rttcheck.judge.evidence import Evidence
 from rttcheck.judge.link_account import account_of
 from rttcheck.judge.link_model import ENGINES, Delay, Engine, frame_lengths
 from rttcheck.judge.link_overhead import Overhead
+from rttcheck.judge.link_seed import due_by_seed
 from rttcheck.judge.transit import NOBODY, WAYS, Transit, identities
 from rttcheck.netns.netem import Netem
 from rttcheck.recording import Recording
@@ -62,7 +63,7 @@ class Way:
     due_last_ns: Integers
     """The latest, without the machine's part."""
     exact: Booleans
-    """Due at one time: the delay is constant, or the relay says what it drew."""
+    """Due at one time: the delay is constant, or known from netem's seed or by the relay's account."""
     account_ns: Integers
     """When the relay's own account says that each packet was due; 0 where it says nothing."""
     unseen_bytes: int
@@ -114,7 +115,9 @@ class Way:
             _fill(due_last, engine.due, netem, most, delay.highest_ns, np.flatnonzero(held))
         constant = np.array([delay.constant for delay in delays] + [False])
         account_ns = account_of(recording, name, transit.entered_ns[last], left_ns)
-        account_ns[(setting == NOBODY) | (first != last)] = 0
+        drawn_ns = _drawn(recording, name, netems, transit)[first]
+        account_ns[(setting == NOBODY) | (first != last)] = drawn_ns[(setting == NOBODY) | (first != last)] = 0
+        due_first, due_last = (np.where(drawn_ns > 0, drawn_ns, each) for each in (due_first, due_last))
         statistics = recording.netem.get("statistics", {}).get(name, {})
         under_last = setting == len(netems) - 1
         unseen_bytes = max(int(statistics.get("bytes", 0)) - int(least[under_last].sum()), 0)
@@ -139,7 +142,7 @@ class Way:
             shortest_ns=transit.shortest_ns,
             due_first_ns=due_first,
             due_last_ns=due_last,
-            exact=constant[setting] | (account_ns > 0),
+            exact=constant[setting] | (account_ns > 0) | (drawn_ns > 0),
             account_ns=account_ns,
             unseen=unseen,
             unread_ns=unread[:, 0],
@@ -157,6 +160,20 @@ class Way:
         """Which packets passed under a setting, and were not sent ahead."""
         held: Booleans = (self.setting == place) & ~self.ahead
         return held
+
+
+def _drawn(recording: Recording, name: str, netems: tuple[Netem, ...], transit: Transit) -> Integers:
+    """When each packet that came in was due by netem's seed; 0 where that is not known."""
+    unknown = np.zeros(len(transit.entered_ns), dtype=np.int64)
+    if recording.engine != "netem" or len(netems) > 1:
+        return unknown
+    matched = transit.matched
+    places, sure = transit.earliest[matched], transit.earliest[matched] == transit.latest[matched]
+    left_ns = unknown.copy()
+    left_ns[places[sure]] = transit.left_ns[matched[sure]]
+    counted = int(recording.netem.get("statistics", {}).get(name, {}).get("packets", 0))
+    held = str(recording.netem.get("held", {}).get(name, ""))
+    return due_by_seed(netems[0], held, transit.entered_ns, left_ns, max(counted - len(matched), 0))
 
 
 def _unread(recording: Recording, name: str) -> Integers:
