@@ -156,12 +156,14 @@ class Recording:
     control_runs: tuple[int, ...] = ()
     """How many of ``control``'s events each control run left, where there were several: before the run and after it."""
     noise: np.ndarray = field(default_factory=_no_ticks)
-    """Timers on the cores of traffic and relay during the run, dtype ``TICK``, core by core; none in virtual time."""
+    """Timers on the cores of traffic and relay, dtype ``TICK``, core by core; from before the lab was built until all
+    packets had arrived. None in virtual time."""
     noise_facts: Mapping[str, Any] = field(default_factory=dict)
     """How they were scheduled, how late those of the control runs were, or ``why_not``; empty in older files."""
     timers: np.ndarray = field(default_factory=_no_ticks)
-    """Timers that fired in the lab just before the traffic, dtype ``TICK``, in virtual time: nothing else was at work,
-    so that they say how late a timer of this kernel is, without TCP and netem."""
+    """Timers, dtype ``TICK``. In virtual time those that fired in the lab just before the traffic: nothing else was at
+    work, so that they say how late a timer of this kernel is, without TCP and netem. In real time those that ran during
+    the control runs, as ``noise`` did during the run."""
     relay: np.ndarray = field(default_factory=_not_relayed)
     """Each packet that the relay took, dtype ``PACKET``, by its own account; none with another engine."""
     sysctls: Mapping[str, str] = field(default_factory=dict)

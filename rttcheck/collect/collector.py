@@ -28,9 +28,11 @@ from rttcheck.collect.cores import ANYWHERE, Cores, choose_cores
 from rttcheck.collect.engine import choose_engine
 from rttcheck.collect.kernel_log import KernelLog, open_kernel_log
 from rttcheck.collect.noise import Noise, open_noise, summary_of, timers_for
+from rttcheck.collect.noise_layout import TICK
 from rttcheck.collect.probe.layout import EVENT
 from rttcheck.collect.probe.probe import Probe, open_probe, open_second
 from rttcheck.collect.stamp.stamps import Stamped, Stamps, open_stamps
+from rttcheck.collect.timers import idle_ticks
 from rttcheck.collect.traffic import FlowResult, run_traffic
 from rttcheck.collect.traffic.layout import WRITE
 from rttcheck.collect.wire.capture import Wire, frames_for, open_capture
@@ -69,6 +71,7 @@ class Run:
     netem: Mapping[str, Any]
     sysctls: Mapping[str, str]
     noise: np.ndarray
+    timers: np.ndarray
     relay: np.ndarray
     scheduling: Mapping[str, str]
     """How the threads of the traffic were scheduled, and the relay, in words."""
@@ -116,14 +119,17 @@ class Collector:
             close_and_wait(oldest, deadline_s=_ENDING_DEADLINE_S)
 
     def control(self, scenario: Scenario) -> Run:
-        """The zero-delay run of the scenario's traffic: in virtual time made when first asked for, else made now.
+        """The undelayed run of the scenario's traffic: in virtual time made when first asked for, else made now.
+
+        netem has no part in it: the link's node forwards, without any qdisc. A relay is a program of ours that says
+        when it let each packet go; its link has no other way than through it, with no delay.
 
         `record` takes the last one made now for its own.
         """
         control = scenario.control()
         key = _key(control)
         if key not in self._controls or self.clock != "virtual":
-            self._controls[key] = self._run(control, raw=False)
+            self._controls[key] = self._run(control, raw=False, impaired=self.engine != "netem")
         return self._controls[key]
 
     def _around(self, scenario: Scenario) -> tuple[Run, tuple[Run, ...]]:
@@ -174,10 +180,14 @@ class Collector:
             flows=run.flows,
             control_flows=tuple({end: flow[end] for end in ("client", "server")} for flow in flows),
             noise=run.noise,
+            timers=run.timers if self.clock == "virtual" else np.concatenate([control.noise for control in controls]),
             noise_facts=self._noise_facts(controls),
             relay=run.relay,
             steps=run.steps,
-            netem=run.netem,
+            netem={
+                **run.netem,
+                "control": {way: each["kind"] for way, each in controls[0].netem.get("statistics", {}).items()},
+            },
             sysctls=run.sysctls,
             machine={**machine_facts(), "scheduling": dict(run.scheduling)},
             kernel_log=heard.as_dict() | {"allowed": list(self.allowed_splats)},
@@ -193,13 +203,15 @@ class Collector:
             return {}
         return {"probe": self.second.backend, "view": self.second.view.as_dict(), "lost": run.second_lost}
 
-    def _run(self, scenario: Scenario, *, raw: bool = True) -> Run:
+    def _run(self, scenario: Scenario, *, raw: bool = True, impaired: bool = True) -> Run:
         steps: list[StepTaken] = []
         self._make_room()
         # The control run is captured as well: what the captures cost is then in both runs.
         with (
             open_kernel_log() as log,
-            open_lab(scenario, engine=self.engine, relay_cpu=self.cores.relay) as lab,
+            # From before the lab is built: a run of a tenth of a second has few ticks to speak for its seconds.
+            self.noise.ticking() as ticked,
+            open_lab(scenario, impaired=impaired, engine=self.engine, relay_cpu=self.cores.relay) as lab,
             open_capture(lab, frames=frames_for(scenario)) as capture,
             self.probe.watch(lab.inodes) as watch,
             self.second.watch(lab.inodes) if self.second is not None else nullcontext() as second,
@@ -217,13 +229,11 @@ class Collector:
                 lab.impair(out=step.out, back=step.back)
                 steps.append(StepTaken(at_ns=time.monotonic_ns(), index=index))
 
-            self.noise.start()
-            try:
-                traffic = run_traffic(lab, scenario, on_step=on_step if scenario.steps else None, cores=self.cores)
-                # The ACK of the last FIN is still under way when both ends have seen the end of the stream.
-                lab.drain(deadline_s=DRAIN_DEADLINE_S)
-            finally:
-                noise = self.noise.stop()
+            timers = idle_ticks() if self.clock == "virtual" else np.zeros(0, dtype=TICK)
+            traffic = run_traffic(lab, scenario, on_step=on_step if scenario.steps else None, cores=self.cores)
+            # The ACK of the last FIN is still under way when both ends have seen the end of the stream.
+            lab.drain(deadline_s=DRAIN_DEADLINE_S)
+            noise = ticked()
             # From here on events and histograms are final, and sure to speak of the same calls.
             watch.stop()
             if second is not None:
@@ -243,6 +253,7 @@ class Collector:
                 netem=_netem(lab),
                 sysctls=dict(lab.sysctls),
                 noise=noise,
+                timers=timers,
                 relay=lab.relay.packets() if lab.relay is not None else np.zeros(0, dtype=PACKET),
                 scheduling={"traffic": traffic.scheduling, **({"relay": lab.relay.scheduling} if lab.relay else {})},
                 log=log,

@@ -12,7 +12,7 @@ import mmap
 import os
 import socket
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -91,6 +91,23 @@ class Noise:
             self._give_up()
         ticks = [timer.ticks() for timer in self.timers]
         return np.concatenate(ticks) if ticks else np.zeros(0, TICK)
+
+    @contextmanager
+    def ticking(self) -> Iterator[Callable[[], np.ndarray]]:
+        """Tick from here on; what is given stops them and returns the ticks, as the end of the block does."""
+        self.start()
+        stopped = False
+
+        def stop() -> np.ndarray:
+            nonlocal stopped
+            stopped = True
+            return self.stop()
+
+        try:
+            yield stop
+        finally:
+            if not stopped:
+                self.stop()
 
     def _tell(self, what: bytes) -> None:
         try:

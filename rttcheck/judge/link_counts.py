@@ -21,8 +21,9 @@ import numpy.typing as npt
 
 from rttcheck.judge.findings import Finding, Layer, Outcome
 from rttcheck.judge.link_chain import Stretch, usual_events
+from rttcheck.judge.link_overhead import MOST_NS
 from rttcheck.judge.link_way import Way
-from rttcheck.judge.nominal import FALSE_ALARM
+from rttcheck.judge.slack import FALSE_ALARM
 from rttcheck.netns.netem import Netem, RandomLoss
 
 Booleans = npt.NDArray[np.bool_]
@@ -115,7 +116,7 @@ def _why_not_ahead(way: Way, netem: Netem) -> str:
     chain = way.engine.ahead(netem)
     if chain is None:
         return f"a gap of {netem.gap} is too large for the model"
-    if way.delays[way.netems.index(netem)].lowest_ns <= way.overhead.base_ns:
+    if way.delays[way.netems.index(netem)].lowest_ns <= MOST_NS:
         return "a packet that was drawn a short delay looks like one that was sent ahead"
     if chain.share is None and netem is not way.netems[-1]:
         return "before a step nobody counts the markers, which take their turn too"
@@ -313,7 +314,7 @@ def _order(ways: Sequence[Way], *, virtual: bool) -> Finding:
             if not virtual:
                 # A processor that captured a packet may be held up before it hands it to the link, while another hands
                 # over its own: for no longer than a packet may take to be passed on.
-                came, within = transit.entered_ns[came], way.overhead.highest_ns
+                came, within = transit.entered_ns[came], way.overhead.handing_ns
             came += connection[order] * (int(np.ptp(came)) + within + 1) if len(came) else 0
             late = int((np.maximum.accumulate(came) - came > within).sum()) if len(came) else 0
             total += len(chosen)

@@ -34,12 +34,15 @@ import numpy.typing as npt
 from rttcheck.judge.findings import Finding, Layer, Outcome
 from rttcheck.judge.link_chance import Draws, Floats, Law, rarest_low, usual_sum
 from rttcheck.judge.link_model import Delay
+from rttcheck.judge.link_noise import HALF_NS
+from rttcheck.judge.link_overhead import MOST_NS
 from rttcheck.judge.link_way import Way
-from rttcheck.judge.nominal import FALSE_ALARM, REAL_TIME_GRAIN_US
+from rttcheck.judge.slack import FALSE_ALARM
 
 Integers = npt.NDArray[np.int64]
 
-_GRAIN_NS = REAL_TIME_GRAIN_US * 1_000
+_OUTLIERS = 10
+"""Without an account of each packet, one in so many may have met noise of any length."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -72,16 +75,16 @@ def samples_of(way: Way, *, virtual: bool) -> tuple[Sample, ...]:
         if delay.constant or netem.rate_bytes or netem.slot is not None or netem.delay_correlation:
             continue
         # Where a packet sent ahead may look like one that drew a short delay, what is left is no fair sample.
-        if netem.reorder and delay.lowest_ns <= way.overhead.base_ns:
+        if netem.reorder and delay.lowest_ns <= MOST_NS:
             continue
         chosen = np.flatnonzero(way.under(place))
         chosen = chosen[np.argsort(way.transit.entered_ns[way.transit.latest[way.transit.matched[chosen]]])]
-        if not way.overhead.known:
+        if virtual and not way.overhead.known:
             added = way.shortest_ns[chosen]
         elif virtual:
             added = way.overhead.granted_ns(way.left_ns[chosen])
         else:
-            added = _noise_ns(way.shortest_ns[chosen], way)
+            added = _noise_ns(way, chosen)
         if len(chosen):
             found.append(
                 Sample(
@@ -109,19 +112,18 @@ class _Test:
 _Tester = Callable[[Sequence[Sample], float], _Test]
 
 
-def _noise_ns(took_ns: Integers, way: Way) -> Integers:
-    """What the machine may have added in real time: as much as in the control run and what waking up costs.
+def _noise_ns(way: Way, chosen: npt.NDArray[np.intp]) -> Integers:
+    """What the machine may have added in real time.
 
-    The longest may have taken any time: as many as may lie above all of the control run's by chance.
+    Where the relay says when a packet was due, all that came after. Else what passing on and waking up cost half of all
+    packets at the most (`HALF_NS`), and to one in ten any time: who is later than timers explain is found by
+    `check_noisy`.
     """
-    added = np.full(len(took_ns), way.overhead.highest_ns + _GRAIN_NS, dtype=np.int64)
-    measured, control = len(took_ns), len(way.overhead.all_ns)
-    # As `chance_of_exceeding()` counts, a step for each more.
-    chances = np.cumprod(1 - control / (measured + control - np.arange(measured)))
-    outliers = int((chances >= FALSE_ALARM).sum())
-    longest = np.argsort(took_ns)[len(took_ns) - outliers :]
+    took_ns, account_ns = way.shortest_ns[chosen], way.account_ns[chosen]
+    added = np.full(len(took_ns), HALF_NS, dtype=np.int64)
+    longest = np.argsort(took_ns)[len(took_ns) - len(took_ns) // _OUTLIERS :]
     added[longest] = took_ns[longest]
-    return added
+    return np.where(account_ns > 0, np.maximum(way.left_ns[chosen] - account_ns, 0), added)
 
 
 def check_delays(samples: Sequence[Sample], *, virtual: bool) -> tuple[Finding, ...]:

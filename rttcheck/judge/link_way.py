@@ -16,10 +16,13 @@ import numpy as np
 import numpy.typing as npt
 
 from rttcheck.judge.evidence import Evidence
+from rttcheck.judge.link_account import account_of
 from rttcheck.judge.link_model import ENGINES, Delay, Engine, frame_lengths
 from rttcheck.judge.link_overhead import Overhead
-from rttcheck.judge.transit import NOBODY, Transit, identities
+from rttcheck.judge.link_seed import due_by_seed
+from rttcheck.judge.transit import NOBODY, WAYS, Transit, identities
 from rttcheck.netns.netem import Netem
+from rttcheck.recording import Recording
 
 Integers = npt.NDArray[np.int64]
 Places = npt.NDArray[np.intp]
@@ -59,10 +62,20 @@ class Way:
     """The earliest time at which the engine may have let the packet go."""
     due_last_ns: Integers
     """The latest, without the machine's part."""
+    exact: Booleans
+    """Due at one time: the delay is constant, or known from netem's seed or by the relay's account."""
+    account_ns: Integers
+    """When the relay's own account says that each packet was due; 0 where it says nothing."""
     unseen_bytes: int
     """What the engine counted under the last setting that is no TCP: neighbour discovery, markers."""
     unseen: int
     """As many packets as that may be at the most."""
+    unread_ns: Integers
+    """When packets that are no TCP left this way, ascending."""
+    unread_bytes: Integers
+    """How long each of these was."""
+    unread: bool
+    """Whether the captures say so: older ones do not."""
 
     @classmethod
     def of(cls, evidence: Evidence, name: str) -> Way:
@@ -84,9 +97,7 @@ class Way:
         )
         rows = recording.wire[transit.entered[first]]
         least, most = frame_lengths(rows, family=scenario.family, mtu=scenario.mtu)
-        overhead = Overhead.of(
-            recording.control_wire, recording.wire, evidence.slack, name, preemptible=evidence.preemptible
-        )
+        overhead = Overhead.of(recording, name)
         ahead = np.zeros(len(matched), dtype=np.bool_)
         due_first, due_last = transit.entered_ns[first].copy(), transit.entered_ns[last].copy()
         for place, (netem, delay) in enumerate(zip(netems, delays, strict=True)):
@@ -95,16 +106,24 @@ class Way:
                 ahead |= here & (transit.shortest_ns < delay.lowest_ns)
             held = here & ~ahead
             if netem.rate_bytes and not evidence.virtual:
-                due_first[held], due_last[held] = _as_served(due_first[held], due_last[held], overhead.highest_ns)
+                due_first[held], due_last[held] = _as_served(due_first[held], due_last[held], overhead.handing_ns)
             sure, unsure = np.flatnonzero(held & (first == last)), np.flatnonzero(held & (first != last))
             _fill(due_first, engine.due, netem, least, delay.lowest_ns, sure)
             # Who may have come in later keeps nobody waiting for sure.
             for one in unsure:
                 _fill(due_first, engine.due, netem, least, delay.lowest_ns, np.array([one]))
             _fill(due_last, engine.due, netem, most, delay.highest_ns, np.flatnonzero(held))
+        constant = np.array([delay.constant for delay in delays] + [False])
+        account_ns = account_of(recording, name, transit.entered_ns[last], left_ns)
+        drawn_ns = _drawn(recording, name, netems, transit)[first]
+        account_ns[(setting == NOBODY) | (first != last)] = drawn_ns[(setting == NOBODY) | (first != last)] = 0
+        due_first, due_last = (np.where(drawn_ns > 0, drawn_ns, each) for each in (due_first, due_last))
         statistics = recording.netem.get("statistics", {}).get(name, {})
         under_last = setting == len(netems) - 1
         unseen_bytes = max(int(statistics.get("bytes", 0)) - int(least[under_last].sum()), 0)
+        # Counted by qdiscs in segments, of which a packet may have several.
+        unseen = min(unseen_bytes // _SHORTEST_FRAME, max(int(statistics.get("packets", 0)) - int(under_last.sum()), 0))
+        unread = _unread(recording, name)
         return cls(
             name=name,
             engine=engine,
@@ -123,7 +142,12 @@ class Way:
             shortest_ns=transit.shortest_ns,
             due_first_ns=due_first,
             due_last_ns=due_last,
-            unseen=unseen_bytes // _SHORTEST_FRAME,
+            exact=constant[setting] | (account_ns > 0) | (drawn_ns > 0),
+            account_ns=account_ns,
+            unseen=unseen,
+            unread_ns=unread[:, 0],
+            unread_bytes=unread[:, 1],
+            unread="unread" in recording.wire_facts,
             unseen_bytes=unseen_bytes,
         )
 
@@ -136,6 +160,27 @@ class Way:
         """Which packets passed under a setting, and were not sent ahead."""
         held: Booleans = (self.setting == place) & ~self.ahead
         return held
+
+
+def _drawn(recording: Recording, name: str, netems: tuple[Netem, ...], transit: Transit) -> Integers:
+    """When each packet that came in was due by netem's seed; 0 where that is not known."""
+    unknown = np.zeros(len(transit.entered_ns), dtype=np.int64)
+    if recording.engine != "netem" or len(netems) > 1:
+        return unknown
+    matched = transit.matched
+    places, sure = transit.earliest[matched], transit.earliest[matched] == transit.latest[matched]
+    left_ns = unknown.copy()
+    left_ns[places[sure]] = transit.left_ns[matched[sure]]
+    counted = int(recording.netem.get("statistics", {}).get(name, {}).get("packets", 0))
+    held = str(recording.netem.get("held", {}).get(name, ""))
+    return due_by_seed(netems[0], held, transit.entered_ns, left_ns, max(counted - len(matched), 0))
+
+
+def _unread(recording: Recording, name: str) -> Integers:
+    """When packets that are no TCP left the link, and how long they were: a row each, in order of time."""
+    point = WAYS[name][1].name.lower()
+    rows = sorted(recording.wire_facts.get("unread", {}).get(point, ()))
+    return np.array(rows, dtype=np.int64).reshape(-1, 2)
 
 
 def _fill(

@@ -14,6 +14,7 @@ however high they are, and a shift of all values is explained only where the mac
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Final
 
@@ -86,24 +87,32 @@ class Noise:
 
     cores: tuple[Account, ...] = ()
     relay: Account | None = None
+    around: tuple[Account, ...] = ()
+    """The cores' timers during the control runs, just before the run and just after it."""
+    link_core: str = ""
+    """Whose account tells of waits in the link: that of the relay's core, or of the traffic's, where netem's timers are
+    (``HRTIMER_MODE_ABS_PINNED``). Empty where threads may run anywhere."""
     drift_ns: int = 0
     """How far the control runs before and after are apart, where that is no chance."""
 
     @classmethod
     def of(cls, recording: Recording, slack: Slack) -> Noise:
         """What a recording says of its machine."""
-        ticks = recording.noise
         return cls(
-            cores=tuple(
-                Account(
-                    name=f"timers on core {cpu} ran",
-                    due_ns=ticks["due_ns"][ticks["cpu"] == cpu],
-                    late_ns=ticks["late_ns"][ticks["cpu"] == cpu].astype(np.int64),
-                )
-                for cpu in np.unique(ticks["cpu"]).tolist()
-            ),
+            cores=_by_core(recording.noise),
+            around=_by_core(recording.timers),
+            link_core=_link_core(recording),
             relay=_released(recording.relay),
             drift_ns=slack.drift_us * _US,
+        )
+
+    @property
+    def in_link(self) -> Noise:
+        """What tells of waits in the link: its core's accounts, if it has one; not what the relay says of itself."""
+        return Noise(
+            cores=tuple(core for core in self.cores if self.link_core in ("", core.name)),
+            around=tuple(core for core in self.around if self.link_core in ("", core.name)),
+            drift_ns=0,
         )
 
     @property
@@ -120,8 +129,12 @@ class Noise:
         """All accounts in words; empty when there is none."""
         return "; ".join(account.render() for account in self.accounts)
 
+    def render_cores(self) -> str:
+        """The cores' accounts in words; empty when there is none."""
+        return "; ".join(account.render() for account in self.cores)
+
     def explains(self, late: Late, *, relayed: bool) -> str:
-        """Why so many may be so late; empty where the machine was not. ``relayed``: the values went over the link."""
+        """Why so many may be so late; empty where the machine was not. ``relayed``: the relay's account counts too."""
         levels = np.sort(late.excess_ns)[::-1]
         counts = np.arange(1, len(levels) + 1)
         beyond = 2 * counts > late.total
@@ -140,6 +153,27 @@ class Noise:
             if min(chances) >= FALSE_ALARM / len(levels):
                 return account.render()
         return ""
+
+
+def _name(cpu: int) -> str:
+    return f"timers on core {cpu} ran"
+
+
+def _link_core(recording: Recording) -> str:
+    scheduling = recording.machine.get("scheduling", {})
+    kept = re.search(r"\bon CPU (\d+)", str(scheduling.get("relay" if recording.engine == "relay" else "traffic", "")))
+    return _name(int(kept.group(1))) if kept else ""
+
+
+def _by_core(ticks: np.ndarray) -> tuple[Account, ...]:
+    return tuple(
+        Account(
+            name=_name(cpu),
+            due_ns=ticks["due_ns"][ticks["cpu"] == cpu],
+            late_ns=ticks["late_ns"][ticks["cpu"] == cpu].astype(np.int64),
+        )
+        for cpu in np.unique(ticks["cpu"]).tolist()
+    )
 
 
 def _released(packets: np.ndarray) -> Account | None:

@@ -22,10 +22,14 @@ from rttcheck.netns.lab import Host, Lab
 from rttcheck.scenario.model import Scenario
 
 LEAST_FRAMES: Final = 1_024
+MOST_UNREAD: Final = 1_000
+"""Packets that are no TCP and left the link, of which time and length are kept: markers, multicast reports."""
+
 MOST_FRAMES: Final = 131_072
 """32 MiB a ring, 128 MiB a lab; as pcapng 90 MiB (`PACKET_MOST` bytes each), before the recording compresses it."""
 
 _READINGS = 8
+_LINK = (Point.LINK_NEAR, Point.LINK_FAR)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +52,8 @@ class Wire:
     packets: np.ndarray
     """dtype ``WIRE``, by point, in the order in which they came by each."""
     facts: dict[str, Any]
-    """``points``: a `PointCount` a point as a table, ``clock_step_ns``: how far the wall clock was set meanwhile."""
+    """``points``: a `PointCount` a point as a table, ``clock_step_ns``: how far the wall clock was set meanwhile,
+    ``unread``: by the link's points, when packets that are no TCP left there (ns), and how long they were (bytes)."""
     pcapng: bytes = b""
     """The same packets as a file for Wireshark, with times in CLOCK_REALTIME; empty when it was not asked for."""
 
@@ -66,6 +71,7 @@ class Capture:
         ended_ns = clock_offset_ns()
         offset_ns = min(self._offset_ns, ended_ns)
         tables, points, sources = [], {}, []
+        unread: dict[str, list[list[int]]] = {}
         for point, (interface, ring) in self._rings.items():
             frames = ring.read()
             parsed = parse(frames.bytes, frames.captured)
@@ -83,10 +89,15 @@ class Capture:
                     damaged=parsed.damaged,
                 )
             )
+            if point in _LINK:
+                # What shares the link with TCP, and with a rate keeps it waiting.
+                left = np.setdiff1d(np.flatnonzero(frames.outgoing), parsed.kept)[:MOST_UNREAD]
+                times_ns, lengths = frames.realtime_ns[left] - offset_ns, frames.lengths[left]
+                unread[point.name.lower()] = np.stack((times_ns, lengths), axis=1).tolist()
             if raw:
                 name = point.name.lower().replace("_", "-")
-                sources.append(Source(name=name, interface=interface, frames=frames))
-        facts = {"points": points, "clock_step_ns": ended_ns - self._offset_ns}
+                sources.append(Source(name=name, interface=interface, frames=frames.only(parsed.kept)))
+        facts = {"points": points, "clock_step_ns": ended_ns - self._offset_ns, "unread": unread}
         packets = np.concatenate(tables) if tables else np.zeros(0, WIRE)
         return Wire(packets=packets, facts=facts, pcapng=self._file(sources, offset_ns) if raw else b"")
 
@@ -107,7 +118,10 @@ def open_capture(lab: Lab, *, frames: int = LEAST_FRAMES) -> Iterator[Capture]:
     """
     with ExitStack() as resources:
         rings = {
-            point: (interface, resources.enter_context(Ring(host.namespace, interface, frames=frames)))
+            point: (
+                interface,
+                resources.enter_context(Ring(host.namespace, interface, frames=frames, only_tcp=point not in _LINK)),
+            )
             for point, host, interface in _points(lab)
         }
         yield Capture(rings)

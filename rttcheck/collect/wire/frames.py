@@ -27,3 +27,14 @@ class Frames:
     """1 when the interface's own side sent it."""
     dropped: int
     """Packets that came when the ring was full."""
+
+    def only(self, places: npt.NDArray[np.intp]) -> Frames:
+        """Some of the packets."""
+        return Frames(
+            bytes=self.bytes[places],
+            captured=self.captured[places],
+            lengths=self.lengths[places],
+            realtime_ns=self.realtime_ns[places],
+            outgoing=self.outgoing[places],
+            dropped=self.dropped,
+        )

@@ -1,6 +1,6 @@
 """One packet socket with a ring of its own: what passes an interface, with the kernel's time, read once at the end.
 
-It owns the socket, its filter, its memory and its counters. It knows nothing of what is in the packets but that they
+It owns the socket, its filter, its memory and its counters. It knows nothing of what is in the packets but whether they
 are TCP. Nobody reads while traffic runs: a frame costs the kernel a copy of its headers and this process nothing, and a
 ring that is full keeps what it has and counts what it drops.
 
@@ -61,10 +61,13 @@ _ONLY_TCP = (
 )
 
 
+_ALL = ((0x06, 0, 0, SNAP),)
+
+
 class Ring:
     """A capture on one interface from the moment that it is made; ``close`` lets go of everything."""
 
-    def __init__(self, namespace: Namespace, interface: str, *, frames: int) -> None:
+    def __init__(self, namespace: Namespace, interface: str, *, frames: int, only_tcp: bool = True) -> None:
         """Raises CaptureError when the kernel refuses: no CAP_NET_RAW, no packet sockets, no memory for the ring."""
         blocks = max(1, -(-frames // _FRAMES_A_BLOCK))
         self._dropped = 0
@@ -77,7 +80,7 @@ class Ring:
             self._socket.setsockopt(_SOL_PACKET, _PACKET_VERSION, _TPACKET_V2)
             request = struct.pack("=IIII", _BLOCK, blocks, FRAME, blocks * _FRAMES_A_BLOCK)
             self._socket.setsockopt(_SOL_PACKET, _PACKET_RX_RING, request)
-            _attach(self._socket)
+            _attach(self._socket, _ONLY_TCP if only_tcp else _ALL)
             self._memory = mmap.mmap(self._socket.fileno(), blocks * _BLOCK)
             self._socket.bind((interface, _ETH_P_ALL))
         except OSError as problem:
@@ -123,11 +126,11 @@ class Ring:
         self.close()
 
 
-def _attach(packet_socket: socket.socket) -> None:
-    program = b"".join(struct.pack("=HBBI", *step) for step in _ONLY_TCP)
+def _attach(packet_socket: socket.socket, steps: tuple[tuple[int, int, int, int], ...]) -> None:
+    program = b"".join(struct.pack("=HBBI", *step) for step in steps)
     held = ctypes.create_string_buffer(program, len(program))
     packet_socket.setsockopt(
-        socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("@HP", len(_ONLY_TCP), ctypes.addressof(held))
+        socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("@HP", len(steps), ctypes.addressof(held))
     )
 
 

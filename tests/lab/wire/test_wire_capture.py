@@ -144,6 +144,22 @@ def test_a_direct_lab_has_two_points_and_only_tcp_is_captured() -> None:
     assert [count["others"] for count in points.values()] == [0, 0]
 
 
+def test_what_is_no_tcp_and_leaves_the_link_is_told_with_time_and_length() -> None:
+    with netns.routed() as lab, open_capture(lab) as capture:
+        begun_ns = time.monotonic_ns()
+        run_traffic(lab, Scenario.make(name="wire", count=5), on_step=None)
+        lab.drain(deadline_s=10)
+        ended_ns = time.monotonic_ns()
+        wire = capture.read(raw=True)
+    unread = wire.facts["unread"]
+    assert set(unread) == {"link_near", "link_far"}
+    for rows in unread.values():
+        # The drain's marker: Ethernet, IPv4, UDP and 12 bytes. The link's own multicast reports may be there as well.
+        assert 54 in [length for _, length in rows]
+        assert all(begun_ns - 1_000_000_000 <= at_ns <= ended_ns + 1_000_000 for at_ns, _ in rows)
+    assert len(list(enhanced_packets(wire.pcapng))) == len(wire.packets)
+
+
 def test_the_rings_hold_what_the_scenario_may_send() -> None:
     assert frames_for(Scenario.make(count=5)) == LEAST_FRAMES
     big = Scenario.make(traffic="bulk", size=100_000_000)

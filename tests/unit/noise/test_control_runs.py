@@ -31,8 +31,8 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the runs, in the order in which they were made; the n-th has n events and two points' packets."""
     names: list[str] = []
 
-    def run(_self: Collector, scenario: Scenario, **_raw: bool) -> Run:
-        names.append(scenario.name)
+    def run(_self: Collector, scenario: Scenario, *, impaired: bool = True, **_raw: bool) -> Run:
+        names.append(scenario.name if impaired else f"{scenario.name}, no qdisc")
         number = len(names)
         wire = np.zeros(2, dtype=WIRE)
         wire["point"], wire["time_ns"] = (0, 1), number
@@ -42,6 +42,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             second_lost=0, wire=Wire(packets=wire, facts={}, pcapng=b""),
             stamped=Stamped(), writes=np.zeros(0, WRITE),
             flows=({"client": ["c", number], "server": ["s", 1]},), steps=(), netem={}, sysctls={}, noise=ticks,
+            timers=ticks,
             relay=np.zeros(number, PACKET), scheduling={"traffic": "somehow"}, log=KernelLog(-1),
         )  # fmt: skip
 
@@ -49,8 +50,9 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return names
 
 
-def collector(clock: str) -> Collector:
-    return Collector(probe=cast(Any, SimpleNamespace(backend="planted", view=WHOLE)), clock=clock)
+def collector(clock: str, engine: str = "relay") -> Collector:
+    probe = cast(Any, SimpleNamespace(backend="planted", view=WHOLE))
+    return Collector(probe=probe, clock=clock, engine=engine)
 
 
 def test_in_real_time_a_scenario_has_a_control_run_on_either_side(made: list[str]) -> None:
@@ -84,3 +86,16 @@ def test_in_virtual_time_scenarios_of_the_same_traffic_share_one(made: list[str]
     assert first.control_runs == second.control_runs == (1,)
     why: Mapping[str, Any] = first.noise_facts
     assert "instructions" in why["why_not"]
+
+
+def test_netem_has_no_part_in_a_control_run(made: list[str]) -> None:
+    for clock in ("real", "virtual"):
+        collector(clock, "netem").record(FORTY)
+    undelayed = "forty control, no qdisc"
+    assert made == [undelayed, "forty", undelayed, undelayed, "forty"]
+
+
+def test_timers_are_the_runs_own_in_virtual_time_and_the_control_runs_in_real_time(made: list[str]) -> None:
+    assert len(collector("real").record(FORTY).timers) == 1 + 3
+    made.clear()
+    assert len(collector("virtual").record(FORTY).timers) == 2

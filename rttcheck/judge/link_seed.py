@@ -1,0 +1,129 @@
+"""The very delay that netem drew for each packet, from the seed that the kernel says it drew with (Linux 6.6 and on).
+
+It owns netem's generator of numbers and the question which draw was whose. With it a random delay is as exact as a
+constant one: a netem that is late or early by less than its jitter is seen in each packet, which no statistics can.
+
+Sources: ``prandom_seed_state()`` (include/linux/prandom.h), ``prandom_u32_state()`` (lib/random32.c), ``tabledist()``
+and ``netem_enqueue()`` (net/sched/sch_netem.c, 6.12): without loss, doubling, corruption and reordering each packet
+that is handed over takes one number. So do packets that are no TCP, of which nobody knows when they came: some few of
+all draws are theirs, and where they lie is found by which draws fit.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from rttcheck.netns.distribution import SCALE
+from rttcheck.netns.netem import Netem
+
+Integers = npt.NDArray[np.int64]
+Booleans = npt.NDArray[np.bool_]
+
+_WORD: Final = 0xFFFF_FFFF
+
+FITS_NS: Final = 300_000
+"""A draw fits a packet that left so near the time that it gives: by chance one in 25 does with 4 ms of jitter."""
+
+_MOST_FITS: Final = 0.2
+"""A jitter so narrow that more draws would fit by chance tells no draw from another."""
+
+ENOUGH: Final = 0.8
+"""The share of packets that their draws have to fit: late ones do not, and of wrong draws few do."""
+
+_LEAST: Final = 20
+_MOST_PACKETS: Final = 50_000
+_MOST_OTHERS: Final = 32
+
+
+def seed_of(held: str) -> int | None:
+    """The seed in the words of a recording's ``netem["held"]``; None where the kernel has none."""
+    found = re.search(r"\bseed=(\d+)\)$", held)
+    return int(found.group(1)) if found else None
+
+
+def draws(seed: int, number: int) -> Integers:
+    """The first numbers of a netem with this seed."""
+    start = (seed >> 32 ^ seed << 10 ^ seed) & _WORD
+    a, b, c, d = (start + least if start < least else start for least in (2, 8, 16, 128))
+    a, b, c, d = a & _WORD, b & _WORD, c & _WORD, d & _WORD
+    found = np.empty(number, dtype=np.int64)
+    for place in range(number):
+        a = ((a & 0xFFFFFFFE) << 18 & _WORD) ^ (((a << 6 & _WORD) ^ a) >> 13)
+        b = ((b & 0xFFFFFFF8) << 2 & _WORD) ^ (((b << 2 & _WORD) ^ b) >> 27)
+        c = ((c & 0xFFFFFFF0) << 7 & _WORD) ^ (((c << 13 & _WORD) ^ c) >> 21)
+        d = ((d & 0xFFFFFF80) << 13 & _WORD) ^ (((d << 3 & _WORD) ^ d) >> 12)
+        found[place] = a ^ b ^ c ^ d
+    return found
+
+
+def drawn_ns(netem: Netem, words: Integers) -> Integers:
+    """What ``tabledist()`` makes of each number, with C's division; never less than nothing, which leaves at once."""
+    mean, jitter = netem.delay_ns, netem.jitter_ns
+    if netem.distribution is None:
+        return np.maximum(words % (2 * jitter) + mean - jitter, 0)
+    table = np.array(netem.distribution.table, dtype=np.int64)
+    entry = table[words % len(table)]
+    scaled = jitter % SCALE * entry
+    rounded = np.where(scaled >= 0, scaled + SCALE // 2, scaled - SCALE // 2)
+    divided = np.sign(rounded) * (np.abs(rounded) // SCALE)
+    drawn: Integers = np.maximum(divided + jitter // SCALE * entry + mean, 0)
+    return drawn
+
+
+def replayable(netem: Netem) -> bool:
+    """Whether each packet takes one number, for its delay."""
+    other = netem.loss or netem.duplicate or netem.corrupt or netem.reorder or netem.rate_bytes or netem.slot
+    return bool(netem.jitter_ns) and not netem.delay_correlation and not other and 2 * netem.jitter_ns <= _WORD
+
+
+def due_by_seed(netem: Netem, held: str, entered_ns: Integers, left_ns: Integers, others: int) -> Integers:
+    """When each packet was due, by what was drawn for it; 0 where it is not known.
+
+    ``entered_ns`` is when packets came in, in this order, ``left_ns`` when each left (0: it did not, or nobody knows),
+    ``others`` how many more packets took a number among them at the most.
+    """
+    count = len(entered_ns)
+    unknown = np.zeros(count, dtype=np.int64)
+    seed = seed_of(held)
+    if seed is None or not replayable(netem) or not _LEAST <= count <= _MOST_PACKETS or others > _MOST_OTHERS:
+        return unknown
+    delays = drawn_ns(netem, draws(seed, count + others))
+    due = np.stack([entered_ns + delays[skipped : skipped + count] for skipped in range(others + 1)])
+    if np.median(np.abs(delays[:, None] - delays[None, :64]) <= FITS_NS, axis=0).mean() > _MOST_FITS:
+        return unknown
+    seen = left_ns > 0
+    fits = seen & (np.abs(left_ns - due) <= FITS_NS)
+    skipped = _most_fits(fits)
+    places = np.arange(count)
+    if fits[skipped, places].sum() < ENOUGH * seen.sum():
+        return unknown
+    # Beside a number that somebody else took it is not sure whose is whose.
+    moved = np.flatnonzero(np.diff(skipped))
+    beside = np.zeros(count, dtype=np.bool_)
+    for place in moved.tolist():
+        beside[max(place - 3, 0) : place + 5] = True
+    return np.where(beside, 0, due[skipped, places])
+
+
+def _most_fits(fits: Booleans) -> npt.NDArray[np.intp]:
+    """How many numbers were somebody else's before each packet: never fewer than before, and so that most fit."""
+    rows, count = fits.shape
+    best = np.zeros(rows, dtype=np.int64)
+    came = np.zeros((count, rows), dtype=np.intp)
+    for place in range(count):
+        # The best of as many or fewer; the fewer where they are alike.
+        leader = np.zeros(rows, dtype=np.intp)
+        for row in range(1, rows):
+            leader[row] = row if best[row] > best[leader[row - 1]] else leader[row - 1]
+        came[place] = leader
+        best = best[leader] + fits[:, place]
+    row = int(best.argmax())
+    path = np.empty(count, dtype=np.intp)
+    for place in range(count - 1, -1, -1):
+        path[place] = row
+        row = int(came[place, row])
+    return path
