@@ -13,6 +13,8 @@ import numpy.typing as npt
 
 from rttcheck.judge.bounds import RoundTrip, scenario_bounds, union
 from rttcheck.judge.histogram import Unit
+from rttcheck.judge.hop import MOST_NS
+from rttcheck.judge.link_overhead import Overhead
 from rttcheck.judge.noise import Noise
 from rttcheck.judge.observation import Observation, addresses
 from rttcheck.judge.samples import (
@@ -27,7 +29,8 @@ from rttcheck.judge.samples import (
     visible_to_nettrace,
 )
 from rttcheck.judge.slack import Slack
-from rttcheck.judge.witness import Witness
+from rttcheck.judge.transit import WAYS
+from rttcheck.judge.witness import MICROSECOND_NS, Witness
 from rttcheck.recording import Recording
 from rttcheck.scenario.model import Scenario
 
@@ -75,8 +78,14 @@ class Evidence:
         found = sources(events)
         bounds = scenario_bounds(scenario)
         lowest, highest = _in_force(recording, events, bounds)
+        control = Observation.of_control(recording) if len(recording.control_wire) else None
         slack = Slack.of(
-            scenario, recording.control, clients={client[0] for client, _ in flows}, runs=recording.control_runs
+            scenario,
+            recording.control,
+            clients={client[0] for client, _ in flows},
+            runs=recording.control_runs,
+            most_us=_most_us(control) if control is not None else None,
+            link_us=_link_us(recording) if recording.clock == "virtual" else 0,
         )
         coarse = maybe_coarse(events)
         lowest[coarse] -= TSECR_GRAIN_US
@@ -93,7 +102,7 @@ class Evidence:
             highest_us=highest,
             bounds=bounds,
             observation=Observation.of_run(recording) if recording.wire_facts else None,
-            control=Observation.of_control(recording) if len(recording.control_wire) else None,
+            control=control,
             slack=slack,
             noise=Noise.of(recording, slack) if recording.clock != "virtual" else None,
         )
@@ -159,6 +168,21 @@ class Evidence:
     def lost(self) -> int:
         """Events that the probe could not hand over."""
         return self.recording.lost
+
+
+def _most_us(control: Observation) -> Microseconds:
+    """Return the most that each event of the control run counts for, by its packets; `UNBOUNDED_US` without any."""
+    most = np.full(len(control.events), UNBOUNDED_US, dtype=np.int64)
+    account = control.witness.exact[0]
+    most[account.event] = (account.wire_ns + 2 * MOST_NS) // MICROSECOND_NS
+    return most
+
+
+def _link_us(recording: Recording) -> int:
+    """Return what both directions of the link may add beyond the engine's model, where timers were measured."""
+    if not len(recording.timers):
+        return 0
+    return sum(Overhead.of(recording, way).single_ns for way in WAYS) // MICROSECOND_NS
 
 
 def _in_force(

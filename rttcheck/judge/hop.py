@@ -13,6 +13,9 @@ import numpy as np
 
 from rttcheck.collect.wire.layout import Point
 
+MOST_NS: Final = 100_000
+"""No work on a packet takes longer: twenty times and more what is usual (5.10 to 7.3, virtual time)."""
+
 _ROUTED: Final = ((Point.CLIENT, Point.LINK_NEAR), (Point.SERVER, Point.LINK_FAR))
 _DIRECT: Final = ((Point.CLIENT, Point.SERVER), (Point.SERVER, Point.CLIENT))
 

@@ -27,16 +27,13 @@ from rttcheck.judge.bounds import engine_bounds, load_of
 from rttcheck.judge.doubt import doubted
 from rttcheck.judge.evidence import Evidence
 from rttcheck.judge.findings import Finding, Layer, Outcome
-from rttcheck.judge.hop import hop_ns
+from rttcheck.judge.hop import MOST_NS, hop_ns
 from rttcheck.judge.noise import Late
 from rttcheck.judge.observation import Observation
 from rttcheck.judge.overhead import Overhead, passing_of
 from rttcheck.judge.samples import Side
 from rttcheck.judge.stall import unless_stalled
 from rttcheck.judge.witness import MICROSECOND_NS, Account, Booleans, Integers, spread_us
-
-MOST_NS: Final = 100_000
-"""No work on a packet takes longer: twenty times and more what is usual (5.10 to 7.3, virtual time)."""
 
 _LEAST_NS: Final = 12_000
 """No faster machine makes the limit for half of the values smaller."""

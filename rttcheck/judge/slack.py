@@ -42,31 +42,43 @@ class Slack:
     """
     drift_us: int = 0
     """How far the medians of the control runs before and after are apart, where that is no chance; else 0."""
+    link_us: int = 0
+    """What the link may add that the control run does not pay: its timers, and the work on packets meanwhile."""
 
     @classmethod
     def of(
-        cls, scenario: Scenario, control: np.ndarray, *, clients: Iterable[str] = (), runs: Sequence[int] = ()
+        cls,
+        scenario: Scenario,
+        control: np.ndarray,
+        *,
+        clients: Iterable[str] = (),
+        runs: Sequence[int] = (),
+        most_us: npt.NDArray[np.int64] | None = None,
+        link_us: int = 0,
     ) -> Slack:
-        """From the events of ``scenario``'s control run; ``clients`` are the clients' IP addresses.
+        """Work the slack out from the events of ``scenario``'s control run; ``clients`` are the clients' IP addresses.
 
-        Where there were several, one after the other, ``runs`` is how many events each left.
+        Where there were several, one after the other, ``runs`` is how many events each left. No event counts for more
+        than its entry in ``most_us``, which is what passed on the wire and the work at both ends: the samples are the
+        suspect's own.
 
         Where the server's ACKs may be delayed (no quickack on the routes), only samples of ``clients`` count.
         """
         kept = (classify(control) == Kind.DATA) & (shown_us(control) >= 0)
         if not scenario.quickack and scenario.traffic.server_writes:
             kept &= from_hosts(control, clients)
-        data = control[kept]
+        values = values_us(control) if most_us is None else np.minimum(values_us(control), most_us)
         edges = [0, *np.cumsum(runs).tolist(), len(control)]
         apart = [slice(first, last) for first, last in pairwise(edges) if kept[first:last].any()]
         burst_us = 0
         if scenario.bursts and apart:
             burst_us = 2 * max(_burst_ns(control[run], kept[run]) for run in apart) // 1_000
         return cls(
-            values_us(data),
+            values[kept],
             _abreast(scenario),
             burst_us,
-            _drift_us([values_us(control[run][kept[run]]) for run in apart]),
+            _drift_us([values[run][kept[run]] for run in apart]),
+            link_us,
         )
 
     @property
@@ -91,9 +103,9 @@ class Slack:
         The largest overhead, and the spread once more, because the largest of a finite number of draws is not the
         largest there is. Once more the largest for each segment that may arrive at the same instant, itself included:
         a link that delays also wakes the machine by a timer each way, where one that does not passes straight through.
-        Then a burst's own queue.
+        Then a burst's own queue, and what the link may add.
         """
-        return self.highest_us * (1 + self.abreast) + self.spread_us + self.burst_us
+        return self.highest_us * (1 + self.abreast) + self.spread_us + self.burst_us + self.link_us
 
     @property
     def typical_us(self) -> int:
@@ -111,7 +123,8 @@ class Slack:
         )
         text += f", {self.abreast} segments abreast" if self.abreast > 1 else ""
         text += f", {self.drift_us} us more in one half than in the other" if self.drift_us else ""
-        return text + (f", bursts {self.burst_us} us" if self.burst_us else "")
+        text += f", bursts {self.burst_us} us" if self.burst_us else ""
+        return text + (f", the link's timers {self.link_us} us" if self.link_us else "")
 
 
 def _burst_ns(control: np.ndarray, kept: np.ndarray) -> int:

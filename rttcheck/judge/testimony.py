@@ -25,8 +25,8 @@ from rttcheck.judge.due_part import Part
 from rttcheck.judge.estimator import Sample, State
 from rttcheck.judge.evidence import Booleans, Evidence
 from rttcheck.judge.findings import Finding, Layer, Outcome
+from rttcheck.judge.hop import MOST_NS
 from rttcheck.judge.misread import cleared, cleared_srtt
-from rttcheck.judge.overhead_check import MOST_NS
 from rttcheck.judge.rto import Bounds
 from rttcheck.judge.samples import Side
 from rttcheck.judge.scoreboard import NONE
