@@ -1,20 +1,24 @@
 """The relay's own account of each packet: was it held for as long as it was told, and which packet is which.
 
 It owns the match of the relay's records with the captures, and the check of the relay's arithmetic, which is exact: no
-noise is in what a packet was due at, as the relay says it, since it is worked out from when the kernel received the
-packet. How late it was let go then is judged with the captures, by `check_noisy`.
+noise is in what a packet was due at, as the relay says it. That is worked out from when the kernel received the packet,
+and from numbers of a seed that the recording holds. How late it was let go then is judged with the captures, by
+`check_noisy`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from rttcheck.judge.findings import Finding, Layer, Outcome
-from rttcheck.netns.relay.line import Fate
+from rttcheck.judge.link_seed import seed_of
+from rttcheck.netns.netem import Netem
+from rttcheck.netns.relay.line import UNLIMITED, Fate, Line
 from rttcheck.recording import Recording
 
 if TYPE_CHECKING:
@@ -55,6 +59,11 @@ def check_account(ways: Sequence[Way], recording: Recording) -> tuple[Finding, .
     total, wrong, worst_ns = 0, 0, 0
     for way in ways:
         held = _held(recording, way.name)
+        if len(way.netems) == 1 and (redrawn := _redrawn(recording, way.name, way.netems[0])) is not None:
+            off = np.abs(held["due_ns"] - redrawn)
+            total, wrong = total + len(held), wrong + int((off > 0).sum())
+            worst_ns = max(worst_ns, int(off.max(initial=0)))
+            continue
         for place, (netem, delay) in enumerate(zip(way.netems, way.delays, strict=True)):
             here = held[held["setting"] == place]
             passed = here[here["fate"] == Fate.PASSED]
@@ -86,6 +95,22 @@ def check_account(ways: Sequence[Way], recording: Recording) -> tuple[Finding, .
             samples=total,
         ),
     )
+
+
+def _redrawn(recording: Recording, name: str, netem: Netem) -> Integers | None:
+    """When each packet of `_held` was to be due, by the settings asked for and the numbers of the relay's seed.
+
+    None where copies are made, which other numbers go to, where a packet was dropped for want of room, or without seed.
+    """
+    rows = recording.relay[recording.relay["direction"] == _DIRECTIONS[name]]
+    seed = seed_of(str(recording.netem.get("held", {}).get(name, "")))
+    if seed is None or netem.duplicate or np.isin(rows["fate"], (Fate.OVERFLOW, Fate.REFUSED)).any():
+        return None
+    line = Line(replace(netem, limit=UNLIMITED), seed)
+    taken = zip(rows["taken_ns"].tolist(), rows["length"].tolist(), strict=True)
+    due_ns = np.array([line.admit(taken_ns, length)[0][0] for taken_ns, length in taken], dtype=np.int64)
+    redrawn: Integers = due_ns[(rows["released_ns"] > 0) & np.isin(rows["fate"], (Fate.PASSED, Fate.REORDERED))]
+    return redrawn
 
 
 def _held(recording: Recording, name: str) -> np.ndarray:

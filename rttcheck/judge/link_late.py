@@ -140,7 +140,10 @@ def _granted(overhead: Overhead) -> str:
 
 def too_late(way: Way, *, slight: bool = False) -> Booleans:
     """Which packets are beyond what link and machine explain; ``slight``: or by what a few may be late."""
-    late: Booleans = _beyond_ns(way) > (way.overhead.single_ns if slight else MOST_NS)
+    if slight:
+        few: Booleans = _beyond_ns(way) > way.overhead.single_ns
+        return few
+    late: Booleans = _beyond_ns(way) - way.overhead.unanswered_ns(way.due_last_ns, way.left_ns) > MOST_NS
     return late
 
 

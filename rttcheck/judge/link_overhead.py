@@ -81,6 +81,8 @@ class Overhead:
     """The control run's slowest packet, of either direction."""
     busy_ns: Integers
     """When a packet came by any point of the lab, ascending."""
+    arrived: Booleans
+    """Which of these came to an end."""
     work_ns: Integers
     """How long, until each of these, the processor had been at work for sure: on what had come to an end that answered
     it, from its arrival to the answer."""
@@ -103,6 +105,7 @@ class Overhead:
             timer_ns=int(np.median(timers)) if len(timers) else forward_ns,
             slowest_ns=int(both.max(initial=0)),
             busy_ns=wire["time_ns"],
+            arrived=np.isin(wire["point"], (Point.CLIENT, Point.SERVER)) & (wire["outgoing"] == 0),
             work_ns=_work_ns(wire),
         )
 
@@ -163,6 +166,19 @@ class Overhead:
     def beyond_ns(self, due_ns: Integers, left_ns: Integers) -> Integers:
         """How late each packet was, less the work on those that came by meanwhile."""
         return left_ns - due_ns - self.others_ns(due_ns, left_ns)
+
+    def unanswered_ns(self, due_ns: Integers, left_ns: Integers) -> Integers:
+        """How long the processor may have been at work, before each packet left, on the last that came to an end.
+
+        Nothing shows how long: a client that is told that its FIN has arrived has nothing to answer, and frees what it
+        has in up to 110 us. No longer than `REST_NS`, and none where something else came by since, or it was idle.
+        """
+        if not len(self.busy_ns):
+            return np.zeros(len(left_ns), dtype=np.int64)
+        last = np.maximum(np.searchsorted(self.busy_ns, left_ns, side="left") - 1, 0)
+        since_ns = np.minimum(left_ns - np.maximum(self.busy_ns[last], due_ns), REST_NS)
+        unanswered: Integers = np.where(self.arrived[last] & ~self.idle(due_ns, left_ns), np.maximum(since_ns, 0), 0)
+        return unanswered
 
     def granted_ns(self, left_ns: Integers) -> Integers:
         """How late each packet may be where it is not known when it was due, in virtual time.

@@ -26,7 +26,7 @@ Booleans = npt.NDArray[np.bool_]
 _WORD: Final = 0xFFFF_FFFF
 
 FITS_NS: Final = 300_000
-"""A draw fits a packet that left so near the time that it gives: by chance one in 25 does with 4 ms of jitter."""
+"""A draw fits a packet that left so near the time that it gives: by chance one in 27 does with 8 ms of jitter."""
 
 _MOST_FITS: Final = 0.2
 """A jitter so narrow that more draws would fit by chance tells no draw from another."""

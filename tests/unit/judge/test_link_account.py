@@ -11,7 +11,8 @@ import pytest
 from planted_link import START_NS, WAYS, checked, failed, finding, linked, shifted
 
 from rttcheck.judge.findings import Outcome
-from rttcheck.netns.relay.line import Fate
+from rttcheck.netns.netem import Netem
+from rttcheck.netns.relay.line import Fate, Line
 from rttcheck.netns.relay.packets import PACKET
 from rttcheck.recording import Recording
 
@@ -80,6 +81,26 @@ def test_a_relay_that_lets_packets_go_late_is_found_where_delays_are_drawn() -> 
     assert late(account_says=False) == ["no packet passes later than link and machine explain"]
     # Out was let go before it left by this account, so that the records of it are no other packets'.
     assert "no packet passes later than link and machine explain" in late(account_says=True)
+
+
+def test_the_relays_draws_are_those_of_its_seed() -> None:
+    """200 us more than was asked for are nothing beside 8 ms of jitter, and each packet shows them."""
+
+    def judged(more_ns: int, seed: int) -> Outcome:
+        def change(account: np.ndarray) -> None:
+            for direction in (0, 1):
+                line = Line(Netem(delay_ns=20 * MS, jitter_ns=8 * MS), 17)
+                for row in np.flatnonzero(account["direction"] == direction):
+                    account["due_ns"][row] = line.admit(int(account["taken_ns"][row]), 166)[0][0] + more_ns
+                account["released_ns"] = account["due_ns"] + 1_000
+
+        recording = relayed(linked(clock="real", **JITTER), change)
+        held = dict.fromkeys(("out", "back"), str(Netem(delay_ns=20 * MS, jitter_ns=8 * MS, seed=seed)))
+        return finding(checked(dataclasses.replace(recording, netem={**recording.netem, "held": held})), HOLDS).outcome
+
+    assert judged(0, seed=17) is Outcome.PASSED
+    assert judged(200_000, seed=17) is Outcome.FAILED
+    assert judged(0, seed=18) is Outcome.FAILED
 
 
 def test_what_another_direction_says_is_not_believed() -> None:

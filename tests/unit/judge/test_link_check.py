@@ -190,6 +190,23 @@ def test_a_packet_waits_for_the_work_on_what_came_to_an_end() -> None:
     assert late_ones(at_work(which, 20_000, answered=True), 95, *which) is Outcome.FAILED
 
 
+def test_how_long_an_end_is_at_work_without_an_answer_no_packet_shows() -> None:
+    """A few packets may wait for it, up to 150 us; three are no chance, and what came by on the link is none."""
+
+    def late(by_us: int, *which: int, point: Point = Point.SERVER) -> Outcome:
+        recording = linked(rtt=APART)
+        wire = recording.wire.copy()
+        due = wire[(wire["point"] == WAYS["out"][1]) & (wire["outgoing"] == 1) & np.isin(wire["tsval"], which)]
+        due["time_ns"] -= 2_000
+        due["point"], due["outgoing"], due["tsval"] = point, 0, 500 + due["tsval"]
+        return late_ones(dataclasses.replace(recording, wire=in_order([wire, due])), by_us, *which)
+
+    assert late(110, 9, 40) is Outcome.PASSED
+    assert late(110, 9, 40, point=Point.LINK_NEAR) is Outcome.FAILED
+    assert late(110, 9, 40, 70) is Outcome.FAILED
+    assert late(280, 9, 40) is Outcome.FAILED
+
+
 def test_what_comes_by_after_a_packet_should_have_left_an_idle_processor_is_no_reason() -> None:
     recording = linked(rtt=APART)
     wire = recording.wire.copy()
