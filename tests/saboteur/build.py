@@ -68,7 +68,9 @@ def module_for(kernel: str, *, progress: Progress = say) -> Path:
         return module
     for program in ("gcc", "make"):
         if shutil.which(program) is None:
-            raise KernelError(f"a kernel module is compiled with {program}, which is not installed: apt install gcc make")
+            raise KernelError(
+                f"a kernel module is compiled with {program}, which is not installed: apt install gcc make"
+            )
     with exclusive(root, progress=progress):
         tree = _tree(root / "trees" / found.release, spec, found, progress)
         with staged(target) as staging:
@@ -151,12 +153,14 @@ def _is_program(path: Path) -> bool:
 
 
 def _said(command: list[str]) -> str:
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False)
+    done = subprocess.run(
+        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False
+    )
     return done.stderr
 
 
 def _make(tree: Path, kernel: Kernel, directory: Path) -> None:
-    """Build the module from its sources in ``directory``, leaving out options that the compiler is found not to know."""
+    """Build the module in ``directory``, leaving out options that the compiler is found not to know."""
     shutil.copytree(SOURCES, directory, dirs_exist_ok=True)
     compiler = directory / "cc"
     command = ["make", "-C", str(tree), f"M={directory}", f"CC={compiler}", "HOSTCC=gcc", *_LEFT_OUT, "modules"]

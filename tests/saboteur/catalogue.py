@@ -235,6 +235,14 @@ FAMILIES: Final = (
 )
 """Title and faults of each family."""
 
+SOUND: Final = RealFault(
+    kind="no fault",
+    what="the module's probes are in place, and none changes anything",
+    layer=None,
+    does="none",
+    tested_in=("rtt-40ms", "loss", "bbr", "rate-queue", "short-connections"),
+)
+
 FAULTS: Final = tuple(fault for _, family in FAMILIES for fault in family)
 
 _MORE: Final[Mapping[str, Mapping[str, Any]]] = MappingProxyType(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,7 +88,7 @@ def _without(works: Sequence[Work], recorded: Recorded) -> list[Work]:
 
 def _guest(
     kernel: str, module: Path, works: Sequence[Work], directory: Path, probe: str, engine: str
-) -> Iterator[Recorded]:
+) -> Generator[Recorded, None, None]:
     """One guest; its last item is what it died of."""
     directory.mkdir(parents=True, exist_ok=True)
     plan = {
