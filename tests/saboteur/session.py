@@ -70,11 +70,11 @@ def record(
     while left:
         with closing(_guest(kernel, module, left, directory, probe, engine)) as guest:
             for recorded in guest:
-                left = _without(left, recorded)
+                left = without(left, recorded)
                 yield recorded
 
 
-def _without(works: Sequence[Work], recorded: Recorded) -> list[Work]:
+def without(works: Sequence[Work], recorded: Recorded) -> list[Work]:
     """The works without what is done; an error that names no scenario ends a fault's work."""
     left = []
     for work in works:
