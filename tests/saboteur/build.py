@@ -118,7 +118,7 @@ def _kbuild(archive: Archive, kernel: Kernel) -> str:
 def _settle(staging: Path, target: Path) -> None:
     """Lead the tree's absolute paths to where it is going to lie."""
     for makefile in (staging / "usr/src").glob("*/Makefile"):
-        makefile.write_text(makefile.read_text().replace(" /usr/src/", f" {target}/usr/src/"))
+        makefile.write_text(re.sub(r"(?<![\w/])/usr/src/", f"{target}/usr/src/", makefile.read_text()))
 
 
 def _help_tools(staging: Path, target: Path, archive: Archive, progress: Progress) -> None:

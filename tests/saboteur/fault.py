@@ -34,7 +34,7 @@ class RealFault:
     size: str = ""
     """How large it is, and how often, for a person."""
     tested_in: tuple[str, ...] = ("rtt-40ms",)
-    """Scenarios of the tests in CI; the whole table has all."""
+    """Scenarios of the tests in CI, none for a size that another one stands for; the whole table has all."""
 
     @property
     def name(self) -> str:
