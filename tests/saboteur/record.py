@@ -49,6 +49,7 @@ def main(directory: Path, plan: Mapping[str, Any]) -> None:
     for work in plan["runs"]:
         into = directory / work["directory"]
         into.mkdir(parents=True, exist_ok=True)
+        _say(fault=work["fault"], begun=True)
         try:
             with (
                 loaded(Path(plan["module"]), work["parameters"]),

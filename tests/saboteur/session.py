@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -70,8 +70,16 @@ def record(
     while left:
         with closing(_guest(kernel, module, left, directory, probe, engine)) as guest:
             for recorded in guest:
+                yield from spread(left, recorded)
                 left = without(left, recorded)
-                yield recorded
+
+
+def spread(works: Sequence[Work], recorded: Recorded) -> list[Recorded]:
+    """What was recorded; an error that names no scenario once for each scenario of the fault that is left."""
+    if recorded.scenario:
+        return [recorded]
+    names = [name for work in works if work.fault.name == recorded.fault for name in work.scenarios]
+    return [replace(recorded, scenario=name) for name in names]
 
 
 def without(works: Sequence[Work], recorded: Recorded) -> list[Work]:
@@ -134,7 +142,7 @@ def _guest(
             why = f"the guest ended with status {process.returncode}: {said.read().decode(errors='replace')[-1500:]}"
             if not begun:
                 raise KernelError(f"faults were to be recorded on {kernel} and {why}")
-            yield Recorded(fault=begun["fault"], scenario=begun["scenario"], error=why)
+            yield Recorded(fault=begun["fault"], scenario=begun.get("scenario", ""), error=why)
 
 
 def _recorded(facts: dict[str, Any], directory: Path) -> Recorded:

@@ -80,7 +80,7 @@ def _counted(fault: RealFault, entries: Sequence[Entry]) -> tuple[int, int, list
     for entry, word in words:
         if word in _SAID:
             said = _SAID[word].format(layer=entry.layer, outcome=entry.outcome)
-            other.setdefault(said, []).append(entry.scenario or "all")
+            other.setdefault(said, []).append(entry.scenario)
     return len(used), used.count(Word.FOUND), [f"{', '.join(names)} {said}" for said, names in other.items()]
 
 

@@ -8,7 +8,7 @@ from rttcheck.scenario.library import NAMED
 from rttcheck.scenario.model import Scenario
 from tests.saboteur.build import SOURCES
 from tests.saboteur.catalogue import FAULTS, SCENARIOS, SOUND
-from tests.saboteur.session import Recorded, Work, without
+from tests.saboteur.session import Recorded, Work, spread, without
 
 
 def test_there_are_thirty_faults_at_least_and_each_has_a_name_of_its_own() -> None:
@@ -39,4 +39,6 @@ def test_what_is_left_of_the_work_is_without_what_is_done() -> None:
 
 def test_a_fault_that_cannot_be_loaded_is_done_with() -> None:
     first, second = (Work(fault=fault, scenarios=("loss", "bbr")) for fault in FAULTS[:2])
-    assert without([first, second], Recorded(fault=first.fault.name, scenario="", error="refused")) == [second]
+    refused = Recorded(fault=first.fault.name, scenario="", error="refused")
+    assert [each.scenario for each in spread([first, second], refused)] == ["loss", "bbr"]
+    assert without([first, second], refused) == [second]
