@@ -11,9 +11,10 @@ rtt: setup  ## Judge a kernel: the running one if it can be, else a guest in vir
 	$(PYTEST) -m rtt tests/rtt
 
 test: setup  ## The project's own tests: unit, lab, guests
-	@# What netlink and TCP_INFO are told is compared with what ip, tc and ss say; bcc is one of the probes. Other
-	@# machines are sshds in namespaces: without one that test is skipped, for installing the package starts a service.
-	@sh ./setup/system-packages.sh iproute2 python3-bpfcc $(if $(CI),openssh-server openssh-client)
+	@# What netlink and TCP_INFO are told is compared with what ip, tc and ss say; bcc is one of the probes; a module
+	@# that makes a guest's kernel faulty is compiled (make setup brings QEMU, and make is here). Other machines are
+	@# sshds in namespaces: without one that test is skipped, for installing the package starts a service.
+	@sh ./setup/system-packages.sh iproute2 python3-bpfcc gcc libelf1 $(if $(CI),openssh-server openssh-client)
 	$(MAKE) --no-print-directory check
 	$(PYTEST) tests/unit tests/lab tests/guest tests/faults
 
@@ -39,8 +40,10 @@ system:
 soak: setup  ## How often does a check fail that should not? SOAK='--runs 300 --clock virtual'
 	$(VENV)/bin/rttcheck soak $(SOAK)
 
-faults: setup  ## Judge every planted fault, and write the tables in docs/faults.md
+faults: setup  ## Judge every fault, planted or real, and write docs/faults.md; takes hours, goes on where it was
+	@sh ./setup/system-packages.sh gcc libelf1
 	$(VENV)/bin/python -m tests.faults --write docs/faults.md
+	$(VENV)/bin/python -m tests.saboteur --write docs/faults.md
 
 bench: setup  ## Measure, and write the tables in the README
 	@sh ./setup/system-packages.sh iproute2

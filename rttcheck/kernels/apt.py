@@ -204,6 +204,13 @@ class Archive:
         depends = next((line for line in told.splitlines() if line.startswith("Depends:")), "")
         return (name, *_parts_named(depends, version))
 
+    def newest(self, name: str) -> str:
+        """The newest version of the package `name` in the lists at hand; raises `KernelError` where there is none."""
+        rows = self._apt("apt-cache", "madison", name).splitlines()
+        if not rows:
+            raise KernelError(f"Debian's archive has no package {name}; ask for one that it has")
+        return rows[0].split("|")[1].strip()
+
     def download(self, parts: Sequence[str], version: str, into: Path, *, progress: Progress) -> tuple[Path, ...]:
         """The ``.deb`` files of the packages in `into`, their checksums verified by apt against the signed list."""
         wanted = [f"{part}={version}" for part in parts]

@@ -61,7 +61,7 @@ def fetch(
             if known is None or (headers and known.headers is None and spec.release is None):
                 known = _from_archive(root, spec, progress)
             if headers and known.headers is None:
-                fetch_headers(known, _archive_of(root, spec, known, progress), progress=progress)
+                fetch_headers(known, archive_of(root, spec, known, progress), progress=progress)
             touch(root, known.release)
             keep_within_limit(root, keep=(known.release,), progress=progress)
     touch(root, known.release)
@@ -191,7 +191,7 @@ def whole_archive(root: Path) -> Archive:
     return Archive(root / LISTS / "all", SUITES)
 
 
-def _archive_of(root: Path, spec: KernelSpec, kernel: Kernel, progress: Progress) -> Archive:
+def archive_of(root: Path, spec: KernelSpec, kernel: Kernel, progress: Progress) -> Archive:
     """The archive that still has just this kernel. Raises `KernelError` where it has a newer one by now."""
     for archive in _archives(root, spec):
         archive.refresh(progress=progress)
