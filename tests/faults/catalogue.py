@@ -20,16 +20,19 @@ from tests.faults import (
     nominal_faults,
     probe_faults,
     sample_faults,
+    stamp_faults,
     table_faults,
     undue_faults,
 )
 from tests.faults.fault import Fault
 from tests.faults.kernel import exact_ticks
+from tests.faults.plant import in_both_runs, planted
 from tests.faults.truth import truth
 
 FAMILIES: Final = (
     ("The kernel itself", kernel_faults),
     ("The stack: samples", sample_faults),
+    ("The stack: stamps", stamp_faults),
     ("The stack: samples that are missing", missing_faults),
     ("The stack: samples that are not due", undue_faults),
     ("The stack: arithmetic", arithmetic_faults),
@@ -54,7 +57,7 @@ class Case:
 
     def recording(self) -> Recording:
         """What would have been recorded with the fault."""
-        return self.fault.apply(ticking(self.scenario))
+        return planted(self.fault, ticking(self.scenario))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +86,12 @@ def all_cases() -> tuple[Case, ...]:
 
 
 @cache
+def judge_case(case: Case) -> Judged:
+    """What is said of a case, which is judged once."""
+    return Judged.of(case.recording())
+
+
+@cache
 def ticking(scenario: str) -> Recording:
     """The true recording, with every event at its own tick."""
-    return exact_ticks(truth(scenario))
+    return in_both_runs(exact_ticks, truth(scenario))

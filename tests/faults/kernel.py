@@ -126,6 +126,9 @@ class Kernel:
         flow = dict(recording.flows[index])
         connections, sides = connections_of(events, addresses(recording.flows))
         for side, name in ((Side.CLIENT, "client_info"), (Side.SERVER, "server_info")):
+            if name not in flow:
+                # Nobody asks for TCP_INFO in a control run.
+                continue
             info = flow[name]
             own = events[(connections == index) & (sides == side)]
             past = own[own["delivered"].astype(np.int64) <= info["delivered"]]

@@ -14,7 +14,7 @@ from tests.faults.sample_faults import resampled
 def _unwitnessed(plant: Plant) -> Plant:
     def planted(recording: Recording) -> Recording:
         nothing = recording.wire[:0]
-        return replace(plant(recording), wire=nothing, control_wire=nothing, wire_facts={})
+        return replace(plant(recording), wire=nothing, wire_facts={})
 
     return planted
 

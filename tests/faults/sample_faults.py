@@ -14,6 +14,7 @@ from rttcheck.judge.samples import Side, Source, connections_of, sources
 from rttcheck.recording import Recording
 from tests.faults.fault import Fault, Plant
 from tests.faults.kernel import Integers, Kernel
+from tests.faults.truth import KEYWORDS
 
 Booleans = npt.NDArray[np.bool_]
 
@@ -78,12 +79,17 @@ def _swapped(recording: Recording) -> Recording:
     return Kernel().relive(recording, fed_from_arguments(events))
 
 
-def _later_by_a_jiffy(recording: Recording) -> Recording:
-    events = recording.events.copy()
-    coarse = sources(events) == Source.TSECR
-    for name in ("sample_us", "rs_rtt_us"):
-        events[name][coarse] += _JIFFY_US
-    return Kernel().relive(recording, events)
+def _of_timestamps(change: Callable[[Integers], Integers]) -> Plant:
+    """A kernel in which samples from timestamps, and they alone, are ``change(times)``."""
+
+    def plant(recording: Recording) -> Recording:
+        events = recording.events.copy()
+        coarse = sources(events) == Source.TSECR
+        for name in ("sample_us", "rs_rtt_us"):
+            events[name][coarse] = change(events[name][coarse])
+        return Kernel().relive(recording, events)
+
+    return plant
 
 
 def _now_too_early(recording: Recording) -> Recording:
@@ -96,7 +102,52 @@ def _now_too_early(recording: Recording) -> Recording:
     return Kernel().relive(recording, fed_from_arguments(events))
 
 
+def _longer(by_us: int, words: str) -> Fault:
+    return Fault(
+        name=f"samples {words} too long",
+        layer=Layer.SAMPLE,
+        what=f"every time from a stamp is {words} too long, with delay and without",
+        scenarios=tuple(KEYWORDS),
+        apply=resampled(lambda us: us + by_us),
+        says=f"us, so that the kernel is {by_us} us above it; half of them are {by_us} us above it or more",
+    )
+
+
 FAULTS: Final = (
+    *(
+        _longer(by_us, words)
+        for by_us, words in (
+            (5, "5 us"),
+            (20, "20 us"),
+            (200, "200 us"),
+            (1_000, "1 ms"),
+            (20_000, "20 ms"),
+            (100_000, "100 ms"),
+        )
+    ),
+    Fault(
+        name="samples 1 % too long",
+        layer=Layer.SAMPLE,
+        what="every time from a stamp is a hundredth too long, which adds nothing without delay",
+        scenarios=tuple(KEYWORDS),
+        apply=resampled(lambda us: us + us // 100),
+        says="the stamp says",
+    ),
+    Fault(
+        name="first-acked too long",
+        layer=Layer.SAMPLE,
+        what="seq_rtt_us, and it alone, is 20 us too long",
+        scenarios=tuple(KEYWORDS),
+        apply=resampled(lambda us: us + 20, only=("first_rtt_us",)),
+        says="the stamp says",
+    ),
+    Fault(
+        name="timestamp samples halved",
+        layer=Layer.SAMPLE,
+        what="samples from timestamps, and they alone, are half as long",
+        scenarios=("jitter", "loss"),
+        apply=_of_timestamps(lambda us: us // 2),
+    ),
     Fault(
         name="now out of date",
         layer=Layer.SAMPLE,
@@ -106,30 +157,23 @@ FAULTS: Final = (
         apply=_now_too_early,
     ),
     Fault(
-        name="samples 200 us too long",
-        layer=Layer.SAMPLE,
-        what="every stamp is taken 200 us before the segment leaves",
-        scenarios=("ping-pong", "loss"),
-        apply=resampled(lambda us: us + 200),
-    ),
-    Fault(
         name="one end's samples 200 us too long",
         layer=Layer.SAMPLE,
-        what="the server's stamps are taken 200 us before the segment leaves",
+        what="the server's samples, and they alone, are 200 us too long",
         scenarios=("ping-pong", "edge"),
         apply=resampled(lambda us: us + 200, chosen=_of(Side.SERVER)),
     ),
     Fault(
         name="samples 50 us too short",
         layer=Layer.SAMPLE,
-        what="every stamp is taken 50 us after the segment has left",
+        what="every sample is 50 us too short",
         scenarios=("ping-pong", "loss"),
         apply=resampled(lambda us: us - 50),
     ),
     Fault(
         name="one sample in ten 1 ms too long",
         layer=Layer.SAMPLE,
-        what="in every tenth call the stamp is one of a millisecond before",
+        what="in every tenth call the times are 1 ms too long",
         scenarios=("ping-pong", "jitter"),
         apply=resampled(lambda us: us + 1_000, chosen=_every(10)),
     ),
@@ -166,7 +210,7 @@ FAULTS: Final = (
         layer=Layer.SAMPLE,
         what="samples from timestamps are one jiffy too long",
         scenarios=("jitter", "loss"),
-        apply=_later_by_a_jiffy,
+        apply=_of_timestamps(lambda us: us + _JIFFY_US),
     ),
     Fault(
         name="first and last swapped in the kernel",

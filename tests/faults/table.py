@@ -11,7 +11,7 @@ from typing import Final
 
 from rttcheck.judge.findings import Layer
 from tests.faults import display_faults
-from tests.faults.catalogue import FAMILIES, Judged, cases
+from tests.faults.catalogue import FAMILIES, Judged, cases, judge_case
 from tests.faults.truth import truth
 
 _MOST: Final = 200
@@ -46,7 +46,7 @@ def planted_tables() -> str:
         parts += [f"## {title}", "", *_HEAD]
         for case in cases(family.FAULTS):
             fault = case.fault
-            judged = Judged.of(case.recording())
+            judged = judge_case(case)
             parts.append(row(fault.name, fault.what, case.scenario, fault.layer.value, judged))
         parts.append("")
     parts += ["## What a tool prints", "", *_HEAD]

@@ -6,10 +6,13 @@ It owns their scenarios, each chosen for what it brings about, and knows no faul
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
+
+import numpy as np
 
 from rttcheck.recording import SUFFIX, Recording
 from rttcheck.scenario.model import Scenario
@@ -59,6 +62,12 @@ def scenario(name: str) -> Scenario:
 def truth(name: str) -> Recording:
     """The true recording of that name. Recordings are frozen, and who writes into their arrays copies them first."""
     recording = Recording.load(DIRECTORY / f"{name}{SUFFIX}")
-    for table in (recording.events, recording.wire, recording.control, recording.control_wire):
+    for table in tables(recording).values():
         table.setflags(write=False)
     return recording
+
+
+def tables(recording: Recording) -> dict[str, np.ndarray]:
+    """All tables of a recording by name, the kernel-side histograms among them."""
+    named = {each.name: getattr(recording, each.name) for each in fields(recording)}
+    return {name: each for name, each in named.items() if isinstance(each, np.ndarray)} | dict(recording.histograms)
