@@ -18,6 +18,7 @@ from rttcheck.recording import Recording
 
 MS = 1_000_000
 HOLDS, LATER = "the relay holds each packet", "no packet passes later"
+JITTER: dict[str, Any] = {"rtt": "40ms", "jitter": "8ms"}
 
 
 def relayed(recording: Recording, change: Callable[[np.ndarray], None] = lambda _: None) -> Recording:
@@ -41,8 +42,8 @@ def relayed(recording: Recording, change: Callable[[np.ndarray], None] = lambda 
 
 
 def test_a_relay_that_holds_packets_for_as_long_as_it_was_told_passes() -> None:
-    cases: tuple[dict[str, Any], ...] = ({}, {"jitter": "8ms", "rtt": "40ms"}, {"rate": "2mbit", "rtt": "10ms"})
-    for keywords in cases:
+    each: list[dict[str, Any]] = [{}, JITTER, {"rate": "2mbit", "rtt": "10ms"}]
+    for keywords in each:
         found = finding(checked(relayed(linked(clock="real", **keywords))), HOLDS)
         assert (found.outcome, found.samples) == (Outcome.PASSED, 240), (keywords, found.message)
 
@@ -62,9 +63,6 @@ def test_a_packet_that_was_sent_ahead_is_due_when_it_comes() -> None:
         account["fate"][5], account["due_ns"][5] = Fate.REORDERED, account["taken_ns"][5] + 1
 
     assert finding(checked(relayed(linked(clock="real"), change)), HOLDS).outcome is Outcome.FAILED
-
-
-JITTER: dict[str, Any] = {"rtt": "40ms", "jitter": "8ms"}
 
 
 def test_a_relay_that_lets_packets_go_late_is_found_where_delays_are_drawn() -> None:
