@@ -128,6 +128,7 @@ def _lead(
         return _finding(_LEAD, Outcome.PASSED, message, "nothing", seen, 0)
     if not total:
         return _finding(_LEAD, Outcome.INCONCLUSIVE, f"{observation.where}no sample", expected, seen, 0)
+    found = []
     if limits.single_ns is not None:
         lates = []
         for account, part in parts:
@@ -135,19 +136,15 @@ def _lead(
             lates.append(_Over(account, part.lead_ns, excess_ns, excess_ns > limits.single_ns, departing=True))
         if any(late.chosen.any() for late in lates):
             message = observation.where + _worst(lates, "{lead} us before the segment left")
-            judged = unless_stalled(
-                message, Late.together(*(late.late() for late in lates)), None, preemptible=evidence.preemptible
-            )
-            return _finding(_LEAD, *judged, expected, seen, total)
+            each = Late.together(*(late.late() for late in lates))
+            found.append(unless_stalled(message, each, None, preemptible=evidence.preemptible))
     account, part = parts[0]
     # A timer of the sender's own netem is in each lead: half of them are no measure of the sender's work.
     if not queued.any():
         early = (part.opens & ~part.passive, part.lead_ns, "are stamped", "before they leave", True)
-        found = _by_half(evidence, observation, account, *early, limits.half_ns)
-        if found is not None:
-            return _finding(_LEAD, *found, expected, seen, total)
-    message = f"{observation.where}{total} values, {seen}"
-    return _finding(_LEAD, Outcome.PASSED, message, expected, seen, total)
+        found += _by_half(evidence, observation, account, *early, limits.half_ns)
+    passed = (Outcome.PASSED, f"{observation.where}{total} values, {seen}")
+    return _finding(_LEAD, *_worst_of(found, passed), expected, seen, total)
 
 
 def _lag(evidence: Evidence, observation: Observation, account: Account, part: Overhead, limits: _Limits) -> Finding:
@@ -170,6 +167,7 @@ def _lag(evidence: Evidence, observation: Observation, account: Account, part: O
         message = "the probe did not say whether a thread owned the socket, so that any wait may be its"
         return _finding(_LAG, Outcome.INCONCLUSIVE, message, "who owned the socket at each call", seen, total)
     expected = limits.render("ACKs taken after they came")
+    found = []
     if limits.single_ns is not None:
         late = chosen & (part.quiet_lag_ns > limits.single_ns)
         if late.any():
@@ -179,17 +177,20 @@ def _lag(evidence: Evidence, observation: Observation, account: Account, part: O
                 f"worst {part.lag_ns[at] / MICROSECOND_NS:.1f} us after it came: {account.render(at)}"
             )
             each = _Over(account, part.lag_ns, part.quiet_lag_ns, late, departing=False).late(total)
-            judged = unless_stalled(message, each, None, preemptible=evidence.preemptible)
-            return _finding(_LAG, *judged, expected, seen, total)
+            found.append(unless_stalled(message, each, None, preemptible=evidence.preemptible))
     # Of a passive handshake the call's own time stands for the kernel's now: it comes after the child socket was made.
     groups = ((chosen, limits.half_ns, ""), (part.passive, MOST_NS, "(handshakes) "))
     for group, half_ns, words in groups:
         took = (group, part.lag_ns, f"{words}have their ACK taken", "after it came", False)
-        found = _by_half(evidence, observation, account, *took, half_ns)
-        if found is not None:
-            return _finding(_LAG, *found, expected, seen, total)
-    message = f"{observation.where}{total} ACKs that nothing kept waiting, taken {seen}"
-    return _finding(_LAG, Outcome.PASSED, message, expected, seen, total)
+        found += _by_half(evidence, observation, account, *took, half_ns)
+    passed = (Outcome.PASSED, f"{observation.where}{total} ACKs that nothing kept waiting, taken {seen}")
+    return _finding(_LAG, *_worst_of(found, passed), expected, seen, total)
+
+
+def _worst_of(found: Sequence[tuple[Outcome, str]], passed: tuple[Outcome, str]) -> tuple[Outcome, str]:
+    """Return the first failure, else the first that proves nothing: what a pause explains must not hide a failure."""
+    failed = [each for each in found if each[0] is Outcome.FAILED]
+    return next(iter((*failed, *found, passed)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -235,7 +236,7 @@ def _worst(lates: Sequence[_Over], words: str) -> str:
 def _by_half(
     evidence: Evidence, observation: Observation, account: Account, chosen: Booleans, took_ns: Integers, verb: str,
     when: str, departing: bool, half_ns: int,
-) -> tuple[Outcome, str] | None:  # fmt: skip
+) -> tuple[tuple[Outcome, str], ...]:  # fmt: skip
     """Return what is wrong with half of one side's values: one side's fault must not hide behind the other's."""
     groups = [
         (side, group)
@@ -243,7 +244,7 @@ def _by_half(
         if float(np.median(took_ns[group])) > half_ns
     ]
     if not groups:
-        return None
+        return ()
     side, group = groups[0]
     message = (
         f"{observation.where}half of the {side.name.lower()}'s {int(group.sum())} samples {verb} "
@@ -251,10 +252,10 @@ def _by_half(
         f"most {half_ns / MICROSECOND_NS:.1f} us"
     )
     if evidence.noise is None:
-        return Outcome.FAILED, message
+        return ((Outcome.FAILED, message),)
     both: Booleans = np.logical_or.reduce([group for _, group in groups])
     late = _Over(account, took_ns, took_ns - half_ns, both & (took_ns > half_ns), departing).late(int(both.sum()))
-    return unless_stalled(message, late, evidence.noise, relayed=False)
+    return (unless_stalled(message, late, evidence.noise, relayed=False),)
 
 
 def _sides(observation: Observation, account: Account, chosen: Booleans) -> Iterator[tuple[Side, Booleans]]:

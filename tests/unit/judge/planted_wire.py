@@ -11,8 +11,11 @@ from kernel_by_hand import Kernel
 from planted import CLIENT, SECOND, SERVER, info_of, record, tables_of
 
 from rttcheck.collect.probe.layout import EVENT, FLAG_DATA_ACKED, Owned, TcpState
+from rttcheck.collect.stamp.layout import STAMP
+from rttcheck.collect.traffic.layout import WRITE
 from rttcheck.collect.wire import layout
 from rttcheck.collect.wire.layout import WIRE, Point
+from rttcheck.judge.observation import Observation
 from rttcheck.judge.samples import address_bytes
 from rttcheck.recording import Recording
 
@@ -26,6 +29,12 @@ FACTS: dict[str, Any] = {
 }
 OVERHEAD_US = 5
 """What the planted kernel adds to the wire."""
+LEAD_NS = 3_000
+"""How long before a segment leaves the planted kernel stamps it: the rest of `OVERHEAD_US` is after the ACK came."""
+WRITE_NS = 4_000
+"""How long before that the application began to write."""
+INITIAL = 999
+"""The initial sequence number that packets made by `wire_of` imply."""
 
 
 class PlantedWire:
@@ -40,13 +49,40 @@ class PlantedWire:
         self.initial, self.port, self.start_ns, self.mss = initial, port, start_ns, mss
         self.packets: list[np.ndarray] = []
         self.made: list[np.ndarray] = []
+        self.stamped: list[np.ndarray] = []
+        self.written: list[np.ndarray] = []
 
     def sequence(self, offset: int) -> int:
         return (self.initial + offset) % 2**32
 
-    def sent(self, at_us: int, offset: int, length: int, *, flags: int = layout.ACK, tsval: int = 0) -> int:
-        """A segment leaves; its row."""
-        return self._packet(at_us, True, seq=self.sequence(offset), payload=length, flags=flags, tsval=tsval)
+    def sent(
+        self, at_us: int, offset: int, length: int, *, flags: int = layout.ACK, tsval: int = 0,
+        stamp_ns: int | None = None,
+    ) -> int:  # fmt: skip
+        """A segment leaves, stamped ``stamp_ns`` after the start if at all; its row."""
+        row = self._packet(at_us, True, seq=self.sequence(offset), payload=length, flags=flags, tsval=tsval)
+        if stamp_ns is not None:
+            stamp = stamps_of_wire(self.packets[row])
+            stamp["stamp_ns"] = self.start_ns + stamp_ns
+            self.stamped.append(stamp)
+        return row
+
+    def wrote(self, at_ns: int, end: int, *, connection: int = 0, server: int = 0) -> None:
+        """The application's system call that gives TCP all up to the offset ``end``."""
+        row = np.zeros(1, dtype=WRITE)
+        row["begin_ns"], row["end"], row["connection"], row["server"] = self.start_ns + at_ns, end, connection, server
+        self.written.append(row)
+
+    def observed(self, *, control: bool = False, flows: Any = FLOWS) -> Observation:
+        """The run, or the control run, as the judge sees it."""
+        writes = np.concatenate([np.zeros(0, dtype=WRITE), *self.written])
+        stamps = np.concatenate([np.zeros(0, dtype=STAMP), *self.stamped])
+        run = {"wire": self.wire, "stamps": stamps, "writes": writes, "flows": flows}
+        recording = record()
+        if control:
+            kept = {f"control_{name}": table for name, table in run.items()}
+            return Observation.of_control(dataclasses.replace(recording, control=self.events, **kept))
+        return Observation.of_run(dataclasses.replace(recording, events=self.events, **run))
 
     def came(self, at_us: int, ack: int, *blocks: tuple[int, int], flags: int = layout.ACK, tsecr: int = 0) -> int:
         """An ACK comes in, with SACK blocks as offsets; its row."""
@@ -85,7 +121,7 @@ class PlantedWire:
 
     @property
     def events(self) -> np.ndarray:
-        return np.concatenate(self.made)
+        return np.concatenate(self.made) if self.made else np.zeros(0, dtype=EVENT)
 
     def _packet(self, at_us: int, outgoing: bool, **fields: int) -> int:
         row = np.zeros(1, dtype=WIRE)
@@ -135,15 +171,44 @@ def _row(event: np.void, outgoing: bool, point: Point, time_ns: int, number: int
     return row
 
 
-def witnessed(*, lie: Callable[[np.ndarray], object] | None = None, **keywords: Any) -> Recording:
+def stamps_of_wire(wire: np.ndarray) -> np.ndarray:
+    """The stamps of what left an end, `LEAD_NS` before it left."""
+    left = wire[wire["outgoing"] != 0]
+    stamps = np.zeros(len(left), dtype=STAMP)
+    for name in ("seq", "ack", "payload", "sport", "dport", "flags", "point"):
+        stamps[name] = left[name]
+    stamps["time_ns"], stamps["stamp_ns"] = left["time_ns"] + 200, left["time_ns"] - LEAD_NS
+    return stamps
+
+
+def writes_of_wire(wire: np.ndarray) -> np.ndarray:
+    """One write for each segment of `wire_of`, `WRITE_NS` before it was stamped, by end."""
+    left = wire[wire["outgoing"] != 0]
+    writes = np.zeros(len(left), dtype=WRITE)
+    writes["begin_ns"] = left["time_ns"] - LEAD_NS - WRITE_NS
+    writes["end"] = left["seq"].astype(np.int64) + left["payload"] - INITIAL
+    writes["server"] = left["point"] == Point.SERVER
+    return writes
+
+
+Lie = Callable[[np.ndarray], object]
+
+
+def witnessed(
+    *, lie: Lie | None = None, control_lie: Lie | None = None, stamped: bool = False, stamp_lie: Lie | None = None,
+    **keywords: Any,
+) -> Recording:  # fmt: skip
     """A truthful recording with its wire (see `planted.record`); ``lie`` changes the events after the wire is made.
 
     The kernel's state, the kernel-side tables and TCP_INFO agree with the changed events: only the wire knows better.
+    ``stamped``: with the stamps on the packets and the application's writes. ``stamp_lie`` changes the stamps of the
+    run and of the control run, ``control_lie`` the control run's events.
     """
     recording = record(**keywords)
     events = _counted(recording.events.copy())
     control = _counted(recording.control.copy())
     wire, control_wire = wire_of(events), wire_of(control)
+    stamps, control_stamps = stamps_of_wire(wire), stamps_of_wire(control_wire)
     for table in (events, control):
         table["snd_una"] = table["snd_una"] * 10 + 1_000
         # The estimators' round trip is counted in sequence numbers: they follow, from `record`'s own, which begin at 0.
@@ -153,8 +218,13 @@ def witnessed(*, lie: Callable[[np.ndarray], object] | None = None, **keywords: 
         changed = lie(events)
         events = changed if isinstance(changed, np.ndarray) else events
         relive(events)
+    if control_lie is not None:
+        control_lie(control)
+    if stamp_lie is not None:
+        stamp_lie(stamps)
+        stamp_lie(control_stamps)
     infos = {"client_info": info_of(events, OWN), "server_info": info_of(events, PEER)}
-    return dataclasses.replace(
+    made = dataclasses.replace(
         recording,
         events=events,
         flows=({**recording.flows[0], **infos},),
@@ -164,6 +234,15 @@ def witnessed(*, lie: Callable[[np.ndarray], object] | None = None, **keywords: 
         control=control,
         control_wire=control_wire,
         control_flows=FLOWS,
+    )
+    if not stamped:
+        return made
+    return dataclasses.replace(
+        made,
+        stamps=stamps,
+        control_stamps=control_stamps,
+        writes=writes_of_wire(wire),
+        control_writes=writes_of_wire(control_wire),
     )
 
 

@@ -14,6 +14,7 @@ from rttcheck.collect.probe.layout import Owned
 from rttcheck.collect.wire.layout import Point
 from rttcheck.judge.findings import Finding, Layer, Outcome
 from rttcheck.judge.observation import CONTROL
+from rttcheck.judge.overhead_check import ENOUGH, MOST_NS
 from rttcheck.judge.verdict import Verdict, judge
 from rttcheck.judge.witness import Witness
 from rttcheck.recording import Recording
@@ -33,9 +34,10 @@ def shifted(by: int) -> Callable[[np.ndarray], None]:
     return lie
 
 
+@pytest.mark.parametrize("stamped", [False, True])
 @pytest.mark.parametrize("clock", ["virtual", "real"])
-def test_a_truthful_kernel_passes(clock: str) -> None:
-    verdict = judge(witnessed(clock=clock))
+def test_a_truthful_kernel_passes(clock: str, stamped: bool) -> None:
+    verdict = judge(witnessed(clock=clock, stamped=stamped))
     assert verdict.outcome is Outcome.PASSED, verdict.render()
     of_run = [found for found in verdict.findings if found.layer is Layer.SAMPLE and CONTROL not in found.check]
     assert len(of_run) == 8
@@ -270,3 +272,114 @@ def test_the_kernels_now_lies_between_the_acks_arrival_and_the_call(by_us: int) 
     assert verdict.guilty is Layer.SAMPLE
     found = "later than the call that used it" if by_us > 0 else "earlier than the ACK came"
     assert found in verdict.findings[0].message
+
+
+def led(by_us: int, *, clock: str = "virtual", hop_us: int = 0) -> Finding:
+    """All values begin so much earlier than 3 us before their segment leaves."""
+    return finding(judge(over_a_pair(witnessed(lie=shifted(by_us), clock=clock), hop_us)), "do not begin before")
+
+
+def over_a_pair(recording: Recording, hop_us: int) -> Recording:
+    """With what the other end of the client's pair saw of the client's packets, so much later; nothing if that is 0."""
+    if not hop_us:
+        return recording
+    left = recording.wire[(recording.wire["point"] == Point.CLIENT) & (recording.wire["outgoing"] != 0)].copy()
+    left["point"], left["outgoing"] = Point.LINK_NEAR, 0
+    left["time_ns"] += hop_us * 1_000
+    wire = np.concatenate((recording.wire, left))
+    return dataclasses.replace(recording, wire=wire[np.lexsort((wire["time_ns"], wire["point"]))])
+
+
+def test_in_virtual_time_half_obey_12_us_on_any_machine() -> None:
+    assert led(9).outcome is Outcome.PASSED
+    found = led(10)
+    assert found.outcome is Outcome.FAILED
+    assert "13.0 us or more before they leave, where the work on one packet takes at most 12.0 us" in found.message
+    # Two microseconds a hop change nothing: four of them are less.
+    assert led(10, hop_us=2).outcome is Outcome.FAILED
+
+
+def test_in_virtual_time_half_obey_four_hops_where_these_are_longer() -> None:
+    assert led(17, hop_us=5).outcome is Outcome.PASSED
+    assert "takes at most 20.0 us" in led(18, hop_us=5).message
+
+
+def test_a_slow_hop_grants_100_us_and_no_more() -> None:
+    assert led(97, hop_us=400).outcome is Outcome.PASSED
+    assert led(98, hop_us=400).outcome is Outcome.FAILED
+
+
+def test_half_are_a_measure_from_eight_values_on() -> None:
+    def half_of(count: int) -> Outcome:
+        """A client that took so many samples, half of them and one more too early, and a server that took none."""
+        recording = witnessed()
+        rows = np.flatnonzero(recording.events["sport"] == 40_000)[1:][:count]
+        events = recording.events[rows].copy()
+        for field in FIELDS:
+            events[field][: count // 2 + 1] += 20
+        made = dataclasses.replace(recording, events=events)
+        return finding(judge(made), "do not begin before").outcome
+
+    assert ENOUGH == 8
+    assert half_of(7) is Outcome.PASSED
+    assert half_of(8) is Outcome.FAILED
+
+
+def alone(recording: Recording) -> Recording:
+    """The client's side only, with nobody else's packets passing."""
+    return dataclasses.replace(
+        recording,
+        events=recording.events[recording.events["sport"] == 40_000],
+        wire=recording.wire[recording.wire["point"] == Point.CLIENT],
+    )
+
+
+def test_in_virtual_time_none_waits_for_over_100_us_in_which_no_packet_passed() -> None:
+    def lie(by_us: int) -> Callable[[np.ndarray], None]:
+        def early(events: np.ndarray) -> None:
+            for field in FIELDS:
+                events[field][events["sport"] == 40_000] += by_us * (np.arange(101) % 4 == 1)
+
+        return early
+
+    assert MOST_NS == 100_000
+    assert (
+        finding(judge(alone(witnessed(lie=lie(97), pause_ns=1_000_000))), "do not begin before").outcome
+        is Outcome.PASSED
+    )
+    found = finding(judge(alone(witnessed(lie=lie(98), pause_ns=1_000_000))), "do not begin before")
+    assert found.outcome is Outcome.FAILED
+    assert "25 of 101 values of sample" in found.message
+    assert "its stamp lies 101.0 us before the segment left" in found.message
+
+
+def test_a_pause_that_explains_one_value_does_not_excuse_all_the_others() -> None:
+    """Of all values that begin 101 us too early only one lies in a time in which no other packet passed."""
+    found = led(98, hop_us=400)
+    assert found.outcome is Outcome.FAILED
+    assert "half of the client's 101 samples are stamped 101.0 us or more before they leave" in found.message
+
+
+def test_in_real_time_half_obey_100_us_whatever_a_hop_takes() -> None:
+    for hop_us in (0, 2, 400):
+        assert led(97, clock="real", hop_us=hop_us).outcome is Outcome.PASSED
+        found = led(98, clock="real", hop_us=hop_us)
+        assert found.outcome is Outcome.FAILED
+        assert "takes at most 100.0 us" in found.message
+
+
+def test_the_control_run_obeys_the_same_limits() -> None:
+    for by_us, outcome in ((9, Outcome.PASSED), (10, Outcome.FAILED)):
+        verdict = judge(witnessed(control_lie=shifted(by_us)))
+        found = next(each for each in verdict.findings if each.check.startswith(f"{CONTROL}: samples do not begin"))
+        assert found.outcome is outcome
+        assert found.message.startswith("in the control run, without delay: ")
+
+
+def test_stamps_are_what_a_lead_is_measured_from_where_they_are_known() -> None:
+    def early(stamps: np.ndarray) -> None:
+        stamps["stamp_ns"] -= 10_000
+
+    verdict = judge(witnessed(stamped=True, stamp_lie=early))
+    assert "13.0 us or more before they leave" in finding(verdict, "do not begin before").message
+    assert finding(judge(witnessed(stamped=True, lie=shifted(10))), "do not begin before").outcome is Outcome.PASSED
