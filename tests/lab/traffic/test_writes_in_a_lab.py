@@ -35,7 +35,7 @@ KINDS = {
 
 def run(kind: str, **keywords: object) -> tuple[list[FlowResult], np.ndarray]:
     """The connections, and the packets that left an end."""
-    scenario = Scenario.make(name="writes", traffic=kind, **(KINDS[kind][0] | keywords))
+    scenario = Scenario.make(name="writes", traffic=kind, **{**KINDS[kind][0], **keywords})
     with netns.routed() as lab, open_capture(lab, frames=frames_for(scenario)) as capture:
         flows = run_traffic(lab, scenario, on_step=None).flows
         lab.drain(deadline_s=10)

@@ -13,8 +13,9 @@ from planted_wire import FACTS, FLOWS, OVERHEAD_US, PlantedWire, witnessed
 from rttcheck.collect.probe.layout import Owned
 from rttcheck.collect.wire.layout import Point
 from rttcheck.judge.findings import Finding, Layer, Outcome
+from rttcheck.judge.hop import MOST_NS
 from rttcheck.judge.observation import CONTROL
-from rttcheck.judge.overhead_check import ENOUGH, MOST_NS
+from rttcheck.judge.overhead_check import ENOUGH
 from rttcheck.judge.verdict import Verdict, judge
 from rttcheck.judge.witness import Witness
 from rttcheck.recording import Recording
