@@ -32,8 +32,8 @@ def stamps_of(wire: np.ndarray, stamps: np.ndarray) -> Integers:
     order, names = _in_order(_names(stamps), stamps["time_ns"])
     ours, wanted = _in_order(_names(wire[left]), wire["time_ns"][left])
     place = np.searchsorted(names, wanted) + _rank(wanted)
-    place[place >= len(names)] = len(names) - 1
-    known = names[place] == wanted
+    known = np.append(names, 0)[np.minimum(place, len(names))] == wanted
+    known &= place < len(names)
     found[left[ours[known]]] = stamps["stamp_ns"][order[place[known]]]
     return found
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from itertools import accumulate
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,7 +24,7 @@ CLOCKS_NS = 50_000
 """Captures are stamped by the wall clock: how finely it can be told from the monotonic one, and more."""
 
 BULK = 2 * CHUNK_BYTES + 17
-KINDS = {
+KINDS: dict[str, tuple[dict[str, Any], list[int], list[int]]] = {
     "pingpong": ({"count": 20, "size": 3}, [3] * 20, [3] * 20),
     "oneway": ({"count": 20, "size": 7}, [7] * 20, []),
     "paced": ({"count": 5, "size": 9, "interval": "2ms"}, [9] * 5, []),
@@ -35,7 +36,7 @@ KINDS = {
 
 def run(kind: str, **keywords: object) -> tuple[list[FlowResult], np.ndarray]:
     """The connections, and the packets that left an end."""
-    scenario = Scenario.make(name="writes", traffic=kind, **{**KINDS[kind][0], **keywords})
+    scenario = Scenario.make(name="writes", traffic=kind, **{**dict(KINDS[kind][0]), **keywords})
     with netns.routed() as lab, open_capture(lab, frames=frames_for(scenario)) as capture:
         flows = run_traffic(lab, scenario, on_step=None).flows
         lab.drain(deadline_s=10)

@@ -103,7 +103,7 @@ def test_the_control_run_is_named() -> None:
     for stamp_ns, outcome in ((80_000, Outcome.FAILED), (95_000, Outcome.PASSED)):
         finding = checked(written(stamp_ns), control=True)
         assert finding.outcome is outcome
-        assert finding.message.startswith("in the control run, without delay: 1 ")
+        assert finding.message.startswith("at zero delay: 1 ")
 
 
 @pytest.mark.parametrize("make", [after_an_ack, behind])

@@ -274,7 +274,7 @@ def test_a_kernel_that_lies_in_the_control_run_alone_fails_the_scenario() -> Non
     assert (verdict.outcome, verdict.guilty) == (Outcome.FAILED, Layer.SAMPLE)
     first = verdict.findings[0]
     assert first.check == f"{CONTROL}: {STAMPED}"
-    assert first.message.startswith("in the control run, without delay: 100 of 100 values of sample, ")
+    assert first.message.startswith("at zero delay: 100 of 100 values of sample, ")
     lost = judge(replace(witnessed(stamped=True, control_lie=shifted(1)), control_lost=2))
     assert found(lost, first.check).outcome is Outcome.INCONCLUSIVE
     assert found(lost, first.check).message.endswith("; but 2 events of the control run were lost")
@@ -284,4 +284,4 @@ def test_two_times_of_one_segment_in_the_control_run_fail_the_scenario() -> None
     verdict = judge(witnessed(control_lie=shifted(1, "first_rtt_us", "sample_us")))
     finding = found(verdict, f"{CONTROL}: {ONE_SEGMENT}")
     assert finding.outcome is Outcome.FAILED
-    assert finding.message.startswith("in the control run, without delay: 100 of 100 ACKs of one segment show two")
+    assert finding.message.startswith("at zero delay: 100 of 100 ACKs of one segment show two")

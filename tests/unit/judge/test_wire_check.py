@@ -374,7 +374,7 @@ def test_the_control_run_obeys_the_same_limits() -> None:
         verdict = judge(witnessed(control_lie=shifted(by_us)))
         found = next(each for each in verdict.findings if each.check.startswith(f"{CONTROL}: samples do not begin"))
         assert found.outcome is outcome
-        assert found.message.startswith("in the control run, without delay: ")
+        assert found.message.startswith("at zero delay: ")
 
 
 def test_stamps_are_what_a_lead_is_measured_from_where_they_are_known() -> None:
