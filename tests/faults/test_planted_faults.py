@@ -32,8 +32,6 @@ COMPARED = (
 )  # fmt: skip
 
 UNFOUND = {
-    "unit /1000": "check_testimony takes the control run's overhead for the most that a true sample may lie above the "
-    "wire, and the control run is divided as well",
     "5 ms too long, unwitnessed": "without packets nothing judges the control run, and its 5 ms are granted",
 }
 """Faults by name that the judge does not find, or puts down to another layer, and why."""
