@@ -11,6 +11,7 @@ import pytest
 
 from rttcheck import netns
 from rttcheck.collect.collector import _joined, _writes
+from rttcheck.collect.stamp.stamps import open_stamps
 from rttcheck.collect.traffic import FlowResult, run_traffic
 from rttcheck.collect.traffic.layout import WRITE
 from rttcheck.collect.traffic.pattern import CHUNK_BYTES
@@ -34,7 +35,7 @@ KINDS: dict[str, tuple[dict[str, Any], list[int], list[int]]] = {
 """Keywords, and the bytes of each write of the client and of the server."""
 
 
-def run(kind: str, **keywords: object) -> tuple[list[FlowResult], np.ndarray]:
+def run(kind: str, **keywords: Any) -> tuple[list[FlowResult], np.ndarray]:
     """The connections, and the packets that left an end."""
     scenario = Scenario.make(name="writes", traffic=kind, **{**dict(KINDS[kind][0]), **keywords})
     with netns.routed() as lab, open_capture(lab, frames=frames_for(scenario)) as capture:
@@ -90,6 +91,23 @@ def test_each_call_begins_after_what_was_written_before_has_left() -> None:
         left = packets[(packets["point"] == at) & (packets["sport"] == port) & (packets["payload"] > 0)]
         assert len(left) == len(writes) - 1 == 20
         assert (writes["begin_ns"][1:] > left["time_ns"] - CLOCKS_NS).all()
+
+
+def test_each_call_begins_before_its_segment_leaves_to_the_nanosecond() -> None:
+    """By the times that the program which reads stamps takes of the same clock."""
+    scenario = Scenario.make(name="writes", count=20)
+    with open_stamps() as stamps, netns.routed() as lab:
+        if stamps.loaded is None:
+            pytest.skip(stamps.why_not)
+        ends = {lab.client.namespace.inode: Point.CLIENT, lab.server.namespace.inode: Point.SERVER}
+        with stamps.watch(ends) as stamped:
+            (flow,) = run_traffic(lab, scenario, on_step=None).flows
+    for point, writes in ((Point.CLIENT, flow.client_writes[1:]), (Point.SERVER, flow.server_writes)):
+        left = stamped.rows[(stamped.rows["point"] == point) & (stamped.rows["payload"] > 0)]
+        # In a ping-pong a segment each.
+        assert len(left) == len(writes) - 1
+        assert (writes["begin_ns"][:-1] < left["stamp_ns"]).all()
+        assert (left["stamp_ns"] < left["time_ns"]).all()
 
 
 def test_times_are_those_that_the_application_took() -> None:

@@ -210,6 +210,7 @@ def test_a_second_connection_has_its_own_writes() -> None:
     planted = opened()
     planted.wrote(80_000, 11)
     segment(planted, 100, 1, 10)
+    segment(planted, 110, 11, 10)  # which nobody wrote, least of all on the other connection
     planted.port, planted.initial = 40_001, 77_000
     planted.wrote(40_000, 1, connection=1)
     segment(planted, 45, 0, 0, flags=layout.SYN)
@@ -217,7 +218,7 @@ def test_a_second_connection_has_its_own_writes() -> None:
     segment(planted, 90, 1, 20)
     flows = (*FLOWS, {"client": [CLIENT, 40_001], "server": [SERVER, 5_000]})
     found = Causes.of(planted.observed(flows=flows), queued=False)
-    assert since_start(planted, found.written_ns) == [-5_000, 80_000, 40_000, 85_000]
+    assert since_start(planted, found.written_ns) == [-5_000, 80_000, None, 40_000, 85_000]
 
 
 def test_without_packets_there_are_no_rows() -> None:
