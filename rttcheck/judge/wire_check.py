@@ -47,7 +47,7 @@ def check_wire(evidence: Evidence) -> WireChecks:
     findings = (
         _whole(evidence),
         _paired(evidence, witness, doubt),
-        _below(witness, doubt),
+        _below(run, doubt),
         *check_stamps(run, doubt),
         check_causes(run, doubt, queued=queued),
         *overhead,
@@ -68,7 +68,7 @@ def _of_control(evidence: Evidence, control: Observation | None, *, queued: bool
     lost = evidence.recording.control_lost
     doubt = f"{lost} events of the control run were lost" if lost else ""
     overhead, _ = check_overhead(evidence, control, doubt)
-    findings = (_below(control.witness, doubt), *check_stamps(control, doubt),
+    findings = (_below(control, doubt), *check_stamps(control, doubt),
                 check_causes(control, doubt, queued=queued), *overhead)  # fmt: skip
     return tuple(replace(finding, check=f"{CONTROL}: {finding.check}") for finding in findings)
 
@@ -117,8 +117,9 @@ def _paired(evidence: Evidence, witness: Witness, doubt: str) -> Finding:
     return _finding(check, outcome, message, expected, seen, total)
 
 
-def _below(witness: Witness, doubt: str) -> Finding:
+def _below(observation: Observation, doubt: str) -> Finding:
     check = "samples are not below their own wire time"
+    witness = observation.witness
     accounts = (*witness.exact, witness.coarse_low)
     expected = f"{_FROM}, less what cutting two stamps takes: 999 ns, 999,999 ns for samples from timestamps"
     early = {account.name: account.over_ns <= -account.grain_ns for account in accounts}
@@ -129,7 +130,10 @@ def _below(witness: Witness, doubt: str) -> Finding:
         outcome = Outcome.PASSED if total else Outcome.INCONCLUSIVE
         return _finding(check, outcome, f"{total} values, none below the wire", expected, seen, total)
     counts = ", ".join(f"{int(early[one.name].sum())} of {len(one.event)} values of {one.name}" for one in bad)
-    message = f"{counts} are shorter than the time that passed, the worst {bad[0].render(int(bad[0].over_ns.argmin()))}"
+    message = observation.where
+    message += (
+        f"{counts} are shorter than the time that passed, the worst {bad[0].render(int(bad[0].over_ns.argmin()))}"
+    )
     outcome, message = doubted(Outcome.FAILED, message, doubt)
     return _finding(check, outcome, message, expected, seen, total)
 

@@ -68,9 +68,7 @@ def test_a_microsecond_more_or_less_is_a_failure(by_us: int, words: str) -> None
     finding = stamped(sample(20_005 + by_us))
     assert finding.outcome is Outcome.FAILED
     assert finding.message.startswith("1 of 1 values of sample, 1 of 1 values of rtt, 1 of 1 values of rtt_min are not")
-    assert f"the stamp says 20005 us, so that the kernel is {words}; the median of them is {words}" in (
-        finding.message
-    )
+    assert f"the stamp says 20005 us, so that the kernel is {words}; the median of them is {words}" in (finding.message)
 
 
 @pytest.mark.parametrize(("stamp_ns", "value_us"), [(99_999, 20_006), (100_000, 20_005), (100_999, 20_005)])
