@@ -80,7 +80,8 @@ SAMPLES: Final = (
 
 CLOCKS: Final = (
     *(
-        RealFault(kind="stamps early", what="segments are stamped before they leave", size=size, layer=Layer.SAMPLE,
+        RealFault(kind="stamps early", what="segments but the SYN are stamped before they leave", size=size,
+                  layer=Layer.SAMPLE,
                   does="stamp", amount=amount, every=every, tested_in=tested)
         for size, amount, every, tested in (
             ("20 us", 20, 1, ("rtt-40ms",)),
@@ -88,7 +89,8 @@ CLOCKS: Final = (
             ("200 us, one in 10", 200, 10, ()),
         )
     ),
-    RealFault(kind="stamps late", what="segments are stamped after they have left", size="200 us", layer=Layer.SAMPLE,
+    RealFault(kind="stamps late", what="segments but the SYN are stamped after they have left", size="200 us",
+              layer=Layer.SAMPLE,
               does="stamp", amount=-200),
     RealFault(kind="stamps of the queue early", what="the segment that waits for its ACK is stamped earlier than the "
               "packet that left", size="200 us", layer=Layer.SAMPLE, does="queue_stamp", amount=200,
@@ -259,10 +261,8 @@ _MORE: Final[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
         "timeouts": {
             "rtt": "20ms",
             "loss": "30%",
-            "traffic": "paced",
-            "interval": "5ms",
-            "count": 40,
-            "size": 600,
+            # Where the backoff is kept, each timeout takes twice as long as the one before.
+            "traffic": {"kind": "paced", "interval": "5ms", "count": 20, "size": 600, "deadline": "1200s"},
         },
     }
 )
