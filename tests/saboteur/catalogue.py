@@ -16,6 +16,7 @@ from tests.saboteur.fault import RealFault
 _JITTER: Final = ("uniform-jitter",)
 _LOSS: Final = ("loss",)
 _RATE: Final = ("rate-queue",)
+_TIMEOUTS: Final = ("timeouts",)
 
 SAMPLES: Final = (
     *(
@@ -71,16 +72,17 @@ SAMPLES: Final = (
     RealFault(kind="first and last swapped", what="seq_rtt_us and ca_rtt_us change places", layer=Layer.SAMPLE,
               does="swapped", tested_in=_JITTER),
     RealFault(kind="last for first", what="seq_rtt_us is the last acked segment's", layer=Layer.SAMPLE,
-              does="wrong_segment", tested_in=_LOSS),
+              does="wrong_segment", tested_in=_JITTER),
     RealFault(kind="the sample before", what="a call has the time of the socket's call before", layer=Layer.SAMPLE,
               does="previous", tested_in=("rate-queue",)),
     RealFault(kind="timestamps halved", what="the time from an echoed timestamp is half as long", layer=Layer.SAMPLE,
-              does="timestamps_halved", tested_in=_LOSS),
+              does="timestamps_halved", tested_in=_TIMEOUTS),
 )  # fmt: skip
 
 CLOCKS: Final = (
     *(
-        RealFault(kind="stamps early", what="segments are stamped before they leave", size=size, layer=Layer.SAMPLE,
+        RealFault(kind="stamps early", what="segments but the SYN are stamped before they leave", size=size,
+                  layer=Layer.SAMPLE,
                   does="stamp", amount=amount, every=every, tested_in=tested)
         for size, amount, every, tested in (
             ("20 us", 20, 1, ("rtt-40ms",)),
@@ -88,7 +90,8 @@ CLOCKS: Final = (
             ("200 us, one in 10", 200, 10, ()),
         )
     ),
-    RealFault(kind="stamps late", what="segments are stamped after they have left", size="200 us", layer=Layer.SAMPLE,
+    RealFault(kind="stamps late", what="segments but the SYN are stamped after they have left", size="200 us",
+              layer=Layer.SAMPLE,
               does="stamp", amount=-200),
     RealFault(kind="stamps of the queue early", what="the segment that waits for its ACK is stamped earlier than the "
               "packet that left", size="200 us", layer=Layer.SAMPLE, does="queue_stamp", amount=200,
@@ -109,11 +112,11 @@ ELIGIBILITY: Final = (
     RealFault(kind="no sample of SACK", what="a newly SACKed segment gives no sample", layer=Layer.ELIGIBILITY,
               does="sack_dropped", tested_in=_LOSS),
     RealFault(kind="no sample of timestamps", what="an echoed timestamp gives no sample", layer=Layer.ELIGIBILITY,
-              does="no_fallback", tested_in=_LOSS),
+              does="no_fallback", tested_in=_TIMEOUTS),
     RealFault(kind="timestamps for times", what="a call that has times takes the echoed timestamp", size="one in 10",
               layer=Layer.ELIGIBILITY, does="fallback", every=10, tested_in=("rtt-40ms",)),
     RealFault(kind="Karn ignored", what="an ACK of what was retransmitted gives a time", layer=Layer.ELIGIBILITY,
-              does="karn", tested_in=_LOSS),
+              does="karn", tested_in=_TIMEOUTS),
     RealFault(kind="samples not due", what="an ACK that acknowledges nothing gives a sample", layer=Layer.ELIGIBILITY,
               does="undue", tested_in=_JITTER),
 )  # fmt: skip
@@ -135,7 +138,7 @@ ARITHMETIC: Final = (
         for percent, tested in ((110, ("rtt-40ms",)), (200, ()))
     ),
     RealFault(kind="backoff kept", what="a sample does not clear the RTO's backoff", layer=Layer.ARITHMETIC,
-              does="backoff_kept", tested_in=("timeouts",)),
+              does="backoff_kept", tested_in=_TIMEOUTS),
     RealFault(kind="min_rtt keeps the first", what="min_rtt stays what the first sample was", layer=Layer.ARITHMETIC,
               does="minimum_first", tested_in=_JITTER),
     RealFault(kind="min_rtt never falls", what="a smaller sample does not become the minimum", layer=Layer.ARITHMETIC,
@@ -259,10 +262,8 @@ _MORE: Final[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
         "timeouts": {
             "rtt": "20ms",
             "loss": "30%",
-            "traffic": "paced",
-            "interval": "5ms",
-            "count": 40,
-            "size": 600,
+            # Where the backoff is kept, each timeout takes twice as long as the one before.
+            "traffic": {"kind": "paced", "interval": "5ms", "count": 40, "size": 600, "deadline": "60min"},
         },
     }
 )

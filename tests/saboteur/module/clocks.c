@@ -30,6 +30,12 @@ static void stamp_enter(struct sending *sending)
 {
 	struct tcp_sock *tp = sending->tp;
 
+	/*
+	 * Timestamps are made of the stamp: an echo from before the connection began would be refused (PAWSACTIVEREJECTED)
+	 * and the SYN sent again, a second later.
+	 */
+	if (TCP_SKB_CB(sending->skb)->tcp_flags & TCPHDR_SYN)
+		return;
 	/* A pure ACK is never acknowledged: its stamp is part of the fault and gives no sample. */
 	if (sending->clone && !due())
 		return;

@@ -21,7 +21,7 @@ def test_a_fault_that_is_found_wherever_it_acted_is_one_row_without_exceptions()
     unused = replace(EARLY, scenario="loss", hits=0, outcome="passed", layer="")
     text = tables([EARLY, unused])
     row = _row(text, "stamps early, 200 us")
-    assert row == "| stamps early, 200 us | segments are stamped before they leave | sample | 1 of 1 |  |"
+    assert row == "| stamps early, 200 us | segments but the SYN are stamped before they leave | sample | 1 of 1 |  |"
     assert _row(text, "stamps early").endswith("| 200 us |")
     assert text.endswith("Nothing of the above.")
 
