@@ -25,12 +25,21 @@ def cleared(evidence: Evidence, name: str, suspect: Booleans) -> str:
     return ""
 
 
-def cleared_srtt(evidence: Evidence, suspect: Booleans, least_us: int, most_us: int) -> str:
-    """Say why the probe did not misread ``srtt_us`` in the events ``suspect``, which ought to lie in a range.
+def cleared_state(evidence: Evidence, name: str, suspect: Booleans, socket: Booleans) -> str:
+    """Say the same of a member of the socket's state, which is read from one place in every event of ``socket``.
+
+    A second probe need not have seen one of the ``suspect`` calls. One that sees a sample once a round trip, and shows
+    the same in every call of the socket that it saw, shows that the place is the right one.
+    """
+    return cleared(evidence, name, suspect) or cleared(evidence, name, socket)
+
+
+def cleared_srtt(evidence: Evidence, suspect: Booleans, socket: Booleans, least_us: int, most_us: int) -> str:
+    """Say the same of ``srtt_us``, which ought to lie in a range in the events ``suspect``.
 
     ``least_us`` and ``most_us`` bound the smoothed round trip that was possible, in microseconds.
     """
-    by_second = cleared(evidence, "srtt_us", suspect)
+    by_second = cleared_state(evidence, "srtt_us", suspect, socket)
     if by_second:
         return by_second
     if _timeouts_follow(evidence, suspect, least_us, most_us):

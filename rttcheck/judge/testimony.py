@@ -26,7 +26,7 @@ from rttcheck.judge.estimator import Sample, State
 from rttcheck.judge.evidence import Booleans, Evidence
 from rttcheck.judge.findings import Finding, Layer, Outcome
 from rttcheck.judge.hop import MOST_NS
-from rttcheck.judge.misread import cleared, cleared_srtt
+from rttcheck.judge.misread import cleared, cleared_srtt, cleared_state
 from rttcheck.judge.rto import Bounds
 from rttcheck.judge.samples import Side
 from rttcheck.judge.scoreboard import NONE
@@ -189,9 +189,9 @@ def _shown_state(evidence: Evidence) -> Finding:
                     f"which cannot be of samples of {low + 1} to {high - 1} us, and TCP_INFO says {told} us"
                 )
                 if name == "srtt":
-                    why = cleared_srtt(evidence, suspect, low, high)
+                    why = cleared_srtt(evidence, suspect, chosen, low, high)
                 else:
-                    why = cleared(evidence, "min_rtt", suspect)
+                    why = cleared_state(evidence, "min_rtt", suspect, chosen)
                 if why:
                     kernels.append(f"{text}; but {why}: it is what the kernel had")
                 else:

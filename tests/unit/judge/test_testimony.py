@@ -103,15 +103,27 @@ def test_a_state_that_the_second_probe_does_not_show_is_the_first_ones(change: C
     assert outcome(verdict, check) == "inconclusive"
 
 
-def test_a_second_probe_that_saw_none_of_the_impossible_states_clears_nobody() -> None:
-    def halve_last(events: np.ndarray) -> None:
-        for port in np.unique(events["sport"]):
-            events["srtt_us"][np.flatnonzero(events["sport"] == port)[-1]] //= 2
+def halve_last(events: np.ndarray) -> None:
+    """The last srtt of each socket."""
+    for port in np.unique(events["sport"]):
+        events["srtt_us"][np.flatnonzero(events["sport"] == port)[-1]] //= 2
 
+
+def test_a_second_probe_that_saw_other_calls_of_the_socket_shows_that_its_state_is_read_right() -> None:
+    """It sees one sample a round trip: the impossible states need not be among them."""
     recording = shown(witnessed(), halve_last)
-    elsewhere = as_sockops(recording.events)[:20]
-    verdict = judge(beside(recording, elsewhere))
+    verdict = judge(beside(recording, as_sockops(recording.events)[:-4]))
+    assert outcome(verdict, STATE) == "passed"
+    assert verdict.guilty is Layer.ARITHMETIC
+
+
+def test_a_second_probe_that_saw_nothing_of_the_socket_clears_nobody() -> None:
+    recording = shown(witnessed(), halve_last)
+    seen = as_sockops(recording.events)
+    ports = np.unique(recording.events["sport"])
+    verdict = judge(beside(recording, seen[seen["sport"] == ports[0]]))
     assert outcome(verdict, STATE) == "failed"
+    assert finding(verdict, STATE).seen.startswith("1 of ")
 
 
 def test_the_tracepoint_clears_a_state_too() -> None:
