@@ -31,6 +31,10 @@ Integers = npt.NDArray[np.int64]
 
 MOST_PAUSES: Final = 1
 
+REST_NS: Final = 150_000
+"""A processor by which nothing came for so long is at rest: what is due sooner after a pause still waits for the same
+spell of work (self-built 6.12, `bbr`: 280 us and 210 us, with a burst of packets in the 28 us between)."""
+
 FEW: Final = 20
 """One in so many values may be late under PREEMPT_RT: 2 of 544 were, of sixteen flows on 6.12."""
 
@@ -54,7 +58,7 @@ def explained(late: Late, *, preemptible: bool = False) -> str:
     """
     if late.count == 0 or int(np.max(late.excess_ns)) > LONGEST_NS:
         return ""
-    if 2 * late.count <= late.total and pauses(late.begin_ns, late.end_ns) <= MOST_PAUSES:
+    if 2 * late.count <= late.total and pauses(late.begin_ns, late.end_ns + REST_NS) <= MOST_PAUSES:
         return "one pause of the processor"
     if preemptible and FEW * late.count <= late.total:
         return "PREEMPT_RT, which puts threads aside in the middle of a packet's way,"
