@@ -258,10 +258,10 @@ _MORE: Final[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
             "steps": [{"after": 12, "rtt": "40ms"}],
             "sysctls": {"net.ipv4.tcp_min_rtt_wlen": 1},
         },
-        # Retransmissions are lost as well: the RTO backs off.
+        # Retransmissions are lost as well, so that the RTO backs off; no ACK is, so that connections end well.
         "timeouts": {
-            "rtt": "20ms",
-            "loss": "30%",
+            "out": {"delay": "10ms", "loss": "40%"},
+            "back": "10ms",
             # Where the backoff is kept, each timeout takes twice as long as the one before.
             "traffic": {"kind": "paced", "interval": "5ms", "count": 40, "size": 600, "deadline": "60min"},
         },

@@ -72,6 +72,8 @@ def _record(collector: Collector, scenario: Scenario, path: Path) -> dict[str, A
         recording = collector.record(scenario)
     except (RttcheckError, NetnsError) as error:
         return {"error": str(error)}
+    if _count("refused"):
+        return {"error": "the kernel's structures are not those that the module knows: give it their layout"}
     # The judge does not look at the captured frames, and they are half of the file.
     dataclasses.replace(recording, packets=b"").save(path)
     return {

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from rttcheck.errors import KernelError
-from rttcheck.kernels.guest import GuestSettings, launcher_command
+from rttcheck.kernels.guest import EXIT_LOST, GuestSettings, launcher_command
 from rttcheck.recording import SUFFIX
 from tests.saboteur.build import module_for
 from tests.saboteur.catalogue import SCENARIOS
@@ -63,7 +63,7 @@ def record(
     """Do the ``works`` on the kernel that a spec names, recordings below ``directory``; as each is recorded.
 
     A guest that dies takes the scenario with it that it was at, and the rest is done in another one. Raises KernelError
-    when the module cannot be built, or a guest ends before it has begun with anything.
+    when the module cannot be built, or a guest ends otherwise than by dying at its work.
     """
     module = module_for(kernel)
     left = [work for work in works if work.scenarios]
@@ -140,7 +140,7 @@ def _guest(
         if process.returncode:
             said.seek(0)
             why = f"the guest ended with status {process.returncode}: {said.read().decode(errors='replace')[-1500:]}"
-            if not begun:
+            if not begun or process.returncode != EXIT_LOST:
                 raise KernelError(f"faults were to be recorded on {kernel} and {why}")
             yield Recorded(fault=begun["fault"], scenario=begun.get("scenario", ""), error=why)
 

@@ -33,6 +33,9 @@ MODULE_PARM_DESC(could, "how often the fault could have acted");
 static unsigned long hits;
 module_param(hits, ulong, 0444);
 MODULE_PARM_DESC(hits, "how often it has acted");
+unsigned long refused;
+module_param(refused, ulong, 0444);
+MODULE_PARM_DESC(refused, "how often it could not act, because the kernel's structures are not those that it knows");
 
 static const struct part *const parts[] = {
 	&samples_part, &estimator_part, &send_part, &packet_part, &receive_part, &info_part, &netem_part, &timer_part,

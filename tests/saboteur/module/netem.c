@@ -19,13 +19,46 @@
 
 struct disttable;
 
+struct correlation {
+	u32 last, rho;
+};
+
 /*
- * The head of struct netem_sched_data, which net/sched/sch_netem.c has to itself. t_len has been there since the fix of
- * the queue limit (5.10.258, 6.1.175, 6.12.91); is_known() refuses another layout.
+ * The parts of struct netem_sched_data that matter, which net/sched/sch_netem.c has to itself. is_known() refuses
+ * another layout than these.
  */
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(7, 2, 0)
 struct netem {
 	struct rb_root t_root;
 	struct sk_buff *t_head, *t_tail;
+	u32 t_len, counter;
+	s64 latency, jitter;
+	u64 rate;
+	u32 gap, loss, duplicate, reorder, corrupt, ecn;
+	struct correlation correlations[5];
+	u8 loss_model;
+	struct {
+		u64 seed;
+		struct rnd_state state;
+	} prng;
+	struct disttable *delay_dist;
+	struct {
+		u64 next;
+		u32 packets, bytes;
+	} slot;
+	struct disttable *slot_dist;
+	struct Qdisc *qdisc;
+	s32 packet_overhead;
+	u32 cell_size;
+	struct reciprocal_value cell_size_reciprocal;
+	s32 cell_overhead;
+	u32 limit;
+};
+#else
+struct netem {
+	struct rb_root t_root;
+	struct sk_buff *t_head, *t_tail;
+	/* Since the fix of the queue limit: 5.10.258, 6.1.175, 6.12.91. */
 	u32 t_len;
 	struct Qdisc *qdisc;
 	struct qdisc_watchdog watchdog;
@@ -36,9 +69,7 @@ struct netem {
 	u32 cell_size;
 	struct reciprocal_value cell_size_reciprocal;
 	s32 cell_overhead;
-	struct {
-		u32 last, rho;
-	} correlations[5];
+	struct correlation correlations[5];
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 6, 0)
 	struct {
 		u64 seed;
@@ -47,6 +78,7 @@ struct netem {
 #endif
 	struct disttable *delay_dist;
 };
+#endif
 
 struct passage {
 	struct netem *netem; /* NULL where nothing was changed */
@@ -151,8 +183,12 @@ static int at_enqueue(struct kretprobe_instance *instance, struct pt_regs *regs)
 	const struct net_device *device = qdisc_dev(sch);
 
 	passage->netem = NULL;
-	if (!fault || !is_known(netem, sch) || (*way && strcmp(way, device->name)))
+	if (!fault || (*way && strcmp(way, device->name)))
 		return 0;
+	if (!is_known(netem, sch)) {
+		refused++;
+		return 0;
+	}
 	*passage = (struct passage){
 		.netem = netem,
 		.latency = netem->latency,

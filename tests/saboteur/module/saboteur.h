@@ -28,6 +28,7 @@ extern const struct part samples_part, estimator_part, send_part, packet_part, r
 extern long amount;	     /* microseconds, or what a fault says */
 extern unsigned int percent; /* of what the kernel has */
 extern char *way;	     /* the interface whose qdisc errs; empty for all */
+extern unsigned long refused; /* how often a structure was not the one that a part knows */
 
 /* Called where a fault could act: whether it does this time, by the parameter `every`. */
 bool due(void);
