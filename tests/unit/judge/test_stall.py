@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from rttcheck.judge.noise import Late
-from rttcheck.judge.stall import LONGEST_NS, explained, pauses
+from rttcheck.judge.stall import LONGEST_NS, REST_NS, explained, pauses
 
 
 def windows(*pairs: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
@@ -37,15 +37,18 @@ def late(*pairs: tuple[int, int], excess: tuple[int, ...] = (400_000, 300_000), 
 
 def test_what_one_short_pause_explains_is_a_few_values_at_one_time() -> None:
     assert explained(late((0, 10), (5, 20)))
-    assert not explained(late((0, 10), (11, 20)))
+    assert explained(late((0, 10), (10 + REST_NS, 20 + REST_NS))), "the processor had no rest between the two"
+    assert not explained(late((0, 10), (11 + REST_NS, 20 + REST_NS)))
     assert not explained(late((0, 10), (5, 20), total=3))
     assert not explained(late((0, 10), (5, 20), excess=(400_000, LONGEST_NS + 1)))
     assert not explained(late(excess=()))
 
 
 def test_a_kernel_that_puts_threads_aside_explains_few_values_at_several_times() -> None:
-    assert "PREEMPT_RT" in explained(late((0, 10), (11, 20)), preemptible=True)
+    assert "PREEMPT_RT" in explained(late((0, 10), (11 + REST_NS, 20 + REST_NS)), preemptible=True)
     assert "one pause" in explained(late((0, 10), (5, 20)), preemptible=True)
-    assert not explained(late((0, 10), (11, 20), total=39), preemptible=True)
-    assert not explained(late((0, 10), (11, 20), excess=(400_000, LONGEST_NS + 1)), preemptible=True)
+    assert not explained(late((0, 10), (11 + REST_NS, 20 + REST_NS), total=39), preemptible=True)
+    assert not explained(
+        late((0, 10), (11 + REST_NS, 20 + REST_NS), excess=(400_000, LONGEST_NS + 1)), preemptible=True
+    )
     assert not explained(late(excess=()), preemptible=True)
