@@ -73,6 +73,7 @@ def check_link(evidence: Evidence) -> LinkChecks:
         else check_noisy(ways, evidence.noise),
         *((check_timers(recording.timers["late_ns"].astype(np.int64)),) if len(recording.timers) else ()),
         *check_delays(samples, virtual=evidence.virtual),
+        *_seeded(ways, evidence),
         *counted,
         *_early(evidence),
         *check_account(ways, recording),
@@ -83,6 +84,31 @@ def check_link(evidence: Evidence) -> LinkChecks:
         notes=(*_notes(ways), *notes),
         figures=_figures(ways),
     )
+
+
+def _seeded(ways: Sequence[Way], evidence: Evidence) -> tuple[Finding, ...]:
+    """Random delays are those that netem's seed draws, in virtual time; nothing where no seed tells them.
+
+    A netem that is off by more than a replay can follow is not found by this alone, and neither is it passed.
+    """
+    told = [way for way in ways if way.unfitting or (way.exact & ~way.constant).any()]
+    if evidence.recording.engine != "netem" or not evidence.virtual or not told:
+        return ()
+    check, expected = "random delays are those of netem's seed", "the draws of prandom_u32_state() (6.6 to 7.3)"
+    total = sum(len(way.left_ns) for way in told)
+    bad = [way.name for way in told if way.unfitting]
+    if not bad:
+        message = f"{total} packets, each delayed as it was drawn"
+        return (finding(check, Outcome.PASSED, message, expected, message, total),)
+    off = [f"{way.name} by {way.off_ns / _US:+.1f} us" for way in told if way.unfitting and way.off_ns is not None]
+    if off:
+        message = f"delays rise and fall with the draws of netem's seed, and half of them are off: {', '.join(off)}"
+        return (finding(check, Outcome.FAILED, message, expected, message, total),)
+    message = (
+        f"packets {' and '.join(bad)} were not delayed as netem's seed says: this netem draws in another way than 6.6 "
+        "to 7.3 do, or its delays are off"
+    )
+    return (finding(check, Outcome.INCONCLUSIVE, message, expected, message, total),)
 
 
 def _doubt(evidence: Evidence) -> str:

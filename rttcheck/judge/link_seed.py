@@ -34,6 +34,9 @@ _MOST_FITS: Final = 0.2
 ENOUGH: Final = 0.8
 """The share of packets that their draws have to fit: late ones do not, and of wrong draws few do."""
 
+_BLOCK: Final = 20
+_SAME: Final = 0.99
+
 _LEAST: Final = 20
 _MOST_PACKETS: Final = 50_000
 _MOST_OTHERS: Final = 32
@@ -80,6 +83,16 @@ def replayable(netem: Netem) -> bool:
     return bool(netem.jitter_ns) and not netem.delay_correlation and not other and 2 * netem.jitter_ns <= _WORD
 
 
+def tells(netem: Netem, held: str, count: int, others: int) -> bool:
+    """Return whether the seed in ``held`` tells the delay of each of ``count`` packets; arguments as `due_by_seed`."""
+    seed = seed_of(held)
+    if seed is None or not replayable(netem) or not _LEAST <= count <= _MOST_PACKETS or others > _MOST_OTHERS:
+        return False
+    delays = drawn_ns(netem, draws(seed, count + others))
+    alike = np.median(np.abs(delays[:, None] - delays[None, :64]) <= FITS_NS, axis=0).mean()
+    return bool(alike <= _MOST_FITS)
+
+
 def due_by_seed(netem: Netem, held: str, entered_ns: Integers, left_ns: Integers, others: int) -> Integers:
     """When each packet was due, by what was drawn for it; 0 where it is not known.
 
@@ -89,12 +102,10 @@ def due_by_seed(netem: Netem, held: str, entered_ns: Integers, left_ns: Integers
     count = len(entered_ns)
     unknown = np.zeros(count, dtype=np.int64)
     seed = seed_of(held)
-    if seed is None or not replayable(netem) or not _LEAST <= count <= _MOST_PACKETS or others > _MOST_OTHERS:
+    if seed is None or not tells(netem, held, count, others):
         return unknown
     delays = drawn_ns(netem, draws(seed, count + others))
     due = np.stack([entered_ns + delays[skipped : skipped + count] for skipped in range(others + 1)])
-    if np.median(np.abs(delays[:, None] - delays[None, :64]) <= FITS_NS, axis=0).mean() > _MOST_FITS:
-        return unknown
     seen = left_ns > 0
     fits = seen & (np.abs(left_ns - due) <= FITS_NS)
     skipped = _most_fits(fits)
@@ -107,6 +118,27 @@ def due_by_seed(netem: Netem, held: str, entered_ns: Integers, left_ns: Integers
     for place in moved.tolist():
         beside[max(place - 3, 0) : place + 5] = True
     return np.where(beside, 0, due[skipped, places])
+
+
+def off_by_ns(netem: Netem, held: str, entered_ns: Integers, left_ns: Integers, others: int) -> int | None:
+    """Return by how much half of the packets are off what was drawn for them; None where the draws are not theirs.
+
+    Delays that are shifted or stretched still rise and fall with the draws: `_BLOCK` packets in a row of which times
+    and draws have a correlation of `_SAME` or more were delayed by these draws. By chance that does not happen. The
+    arguments are those of `due_by_seed`.
+    """
+    count, seed = len(entered_ns), seed_of(held)
+    if seed is None or not tells(netem, held, count, others):
+        return None
+    delays, took = drawn_ns(netem, draws(seed, count + others)), left_ns - entered_ns
+    off: list[Integers] = []
+    for place in range(0, count - _BLOCK + 1, _BLOCK):
+        block = np.flatnonzero(left_ns[place : place + _BLOCK] > 0) + place
+        for skipped in range(others + 1):
+            drawn = delays[block + skipped]
+            if len(block) > _BLOCK // 2 and np.corrcoef(took[block], drawn)[0, 1] >= _SAME:
+                off.append(took[block] - drawn)
+    return int(np.median(np.concatenate(off))) if off else None
 
 
 def _most_fits(fits: Booleans) -> npt.NDArray[np.intp]:

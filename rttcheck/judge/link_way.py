@@ -19,7 +19,7 @@ from rttcheck.judge.evidence import Evidence
 from rttcheck.judge.link_account import account_of
 from rttcheck.judge.link_model import ENGINES, Delay, Engine, frame_lengths
 from rttcheck.judge.link_overhead import Overhead
-from rttcheck.judge.link_seed import due_by_seed
+from rttcheck.judge.link_seed import due_by_seed, off_by_ns, tells
 from rttcheck.judge.transit import NOBODY, WAYS, Transit, identities
 from rttcheck.netns.netem import Netem
 from rttcheck.recording import Recording
@@ -62,8 +62,14 @@ class Way:
     """The earliest time at which the engine may have let the packet go."""
     due_last_ns: Integers
     """The latest, without the machine's part."""
+    constant: Booleans
+    """Delayed by a constant."""
     exact: Booleans
     """Due at one time: the delay is constant, or known from netem's seed or by the relay's account."""
+    unfitting: bool
+    """netem's seed should tell when each packet was due, and packets left at other times."""
+    off_ns: int | None
+    """By how much half of these are off what was drawn for them; None where they do not follow the draws at all."""
     account_ns: Integers
     """When the relay's own account says that each packet was due; 0 where it says nothing."""
     unseen_bytes: int
@@ -115,7 +121,8 @@ class Way:
             _fill(due_last, engine.due, netem, most, delay.highest_ns, np.flatnonzero(held))
         constant = np.array([delay.constant for delay in delays] + [False])
         account_ns = account_of(recording, name, transit.entered_ns[last], left_ns)
-        drawn_ns = _drawn(recording, name, netems, transit)[first]
+        drawn_ns, unfitting, off_ns = _drawn(recording, name, netems, transit)
+        drawn_ns = drawn_ns[first]
         account_ns[(setting == NOBODY) | (first != last)] = drawn_ns[(setting == NOBODY) | (first != last)] = 0
         due_first, due_last = (np.where(drawn_ns > 0, drawn_ns, each) for each in (due_first, due_last))
         statistics = recording.netem.get("statistics", {}).get(name, {})
@@ -142,7 +149,10 @@ class Way:
             shortest_ns=transit.shortest_ns,
             due_first_ns=due_first,
             due_last_ns=due_last,
+            constant=constant[setting],
             exact=constant[setting] | (account_ns > 0) | (drawn_ns > 0),
+            unfitting=unfitting,
+            off_ns=off_ns,
             account_ns=account_ns,
             unseen=unseen,
             unread_ns=unread[:, 0],
@@ -162,18 +172,24 @@ class Way:
         return held
 
 
-def _drawn(recording: Recording, name: str, netems: tuple[Netem, ...], transit: Transit) -> Integers:
-    """When each packet that came in was due by netem's seed; 0 where that is not known."""
+def _drawn(
+    recording: Recording, name: str, netems: tuple[Netem, ...], transit: Transit
+) -> tuple[Integers, bool, int | None]:
+    """Return when each packet was due by netem's seed, and `Way`'s ``unfitting`` and ``off_ns``; 0: not known."""
     unknown = np.zeros(len(transit.entered_ns), dtype=np.int64)
     if recording.engine != "netem" or len(netems) > 1:
-        return unknown
+        return unknown, False, None
     matched = transit.matched
     places, sure = transit.earliest[matched], transit.earliest[matched] == transit.latest[matched]
     left_ns = unknown.copy()
     left_ns[places[sure]] = transit.left_ns[matched[sure]]
     counted = int(recording.netem.get("statistics", {}).get(name, {}).get("packets", 0))
     held = str(recording.netem.get("held", {}).get(name, ""))
-    return due_by_seed(netems[0], held, transit.entered_ns, left_ns, max(counted - len(matched), 0))
+    others = max(counted - len(matched), 0)
+    due_ns = due_by_seed(netems[0], held, transit.entered_ns, left_ns, others)
+    if due_ns.any() or not tells(netems[0], held, len(unknown), others):
+        return due_ns, False, None
+    return due_ns, True, off_by_ns(netems[0], held, transit.entered_ns, left_ns, others)
 
 
 def _unread(recording: Recording, name: str) -> Integers:

@@ -101,8 +101,11 @@ class Entry:
         """What it comes to, where ``guilty`` is the layer of the fault; None where nothing is wrong."""
         if self.error or not self.outcome:
             return Word.LOST
-        if not self.hits or guilty is None:
-            return Word.UNUSED if self.outcome == Outcome.PASSED else Word.ALARM
+        passed = self.outcome == Outcome.PASSED
+        # A fault that acted in the control run alone is found there.
+        acted = self.hits or (self.before and not passed)
+        if not acted or guilty is None:
+            return Word.UNUSED if passed else Word.ALARM
         if self.outcome == Outcome.PASSED:
             return Word.UNSEEN
         if self.outcome == Outcome.INCONCLUSIVE:

@@ -53,6 +53,9 @@ class Numbers(random.Random):
         return int(self._left.pop(0))
 
 
+SEED_CHECK = "random delays are those of netem's seed"
+
+
 def seeded(*others: int, clock: str = "virtual", **keywords: Any) -> Recording:
     """A recording of a link that drew with `SEED` each way; these numbers went to packets that nobody saw."""
 
@@ -111,3 +114,22 @@ def test_only_where_each_packet_takes_one_number_the_draws_are_told_apart() -> N
     # So narrow a jitter that every draw would fit.
     narrow = Netem(delay_ns=20_000_000, jitter_ns=100_000)
     assert not due_by_seed(narrow, held, came, came + 20_000_000, 0).any()
+
+
+@pytest.mark.parametrize("keywords", [UNIFORM, NORMAL])
+@pytest.mark.parametrize("others", [(), (0, 60, 61)])
+def test_delays_that_follow_the_seed_and_are_off_by_more_than_a_replay_follows_are_a_failure(
+    keywords: dict[str, Any], others: tuple[int, ...]
+) -> None:
+    late = shifted(seeded(*others, **keywords), "out", lambda rows, _: 2_000_000 + 0 * rows["tsval"])
+    found = finding(checked(late), SEED_CHECK)
+    assert found.outcome is Outcome.FAILED
+    assert re.search(r"half of them are off: out by \+20\d\d\.\d us", found.message)
+
+
+def test_delays_that_do_not_follow_the_seed_are_not_passed() -> None:
+    recording = seeded(**UNIFORM)
+    other = {**recording.netem, "held": dict.fromkeys(("out", "back"), "Netem(seed=3)")}
+    found = finding(checked(dataclasses.replace(recording, netem=other)), SEED_CHECK)
+    assert found.outcome is Outcome.INCONCLUSIVE
+    assert finding(checked(recording), SEED_CHECK).outcome is Outcome.PASSED
