@@ -99,3 +99,18 @@ def test_control_runs_drift_where_half_of_one_lies_above_all_of_the_other() -> N
     assert drift_us([48] * 31 + [300] * 29) == 0
     assert drift_us([300, 300, 300]) == 0
     assert Slack.of(scenario, socket_events(quiet)).drift_us == 0
+
+
+def test_no_sample_of_the_control_run_grants_more_than_its_packets_explain() -> None:
+    """The samples are the suspect's own: a kernel that adds a millisecond everywhere is not granted it."""
+    control = socket_events([1_040, 1_050, 1_070])
+    most = np.array([240, 250, 270], dtype=np.int64)
+    slack = Slack.of(Scenario.make(rtt="20ms"), control, most_us=most)
+    assert (slack.highest_us, slack.spread_us) == (270, 30)
+
+
+def test_the_links_own_timers_are_paid_for() -> None:
+    control = socket_events([40, 50, 70])
+    slack = Slack.of(Scenario.make(rtt="20ms"), control, link_us=40)
+    assert slack.upper_us == 170 + 40
+    assert "the link's timers 40 us" in slack.render()

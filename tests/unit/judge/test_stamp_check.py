@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from planted_wire import PlantedWire, witnessed
 
-from rttcheck.collect.probe.layout import FLAG_SYN_ACKED
+from rttcheck.collect.probe.layout import FLAG_SYN_ACKED, Hook, Owned
 from rttcheck.collect.wire import layout
 from rttcheck.judge.findings import Finding, Layer, Outcome
 from rttcheck.judge.observation import CONTROL, Observation
@@ -283,3 +283,23 @@ def test_two_times_of_one_segment_in_the_control_run_fail_the_scenario() -> None
     finding = found(verdict, f"{CONTROL}: {ONE_SEGMENT}")
     assert finding.outcome is Outcome.FAILED
     assert finding.message.startswith("at zero delay: 100 of 100 ACKs of one segment show two")
+
+
+def waited_together(*, owned: Owned, value_us: int) -> Observation:
+    """Three segments; their ACKs waited in the backlog, and the call for the last one acknowledged all."""
+    planted = PlantedWire()
+    planted.handshake()
+    for place, stamp_ns in enumerate((100_000, 600_000, 900_000)):
+        planted.sent(stamp_ns // 1_000 + 3, 1 + 10 * place, 10, stamp_ns=stamp_ns)
+    for place in range(3):
+        planted.came(20_100 + place, 11 + 10 * place)
+    planted.event(20_105, 31, first=value_us, last=19_205)
+    planted.made[-1]["hook"], planted.made[-1]["owned"] = Hook.SOCKOPS, owned
+    return planted.observed()
+
+
+def test_acks_that_waited_together_are_one_to_a_probe_that_does_not_see_each_call() -> None:
+    # Of the first segment, which an ACK before acknowledged that has no call of its own.
+    assert stamped(waited_together(owned=Owned.YES, value_us=20_005)).outcome is Outcome.PASSED
+    assert stamped(waited_together(owned=Owned.NO, value_us=20_005)).outcome is Outcome.FAILED
+    assert stamped(waited_together(owned=Owned.YES, value_us=20_006)).outcome is Outcome.FAILED
