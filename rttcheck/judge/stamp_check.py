@@ -35,6 +35,8 @@ ONE_SEGMENT = "first-acked and last-acked of one segment are the same"
 _REACH: Final = 1 << 31
 """Sequence numbers that are less than this apart are in order (RFC 9293, section 3.4)."""
 
+_WRAP: Final = 1 << 32
+
 _EXPECTED = "tcp_mstamp less the stamp that the segment carried when it left, both cut to microseconds: exact"
 
 
@@ -131,9 +133,10 @@ def coalesced(observation: Observation, account: Account, rows: Places) -> Place
         mine = mine[wire["dport"][mine] == event["dport"]]
         before = events[: account.event[row]]
         before = before[(before["sk"] == event["sk"]) & (before["generation"] == event["generation"])]
-        since = before["snd_una"][-1] if len(before) else event["snd_una"] - np.uint32(_REACH)
-        acked = (event["snd_una"] - wire["seq"][mine] - wire["payload"][mine]).astype(np.uint32) < _REACH
-        fresh = (wire["seq"][mine] - since).astype(np.uint32) < _REACH
+        una, begin = int(event["snd_una"]), wire["seq"][mine].astype(np.int64)
+        since = int(before["snd_una"][-1]) if len(before) else una - _REACH
+        acked = (una - begin - wire["payload"][mine].astype(np.int64)) % _WRAP < _REACH
+        fresh = (begin - since) % _WRAP < _REACH
         stamp_us = observation.stamp_ns[mine[acked & fresh]] // MICROSECOND_NS
         if (int(event["tcp_mstamp_us"]) - stamp_us == account.value_us[row]).any():
             found.append(row)
