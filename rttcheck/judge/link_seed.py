@@ -34,6 +34,9 @@ _MOST_FITS: Final = 0.2
 ENOUGH: Final = 0.8
 """The share of packets that their draws have to fit: late ones do not, and of wrong draws few do."""
 
+_RUN: Final = 3
+_TIGHT_NS: Final = 30_000
+
 _BLOCK: Final = 20
 _SAME: Final = 0.99
 
@@ -108,16 +111,33 @@ def due_by_seed(netem: Netem, held: str, entered_ns: Integers, left_ns: Integers
     due = np.stack([entered_ns + delays[skipped : skipped + count] for skipped in range(others + 1)])
     seen = left_ns > 0
     fits = seen & (np.abs(left_ns - due) <= FITS_NS)
-    skipped = _most_fits(fits)
+    # A number that fits to microseconds counts twice: by chance a neighbour's fits, and the last packet has no others
+    # behind it that would tell.
+    skipped = _most_fits(fits.astype(np.int64) + (fits & (np.abs(left_ns - due) <= _TIGHT_NS)))
     places = np.arange(count)
     if fits[skipped, places].sum() < ENOUGH * seen.sum():
         return unknown
-    # Beside a number that somebody else took it is not sure whose is whose.
-    moved = np.flatnonzero(np.diff(skipped))
-    beside = np.zeros(count, dtype=np.bool_)
+    taken = due[skipped, places]
+    return np.where(_unsure(seen, left_ns - taken, fits[skipped, places], np.flatnonzero(np.diff(skipped))), 0, taken)
+
+
+def _unsure(seen: Booleans, late_ns: Integers, fits: Booleans, moved: npt.NDArray[np.intp]) -> Booleans:
+    """Beside a number that somebody else took it is not sure whose is whose: return which packets these are.
+
+    By chance a packet fits the number of its neighbour. Packets are sure again where `_RUN` in a row are as late as
+    most are, to `_TIGHT_NS`; one of which nobody knows when it left is no such.
+    """
+    count = len(seen)
+    tight = seen & fits & (np.abs(late_ns - np.median(late_ns[fits])) <= _TIGHT_NS)
+    runs = np.flatnonzero(np.convolve(tight, np.ones(_RUN), "valid") == _RUN)
+    unsure = np.zeros(count, dtype=np.bool_)
     for place in moved.tolist():
-        beside[max(place - 3, 0) : place + 5] = True
-    return np.where(beside, 0, due[skipped, places])
+        # The last run that ends before the place, and the first that begins after it.
+        before, after = np.searchsorted(runs, place - _RUN - 1), np.searchsorted(runs, place + 3)
+        first = int(runs[before - 1]) + _RUN if before else 0
+        last = int(runs[after]) if after < len(runs) else count
+        unsure[min(first, max(place - 3, 0)) : max(last, place + 5)] = True
+    return unsure
 
 
 def off_by_ns(netem: Netem, held: str, entered_ns: Integers, left_ns: Integers, others: int) -> int | None:
@@ -141,7 +161,7 @@ def off_by_ns(netem: Netem, held: str, entered_ns: Integers, left_ns: Integers, 
     return int(np.median(np.concatenate(off))) if off else None
 
 
-def _most_fits(fits: Booleans) -> npt.NDArray[np.intp]:
+def _most_fits(fits: Integers) -> npt.NDArray[np.intp]:
     """How many numbers were somebody else's before each packet: never fewer than before, and so that most fit."""
     rows, count = fits.shape
     best = np.zeros(rows, dtype=np.int64)
