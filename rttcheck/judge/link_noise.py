@@ -30,7 +30,7 @@ from rttcheck.judge.link_late import LATER, bounded, finding, late_of, nothing_b
 from rttcheck.judge.link_way import Way
 from rttcheck.judge.noise import Late, Noise
 from rttcheck.judge.slack import FALSE_ALARM
-from rttcheck.judge.stall import pauses
+from rttcheck.judge.stall import at_few_moments, pauses
 
 Integers = npt.NDArray[np.int64]
 Booleans = npt.NDArray[np.bool_]
@@ -79,7 +79,8 @@ def check_noisy(ways: Sequence[Way], noise: Noise) -> Finding:
             over = group.copy()
             over[group] = excess > HALF_NS
             late = late_of(way, over, excess[excess > HALF_NS], int(group.sum()))
-            cause = noise.explains(late, relayed=False) if noise.cores else _UNKNOWN
+            cause = at_few_moments(way.left_ns[group] - late_ns[group], HALF_NS, late)
+            cause = cause or (noise.explains(late, relayed=False) if noise.cores else _UNKNOWN)
             return finding(LATER, *doubted(Outcome.FAILED, message, cause), expected, seen, total)
     doubtful: Finding | None = None
     for level_ns in LEVELS_NS:

@@ -32,7 +32,7 @@ from rttcheck.judge.noise import Late
 from rttcheck.judge.observation import Observation
 from rttcheck.judge.overhead import Overhead, passing_of
 from rttcheck.judge.samples import Side
-from rttcheck.judge.stall import unless_stalled
+from rttcheck.judge.stall import at_few_moments, unless_stalled
 from rttcheck.judge.witness import MICROSECOND_NS, Account, Booleans, Integers, spread_us
 
 _LEAST_NS: Final = 12_000
@@ -255,6 +255,10 @@ def _by_half(
         return ((Outcome.FAILED, message),)
     both: Booleans = np.logical_or.reduce([group for _, group in groups])
     late = _Over(account, took_ns, took_ns - half_ns, both & (took_ns > half_ns), departing).late(int(both.sum()))
+    begin_ns = account.departed_ns - took_ns if departing else account.arrived_ns
+    few = at_few_moments(begin_ns[both], half_ns, late)
+    if few:
+        return (doubted(Outcome.FAILED, message, few),)
     return (unless_stalled(message, late, evidence.noise, relayed=False),)
 
 

@@ -65,6 +65,17 @@ def explained(late: Late, *, preemptible: bool = False) -> str:
     return ""
 
 
+def at_few_moments(due_ns: Integers, within_ns: int, late: Late) -> str:
+    """Return why values may be late together: what is due at one time is one occasion, and one pause is enough for it.
+
+    Flows that run in step are due together, so that half of their values may be late by one pause. ``due_ns`` is of
+    all values, in time or not; what is due ``within_ns`` is one occasion. Empty where half of all occasions are late.
+    """
+    occasions = pauses(due_ns, due_ns + within_ns)
+    moments = pauses(late.begin_ns, late.end_ns)
+    return f"that was at {moments} of {occasions} moments" if 2 * moments < occasions else ""
+
+
 def unless_stalled(
     message: str, late: Late, noise: Noise | None, *, relayed: bool = True, preemptible: bool = False
 ) -> tuple[Outcome, str]:

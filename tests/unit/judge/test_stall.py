@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from rttcheck.judge.noise import Late
-from rttcheck.judge.stall import LONGEST_NS, REST_NS, explained, pauses
+from rttcheck.judge.stall import LONGEST_NS, REST_NS, at_few_moments, explained, pauses
 
 
 def windows(*pairs: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
@@ -52,3 +52,11 @@ def test_a_kernel_that_puts_threads_aside_explains_few_values_at_several_times()
         late((0, 10), (11 + REST_NS, 20 + REST_NS), excess=(400_000, LONGEST_NS + 1)), preemptible=True
     )
     assert not explained(late(excess=()), preemptible=True)
+
+
+def test_flows_in_step_that_meet_one_pause_are_late_at_one_of_many_moments() -> None:
+    due = np.repeat(np.arange(10, dtype=np.int64) * 40_000_000, [1] * 8 + [16, 16])
+    stalled = late(*[(int(at), int(at) + 18_000_000) for at in due[-16:]], excess=(18_000_000,) * 16, total=len(due))
+    assert at_few_moments(due, 100_000, stalled) == "that was at 1 of 10 moments"
+    always = late(*[(int(at), int(at) + 200_000) for at in due], excess=(100_000,) * len(due), total=len(due))
+    assert at_few_moments(due, 100_000, always) == ""
