@@ -33,7 +33,8 @@ def tables(entries: Iterable[Entry]) -> str:
         places.setdefault(entry.where, {}).setdefault(entry.fault, []).append(entry)
     parts = [_introduction(places), ""]
     for title, family in FAMILIES:
-        parts += [f"### {title}", "", *_family(family, places), ""]
+        if any(_tried(fault, places) for fault in family):
+            parts += [f"### {title}", "", *_family(family, places), ""]
     parts += ["### The smallest of each kind", "", *_smallest(places), ""]
     parts += ["### What is not found", "", *_limits(places)]
     return "\n".join(parts).rstrip()
@@ -62,6 +63,8 @@ def _family(family: Sequence[RealFault], places: Mapping[str, Found]) -> list[st
     heads = ["fault", "what is wrong", "guilty", *(f"found in, {where}" for where in places), "exceptions"]
     rows = [_row(heads), _row(["---"] * len(heads))]
     for fault in family:
+        if not _tried(fault, places):
+            continue
         counts, exceptions = [], []
         for where, found in places.items():
             used, right, other = _counted(fault, found.get(fault.name, ()))
@@ -70,6 +73,10 @@ def _family(family: Sequence[RealFault], places: Mapping[str, Found]) -> list[st
         guilty = fault.layer.value if fault.layer is not None else ""
         rows.append(_row([fault.name, fault.what, guilty, *counts, "; ".join(exceptions)]))
     return rows
+
+
+def _tried(fault: RealFault, places: Mapping[str, Found]) -> bool:
+    return any(found.get(fault.name) for found in places.values())
 
 
 def _counted(fault: RealFault, entries: Sequence[Entry]) -> tuple[int, int, list[str]]:
@@ -95,7 +102,8 @@ def _smallest(places: Mapping[str, Found]) -> list[str]:
     rows = [_row(heads), _row(["---"] * len(heads))]
     kinds: dict[str, list[RealFault]] = {}
     for fault in FAULTS:
-        kinds.setdefault(fault.kind, []).append(fault)
+        if _tried(fault, places):
+            kinds.setdefault(fault.kind, []).append(fault)
     for kind, faults in kinds.items():
         found = [fault.size or "yes" for fault in faults if _everywhere(fault, places)]
         rows.append(_row([kind, "; ".join(fault.size for fault in faults), "; ".join(found) or "none"]))
@@ -116,11 +124,14 @@ def _limits(places: Mapping[str, Found]) -> list[str]:
     unused = [
         fault.name
         for fault in FAULTS
-        if any(found.get(fault.name) for found in places.values())
-        and not any(_counted(fault, found.get(fault.name, ()))[0] for found in places.values())
+        if _tried(fault, places) and not any(_counted(fault, found.get(fault.name, ()))[0] for found in places.values())
     ]
     lines += [f"- never acted in any scenario: {', '.join(unused)}"] if unused else []
-    return lines or ["Nothing of the above."]
+    lines = lines or ["Nothing of the above."]
+    untried = [fault.name for fault in FAULTS if not _tried(fault, places)]
+    if untried:
+        lines += ["", "### What was not tried in the whole suite", "", f"{'; '.join(untried)}."]
+    return lines
 
 
 def _row(cells: Iterable[str]) -> str:

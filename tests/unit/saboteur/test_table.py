@@ -23,7 +23,11 @@ def test_a_fault_that_is_found_wherever_it_acted_is_one_row_without_exceptions()
     row = _row(text, "stamps early, 200 us")
     assert row == "| stamps early, 200 us | segments but the SYN are stamped before they leave | sample | 1 of 1 |  |"
     assert _row(text, "stamps early").endswith("| 200 us |")
-    assert text.endswith("Nothing of the above.")
+    found, untried = text.split("### What was not tried in the whole suite")
+    assert found.rstrip().endswith("Nothing of the above.")
+    assert "| first-acked longer, 5 us |" not in found, "an empty row says nothing"
+    assert "first-acked longer, 5 us; " in untried
+    assert "stamps early, 200 us;" not in untried
 
 
 def test_exceptions_are_named_by_scenario_and_by_what_they_came_to() -> None:
