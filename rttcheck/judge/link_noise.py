@@ -6,8 +6,10 @@ says of its own lateness is judged like anything else that is late.
 
 Half of all packets are another matter. Passing a packet on and waking up for it takes tens of microseconds; the relay
 let go 17 to 66 us late in the median, in every named scenario, on two cores that a guest was emulated on meanwhile, and
-timers ran 30 us late. So half of the packets of each direction and size that nobody else was worked on for are late by
-no more than `HALF_NS`. Where more are, the timers may explain it, and then it is inconclusive, never passed.
+timers ran 30 us late. On cores that may fall asleep in between it was up to 121 us, with timers 35 to 56 us late. So
+half of the packets of each direction and size that nobody else was worked on for are late by no more than `HALF_NS` and
+what half of the timers were, and by no more than `MOST_HALF_NS`. Where more are, the timers may explain it, and then it
+is inconclusive, never passed.
 
 Single packets are held against the timers by count (Fisher's exact test), those of the control runs just before and
 after included: of packets later than a level there are no more than there are waits as long on the core that the link's
@@ -38,7 +40,10 @@ Booleans = npt.NDArray[np.bool_]
 _US: Final = 1_000
 
 HALF_NS: Final = 100_000
-"""Half of the packets are later by no more, in real time; so that 200 us are found, and what is between may be."""
+"""Half of the packets are later by no more, in real time, than this and half of the timers."""
+
+MOST_HALF_NS: Final = 150_000
+"""However late the timers are; so that 200 us are found, and what is between may be."""
 
 EACH_NS: Final = 25_000
 """What the work on another packet takes, in real time: the relay takes 15 to 20 us over one."""
@@ -61,8 +66,9 @@ def check_noisy(ways: Sequence[Way], noise: Noise) -> Finding:
     seen = "; ".join(f"{way.name} {spread(_late_ns(way)[each])} after they were due" for way, each in chosen)
     if not total:
         return nothing_bounded(ways, seen)
+    half_ns = _half_ns(noise)
     expected = (
-        f"half of each size up to {HALF_NS / _US:.0f} us, and no more single ones than timers of the same seconds "
+        f"half of each size up to {half_ns / _US:.0f} us, and no more single ones than timers of the same seconds "
         f"({noise.render_cores() or 'none'}), but by a chance of 1 in {1 / FALSE_ALARM:,.0f}"
     )
     for way, each in chosen:
@@ -70,15 +76,17 @@ def check_noisy(ways: Sequence[Way], noise: Noise) -> Finding:
         for words, group, alone in _groups(way, each):
             excess = late_ns[group] if alone else _beyond_ns(way)[group]
             middle = float(np.median(excess))
-            if middle <= HALF_NS:
+            # Where the work on others is taken off already, most of what a sleeping core costs is in that.
+            most_ns = half_ns if alone else HALF_NS
+            if middle <= most_ns:
                 continue
             message = (
                 f"half of the {int(group.sum())} packets {way.name} {words}left {middle / _US:.1f} us or more later "
-                f"than they were due, where {HALF_NS / _US:.0f} us are granted"
+                f"than they were due, where {most_ns / _US:.0f} us are granted"
             )
             over = group.copy()
-            over[group] = excess > HALF_NS
-            late = late_of(way, over, excess[excess > HALF_NS], int(group.sum()))
+            over[group] = excess > most_ns
+            late = late_of(way, over, excess[excess > most_ns], int(group.sum()))
             cause = at_few_moments(way.left_ns[group] - late_ns[group], HALF_NS, late)
             cause = cause or (noise.explains(late, relayed=False) if noise.cores else _UNKNOWN)
             return finding(LATER, *doubted(Outcome.FAILED, message, cause), expected, seen, total)
@@ -101,6 +109,11 @@ def check_noisy(ways: Sequence[Way], noise: Noise) -> Finding:
                 doubtful = doubtful or finding(LATER, *doubted(Outcome.FAILED, message, doubt), expected, seen, total)
     passed = finding(LATER, Outcome.PASSED, f"{total} packets, no later than timers explain", expected, seen, total)
     return doubtful or passed
+
+
+def _half_ns(noise: Noise) -> int:
+    late_ns = [float(np.median(core.late_ns)) for core in noise.cores if len(core.late_ns)]
+    return min(HALF_NS + round(max(late_ns, default=0.0)), MOST_HALF_NS)
 
 
 _UNKNOWN: Final = "no timers were measured beside them"
