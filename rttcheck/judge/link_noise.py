@@ -45,6 +45,9 @@ HALF_NS: Final = 100_000
 MOST_HALF_NS: Final = 150_000
 """However late the timers are; so that 200 us are found, and what is between may be."""
 
+SURE_NS: Final = 170_000
+"""What is more than granted and less than this may still be what waking up costs on another machine."""
+
 EACH_NS: Final = 25_000
 """What the work on another packet takes, in real time: the relay takes 15 to 20 us over one."""
 
@@ -87,7 +90,8 @@ def check_noisy(ways: Sequence[Way], noise: Noise) -> Finding:
             over = group.copy()
             over[group] = excess > most_ns
             late = late_of(way, over, excess[excess > most_ns], int(group.sum()))
-            cause = at_few_moments(way.left_ns[group] - late_ns[group], HALF_NS, late)
+            cause = _ASLEEP if alone and middle <= SURE_NS else ""
+            cause = cause or at_few_moments(way.left_ns[group] - late_ns[group], HALF_NS, late)
             cause = cause or (noise.explains(late, relayed=False) if noise.cores else _UNKNOWN)
             return finding(LATER, *doubted(Outcome.FAILED, message, cause), expected, seen, total)
     doubtful: Finding | None = None
@@ -115,6 +119,8 @@ def _half_ns(noise: Noise) -> int:
     late_ns = [float(np.median(core.late_ns)) for core in noise.cores if len(core.late_ns)]
     return min(HALF_NS + round(max(late_ns, default=0.0)), MOST_HALF_NS)
 
+
+_ASLEEP: Final = f"less than {SURE_NS / _US:.0f} us may be what waking up costs"
 
 _UNKNOWN: Final = "no timers were measured beside them"
 

@@ -76,3 +76,11 @@ def test_in_real_time_timers_of_the_control_runs_count_for_single_packets() -> N
 )
 def test_the_chance_of_so_many_marked_ones(count: int, drawn: int, marked: int, total: int, chance: float) -> None:
     assert at_least_of(count, drawn, marked, total) == pytest.approx(chance)
+
+
+def test_in_real_time_what_waking_up_may_cost_is_neither_passed_nor_failed() -> None:
+    recording = timed(linked(clock="real"), lambda _: 30_000, count=4_000)
+    shift = shifted(recording, "out", lambda rows, _: 150_000 + 0 * rows["tsval"])
+    found = finding(checked(shift), LATER)
+    assert found.outcome is Outcome.INCONCLUSIVE
+    assert found.message.endswith("less than 170 us may be what waking up costs")
