@@ -79,7 +79,8 @@ def test_the_chance_of_so_many_marked_ones(count: int, drawn: int, marked: int, 
 
 
 def test_in_real_time_what_waking_up_may_cost_is_neither_passed_nor_failed() -> None:
-    recording = timed(linked(clock="real"), lambda _: 30_000, count=4_000)
+    recording = timed(linked(rtt="21ms", clock="real"), lambda _: 30_000, count=4_000)
+    # Packets come every 2 ms: with 10.5 ms each way none leaves when another comes.
     shift = shifted(recording, "out", lambda rows, _: 150_000 + 0 * rows["tsval"])
     found = finding(checked(shift), LATER)
     assert found.outcome is Outcome.INCONCLUSIVE
