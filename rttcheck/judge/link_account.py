@@ -1,4 +1,4 @@
-"""The relay's own account of each packet: was it held for as long as it was told, and which packet is which.
+"""The relay's own account of each packet: was it held for as long as was asked for, and which packet is which.
 
 It owns the match of the relay's records with the captures, and the check of the relay's arithmetic, which is exact: no
 noise is in what a packet was due at, as the relay says it. That is worked out from when the kernel received the packet,
@@ -87,7 +87,7 @@ def check_account(ways: Sequence[Way], recording: Recording) -> tuple[Finding, .
     return (
         Finding(
             layer=Layer.LINK,
-            check="the relay holds each packet for as long as it was told",
+            check="the relay holds each packet for as long as was asked for",
             outcome=Outcome.FAILED if wrong else Outcome.PASSED,
             message=message,
             expected="its arithmetic, to the nanosecond",

@@ -170,7 +170,7 @@ class Overhead:
     def unanswered_ns(self, due_ns: Integers, left_ns: Integers) -> Integers:
         """How long the processor may have been at work, before each packet left, on the last that came to an end.
 
-        Nothing shows how long: a client that is told that its FIN has arrived has nothing to answer, and frees what it
+        Nothing shows how long: a client whose FIN was acknowledged has nothing to answer, and frees what it
         has in up to 110 us. No longer than `REST_NS`, and none where something else came by since, or it was idle.
         """
         if not len(self.busy_ns):
