@@ -131,8 +131,12 @@ def test_a_second_reading_remembers_what_was_dropped() -> None:
         run_traffic(lab, Scenario.make(name="wire", count=200), on_step=None)
         lab.drain(deadline_s=10)
         first, second = (capture.read(raw=True).facts["points"] for _ in range(2))
-    assert first == second
     assert first["client"]["dropped"] > 500
+    for point, count in second.items():
+        # The link is captured whole: the kernel may send a neighbour solicitation between the two readings.
+        stray = count["dropped"] - first[point]["dropped"]
+        assert stray == 0 if point in ("client", "server") else 0 <= stray <= 10, point
+        assert count | {"dropped": first[point]["dropped"]} == first[point], point
 
 
 def test_a_direct_lab_has_two_points_and_only_tcp_is_captured() -> None:
