@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from random import Random
 
-from rttcheck.collect.probe.layout import FLAG_DATA_ACKED, FLAG_RETRANS_DATA_ACKED
+from rttcheck.record.event import FLAG_DATA_ACKED, FLAG_RETRANS_DATA_ACKED
 
 NONE = -1
 NEWS_NS = 3_000

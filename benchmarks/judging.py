@@ -21,9 +21,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.planted import RECORDINGS
-from rttcheck.collect.wire import layout
-from rttcheck.collect.wire.layout import Point
-from rttcheck.judge.witness import Witness, spread_us
+from rttcheck.judge.pairing.wire_times import Witness, spread_us
+from rttcheck.record.packet import FIN, SYN, Point
 
 SIZES = (100_000, 300_000, 1_000_000)
 KINDS = ("ping-pong", "bulk", "lossy", "all SACK", "many")
@@ -74,7 +73,7 @@ def _by_dictionary(events: np.ndarray, wire: np.ndarray) -> list[tuple[int, int]
         source, target = packet["src"].tobytes(), packet["dst"].tobytes()
         ports = int(packet["sport"]), int(packet["dport"])
         if packet["outgoing"]:
-            end = int(packet["seq"]) + int(packet["payload"]) + bool(packet["flags"] & (layout.SYN | layout.FIN))
+            end = int(packet["seq"]) + int(packet["payload"]) + bool(packet["flags"] & (SYN | FIN))
             sent.setdefault((source, target, *ports, end & 0xFFFF_FFFF), int(packet["time_ns"]))
         else:
             came.setdefault((target, source, *ports[::-1], int(packet["ack"])), int(packet["time_ns"]))

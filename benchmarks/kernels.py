@@ -16,17 +16,17 @@ from typing import Any
 
 import numpy as np
 
-from rttcheck.collect.wire.layout import Point
 from rttcheck.compare.path import STAGES, Paths
 from rttcheck.errors import RttcheckError
 from rttcheck.harness import Result, Row
 from rttcheck.judge.evidence import Evidence
 from rttcheck.judge.findings import Outcome
+from rttcheck.judge.pairing.transit import WAYS, Transit
+from rttcheck.judge.pairing.wire_times import Witness
 from rttcheck.judge.samples import Kind, Side
-from rttcheck.judge.transit import WAYS, Transit
 from rttcheck.judge.verdict import judge
-from rttcheck.judge.witness import Witness
-from rttcheck.recording import SUFFIX, Recording
+from rttcheck.record.packet import Point
+from rttcheck.record.recording import SUFFIX, Recording
 from rttcheck.report.markdown import markdown
 from rttcheck.scenario.library import NAMED
 from rttcheck.scenario.model import Scenario

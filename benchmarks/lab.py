@@ -22,11 +22,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from rttcheck.netns import Lab, Netem, UnsupportedByKernel, routed
-from rttcheck.netns.ending import close_and_wait
-from rttcheck.netns.netlink import ACK, CREATE, EXCLUSIVE, REQUEST, Channel, Request
-from rttcheck.netns.qdisc import remove, roots, tc_message
-from rttcheck.netns.rtnetlink import encoded
+from rttcheck_netns import Lab, Netem, UnsupportedByKernel, routed
+from rttcheck_netns.ending import close_and_wait
+from rttcheck_netns.netlink import ACK, CREATE, EXCLUSIVE, REQUEST, Channel, Request
+from rttcheck_netns.qdisc import remove, roots, tc_message
+from rttcheck_netns.rtnetlink import encoded
 
 NETEM = Netem(delay_ns=10_000_000)
 NAMES = tuple(f"rttbench-{os.getpid()}-{part}" for part in "cls")

@@ -14,10 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.exchange import NEWS_NS, NONE, Exchange, Traffic
-from rttcheck.collect.probe.layout import EVENT, FLAG_SYN_ACKED, TcpState
-from rttcheck.collect.wire import layout
-from rttcheck.collect.wire.layout import WIRE, Point
 from rttcheck.judge.samples import address_bytes
+from rttcheck.record.event import EVENT, FLAG_SYN_ACKED, TcpState
+from rttcheck.record.packet import ACK, SYN, WIRE, Point
 
 HOSTS = ("10.0.1.2", "10.0.2.2")
 PORTS = (40_000, 5_000)
@@ -159,7 +158,7 @@ def _tile(packets: Sequence[Any]) -> np.ndarray:
             table["sack"][at, : len(packet.blocks)] = packet.blocks
     table["tsval"] += STAMP_MS
     table["tsecr"] += STAMP_MS
-    table["flags"], table["has_ts"] = layout.ACK, 1
+    table["flags"], table["has_ts"] = ACK, 1
     return table
 
 
@@ -174,7 +173,7 @@ def _handshake(connection: Connection) -> np.ndarray:
         [client, client, server, server],
         [0, 0, (client + 1) & 0xFFFFFFFF, (client + 1) & 0xFFFFFFFF],
     )
-    wire["flags"] = [layout.SYN, layout.SYN, layout.SYN | layout.ACK, layout.SYN | layout.ACK]
+    wire["flags"] = [SYN, SYN, SYN | ACK, SYN | ACK]
     wire["has_ts"], wire["tsval"] = 1, STAMP_MS
     return wire
 

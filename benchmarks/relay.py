@@ -23,9 +23,9 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from rttcheck.collect.noise import open_noise, summary_of
-from rttcheck.netns import Lab, Netem, routed
-from rttcheck.netns.relay.packets import late_ns
-from rttcheck.netns.relay.process import PRIORITY
+from rttcheck_netns import Lab, Netem, routed
+from rttcheck_netns.relay.packets import late_ns
+from rttcheck_netns.relay.process import PRIORITY
 
 DELAY_NS = 10_000_000
 SIZE = 100

@@ -14,9 +14,9 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from rttcheck.judge.bounds import scenario_bounds
+from rttcheck.judge.link.bounds import scenario_bounds
 from rttcheck.judge.samples import Kind, classify
-from rttcheck.recording import SUFFIX, Recording
+from rttcheck.record.recording import SUFFIX, Recording
 from rttcheck.scenario.model import Scenario
 
 KERNEL = "debian:6.12"

@@ -2,7 +2,7 @@
 /*
  * The one layout of an event: what a probe saw of one sample, or of one call of tcp_ack_update_rtt() that took none.
  *
- * rttcheck/collect/probe/layout.py holds the same layout as a NumPy dtype; a test compares the two through the
+ * rttcheck/record/event.py holds the same layout as a NumPy dtype; a test compares the two through the
  * object's BTF. Members are ordered so that natural alignment leaves no hole, and the size is a multiple of eight.
  * All members are read when the function returns, except those that are its arguments. A backend that looks from
  * elsewhere does not see all of them: times that it cannot see are -1, other members 0, and user space knows which.

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /*
  * What user space tells the probe (rtt_config) and what the probe counts for user space (rtt_counts).
- * rttcheck/collect/probe/layout.py holds both as NumPy dtypes.
+ * rttcheck/record/event.py holds both as NumPy dtypes.
  */
 #ifndef RTT_PROBE_H
 #define RTT_PROBE_H

@@ -2,7 +2,7 @@
 /*
  * The time stamp that TCP put on a packet, read where the packet leaves its host.
  *
- * rttcheck/collect/stamp/layout.py holds the same layout as a NumPy dtype; a test compares the two through the object's
+ * rttcheck/record/stamp.py holds the same layout as a NumPy dtype; a test compares the two through the object's
  * BTF.
  */
 #ifndef RTT_STAMP_H

@@ -17,11 +17,11 @@ from pathlib import Path
 from rttcheck.collect.collector import Collector, open_collector
 from rttcheck.errors import CapabilityError
 from rttcheck.judge.findings import Outcome
-from rttcheck.judge.histogram import Unit, bounds, buckets_of
-from rttcheck.judge.nominal import refuse_near_edge
+from rttcheck.judge.nominal.check import refuse_near_edge
 from rttcheck.judge.samples import Kind, classify, shown_us
 from rttcheck.judge.verdict import Verdict, judge
-from rttcheck.recording import SUFFIX, Recording
+from rttcheck.record.histogram import Unit, bounds, buckets_of
+from rttcheck.record.recording import SUFFIX, Recording
 from rttcheck.scenario.duration import format_us
 from rttcheck.scenario.model import Scenario
 

@@ -19,7 +19,7 @@ from rttcheck.cli.exit_status import ExitStatus
 from rttcheck.cli.order import REFUSED, RESULT, Event, Order
 from rttcheck.errors import GuestLost, KernelError, RttcheckError
 from rttcheck.kernels.guest import EXIT_LOST, EXIT_USAGE, GuestSettings, launcher_command
-from rttcheck.kernels.leash import die_with_parent
+from rttcheck.kernels.parent_death import die_with_parent
 
 BOOT_S = 180.0
 """Host seconds from power-on to Python; a loaded machine without KVM takes half a minute."""

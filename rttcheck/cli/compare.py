@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
 from rttcheck.cli.exit_status import ExitStatus
-from rttcheck.collect.choices import AUTO, ENGINES, PROBES
+from rttcheck.doctor.choices import AUTO, ENGINES, PROBES
 from rttcheck.errors import KernelError, RecordingError, RttcheckError
 
 if TYPE_CHECKING:
@@ -173,7 +173,7 @@ def compare_recordings(args: argparse.Namespace, first: Sequence[str], second: S
 
 def _load(words: Sequence[str], progress: Progress) -> dict[str, list[Run]]:
     from rttcheck.compare.measured import Run
-    from rttcheck.recording import SUFFIX, Recording
+    from rttcheck.record.recording import SUFFIX, Recording
 
     files: list[Path] = []
     for word in words:

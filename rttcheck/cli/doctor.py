@@ -41,10 +41,10 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def run(args: argparse.Namespace) -> int:
     """Look, tell, and return whether a scenario could be judged here."""
     from rttcheck.cli import output
-    from rttcheck.collect.capabilities import capabilities
-    from rttcheck.collect.selection import pairs
+    from rttcheck.doctor.capabilities import capabilities
+    from rttcheck.doctor.kernel_choice import choose_kernel
+    from rttcheck.doctor.selection import pairs
     from rttcheck.errors import CapabilityError
-    from rttcheck.kernels.choice import choose_kernel
 
     found = capabilities()
     choice, refusal = None, ""

@@ -35,7 +35,7 @@ exit status (the same as pytest's):
 
 def status_of(error: Exception) -> tuple[str, ExitStatus] | None:
     """The sentence that an error comes down to and the status that goes with it; None for what is a bug."""
-    from rttcheck.netns.errors import NetnsError
+    from rttcheck_netns.errors import NetnsError
 
     if isinstance(error, GuestLost):
         tail = f"\n{error.console_tail}" if error.console_tail else ""

@@ -19,7 +19,7 @@ from rttcheck.cli.order import BEGIN, READY, REFUSED, RESULT, Event, Order, Want
 from rttcheck.errors import RecordingError, ScenarioError, TrafficError
 
 if TYPE_CHECKING:
-    from rttcheck.collect.kernel_log import KernelLog
+    from rttcheck.kernel_log.reader import KernelLog
     from rttcheck.scenario.model import Scenario
 
 
@@ -30,10 +30,10 @@ def events(order: Order, following: Iterable[Order] = ()) -> Iterator[Event]:
     when the probe fails: then no other scenario could be run either. What is wrong with one scenario alone (a value at
     a bucket's edge, traffic that does not get through, a link that the kernel refuses) is its result.
     """
-    from rttcheck.collect.kernel_log import open_kernel_log
     from rttcheck.harness import Harness, open_harness
-    from rttcheck.netns import NetnsError
+    from rttcheck.kernel_log.reader import open_kernel_log
     from rttcheck.scenario.model import Scenario
+    from rttcheck_netns import NetnsError
 
     def result(harness: Harness, order: Order, wanted: Wanted) -> Event:
         scenario = Scenario.make(**wanted.keywords)
@@ -85,9 +85,9 @@ def _complained_of(event: Event, log: KernelLog, allowed: Sequence[Mapping[str, 
 
     What is ``allowed`` by the user or by the project does not count.
     """
-    from rttcheck.judge.kernel_check import complaint
-    from rttcheck.judge.splat import splats
-    from rttcheck.judge.splats_allowed import ALLOWED, of_dicts
+    from rttcheck.judge.kernel import complaint
+    from rttcheck.kernel_log.allowed import ALLOWED, of_dicts
+    from rttcheck.kernel_log.splat import splats
 
     heard, row = log.take(), event["row"]
     found = splats(heard.kernels, platform.release(), (*of_dicts(allowed), *ALLOWED))

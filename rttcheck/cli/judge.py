@@ -82,7 +82,7 @@ def result_of(file: Path) -> Result:
     """
     from rttcheck.harness import Result
     from rttcheck.judge.verdict import judge
-    from rttcheck.recording import Recording
+    from rttcheck.record.recording import Recording
 
     # As the run said it, which knew no other way: the file may have moved since, the rest of the verdict has not.
     path = file.absolute()

@@ -14,7 +14,7 @@ from typing import NoReturn
 
 from rttcheck.cli.exit_status import STATUSES
 from rttcheck.cli.run import RECORDINGS
-from rttcheck.collect.choices import AUTO, ENGINES, PROBES
+from rttcheck.doctor.choices import AUTO, ENGINES, PROBES
 from rttcheck.errors import RecordingError, ScenarioError
 
 PACKAGE = Path(__file__).parents[1]

@@ -82,7 +82,7 @@ def packets_of(path: Path, points: list[str] | None = None) -> bytes:
     Raises RecordingError when the recording cannot be read, holds no packets, or was not captured at such a point.
     """
     from rttcheck.collect.wire.pcapng import interfaces_of, packets_at
-    from rttcheck.recording import Recording
+    from rttcheck.record.recording import Recording
 
     recording = Recording.load(path)
     if not recording.packets:

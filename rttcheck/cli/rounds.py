@@ -19,7 +19,7 @@ from rttcheck.cli.exit_status import ExitStatus, status_of
 from rttcheck.cli.order import READY, REFUSED, RESULT, Event, Order, Wanted
 from rttcheck.cli.progress import Progress
 from rttcheck.compare.measured import Run
-from rttcheck.recording import Recording
+from rttcheck.record.recording import Recording
 
 LETTERS = ("A", "B")
 

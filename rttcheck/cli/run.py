@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
 from rttcheck.cli.exit_status import STATUSES
-from rttcheck.collect.choices import AUTO, ENGINES, PROBES
+from rttcheck.doctor.choices import AUTO, ENGINES, PROBES
 from rttcheck.errors import KernelError, ScenarioError
 
 if TYPE_CHECKING:
@@ -217,7 +217,7 @@ def _allowed(path: Path | None) -> tuple[dict[str, str], ...]:
     """The entries of the user's list, none without one. Raises AllowListError for a file that is none."""
     if path is None:
         return ()
-    from rttcheck.judge.splats_allowed import read_allowed
+    from rttcheck.kernel_log.allowed import read_allowed
 
     return tuple(entry.as_dict() for entry in read_allowed(path))
 
@@ -236,8 +236,8 @@ def _decide(
     kernel, clock = args.kernel, args.clock or "virtual"
     reasons: tuple[str, ...] = ("asked for with --kernel",)
     if kernel == "auto":
-        from rttcheck.collect.capabilities import capabilities
-        from rttcheck.kernels.choice import choose_kernel
+        from rttcheck.doctor.capabilities import capabilities
+        from rttcheck.doctor.kernel_choice import choose_kernel
 
         progress.phase("looking at what this machine can do")
         choice = choose_kernel(capabilities())

@@ -154,8 +154,8 @@ def _kernels(asked: list[str]) -> list[str]:
     kernels = []
     for kernel in asked:
         if kernel == "auto":
-            from rttcheck.collect.capabilities import capabilities
-            from rttcheck.kernels.choice import choose_kernel
+            from rttcheck.doctor.capabilities import capabilities
+            from rttcheck.doctor.kernel_choice import choose_kernel
 
             choice = choose_kernel(capabilities())
             why = "; ".join(choice.reasons)

@@ -109,13 +109,13 @@ def run(args: argparse.Namespace) -> int:
 def _trace(args: argparse.Namespace, to: TextIO, notes: TextIO) -> None:
     import signal
 
-    from rttcheck.cli.trace_output import Json, Output, Text
     from rttcheck.collect.network_namespace import held_namespace
-    from rttcheck.collect.observer import observe, stopped_by
-    from rttcheck.collect.preparation import Wish, prepare
     from rttcheck.collect.probe.probe import open_probe
-    from rttcheck.collect.trace_point import Mode
-    from rttcheck.judge.histogram import Unit
+    from rttcheck.nettrace.live import observe, stopped_by
+    from rttcheck.nettrace.output import Json, Output, Text
+    from rttcheck.nettrace.preparation import Wish, prepare
+    from rttcheck.nettrace.trace_point import Mode
+    from rttcheck.record.histogram import Unit
 
     with ExitStack() as stack:
         stop = stack.enter_context(stopped_by(signal.SIGINT, signal.SIGTERM))

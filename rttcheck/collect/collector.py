@@ -23,25 +23,25 @@ from typing import Any
 import numpy as np
 
 import rttcheck
-from rttcheck import netns
+import rttcheck_netns as netns
 from rttcheck.collect.cores import ANYWHERE, Cores, choose_cores
 from rttcheck.collect.engine import choose_engine
-from rttcheck.collect.kernel_log import KernelLog, open_kernel_log
 from rttcheck.collect.noise import Noise, open_noise, summary_of, timers_for
-from rttcheck.collect.noise_layout import TICK
-from rttcheck.collect.probe.layout import EVENT
 from rttcheck.collect.probe.probe import Probe, open_probe, open_second
 from rttcheck.collect.stamp.stamps import Stamped, Stamps, open_stamps
 from rttcheck.collect.timers import idle_ticks
 from rttcheck.collect.traffic import FlowResult, run_traffic
-from rttcheck.collect.traffic.layout import WRITE
 from rttcheck.collect.wire.capture import Wire, frames_for, open_capture
-from rttcheck.collect.wire.layout import Point
-from rttcheck.netns.ending import close_and_wait
-from rttcheck.netns.lab import DIRECTIONS
-from rttcheck.netns.relay.packets import PACKET
-from rttcheck.recording import Recording, StepTaken
+from rttcheck.kernel_log.reader import KernelLog, open_kernel_log
+from rttcheck.record.event import EVENT
+from rttcheck.record.packet import Point
+from rttcheck.record.recording import Recording, StepTaken
+from rttcheck.record.tick import TICK
+from rttcheck.record.write import WRITE
 from rttcheck.scenario.model import Scenario
+from rttcheck_netns.ending import close_and_wait
+from rttcheck_netns.lab import DIRECTIONS
+from rttcheck_netns.relay.packets import PACKET
 
 DRAIN_DEADLINE_S = 10.0
 """How long the last packets in flight may take to arrive, seconds of the lab's clock."""

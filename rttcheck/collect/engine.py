@@ -1,6 +1,6 @@
 """What can delay the packets of a lab on this kernel: each engine tried for real, and the choice among those that work.
 
-It owns the list and its order. How an engine works is `rttcheck.netns`'s.
+It owns the list and its order. How an engine works is `rttcheck_netns`'s.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
-from rttcheck import netns
+import rttcheck_netns as netns
 from rttcheck.errors import CapabilityError
-from rttcheck.netns import Namespace, Netem, NetnsError
-from rttcheck.netns.netlink import Channel
-from rttcheck.netns.qdisc import add_netem
+from rttcheck_netns import Namespace, Netem, NetnsError
+from rttcheck_netns.netlink import Channel
+from rttcheck_netns.qdisc import add_netem
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rttcheck.collect.cores import Cores
-from rttcheck.collect.noise_layout import TICK
 from rttcheck.collect.noise_process import BEGUN, HEADER_WORDS, MOST_TICKS, PERIOD_NS, START, STOP, TICKS
-from rttcheck.netns.relay.process import PRIORITY as RELAY_PRIORITY
+from rttcheck.record.tick import TICK
+from rttcheck_netns.relay.process import PRIORITY as RELAY_PRIORITY
 
 if TYPE_CHECKING:
     import subprocess

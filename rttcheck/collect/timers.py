@@ -13,7 +13,7 @@ from typing import Final
 
 import numpy as np
 
-from rttcheck.collect.noise_layout import TICK
+from rttcheck.record.tick import TICK
 
 TICKS: Final = 40
 

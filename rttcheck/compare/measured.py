@@ -21,9 +21,9 @@ from rttcheck.judge.evidence import Evidence
 from rttcheck.judge.findings import Outcome
 from rttcheck.judge.samples import Kind, Side, Source
 from rttcheck.judge.verdict import judge
-from rttcheck.netns.netem import Netem
-from rttcheck.recording import Recording
+from rttcheck.record.recording import Recording
 from rttcheck.scenario.model import Scenario
+from rttcheck_netns.netem import Netem
 
 TOTAL: Final = "round trip"
 ADDED: Final = "kernel minus wire"

@@ -22,13 +22,13 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from rttcheck.collect.wire.layout import Point
 from rttcheck.judge.evidence import Evidence
-from rttcheck.judge.overhead import Overhead, passing_of
+from rttcheck.judge.pairing.scoreboard import NONE
+from rttcheck.judge.pairing.transit import identities
+from rttcheck.judge.pairing.wire_times import MICROSECOND_NS, Booleans, Integers, Witness
+from rttcheck.judge.sample.overhead import Overhead, passing_of
 from rttcheck.judge.samples import Source
-from rttcheck.judge.scoreboard import NONE
-from rttcheck.judge.transit import identities
-from rttcheck.judge.witness import MICROSECOND_NS, Booleans, Integers, Witness
+from rttcheck.record.packet import Point
 
 Floats = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.intp]

@@ -12,7 +12,7 @@ import numpy as np
 from rttcheck.judge.evidence import Evidence
 from rttcheck.judge.findings import Finding, Layer, Outcome
 from rttcheck.judge.samples import Side
-from rttcheck.netns.netem import Netem
+from rttcheck_netns.netem import Netem
 
 
 def check_coverage(evidence: Evidence) -> tuple[Finding, ...]:

@@ -11,12 +11,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from rttcheck.judge.bounds import RoundTrip, scenario_bounds, union
-from rttcheck.judge.histogram import Unit
-from rttcheck.judge.hop import MOST_NS
-from rttcheck.judge.link_overhead import Overhead
-from rttcheck.judge.noise import Noise
+from rttcheck.judge.link.bounds import RoundTrip, scenario_bounds, union
+from rttcheck.judge.link.overhead import Overhead
+from rttcheck.judge.machine.hop import MOST_NS
+from rttcheck.judge.machine.noise import Noise
+from rttcheck.judge.machine.slack import Slack
 from rttcheck.judge.observation import Observation, addresses
+from rttcheck.judge.pairing.transit import WAYS
+from rttcheck.judge.pairing.wire_times import MICROSECOND_NS, Witness
 from rttcheck.judge.samples import (
     Kind,
     Side,
@@ -28,10 +30,8 @@ from rttcheck.judge.samples import (
     values_us,
     visible_to_nettrace,
 )
-from rttcheck.judge.slack import Slack
-from rttcheck.judge.transit import WAYS
-from rttcheck.judge.witness import MICROSECOND_NS, Witness
-from rttcheck.recording import Recording
+from rttcheck.record.histogram import Unit
+from rttcheck.record.recording import Recording
 from rttcheck.scenario.model import Scenario
 
 TSECR_GRAIN_US = 1_000

@@ -13,10 +13,10 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from rttcheck.judge.pairing.stamps import UNKNOWN, stamps_of
+from rttcheck.judge.pairing.wire_times import Account, Booleans, Integers, Witness
 from rttcheck.judge.samples import Address, connections_of
-from rttcheck.judge.stamps import UNKNOWN, stamps_of
-from rttcheck.judge.witness import Account, Booleans, Integers, Witness
-from rttcheck.recording import Recording
+from rttcheck.record.recording import Recording
 
 CONTROL: Final = "control run"
 """Begins the name of each check that is made of the control run."""

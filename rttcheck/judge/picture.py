@@ -12,7 +12,7 @@ from typing import Final
 
 import numpy as np
 
-from rttcheck.judge.histogram import Unit, bucket_label
+from rttcheck.record.histogram import Unit, bucket_label
 
 _STEPS: Final = 10
 """Rows of a picture with even steps."""

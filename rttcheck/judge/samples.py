@@ -13,7 +13,7 @@ from enum import IntEnum
 import numpy as np
 import numpy.typing as npt
 
-from rttcheck.collect.probe.layout import FLAG_SYN_ACKED, Hook, TcpState
+from rttcheck.record.event import FLAG_SYN_ACKED, Hook, TcpState
 
 Address = tuple[str, int]
 """An IP address as text, IPv4 or IPv6, and a port."""

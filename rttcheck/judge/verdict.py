@@ -14,23 +14,23 @@ from typing import Any
 
 import numpy as np
 
-from rttcheck.judge.agreement import check_agreement
-from rttcheck.judge.arithmetic import check_arithmetic
+from rttcheck.judge.arithmetic.check import check_arithmetic
+from rttcheck.judge.arithmetic.socket_info import check_socket_info
 from rttcheck.judge.coverage import check_coverage
-from rttcheck.judge.eligibility import check_eligibility
+from rttcheck.judge.eligibility.check import check_eligibility
 from rttcheck.judge.evidence import Evidence
 from rttcheck.judge.findings import NOT_RUN, Finding, Layer, Outcome, outcome_of, ranked
-from rttcheck.judge.histogram import BUCKETS, buckets_of
-from rttcheck.judge.kernel_check import check_kernel
-from rttcheck.judge.link_check import check_link
-from rttcheck.judge.nominal import check_nominal, expected_buckets, spread
+from rttcheck.judge.kernel import check_kernel
+from rttcheck.judge.link.check import check_link
+from rttcheck.judge.needs import seen_through, tells
+from rttcheck.judge.nominal.check import check_nominal, expected_buckets, spread
+from rttcheck.judge.observer.agreement import check_agreement
+from rttcheck.judge.observer.consistency import STATE, check_testimony
+from rttcheck.judge.observer.second_probe import check_second
 from rttcheck.judge.picture import Picture, in_buckets, in_steps
-from rttcheck.judge.second_probe import check_second
-from rttcheck.judge.sight import seen_through, tells
-from rttcheck.judge.socket_info import check_socket_info
-from rttcheck.judge.testimony import STATE, check_testimony
-from rttcheck.judge.wire_check import check_wire
-from rttcheck.recording import Recording
+from rttcheck.judge.sample.wire_check import check_wire
+from rttcheck.record.histogram import BUCKETS, buckets_of
+from rttcheck.record.recording import Recording
 
 _COLORS = {Outcome.PASSED: 32, Outcome.FAILED: 31, Outcome.INCONCLUSIVE: 33}
 

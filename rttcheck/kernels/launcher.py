@@ -25,8 +25,8 @@ from rttcheck.kernels.guest import BOOT_VARIABLE, CLOCKS, EXIT_LOST, EXIT_USAGE,
 from rttcheck.kernels.initramfs import initramfs_of
 from rttcheck.kernels.kernel import Kernel
 from rttcheck.kernels.kvm import DEVICE, kvm_works
-from rttcheck.kernels.leash import hear_of_parents_death
 from rttcheck.kernels.machine import Machine
+from rttcheck.kernels.parent_death import hear_of_parents_death
 from rttcheck.kernels.session import Session
 
 _PASSED_ON = (

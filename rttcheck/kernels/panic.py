@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from rttcheck.judge.splat import splats
+from rttcheck.kernel_log.splat import splats
 
 _STAMP: Final = re.compile(r"\[ *\d+\.\d+\](?:\[ *[CT]\d+\])? ?")
 """Of CONFIG_PRINTK_TIME, and of CONFIG_PRINTK_CALLER after it."""

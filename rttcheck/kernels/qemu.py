@@ -16,8 +16,8 @@ from pathlib import Path
 from types import TracebackType
 
 from rttcheck.errors import KernelError
-from rttcheck.kernels.leash import die_with_parent
 from rttcheck.kernels.machine import PORTS, Machine
+from rttcheck.kernels.parent_death import die_with_parent
 
 
 class Qemu:

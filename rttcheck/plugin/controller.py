@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from rttcheck.errors import RttcheckError
-from rttcheck.plugin.fixtures import PROPERTY
 from rttcheck.plugin.kernel_plan import KernelPlan, guests_of
 from rttcheck.plugin.kernel_run import HOST, KERNEL_RUNS
 from rttcheck.plugin.lost import LostTests
 from rttcheck.plugin.options import Options
+from rttcheck.plugin.properties import PROPERTY
 from rttcheck.plugin.reports import Reports
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class KernelSessionStart:
         """Register the session that starts the kernels in xdist's place."""
         yield
         from rttcheck.plugin.kernel_session import TOOK, KernelSession
-        from rttcheck.plugin.seats import Machine, Seats, ThisMachine, in_turn, seats_here
+        from rttcheck.plugin.slots import Machine, Seats, ThisMachine, in_turn, seats_here
 
         config = session.config
         reporter = config.pluginmanager.getplugin("terminalreporter")

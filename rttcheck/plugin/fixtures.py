@@ -12,18 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from rttcheck.collect.choices import AUTO
+from rttcheck.doctor.choices import AUTO
 from rttcheck.errors import CapabilityError, RttcheckError
 from rttcheck.plugin.options import Options
+from rttcheck.plugin.properties import PROPERTY
 from rttcheck.plugin.worker import in_guest, kernel_of, without_kernel
 
 if TYPE_CHECKING:
     from rttcheck.harness import Harness, Result
-    from rttcheck.netns import Lab
     from rttcheck.scenario.model import Scenario
-
-PROPERTY = "rtt."
-"""Prefix of the properties that carry a scenario's row in reports and JUnit files."""
+    from rttcheck_netns import Lab
 
 
 class RttFailure(AssertionError):
@@ -88,7 +86,7 @@ class Runner:
 
     def __call__(self, base: Scenario | None = None, /, *, check: bool = True, **changes: Any) -> Result:
         """Run the scenario and return its Result; with ``check``, anything but a passed verdict ends the test."""
-        from rttcheck.netns import NetnsError
+        from rttcheck_netns import NetnsError
 
         __tracebackhide__ = True
         with as_sentence(RttcheckError, NetnsError):
@@ -144,9 +142,9 @@ def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
     ``lab.client.namespace.socket(...)`` gives a socket inside; ``lab.impair(out=..., back=...)`` changes the link.
     """
     from rttcheck.collect.collector import open_lab
-    from rttcheck.netns import NetnsError
     from rttcheck.scenario.link import LINK_KEYWORDS
     from rttcheck.scenario.model import Scenario
+    from rttcheck_netns import NetnsError
 
     keywords = _marker_keywords(request.node)
     with ExitStack() as stack:

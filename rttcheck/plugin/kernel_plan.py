@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from rttcheck.collect.choices import AUTO
+from rttcheck.doctor.choices import AUTO
 from rttcheck.errors import RecordingError
 from rttcheck.kernels.guest import GuestSettings
 from rttcheck.plugin.kernel_run import HOST, KernelRun
@@ -40,8 +40,8 @@ class KernelPlan:
         kernels, clock = options.kernels, options.clock or "virtual"
         reasons = dict.fromkeys(kernels, "asked for with --rtt-kernel")
         if not kernels:
-            from rttcheck.collect.capabilities import capabilities
-            from rttcheck.kernels.choice import choose_kernels
+            from rttcheck.doctor.capabilities import capabilities
+            from rttcheck.doctor.kernel_choice import choose_kernels
 
             choices = choose_kernels(capabilities())
             kernels = tuple(choice.kernel for choice in choices)
@@ -76,8 +76,8 @@ def _host(options: Options) -> tuple[KernelRun, str]:
     """The running kernel; CapabilityError, naming all that is missing, where it cannot be judged."""
     import platform
 
-    from rttcheck.collect.capabilities import host_capabilities
-    from rttcheck.collect.selection import select
+    from rttcheck.doctor.capabilities import host_capabilities
+    from rttcheck.doctor.selection import select
 
     pair = select(host_capabilities(), options.engine, options.probe)
     line = f"host, clock real, engine {pair.engine}, probe {pair.probe}, which sees {pair.sees}"

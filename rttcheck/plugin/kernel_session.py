@@ -16,10 +16,10 @@ import pytest
 from xdist.dsession import DSession
 
 from rttcheck.errors import RemoteError
-from rttcheck.plugin.fixtures import PROPERTY
 from rttcheck.plugin.kernel_nodes import KernelNodes
 from rttcheck.plugin.kernel_run import ATTEMPTS, KernelRun
 from rttcheck.plugin.kernel_scheduling import KernelScheduling
+from rttcheck.plugin.properties import PROPERTY
 from rttcheck.plugin.worker import KERNEL_INPUT, with_kernel
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from xdist.scheduler import Scheduling
     from xdist.workermanage import WorkerController
 
-    from rttcheck.plugin.seats import Machine, Seats
+    from rttcheck.plugin.slots import Machine, Seats
 
 LEAVE_S = 2.0
 """Host seconds that a kernel has for its end after an interruption; services kill a job some 10 s after they ask."""

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import pytest
 
 from rttcheck.kernels.guest import EXIT_LOST
-from rttcheck.plugin.fixtures import PROPERTY
 from rttcheck.plugin.kernel_run import KernelRun
+from rttcheck.plugin.properties import PROPERTY
 
 
 @dataclass(frozen=True, slots=True, eq=False)

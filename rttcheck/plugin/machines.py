@@ -14,8 +14,8 @@ import pytest
 from rttcheck.errors import RemoteError
 from rttcheck.plugin.kernel_run import KernelRun
 from rttcheck.plugin.options import Options
-from rttcheck.plugin.seats import seats_here
-from rttcheck.remote import cargo
+from rttcheck.plugin.slots import seats_here
+from rttcheck.remote import transfer
 from rttcheck.remote.destination import Destination
 from rttcheck.remote.machine import RemoteMachine, open_machine
 
@@ -70,7 +70,7 @@ def _require_brought(config: pytest.Config, root: Path) -> None:
     """UsageError for tests that would not be on another machine."""
     for argument in config.args:
         path = Path(config.invocation_params.dir, argument.partition("::")[0]).absolute()
-        if path.exists() and not any(path.is_relative_to(place) for place in (root, cargo.PACKAGE)):
+        if path.exists() and not any(path.is_relative_to(place) for place in (root, *transfer.PACKAGES)):
             raise pytest.UsageError(
                 f"{path} is not under the tests' root {root}, which is what --rtt-on brings to other machines: name "
                 "the root with --rootdir"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from rttcheck.collect.choices import AUTO, ENGINES, PROBES
+from rttcheck.doctor.choices import AUTO, ENGINES, PROBES
 
 DEFAULT_RECORDINGS = Path(".rttcheck") / "recordings"
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from rttcheck.plugin.fixtures import PROPERTY
 from rttcheck.plugin.kernel_run import HOST, KernelRun
+from rttcheck.plugin.properties import PROPERTY
 from rttcheck.plugin.worker import with_kernel, without_kernel
 
 Row = dict[str, str | int | float]

@@ -1,7 +1,7 @@
 """A kernel that complains fails the test in which it did: its log is read around each test.
 
-Owns what a splat does to a test. Reading the log is `rttcheck.collect.kernel_log`'s, and knowing a splat is
-`rttcheck.judge.splat`'s.
+Owns what a splat does to a test. Reading the log is `rttcheck.kernel_log.reader`'s, and knowing a splat is
+`rttcheck.kernel_log.splat`'s.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from rttcheck.collect.kernel_log import KernelLog, open_kernel_log
 from rttcheck.errors import AllowListError
 from rttcheck.judge.findings import Layer
-from rttcheck.judge.kernel_check import complaint
-from rttcheck.judge.splat import Splat, splats
-from rttcheck.judge.splats_allowed import ALLOWED, Allowed, read_allowed
-from rttcheck.plugin.fixtures import PROPERTY
+from rttcheck.judge.kernel import complaint
+from rttcheck.kernel_log.allowed import ALLOWED, Allowed, read_allowed
+from rttcheck.kernel_log.reader import KernelLog, open_kernel_log
+from rttcheck.kernel_log.splat import Splat, splats
+from rttcheck.plugin.properties import PROPERTY
 from rttcheck.plugin.worker import in_guest
 
 SPLATS = pytest.StashKey[list[Splat]]()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 
-from rttcheck.collect.capability import GUEST, missing
-from rttcheck.kernels.equipment import equipment
+from rttcheck.doctor.capability import GUEST, missing
+from rttcheck.doctor.equipment import equipment
 
 
 def main() -> None:

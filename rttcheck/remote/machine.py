@@ -23,7 +23,7 @@ import execnet
 
 from rttcheck.errors import RemoteError
 from rttcheck.kernels.guest import GuestSettings, launcher_command
-from rttcheck.remote import cargo, steward
+from rttcheck.remote import agent, transfer
 from rttcheck.remote.destination import ALIVE_S, CONNECT_S, GONE_S, Destination
 
 LEASE_S = float(GONE_S)
@@ -105,7 +105,7 @@ class RemoteMachine:
             while chunk := channel.receive(timeout=_END_S + GONE_S):
                 file.write(chunk)
             file.seek(0)
-            cargo.unload(file, places)
+            transfer.unload(file, places)
 
     def require(self) -> None:
         """Have the machine answer now; RemoteError when it does not within `GONE_S` seconds."""
@@ -124,13 +124,16 @@ class RemoteMachine:
 
     def _binds(self) -> tuple[tuple[Path, Path], ...]:
         # Entry by entry, for what is not brought along (a virtual environment) is to be seen as it is there.
-        binds = [(self.directory / "root" / entry.name, entry) for entry in cargo.taken(self.root)]
-        if not cargo.PACKAGE.is_relative_to(self.root):
-            binds.append((self.directory / "package" / "rttcheck", cargo.PACKAGE))
+        binds = [(self.directory / "root" / entry.name, entry) for entry in transfer.taken(self.root)]
+        binds += [
+            (self.directory / "package" / name, here)
+            for here, name in transfer.PACKAGES.items()
+            if not here.is_relative_to(self.root)
+        ]
         return tuple(binds)
 
     def _ask(self, task: str, **arguments: object) -> Any:
-        channel = self._gateway.remote_exec(steward)
+        channel = self._gateway.remote_exec(agent)
         channel.send((task, arguments))
         return channel
 
@@ -148,7 +151,7 @@ class RemoteMachine:
     def _equip(self, file: IO[bytes]) -> None:
         """Bring the code there, and compile it: a guest is slow, and cannot keep what it compiles."""
         channel = self._ask("unpack", directory=str(self.directory))
-        for chunk in cargo.chunks(file):
+        for chunk in transfer.chunks(file):
             channel.send(chunk)
         channel.receive(timeout=_RUN_S)
         self._run("-m", "compileall", "-q", "-j", "0", str(self.directory / "package"), str(self.directory / "root"))
@@ -189,7 +192,7 @@ def open_machine(
         say(f"bringing the tests to {destination.host}")
         with _as_sentence(destination):
             gateway = group.makegateway(destination.spec(name="control", python=destination.python))
-            lease = gateway.remote_exec(steward)
+            lease = gateway.remote_exec(agent)
             lease.send(("lease", {"packages": list(PACKAGES), "lease_s": LEASE_S}))
             facts = json.loads(lease.receive(timeout=deadline_s))
         machine = RemoteMachine(
@@ -211,7 +214,7 @@ def open_machine(
         threading.Thread(target=_keep_asking, args=(machine, closing), name="rttcheck-lease", daemon=True).start()
         with _as_sentence(destination):
             with tempfile.TemporaryFile() as file:
-                cargo.load(file, root)
+                transfer.load(file, root)
                 machine._equip(file)
             machine._inspect()
         yield machine

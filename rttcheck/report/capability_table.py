@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from rich.table import Table
 from rich.text import Text
 
-from rttcheck.collect.capability import GUEST, HOST, OPTIONAL, Capability, missing
-from rttcheck.collect.selection import Pair
-from rttcheck.kernels.choice import Choice
+from rttcheck.doctor.capability import GUEST, HOST, OPTIONAL, Capability, missing
+from rttcheck.doctor.kernel_choice import Choice
+from rttcheck.doctor.selection import Pair
 from rttcheck.report.page import Page, plain_table
 
 _TITLES = {

@@ -9,9 +9,9 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rttcheck.collect.capability import Capability
-from rttcheck.collect.selection import Pair
-from rttcheck.kernels.choice import Choice
+from rttcheck.doctor.capability import Capability
+from rttcheck.doctor.kernel_choice import Choice
+from rttcheck.doctor.selection import Pair
 from rttcheck.report.terminal import Row
 
 SESSION_FORMAT = 1

@@ -12,12 +12,12 @@ from types import MappingProxyType
 from typing import Final
 
 from rttcheck.errors import ScenarioError
-from rttcheck.netns.distribution import NAMED, SCALE, Distribution
-from rttcheck.netns.errors import NetemInvalid
-from rttcheck.netns.netem import MAX_JITTER_NS, GilbertElliott, Netem, RandomLoss, Slot, StateLoss
 from rttcheck.scenario.duration import format_ns, parse_ns
 from rttcheck.scenario.keywords import as_table, check_known
 from rttcheck.scenario.quantity import parse_choice, parse_count, parse_flag, parse_percent, parse_rate
+from rttcheck_netns.distribution import NAMED, SCALE, Distribution
+from rttcheck_netns.errors import NetemInvalid
+from rttcheck_netns.netem import MAX_JITTER_NS, GilbertElliott, Netem, RandomLoss, Slot, StateLoss
 
 LONGEST_NS: Final = 120_000_000_000
 """TCP waits two minutes at most (TCP_RTO_MAX, RFC 6298 section 2.5): beyond, every segment counts as lost."""

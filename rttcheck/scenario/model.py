@@ -11,12 +11,12 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from rttcheck.errors import ScenarioError
-from rttcheck.netns.netem import Netem, RandomLoss
 from rttcheck.scenario import traffic as traffic_module
 from rttcheck.scenario.keywords import Plain, as_table, check_known, plain
 from rttcheck.scenario.link import LINK_KEYWORDS, parse_link
 from rttcheck.scenario.quantity import parse_choice, parse_count, parse_flag
 from rttcheck.scenario.traffic import Traffic
+from rttcheck_netns.netem import Netem, RandomLoss
 
 CONTROL_EXCHANGES: Final = 60
 """Enough to know a machine's overhead, few enough for an emulated one."""

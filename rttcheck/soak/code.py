@@ -1,6 +1,6 @@
 """Which code a soak is of: suites of two are not one soak, and somebody may edit the code while it runs.
 
-Owns the digest of the package's files. Installed or in the tree, it is the code that this process was started from.
+Owns the digest of rttcheck's files. Installed or in the tree, it is the code that this process was started from.
 """
 
 from __future__ import annotations
@@ -10,21 +10,26 @@ from hashlib import blake2b
 from pathlib import Path
 
 import rttcheck
+import rttcheck_netns
+from rttcheck.collect.bpf_files import BPF
 
 PACKAGE = Path(rttcheck.__file__).parent
 
 
-def code_digest(package: Path = PACKAGE) -> str:
-    """Names the files of ``package`` by their names and contents; bytecode and files that come and go do not count."""
+def code_digest(*directories: Path) -> str:
+    """Return a digest of names and contents of all files in ``directories``; rttcheck's own where none is given.
+
+    Bytecode and hidden files do not count.
+    """
     digest = blake2b(digest_size=8)
-    # In the tree netns and bpf are links.
-    for directory, names, files in os.walk(package, followlinks=True):
-        names[:] = sorted(name for name in names if name != "__pycache__" and not name.startswith("."))
-        for name in sorted(file for file in files if not file.startswith(".")):
-            path = Path(directory) / name
-            try:
-                content = path.read_bytes()
-            except FileNotFoundError:
-                continue
-            digest.update(f"{path.relative_to(package)}:{len(content)}:".encode() + content)
+    for top in directories or (PACKAGE, Path(rttcheck_netns.__file__).parent, BPF):
+        for directory, names, files in os.walk(top, followlinks=True):
+            names[:] = sorted(name for name in names if name != "__pycache__" and not name.startswith("."))
+            for name in sorted(file for file in files if not file.startswith(".")):
+                path = Path(directory) / name
+                try:
+                    content = path.read_bytes()
+                except FileNotFoundError:
+                    continue
+                digest.update(f"{path.relative_to(top)}:{len(content)}:".encode() + content)
     return digest.hexdigest()

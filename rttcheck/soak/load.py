@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
 from rttcheck.errors import RttcheckError
-from rttcheck.kernels.leash import die_with_parent
+from rttcheck.kernels.parent_death import die_with_parent
 
 _BUSY = "while True: pass"
 

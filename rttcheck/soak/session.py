@@ -19,12 +19,12 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from rttcheck.errors import RecordingError, RttcheckError, ScenarioError
-from rttcheck.judge.bounds import scenario_bounds
 from rttcheck.judge.findings import Finding, Outcome
+from rttcheck.judge.link.bounds import scenario_bounds
 from rttcheck.judge.verdict import judge
 from rttcheck.kernels.guest import BOOT_VARIABLE, EXIT_LOST
-from rttcheck.kernels.leash import die_with_parent
-from rttcheck.recording import SUFFIX, Recording
+from rttcheck.kernels.parent_death import die_with_parent
+from rttcheck.record.recording import SUFFIX, Recording
 from rttcheck.scenario.model import Scenario
 from rttcheck.soak.code import PACKAGE
 from rttcheck.soak.condition import Condition

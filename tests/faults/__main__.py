@@ -16,7 +16,7 @@ from typing import Any
 
 from rttcheck.errors import RttcheckError
 from rttcheck.judge.findings import Layer
-from rttcheck.recording import SUFFIX, Recording
+from rttcheck.record.recording import SUFFIX, Recording
 from tests.faults import link_faults
 from tests.faults.catalogue import Judged
 from tests.faults.guest import record_in_guest

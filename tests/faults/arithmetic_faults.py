@@ -6,11 +6,11 @@ from typing import Final
 
 import numpy as np
 
-from rttcheck.judge.estimator import Formula, Sample, State
+from rttcheck.judge.arithmetic.estimator import Formula, Sample, State
+from rttcheck.judge.arithmetic.rto import timeout_jiffies
+from rttcheck.judge.arithmetic.windowed_minimum import NOTHING_US, Candidates, Feed, Rule
 from rttcheck.judge.findings import Layer
-from rttcheck.judge.rto import timeout_jiffies
-from rttcheck.judge.windowed_minimum import NOTHING_US, Candidates, Feed, Rule
-from rttcheck.recording import Recording
+from rttcheck.record.recording import Recording
 from tests.faults.fault import Fault
 from tests.faults.kernel import Integers, Kernel, Rows
 

@@ -12,7 +12,7 @@ from typing import Final
 
 from rttcheck.judge.findings import Finding, Layer, Outcome
 from rttcheck.judge.verdict import judge
-from rttcheck.recording import Recording
+from rttcheck.record.recording import Recording
 from tests.faults import (
     arithmetic_faults,
     kernel_faults,

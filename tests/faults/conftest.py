@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 import pytest
 
-from rttcheck.collect.capability import GUEST, missing
-from rttcheck.kernels.equipment import equipment
-from rttcheck.recording import SUFFIX, Recording
+from rttcheck.doctor.capability import GUEST, missing
+from rttcheck.doctor.equipment import equipment
+from rttcheck.record.recording import SUFFIX, Recording
 from tests.faults import link_faults
 from tests.faults.guest import record_in_guest
 

@@ -9,15 +9,15 @@ from typing import Final
 
 import numpy as np
 
-from rttcheck.collect.trace_point import TCP_ACK_UPDATE_RTT
-from rttcheck.judge.analyzer import Filter, analyze, render
-from rttcheck.judge.capture import BEGIN, END
-from rttcheck.judge.display import UNFILTERED, check_display
 from rttcheck.judge.findings import Finding, ranked
-from rttcheck.judge.histogram import Histogram, Unit
-from rttcheck.judge.message import RttMessage
 from rttcheck.judge.samples import visible_to_nettrace
-from rttcheck.recording import Recording
+from rttcheck.nettrace.analyzer import Filter, analyze, render
+from rttcheck.nettrace.display import UNFILTERED, check_display
+from rttcheck.nettrace.message import RttMessage
+from rttcheck.nettrace.printed import BEGIN, END
+from rttcheck.nettrace.trace_point import TCP_ACK_UPDATE_RTT
+from rttcheck.record.histogram import Histogram, Unit
+from rttcheck.record.recording import Recording
 
 Show = Callable[[np.ndarray], str]
 """Events of a run in, all that the tool prints of them out."""

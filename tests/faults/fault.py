@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from rttcheck.judge.findings import Layer
-from rttcheck.recording import Recording
+from rttcheck.record.recording import Recording
 
 Plant = Callable[[Recording], Recording]
 """One run in, as it would have been with the fault out. The control run is given as a run of its own."""

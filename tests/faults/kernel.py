@@ -14,15 +14,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rttcheck.judge import estimator, windowed_minimum
-from rttcheck.judge.estimator import FIELDS, Formula, Sample, State
-from rttcheck.judge.histogram import Histogram, Unit
+from rttcheck.judge.arithmetic import estimator, windowed_minimum
+from rttcheck.judge.arithmetic.estimator import FIELDS, Formula, Sample, State
+from rttcheck.judge.arithmetic.rto import Bounds, timeout_jiffies, us_of_jiffies
+from rttcheck.judge.arithmetic.steps import Steps
+from rttcheck.judge.arithmetic.windowed_minimum import NOTHING_US, WINDOW_S, WINDOW_SYSCTL, Candidates, Feed, Rule
 from rttcheck.judge.observation import addresses
-from rttcheck.judge.rto import Bounds, timeout_jiffies, us_of_jiffies
 from rttcheck.judge.samples import Side, connections_of, visible_to_nettrace
-from rttcheck.judge.steps import Steps
-from rttcheck.judge.windowed_minimum import NOTHING_US, WINDOW_S, WINDOW_SYSCTL, Candidates, Feed, Rule
-from rttcheck.recording import Recording
+from rttcheck.record.histogram import Histogram, Unit
+from rttcheck.record.recording import Recording
 
 Integers = npt.NDArray[np.int64]
 Rows = npt.NDArray[np.intp]

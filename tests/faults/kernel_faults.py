@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from rttcheck.collect.log_record import Heard, LogRecord
 from rttcheck.judge.findings import Layer
-from rttcheck.recording import Recording
+from rttcheck.kernel_log.record import Heard, LogRecord
+from rttcheck.record.recording import Recording
 from tests.faults.fault import Fault, Plant
 from tests.faults.sample_faults import resampled
 

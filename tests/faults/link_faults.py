@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, Final
 
-from rttcheck.recording import Recording
+from rttcheck.record.recording import Recording
 from rttcheck.scenario.model import Scenario
 
 

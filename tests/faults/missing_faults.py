@@ -7,11 +7,11 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from rttcheck.collect.probe.layout import FLAG_SYN_ACKED
 from rttcheck.judge.findings import Layer
 from rttcheck.judge.observation import addresses
 from rttcheck.judge.samples import Kind, Side, Source, classify, connections_of, sources
-from rttcheck.recording import Recording
+from rttcheck.record.event import FLAG_SYN_ACKED
+from rttcheck.record.recording import Recording
 from tests.faults.fault import Fault, Plant
 from tests.faults.kernel import Kernel
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Final
 
 from rttcheck.judge.findings import Layer
-from rttcheck.recording import Recording
+from rttcheck.record.recording import Recording
 from tests.faults.fault import Fault, Plant
 from tests.faults.sample_faults import resampled
 

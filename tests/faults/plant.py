@@ -10,11 +10,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from rttcheck.collect.probe.coverage import View
-from rttcheck.collect.probe.layout import EVENT, FLAG_SYN_ACKED, Hook
-from rttcheck.judge.estimator import is_after
-from rttcheck.judge.steps import Steps
-from rttcheck.recording import Recording
+from rttcheck.judge.arithmetic.estimator import is_after
+from rttcheck.judge.arithmetic.steps import Steps
+from rttcheck.record.event import EVENT, FLAG_SYN_ACKED, Hook
+from rttcheck.record.recording import Recording
+from rttcheck.record.view import View
 from rttcheck.scenario.model import Scenario
 from tests.faults.fault import Culprit, Fault, Plant
 from tests.faults.kernel import tables_of

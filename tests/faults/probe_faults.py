@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 
 from rttcheck.judge.findings import Layer
-from rttcheck.recording import Recording
+from rttcheck.record.recording import Recording
 from tests.faults.fault import Fault, Plant
 from tests.faults.kernel import tables_of
 from tests.faults.sample_faults import ARGUMENTS, fed_from_arguments

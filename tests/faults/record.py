@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from rttcheck.collect.collector import open_collector
-from rttcheck.recording import SUFFIX
+from rttcheck.record.recording import SUFFIX
 from rttcheck.scenario.model import Scenario
 
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from rttcheck.judge.findings import Layer
 from rttcheck.judge.observation import addresses
 from rttcheck.judge.samples import Side, Source, connections_of, sources
-from rttcheck.recording import Recording
+from rttcheck.record.recording import Recording
 from tests.faults.fault import Fault, Plant
 from tests.faults.kernel import Integers, Kernel
 from tests.faults.truth import KEYWORDS

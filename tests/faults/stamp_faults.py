@@ -12,14 +12,14 @@ from typing import Final
 
 import numpy as np
 
-from rttcheck.collect.wire.layout import FIN, SYN, Point
 from rttcheck.judge.findings import Layer
 from rttcheck.judge.observation import addresses
+from rttcheck.judge.pairing.scoreboard import NONE
+from rttcheck.judge.pairing.stamps import UNKNOWN, stamps_of
+from rttcheck.judge.pairing.wire_times import MICROSECOND_NS, Witness
 from rttcheck.judge.samples import Side, Source, connections_of, sources
-from rttcheck.judge.scoreboard import NONE
-from rttcheck.judge.stamps import UNKNOWN, stamps_of
-from rttcheck.judge.witness import MICROSECOND_NS, Witness
-from rttcheck.recording import Recording
+from rttcheck.record.packet import FIN, SYN, Point
+from rttcheck.record.recording import Recording
 from tests.faults.fault import Fault, Plant
 from tests.faults.kernel import Integers, Kernel
 from tests.faults.sample_faults import ARGUMENTS, fed_from_arguments

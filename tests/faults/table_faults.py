@@ -8,8 +8,8 @@ from typing import Final
 import numpy as np
 
 from rttcheck.judge.findings import Layer
-from rttcheck.judge.histogram import BUCKETS, LAST_BUCKET, Histogram, Unit
-from rttcheck.recording import Recording
+from rttcheck.record.histogram import BUCKETS, LAST_BUCKET, Histogram, Unit
+from rttcheck.record.recording import Recording
 from tests.faults.fault import Fault, Plant
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from rttcheck.judge.analyzer import Filter
-from rttcheck.judge.display import UNFILTERED, check_display
 from rttcheck.judge.findings import Layer, Outcome
-from rttcheck.judge.histogram import Unit
+from rttcheck.nettrace.analyzer import Filter
+from rttcheck.nettrace.display import UNFILTERED, check_display
+from rttcheck.record.histogram import Unit
 from tests.faults.display_faults import FAULTS, DisplayFault, lines, table
 from tests.faults.truth import KEYWORDS, truth
 

@@ -8,7 +8,7 @@ import pytest
 
 from rttcheck.judge.findings import Layer, Outcome
 from rttcheck.judge.verdict import judge
-from rttcheck.recording import Recording
+from rttcheck.record.recording import Recording
 from tests.faults.catalogue import Judged
 from tests.faults.link_faults import FAULTS, LinkFault
 

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rttcheck.collect.wire.layout import FIN, SYN
-from rttcheck.judge.cause_check import CAUSED
 from rttcheck.judge.findings import Layer, Outcome
 from rttcheck.judge.observation import CONTROL
-from rttcheck.judge.stamp_check import STAMPED
+from rttcheck.judge.sample.cause_check import CAUSED
+from rttcheck.judge.sample.stamp_check import STAMPED
 from rttcheck.judge.verdict import judge
-from rttcheck.recording import Recording
+from rttcheck.record.packet import FIN, SYN
+from rttcheck.record.recording import Recording
 from tests.faults import probe_faults, stamp_faults
 from tests.faults.catalogue import Case, all_cases, judge_case, ticking
 from tests.faults.fault import Culprit, Fault

@@ -11,10 +11,10 @@ from collections.abc import Mapping
 
 import pytest
 
-from rttcheck.collect.capability import GUEST, missing
+from rttcheck.doctor.capability import GUEST, missing
+from rttcheck.doctor.equipment import equipment
 from rttcheck.errors import KernelError
 from rttcheck.judge.findings import Outcome
-from rttcheck.kernels.equipment import equipment
 from tests.faults.guest import KERNEL
 from tests.saboteur.build import module_for
 from tests.saboteur.catalogue import FAULTS, SOUND

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from rttcheck.recording import SUFFIX, Recording
+from rttcheck.record.recording import SUFFIX, Recording
 from rttcheck.scenario.model import Scenario
 
 DIRECTORY: Final = Path(__file__).parent / "recordings"

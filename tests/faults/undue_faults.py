@@ -7,13 +7,13 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from rttcheck.collect.probe.layout import FLAG_DATA_ACKED, FLAG_RETRANS_DATA_ACKED, FLAG_SYN_ACKED
-from rttcheck.collect.wire.layout import FIN, Point
+from rttcheck.judge.arithmetic.steps import Steps
 from rttcheck.judge.findings import Layer
 from rttcheck.judge.observation import addresses
 from rttcheck.judge.samples import Side, connections_of
-from rttcheck.judge.steps import Steps
-from rttcheck.recording import Recording
+from rttcheck.record.event import FLAG_DATA_ACKED, FLAG_RETRANS_DATA_ACKED, FLAG_SYN_ACKED
+from rttcheck.record.packet import FIN, Point
+from rttcheck.record.recording import Recording
 from tests.faults.fault import Fault, Plant
 from tests.faults.kernel import Kernel
 from tests.faults.missing_faults import middle

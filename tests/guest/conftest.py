@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from rttcheck.collect.capability import GUEST, missing
-from rttcheck.kernels.equipment import equipment
+from rttcheck.doctor.capability import GUEST, missing
+from rttcheck.doctor.equipment import equipment
 from rttcheck.kernels.guest import GuestSettings, launcher_command
 
 HERE = Path(__file__).parent

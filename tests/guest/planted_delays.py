@@ -17,11 +17,12 @@ from typing import Any, Final
 
 from rttcheck.collect import collector
 from rttcheck.compare.measured import Name, Run
-from rttcheck.netns.lab import Host, Lab
-from rttcheck.netns.netem import Netem
-from rttcheck.netns.netlink import ACK, CREATE, EXCLUSIVE, REQUEST, Channel, Request
-from rttcheck.recording import Recording
+from rttcheck.record.recording import Recording
 from rttcheck.scenario.library import NAMED
+from rttcheck_netns.host import Host
+from rttcheck_netns.lab import Lab
+from rttcheck_netns.netem import Netem
+from rttcheck_netns.netlink import ACK, CREATE, EXCLUSIVE, REQUEST, Channel, Request
 
 PLACES: Final = ("sender", "receiver", "link out")
 """Seen from the client, whose samples of its own data are looked at."""

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from rttcheck.kernels.cache import cache_root
-from rttcheck.recording import Recording
-from tests.lab.remote.elsewhere import PROJECT, elsewhere
+from rttcheck.record.recording import Recording
+from tests.support.other_machine import PROJECT, elsewhere
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")

@@ -17,19 +17,18 @@ from rttcheck.judge.findings import Outcome
 from rttcheck.judge.verdict import judge
 from rttcheck.kernels.archive import fetch
 from rttcheck.kernels.guest import GuestSettings
-from rttcheck.recording import Recording
+from rttcheck.record.recording import Recording
 
 PROJECT = Path(__file__).parents[2]
 
 Launch = Callable[..., "subprocess.Popen[bytes]"]
 
 BESIDE_FEXIT = """
-import os, sys
-sys.path.insert(0, "tests/lab/probe")
-from loopback import connection, network, one_acknowledgement_of_many, ping_pong
+import os
+from tests.support.loopback import connection, network, one_acknowledgement_of_many, ping_pong
 from rttcheck.collect.probe import backend
 from rttcheck.collect.probe.bcc_object import headers
-from rttcheck.collect.probe.layout import EVENT
+from rttcheck.record.event import EVENT
 from rttcheck.collect.probe.probe import open_probe
 print("headers of its own:", headers(os.uname().release) == (), flush=True)
 own = {"timestamp_ns", "generation", "hook", "jiffies", "timer_jiffies"}

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from rttcheck.cli.exit_status import ExitStatus
-from rttcheck.recording import Recording
+from rttcheck.record.recording import Recording
 
 SCENARIOS = """
 [scenario.near]

@@ -13,7 +13,7 @@ import pytest
 from rttcheck.judge.findings import Layer
 from rttcheck.judge.verdict import judge
 from rttcheck.kernels.guest import EXIT_LOST
-from rttcheck.recording import Recording
+from rttcheck.record.recording import Recording
 
 PROJECT = Path(__file__).parents[2]
 
@@ -28,7 +28,7 @@ import sys
 
 import pytest
 
-from rttcheck.collect.kernel_log import open_kernel_log
+from rttcheck.kernel_log.reader import open_kernel_log
 
 pytestmark = pytest.mark.rtt
 
@@ -86,7 +86,7 @@ def test_what_is_overwritten_is_counted():
 
 
 def test_who_may_not_read_is_told_so():
-    code = "from rttcheck.collect.kernel_log import open_kernel_log as o\\nwith o() as log: print(log.take().unseen)"
+    code = "from rttcheck.kernel_log.reader import open_kernel_log as o\\nwith o() as log: print(log.take().unseen)"
     without = lambda: ctypes.CDLL(None).prctl(PR_CAPBSET_DROP, CAP_SYSLOG)
     done = subprocess.run([sys.executable, "-c", code], preexec_fn=without, capture_output=True, text=True, timeout=60)
     assert done.stdout.strip() == "/dev/kmsg cannot be read (Operation not permitted), which takes CAP_SYSLOG", done

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from rttcheck.collect.choices import AUTO, ENGINES, PROBES
+from rttcheck.doctor.choices import AUTO, ENGINES, PROBES
 from rttcheck.errors import RttcheckError
 from rttcheck.kernels.archive import fetch
 from tests.faults.table import write_part

@@ -15,7 +15,7 @@ from pathlib import Path
 from rttcheck.errors import RttcheckError
 from rttcheck.judge.findings import Layer, Outcome
 from rttcheck.judge.verdict import judge
-from rttcheck.recording import Recording
+from rttcheck.record.recording import Recording
 from tests.saboteur.session import Recorded
 
 

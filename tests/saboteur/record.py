@@ -17,9 +17,9 @@ from typing import Any
 
 from rttcheck.collect.collector import Collector, open_collector
 from rttcheck.errors import RttcheckError
-from rttcheck.netns.errors import NetnsError
-from rttcheck.recording import SUFFIX
+from rttcheck.record.recording import SUFFIX
 from rttcheck.scenario.model import Scenario
+from rttcheck_netns.errors import NetnsError
 
 _PARAMETERS = Path("/sys/module/saboteur/parameters")
 _INSMOD_S = 60.0

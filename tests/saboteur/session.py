@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from rttcheck.errors import KernelError
 from rttcheck.kernels.guest import EXIT_LOST, GuestSettings, launcher_command
-from rttcheck.recording import SUFFIX
+from rttcheck.record.recording import SUFFIX
 from tests.saboteur.build import module_for
 from tests.saboteur.catalogue import SCENARIOS
 from tests.saboteur.fault import RealFault

@@ -13,20 +13,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-import rttcheck
+from rttcheck.collect.bpf_files import BPF
 from rttcheck.collect.probe.bcc_module import import_bcc
 from rttcheck.collect.probe.bcc_object import headers, open_bcc
 from rttcheck.collect.probe.bpf_object import load_object
 from rttcheck.collect.probe.cgroup import open_cgroup
-from rttcheck.collect.probe.coverage import SOCKOPS, SOCKOPS_WITHOUT_ARGUMENTS, TRACEPOINT, WHOLE, View
 from rttcheck.collect.probe.function import FUNCTION, Unproven, proven_symbol
-from rttcheck.collect.probe.layout import EVENT
 from rttcheck.collect.probe.libbpf import Refused
 from rttcheck.collect.probe.rehearsal import rehearse
 from rttcheck.collect.probe.ring import Ring, open_ring
 from rttcheck.collect.probe.watch import Loaded, Watch
+from rttcheck.record.event import EVENT
+from rttcheck.record.view import SOCKOPS, SOCKOPS_WITHOUT_ARGUMENTS, TRACEPOINT, WHOLE, View
 
-BPF: Final = Path(rttcheck.__file__).parent / "bpf"
 OBJECT: Final = BPF / "rtt_probe.bpf.o"
 
 KPROBE_EVENTS: Final = Path("/sys/bus/event_source/devices/kprobe/type")

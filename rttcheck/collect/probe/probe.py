@@ -17,14 +17,14 @@ from pathlib import Path
 from typing import Final
 
 from rttcheck.collect.probe.backend import BACKENDS, KPROBE_EVENTS, NAMES, OBJECT, Backend, Kernel, Opened
-from rttcheck.collect.probe.coverage import WHOLE, View
 from rttcheck.collect.probe.function import Unproven
-from rttcheck.collect.probe.layout import Mode
 from rttcheck.collect.probe.libbpf import Refused, libbpf
 from rttcheck.collect.probe.lockdown import UNLOCK, forbids_tracing, lockdown_mode
 from rttcheck.collect.probe.watch import Watch
 from rttcheck.errors import CapabilityError, ProbeError
-from rttcheck.netns.errors import NetnsError
+from rttcheck.record.event import Mode
+from rttcheck.record.view import WHOLE, View
+from rttcheck_netns.errors import NetnsError
 
 __all__ = [
     "KPROBE_EVENTS", "NAMES", "OBJECT", "RING_BYTES", "Attempt", "Probe", "open_probe", "open_second", "probe_support",

@@ -13,9 +13,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from rttcheck.collect.probe.layout import Mode
 from rttcheck.collect.probe.watch import Watch
-from rttcheck.netns.namespace import Namespace
+from rttcheck.record.event import Mode
+from rttcheck_netns.namespace import Namespace
 
 EXCHANGES = 3
 

@@ -14,9 +14,9 @@ from typing import Final, Protocol
 import numpy as np
 
 from rttcheck.collect.probe.bpf_object import BpfMap
-from rttcheck.collect.probe.layout import CONFIG, COUNTS, Mode
 from rttcheck.collect.probe.ring import Ring
 from rttcheck.errors import ProbeError
+from rttcheck.record.event import CONFIG, COUNTS, Mode
 
 NAMESPACES_AT_MOST: Final = 256
 """How many network namespaces one watch can be limited to: the size of the program's map."""

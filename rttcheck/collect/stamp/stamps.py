@@ -10,19 +10,18 @@ import struct
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
-import rttcheck
+from rttcheck.collect.bpf_files import BPF
 from rttcheck.collect.probe.bpf_object import BpfObject, load_object
 from rttcheck.collect.probe.libbpf import Refused
 from rttcheck.collect.probe.ring import Ring, open_ring
-from rttcheck.collect.stamp.layout import STAMP
 from rttcheck.errors import ProbeError
+from rttcheck.record.stamp import STAMP
 
-OBJECT: Final = Path(rttcheck.__file__).parent / "bpf" / "rtt_stamp.bpf.o"
+OBJECT: Final = BPF / "rtt_stamp.bpf.o"
 
 RING_BYTES: Final = 16 << 20
 """Room for some 300,000 packets: a record has 48 bytes and a header of eight."""

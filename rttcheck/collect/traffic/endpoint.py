@@ -21,15 +21,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rttcheck.collect.probe.layout import TcpState
 from rttcheck.collect.traffic.result import Address
 from rttcheck.collect.traffic.stage import Aborted, Stage
 from rttcheck.collect.traffic.tcp_info import TcpInfo
 from rttcheck.errors import TrafficError
+from rttcheck.record.event import TcpState
 
 if TYPE_CHECKING:
-    from rttcheck.netns import Host
     from rttcheck.scenario.traffic import Traffic
+    from rttcheck_netns import Host
 
 SO_TIMESTAMPING = 37
 SO_COOKIE = 57

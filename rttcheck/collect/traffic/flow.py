@@ -21,8 +21,8 @@ from rttcheck.collect.traffic.result import Address, FlowResult, timings_of, wri
 from rttcheck.collect.traffic.stage import Gate, Stage
 
 if TYPE_CHECKING:
-    from rttcheck.netns import Host
     from rttcheck.scenario.traffic import Traffic
+    from rttcheck_netns import Host
 
 THROUGH = "through"
 AT_A_GATE = "waiting for the other flows"

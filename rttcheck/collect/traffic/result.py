@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rttcheck.collect.traffic.layout import WRITE
 from rttcheck.collect.traffic.tcp_info import TcpInfo
+from rttcheck.record.write import WRITE
 
 TIMING = np.dtype([("sent_ns", "<u8"), ("done_ns", "<u8")])
 """One exchange or write as the application saw it, in ns of CLOCK_MONOTONIC.

@@ -25,9 +25,9 @@ from rttcheck.collect.traffic.stage import DeadlinePassed, Gate, Stage
 from rttcheck.errors import ScenarioError, TrafficError
 
 if TYPE_CHECKING:
-    from rttcheck.netns import Lab
     from rttcheck.scenario.model import Scenario
     from rttcheck.scenario.traffic import Traffic
+    from rttcheck_netns import Lab
 
 _REMEDIES = {
     errno.EADDRNOTAVAIL: "the client is out of ports, so make fewer connections",

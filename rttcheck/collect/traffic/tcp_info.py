@@ -24,7 +24,7 @@ from enum import IntEnum, IntFlag
 from functools import cache
 from typing import TYPE_CHECKING
 
-from rttcheck.collect.probe.layout import CaState, TcpState
+from rttcheck.record.event import CaState, TcpState
 
 if TYPE_CHECKING:
     import numpy as np

@@ -14,12 +14,13 @@ from typing import Any, Final
 
 import numpy as np
 
-from rttcheck.collect.wire.layout import WIRE, Point
 from rttcheck.collect.wire.parser import parse
 from rttcheck.collect.wire.pcapng import Source, pcapng
 from rttcheck.collect.wire.ring import Ring
-from rttcheck.netns.lab import Host, Lab
+from rttcheck.record.packet import WIRE, Point
 from rttcheck.scenario.model import Scenario
+from rttcheck_netns.host import Host
+from rttcheck_netns.lab import Lab
 
 LEAST_FRAMES: Final = 1_024
 MOST_UNREAD: Final = 1_000

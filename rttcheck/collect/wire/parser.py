@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from rttcheck.collect.wire.layout import MOST_SACK_BLOCKS, WIRE
+from rttcheck.record.packet import MOST_SACK_BLOCKS, WIRE
 
 ETHERNET: Final = 14
 SNAP: Final = ETHERNET + 60 + 60

@@ -22,7 +22,7 @@ import numpy as np
 from rttcheck.collect.wire.frames import Frames
 from rttcheck.collect.wire.parser import SNAP
 from rttcheck.errors import CaptureError
-from rttcheck.netns.namespace import Namespace
+from rttcheck_netns.namespace import Namespace
 
 FRAME: Final = 256
 """Bytes a frame of the ring: its header, the address, padding and `SNAP` bytes of the packet."""

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from rttcheck.collect.capabilities import Capability, can_judge_host, host_capabilities
 from rttcheck.collect.probe.probe import open_probe
+from rttcheck.doctor.capabilities import Capability, can_judge_host, host_capabilities
 from rttcheck.errors import CapabilityError
-from rttcheck.netns import Netem, UnsupportedByKernel, routed
+from rttcheck_netns import Netem, UnsupportedByKernel, routed
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="namespaces and probes need root")
 

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from rttcheck.collect.kernel_log import KMSG, open_kernel_log
+from rttcheck.kernel_log.reader import KMSG, open_kernel_log
 
 pytestmark = pytest.mark.skipif(not os.access(KMSG, os.R_OK | os.W_OK), reason="/dev/kmsg needs root")
 

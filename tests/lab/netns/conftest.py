@@ -7,7 +7,7 @@ from functools import cache
 
 import pytest
 
-from rttcheck.netns import Netem, UnsupportedByKernel, routed
+from rttcheck_netns import Netem, UnsupportedByKernel, routed
 
 
 @pytest.fixture(autouse=True)

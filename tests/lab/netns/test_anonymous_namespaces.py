@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from rttcheck.netns import Namespace, NetlinkRefused, routed
-from rttcheck.netns.ending import close_and_wait
-from rttcheck.netns.netlink import ACK, REQUEST, Channel, Request
-from rttcheck.netns.rtnetlink import address
+from rttcheck_netns import Namespace, NetlinkRefused, routed
+from rttcheck_netns.ending import close_and_wait
+from rttcheck_netns.netlink import ACK, REQUEST, Channel, Request
+from rttcheck_netns.rtnetlink import address
 
 
 def here() -> int:
@@ -98,8 +98,8 @@ def test_a_refusal_says_what_was_asked_for_and_the_requests_after_it_are_still_d
 
 AS_NOBODY = """
 import os, sys
-from rttcheck.netns import NetnsError, routed
-import rttcheck.netns.topology
+from rttcheck_netns import NetnsError, routed
+import rttcheck_netns.topology
 os.setresuid(65534, 65534, 65534)
 try:
     with routed():
@@ -117,7 +117,7 @@ def test_without_root_the_remedy_is_one_sentence() -> None:
 
 BUILD_AND_WAIT = """
 import sys
-from rttcheck.netns import routed
+from rttcheck_netns import routed
 with routed() as lab:
     print(*(namespace.fd for namespace in lab.namespaces), flush=True)
     sys.stdin.read()

@@ -14,10 +14,10 @@ from typing import NamedTuple
 
 import pytest
 
-import rttcheck.netns.topology
-from rttcheck.netns import Lab, Netem, Offloads, SysctlRefused, UnsupportedByKernel, direct, routed
-from rttcheck.netns.announcement import AddressAnnouncements
-from rttcheck.netns.lab import Host
+import rttcheck_netns.topology
+from rttcheck_netns import Lab, Netem, Offloads, SysctlRefused, UnsupportedByKernel, direct, routed
+from rttcheck_netns.announcement import AddressAnnouncements
+from rttcheck_netns.host import Host
 
 TOPOLOGIES: Mapping[str, Callable[..., AbstractContextManager[Lab]]] = {
     "routed": routed,
@@ -120,7 +120,7 @@ def test_the_link_transmits_without_waiting_for_the_kernels_linkwatch(
 ) -> None:
     """Nothing else that takes time is left between bringing up and sending; without the grafts a third gets lost."""
     monkeypatch.setattr(AddressAnnouncements, "wait", lambda _self, _indexes: None)
-    monkeypatch.setattr(rttcheck.netns.topology, "set_offloads", lambda _channel, _indexes, _offloads: None)
+    monkeypatch.setattr(rttcheck_netns.topology, "set_offloads", lambda _channel, _indexes, _offloads: None)
     for _ in range(20):
         with lab_of(topology) as lab:
             assert arrives(lab.client, lab.server, 4)
@@ -208,7 +208,7 @@ def test_only_the_link_forwards() -> None:
 
 
 def test_a_pinned_sysctl_that_the_kernel_lacks_is_recorded_as_absent(monkeypatch: pytest.MonkeyPatch) -> None:
-    from rttcheck.netns import sysctl
+    from rttcheck_netns import sysctl
 
     monkeypatch.setattr(sysctl, "TCP", {**sysctl.TCP, "net.ipv4.tcp_of_the_future": "1"})
     with routed() as lab:
@@ -260,8 +260,8 @@ def test_offloads_let_long_packets_through(topology: str) -> None:
     ids=["none", "all", "checksum", "gro"],
 )
 def test_offloads_are_as_asked_for(topology: str, offloads: Offloads) -> None:
-    from rttcheck.netns.ethtool import features
-    from rttcheck.netns.netlink import GENERIC, Channel
+    from rttcheck_netns.ethtool import features
+    from rttcheck_netns.netlink import GENERIC, Channel
 
     with TOPOLOGIES[topology](offloads=offloads) as lab:
         hosts = (lab.client, lab.server, *([lab.link] if lab.link else []))

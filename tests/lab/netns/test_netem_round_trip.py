@@ -9,7 +9,7 @@ import subprocess
 
 import pytest
 
-from rttcheck.netns import (
+from rttcheck_netns import (
     Distribution,
     GilbertElliott,
     LinkSilent,
@@ -23,8 +23,8 @@ from rttcheck.netns import (
     qdisc,
     routed,
 )
-from rttcheck.netns.netem_nla import compare, found
-from rttcheck.netns.netlink import Channel
+from rttcheck_netns.netem_nla import compare, found
+from rttcheck_netns.netlink import Channel
 
 pytestmark = pytest.mark.usefixtures("netem_in_kernel")
 

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rttcheck.netns import (
+from rttcheck_netns import (
     Distribution,
     Lab,
     LimitTooSmall,
@@ -31,10 +31,10 @@ from rttcheck.netns import (
     UnsupportedByEngine,
     routed,
 )
-from rttcheck.netns.lab import Host
-from rttcheck.netns.relay.line import Fate, Line
-from rttcheck.netns.relay.packets import Packets, late_ns
-from rttcheck.netns.relay.relay import Relay
+from rttcheck_netns.host import Host
+from rttcheck_netns.relay.line import Fate, Line
+from rttcheck_netns.relay.packets import Packets, late_ns
+from rttcheck_netns.relay.relay import Relay
 
 MS = 1_000_000
 DEADLINE_S = 20.0
@@ -355,7 +355,7 @@ def test_a_relay_that_ends_by_itself_is_an_error_and_not_silence() -> None:
 
 BUILD_AND_WAIT = """
 import sys, threading
-from rttcheck.netns import Netem, routed
+from rttcheck_netns import Netem, routed
 def build():
     with routed(engine="relay", out=Netem(delay_ns=10**10)) as lab:
         print(lab.relay.pid, flush=True)

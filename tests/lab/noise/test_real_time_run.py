@@ -13,10 +13,10 @@ from rttcheck.collect.collector import Collector, current_clock, open_collector
 from rttcheck.collect.cores import choose_cores
 from rttcheck.collect.noise import timers_for
 from rttcheck.errors import CapabilityError, TrafficError
-from rttcheck.netns import ending
-from rttcheck.netns.relay.packets import late_ns
-from rttcheck.recording import Recording
+from rttcheck.record.recording import Recording
 from rttcheck.scenario.model import Scenario
+from rttcheck_netns import ending
+from rttcheck_netns.relay.packets import late_ns
 
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="namespaces need root"),

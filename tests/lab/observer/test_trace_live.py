@@ -19,9 +19,9 @@ import pytest
 
 from rttcheck.cli import main
 from rttcheck.collect.probe.probe import probe_support
-from rttcheck.judge.capture import BEGIN, Capture
-from rttcheck.judge.histogram import Histogram, Unit
-from rttcheck.netns import Lab, Netem, NetnsError, routed
+from rttcheck.nettrace.printed import BEGIN, Capture
+from rttcheck.record.histogram import Histogram, Unit
+from rttcheck_netns import Lab, Netem, NetnsError, routed
 
 PORT = 7000
 EXCHANGES = 15

@@ -12,9 +12,9 @@ import pytest
 ROOT = Path(__file__).parents[3]
 
 BESIDE = """
-import importlib.resources, netns, rttcheck.netns
-assert netns.__file__ != rttcheck.netns.__file__, netns.__file__
-assert "routed" in rttcheck.netns.__all__ and not hasattr(netns, "routed")
+import importlib.resources, netns, rttcheck_netns
+assert netns.__file__ != rttcheck_netns.__file__, netns.__file__
+assert "routed" in rttcheck_netns.__all__ and not hasattr(netns, "routed")
 print(len((importlib.resources.files("rttcheck") / "bpf" / "rtt_probe.bpf.o").read_bytes()))
 """
 
@@ -46,14 +46,14 @@ def test_the_wheel_holds_the_probe_its_licence_and_the_typing_marks(wheel: Path)
         names = set(archive.namelist())
     assert {
         "rttcheck/py.typed",
-        "rttcheck/netns/py.typed",
-        "rttcheck/netns/topology.py",
+        "rttcheck_netns/py.typed",
+        "rttcheck_netns/topology.py",
         "rttcheck/bpf/rtt_probe.bpf.o",
         "rttcheck/bpf/LICENSE",
         "rttcheck/kernels/guest_init.sh",
     } <= names
     tops = {name.split("/")[0] for name in names}
-    assert {top for top in tops if not top.endswith(".dist-info")} == {"rttcheck"}
+    assert {top for top in tops if not top.endswith(".dist-info")} == {"rttcheck", "rttcheck_netns"}
 
 
 def test_the_wheel_lives_beside_the_package_that_is_called_netns(wheel: Path, tmp_path: Path) -> None:

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from loopback import bucket_counts, connection, exchange, network, ping_pong
 
-from rttcheck.collect.capabilities import kernel_option
 from rttcheck.collect.probe.cgroup import open_cgroup, own_path
-from rttcheck.collect.probe.layout import FLAG_SYN_ACKED, Hook, TcpState
 from rttcheck.collect.probe.probe import Attempt, Probe, open_probe, open_second, probe_support
+from rttcheck.doctor.capabilities import kernel_option
 from rttcheck.errors import ProbeError
-from rttcheck.netns.namespace import Namespace
+from rttcheck.record.event import FLAG_SYN_ACKED, Hook, TcpState
+from rttcheck_netns.namespace import Namespace
+from tests.support.loopback import bucket_counts, connection, exchange, network, ping_pong
 
 EXCHANGES = 30
 

@@ -9,11 +9,19 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from loopback import EXCHANGES, bucket_counts, connection, exchange, network, one_acknowledgement_of_many, ping_pong
 
-from rttcheck.collect.probe.layout import EVENT, FLAG_SYN_ACKED, Hook, TcpState
 from rttcheck.collect.probe.probe import Attempt, Probe, open_probe, probe_support
-from rttcheck.netns.namespace import Namespace
+from rttcheck.record.event import EVENT, FLAG_SYN_ACKED, Hook, TcpState
+from rttcheck_netns.namespace import Namespace
+from tests.support.loopback import (
+    EXCHANGES,
+    bucket_counts,
+    connection,
+    exchange,
+    network,
+    one_acknowledgement_of_many,
+    ping_pong,
+)
 
 
 @pytest.fixture(scope="module")

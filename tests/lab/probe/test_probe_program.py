@@ -14,12 +14,12 @@ import pytest
 
 from rttcheck.collect.probe.backend import Opened
 from rttcheck.collect.probe.bpf_object import load_object
-from rttcheck.collect.probe.coverage import WHOLE
-from rttcheck.collect.probe.layout import BUCKETS, EVENT, FLAG_SYN_ACKED
 from rttcheck.collect.probe.libbpf import Refused, libbpf
 from rttcheck.collect.probe.probe import OBJECT, Probe, require_privilege
 from rttcheck.collect.probe.ring import open_ring
 from rttcheck.errors import CapabilityError
+from rttcheck.record.event import BUCKETS, EVENT, FLAG_SYN_ACKED
+from rttcheck.record.view import WHOLE
 
 Call = Callable[..., None]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.remote.elsewhere import PROJECT, Elsewhere, elsewhere
+from tests.support.other_machine import PROJECT, Elsewhere, elsewhere
 
 
 @pytest.fixture(autouse=True)
@@ -24,5 +24,7 @@ def _equipped() -> None:
 @pytest.fixture
 def other(tmp_path: Path) -> Iterator[Elsewhere]:
     """A machine that has this one's Python and packages, and not its source."""
-    with elsewhere(tmp_path / "elsewhere", hidden=(PROJECT / "rttcheck", PROJECT / "tests")) as machine:
+    with elsewhere(
+        tmp_path / "elsewhere", hidden=tuple(PROJECT / name for name in ("rttcheck", "netns", "bpf", "tests"))
+    ) as machine:
         yield machine

@@ -21,7 +21,7 @@ from rttcheck.errors import RemoteError
 from rttcheck.kernels.guest import GuestSettings
 from rttcheck.remote.destination import GONE_S, Destination
 from rttcheck.remote.machine import LEASE_S, RemoteMachine, open_machine
-from tests.lab.remote.elsewhere import PROJECT, Elsewhere, elsewhere
+from tests.support.other_machine import Elsewhere, elsewhere
 
 SLACK_S = 10.0
 """Beside the deadlines that are tested: a busy machine's time for starting processes."""
@@ -53,7 +53,7 @@ def root(tmp_path: Path) -> Path:
 def test_the_code_is_brought_there_and_nothing_is_left(other: Elsewhere, root: Path) -> None:
     with opened(other, root) as machine:
         there = other.ssh(f"cd {machine.directory} && find root package -maxdepth 2 | sort").split()
-        assert {"root/test_it.py", "package/rttcheck/netns", "package/rttcheck/plugin"} <= set(there)
+        assert {"root/test_it.py", "package/rttcheck_netns", "package/rttcheck/plugin"} <= set(there)
         assert "root/.git" not in there
         assert machine.cores == len(os.sched_getaffinity(0))
         assert machine.notes == ()
@@ -112,16 +112,16 @@ def test_a_cable_that_is_pulled_is_noticed_on_both_sides(other: Elsewhere, root:
 
 def test_a_session_that_is_killed_leaves_nothing_there(other: Elsewhere, root: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[1])\n"
+        "import sys; from pathlib import Path\n"
         "from rttcheck.remote.destination import Destination\n"
         "from rttcheck.remote.machine import open_machine\n"
-        "to = Destination.parse(sys.argv[2], config=Path(sys.argv[3]))\n"
-        "with open_machine(to, root=Path(sys.argv[4]), cwd=Path('/'), say=lambda _: None) as machine:\n"
+        "to = Destination.parse(sys.argv[1], config=Path(sys.argv[2]))\n"
+        "with open_machine(to, root=Path(sys.argv[3]), cwd=Path('/'), say=lambda _: None) as machine:\n"
         "    print(machine.directory, flush=True)\n"
         "    sys.stdin.read()\n"
     )
     with subprocess.Popen(
-        [sys.executable, "-c", code, str(PROJECT), other.destination, str(other.config), str(root)],
+        [sys.executable, "-c", code, other.destination, str(other.config), str(root)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

@@ -16,14 +16,14 @@ import pytest
 
 from rttcheck.kernels.guest import EXIT_LOST
 from rttcheck.remote.destination import GONE_S
-from tests.lab.remote.elsewhere import PROJECT, Elsewhere
+from tests.support.other_machine import PROJECT, Elsewhere
 
 STAND_IN = """
 import sys
 from types import SimpleNamespace
 
 import rttcheck.kernels.archive
-import rttcheck.plugin.seats
+import rttcheck.plugin.slots
 import rttcheck.remote.machine
 
 def fetch(spec, **kwargs):
@@ -38,7 +38,7 @@ def launcher_command(settings, *, python):
     return ["env", "-C", str(settings.cwd), "sh", "-c", recording, "sh", python]
 
 rttcheck.kernels.archive.fetch = fetch
-rttcheck.plugin.seats.gateway_spec = gateway_spec
+rttcheck.plugin.slots.gateway_spec = gateway_spec
 rttcheck.remote.machine.launcher_command = launcher_command
 """
 

@@ -9,17 +9,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rttcheck import netns
+import rttcheck_netns as netns
 from rttcheck.collect.collector import open_collector
 from rttcheck.collect.stamp import stamps as stamping
-from rttcheck.collect.stamp.layout import STAMP
 from rttcheck.collect.stamp.stamps import Stamped, Stamps, open_stamps
 from rttcheck.collect.traffic import run_traffic
 from rttcheck.collect.wire.capture import frames_for, open_capture
-from rttcheck.collect.wire.layout import FIN, SYN, Point
 from rttcheck.errors import CapabilityError
-from rttcheck.netns import Lab
+from rttcheck.record.packet import FIN, SYN, Point
+from rttcheck.record.stamp import STAMP
 from rttcheck.scenario.model import Scenario
+from rttcheck_netns import Lab
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="namespaces and BPF programs need root")
 

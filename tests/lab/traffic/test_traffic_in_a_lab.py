@@ -17,15 +17,15 @@ from pathlib import Path
 
 import pytest
 
-from rttcheck import netns
-from rttcheck.collect.probe.layout import TcpState
+import rttcheck_netns as netns
 from rttcheck.collect.traffic import FlowResult, run_traffic
 from rttcheck.collect.traffic.endpoint import accept, connect, open_client, open_listener
 from rttcheck.collect.traffic.stage import Stage
 from rttcheck.errors import TrafficError
-from rttcheck.netns import Host, Lab, Netem
+from rttcheck.record.event import TcpState
 from rttcheck.scenario.model import Scenario, Step
 from rttcheck.scenario.traffic import Traffic
+from rttcheck_netns import Host, Lab, Netem
 
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="making a network namespace needs root"),

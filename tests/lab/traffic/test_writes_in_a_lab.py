@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rttcheck import netns
+import rttcheck_netns as netns
 from rttcheck.collect.collector import _joined, _writes
 from rttcheck.collect.stamp.stamps import open_stamps
 from rttcheck.collect.traffic import FlowResult, run_traffic
-from rttcheck.collect.traffic.layout import WRITE
 from rttcheck.collect.traffic.pattern import CHUNK_BYTES
 from rttcheck.collect.wire.capture import frames_for, open_capture
-from rttcheck.collect.wire.layout import FIN, SYN, Point
+from rttcheck.record.packet import FIN, SYN, Point
+from rttcheck.record.write import WRITE
 from rttcheck.scenario.model import Scenario
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="making a network namespace needs root")

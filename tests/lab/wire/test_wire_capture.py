@@ -11,16 +11,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from rttcheck import netns
+import rttcheck_netns as netns
 from rttcheck.collect.traffic import run_traffic
 from rttcheck.collect.wire.capture import LEAST_FRAMES, MOST_FRAMES, Capture, clock_offset_ns, frames_for, open_capture
-from rttcheck.collect.wire.layout import FIN, SYN, WIRE, Point
 from rttcheck.collect.wire.parser import SNAP, parse
 from rttcheck.collect.wire.pcapng import interfaces_of
 from rttcheck.collect.wire.ring import Ring
 from rttcheck.errors import CaptureError
-from rttcheck.netns import Lab
+from rttcheck.record.packet import FIN, SYN, WIRE, Point
 from rttcheck.scenario.model import Scenario
+from rttcheck_netns import Lab
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="namespaces and packet sockets need root")
 

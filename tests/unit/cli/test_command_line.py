@@ -16,7 +16,7 @@ import pytest
 from rttcheck.cli import build_parser, doctor, main
 from rttcheck.cli.exit_status import ExitStatus
 from rttcheck.errors import CapabilityError, GuestLost, KernelError, RecordingError, ScenarioError
-from rttcheck.netns import NetnsError
+from rttcheck_netns import NetnsError
 
 COMMANDS = ("doctor", "run", "matrix", "judge", "packets", "soak", "trace", "guest")
 

@@ -18,7 +18,7 @@ from rttcheck.cli.order import Event, Order, Wanted
 from rttcheck.cli.progress import Lines
 from rttcheck.cli.rounds import Ended, Rounds
 from rttcheck.errors import GuestLost
-from rttcheck.recording import Recording
+from rttcheck.record.recording import Recording
 
 DATA = Path(__file__).parents[2] / "data" / "comparison"
 

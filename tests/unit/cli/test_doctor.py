@@ -10,9 +10,9 @@ import pytest
 
 from rttcheck.cli import main
 from rttcheck.cli.exit_status import ExitStatus
-from rttcheck.collect import capabilities as looked_at
-from rttcheck.collect.capability import GUEST, HOST, OPTIONAL, Capability
-from rttcheck.kernels.choice import choose_kernel
+from rttcheck.doctor import capabilities as looked_at
+from rttcheck.doctor.capability import GUEST, HOST, OPTIONAL, Capability
+from rttcheck.doctor.kernel_choice import choose_kernel
 from rttcheck.report.capability_table import render
 
 LONG_REMEDY = "apt install linux-modules-extra-6.8.0-1029-azure (Ubuntu; on Debian use the kernel that is no cloud one)"

@@ -33,7 +33,7 @@ ORDER = Order(
 
 ANSWERING = """\
 import json, subprocess, sys
-from rttcheck.kernels.leash import die_with_parent
+from rttcheck.kernels.parent_death import die_with_parent
 qemu = subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"], preexec_fn=die_with_parent())
 print(json.dumps({"event": "ready", "qemu": qemu.pid}), flush=True)
 for line in sys.stdin:

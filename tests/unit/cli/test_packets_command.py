@@ -16,11 +16,11 @@ import pytest
 from rttcheck.cli import main
 from rttcheck.cli.exit_status import ExitStatus
 from rttcheck.cli.packets import POINTS
-from rttcheck.collect.probe.layout import EVENT
 from rttcheck.collect.wire.frames import Frames
-from rttcheck.collect.wire.layout import Point
 from rttcheck.collect.wire.pcapng import Source, packets_at, pcapng
-from rttcheck.recording import Recording
+from rttcheck.record.event import EVENT
+from rttcheck.record.packet import Point
+from rttcheck.record.recording import Recording
 
 
 def captured(*points: str, packets: int = 3) -> bytes:

@@ -15,7 +15,7 @@ from rttcheck.cli.exit_status import ExitStatus
 from rttcheck.cli.order import Order, Wanted
 from rttcheck.cli.run import resolve
 from rttcheck.errors import ScenarioError
-from rttcheck.judge.splats_allowed import read_allowed
+from rttcheck.kernel_log.allowed import read_allowed
 from rttcheck.scenario.library import NAMED
 from rttcheck.scenario.model import Scenario
 

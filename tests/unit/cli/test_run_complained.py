@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from rttcheck.cli import here
-from rttcheck.collect.kernel_log import KernelLog
-from rttcheck.collect.log_record import LogRecord
+from rttcheck.kernel_log.reader import KernelLog
+from rttcheck.kernel_log.record import LogRecord
 
 BUG = "kernel BUG at mm/slub.c:379!"
 PASSED = {"outcome": "passed", "guilty": "", "reason": "", "scenario": "first"}

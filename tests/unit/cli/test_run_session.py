@@ -19,10 +19,10 @@ from rttcheck.cli import away, here, main, session
 from rttcheck.cli.exit_status import ExitStatus
 from rttcheck.cli.order import Event, Order, Wanted
 from rttcheck.cli.progress import Lines
-from rttcheck.collect import kernel_log
-from rttcheck.collect.kernel_log import KernelLog
-from rttcheck.collect.log_record import LogRecord
 from rttcheck.errors import CapabilityError, GuestLost, RecordingError, ScenarioError, TrafficError
+from rttcheck.kernel_log import reader as kernel_log
+from rttcheck.kernel_log.reader import KernelLog
+from rttcheck.kernel_log.record import LogRecord
 from rttcheck.kernels import archive
 
 Plan = dict[str, str | BaseException | signal.Signals]

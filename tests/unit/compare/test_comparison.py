@@ -7,16 +7,16 @@ from collections.abc import Sequence
 from itertools import combinations
 
 import pytest
-from delayed_stage import with_longer
-from repeated_recordings import recorded, runs
 
 from rttcheck.compare.comparison import Comparison, compare
 from rttcheck.compare.difference import Answer
 from rttcheck.compare.measured import TOTAL, Name, Run
 from rttcheck.compare.path import STAGES
 from rttcheck.judge.findings import Outcome
-from rttcheck.recording import Recording
+from rttcheck.record.recording import Recording
 from rttcheck.report.comparison import comparison_markdown, comparison_text, origin_text
+from tests.support.delayed_stage import with_longer
+from tests.support.repeated_recordings import recorded, runs
 
 WHOLE = Name("client", "data", TOTAL)
 

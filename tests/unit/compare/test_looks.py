@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from repeated_recordings import runs
 
 from rttcheck.cli.compare import MOST_ROUNDS, ROUNDS, run_in_steps, steps_of
 from rttcheck.cli.order import Event, Order, Wanted
@@ -19,6 +18,7 @@ from rttcheck.compare.difference import NOT_SAME, Answer, difference
 from rttcheck.compare.measured import Figure, Name, Run
 from rttcheck.compare.student import chance_beyond
 from rttcheck.judge.findings import Outcome
+from tests.support.repeated_recordings import runs
 
 LAG = Name("client", "data", "arrival")
 ORDER = Order(kernel="debian:6.12", clock="virtual", probe="auto", recordings="", wanted=())

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
-from repeated_recordings import DATA
 
 from rttcheck.cli.compare import add_compare_arguments, orders_of
 from rttcheck.cli.order import Event, Order, Wanted
 from rttcheck.cli.progress import Lines
 from rttcheck.cli.rounds import Rounds
+from tests.support.repeated_recordings import DATA
 
 
 class Eager:

@@ -6,14 +6,14 @@ import dataclasses
 
 import numpy as np
 import pytest
-from delayed_stage import with_longer
-from repeated_recordings import recorded
 
-from rttcheck.collect.wire.layout import Point
 from rttcheck.compare.path import STAGES, Paths
 from rttcheck.judge.evidence import Evidence
 from rttcheck.judge.samples import Kind, Side
-from rttcheck.recording import Recording
+from rttcheck.record.packet import Point
+from rttcheck.record.recording import Recording
+from tests.support.delayed_stage import with_longer
+from tests.support.repeated_recordings import recorded
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
-from repeated_recordings import recorded
 
 from rttcheck.compare.measured import ADDED, TAIL, TOTAL, Figure, Name, Run
+from tests.support.repeated_recordings import recorded
 
 
 def figures(traffic: str) -> Mapping[Name, Figure]:

@@ -6,14 +6,14 @@ import dataclasses
 from typing import Any
 
 import pytest
-from planted import record
 
-from rttcheck.collect.log_record import Heard, LogRecord
-from rttcheck.collect.probe.coverage import SOCKOPS_WITHOUT_ARGUMENTS
 from rttcheck.judge.findings import Layer, Outcome
-from rttcheck.judge.kernel_check import QUIET
-from rttcheck.judge.splats_allowed import Allowed
+from rttcheck.judge.kernel import QUIET
 from rttcheck.judge.verdict import Verdict, judge
+from rttcheck.kernel_log.allowed import Allowed
+from rttcheck.kernel_log.record import Heard, LogRecord
+from rttcheck.record.view import SOCKOPS_WITHOUT_ARGUMENTS
+from tests.support.planted import record
 
 WARN = "WARNING: CPU: 0 PID: 812 at net/ipv4/tcp_input.c:3197 tcp_ack+0x5a1/0x9b0"
 

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rttcheck.judge.histogram import Unit
 from rttcheck.judge.picture import Picture, in_buckets, in_steps
+from rttcheck.record.histogram import Unit
 
 
 def picture(filled: dict[int, int], allowed: set[int], unit: Unit = Unit.MS) -> Picture:

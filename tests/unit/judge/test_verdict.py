@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from planted import CLIENT, SECOND, overheads, record, socket_events, with_events
 
 from rttcheck.judge.findings import Finding, Layer, Outcome
 from rttcheck.judge.verdict import Verdict, judge
-from rttcheck.recording import StepTaken
+from rttcheck.record.recording import StepTaken
 from rttcheck.scenario.model import Scenario
+from tests.support.planted import CLIENT, SECOND, overheads, record, socket_events, with_events
 
 
 def failed(verdict: Verdict) -> set[str]:

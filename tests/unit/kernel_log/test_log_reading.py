@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from rttcheck.collect.kernel_log import open_kernel_log
-from rttcheck.collect.log_record import Heard, LogRecord, records_of
+from rttcheck.kernel_log.reader import open_kernel_log
+from rttcheck.kernel_log.record import Heard, LogRecord, records_of
 
 Answers = list[bytes | OSError]
 
@@ -90,7 +90,7 @@ def test_what_was_said_until_the_end_can_be_read_after_it(answering: Callable[[A
 def test_a_kernel_that_never_stops_is_not_read_for_ever(
     answering: Callable[[Answers], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rttcheck.collect.kernel_log._MOST", 3)
+    monkeypatch.setattr("rttcheck.kernel_log.reader._MOST", 3)
     with open_kernel_log(answering([b"4,9,1,-;a\n"] * 4)) as log:
         heard = log.take()
         assert (len(heard.records), heard.lost) == (3, 1)

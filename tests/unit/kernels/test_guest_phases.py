@@ -20,7 +20,7 @@ from rttcheck.kernels.machine import PORTS, Machine
 from rttcheck.kernels.qemu import Qemu
 from rttcheck.kernels.session import Session
 
-FAKE = Path(__file__).with_name("fake_qemu.py")
+FAKE = Path(__file__).parents[2] / "support" / "fake_qemu.py"
 SETTINGS = GuestSettings(kernel="debian:6.12", boot_s=20.0, gateway_s=20.0, silence_s=20.0)
 
 

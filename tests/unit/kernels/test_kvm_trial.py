@@ -8,8 +8,9 @@ from typing import cast
 
 import pytest
 
+from rttcheck.doctor import equipment
 from rttcheck.errors import GuestLost
-from rttcheck.kernels import equipment, kvm
+from rttcheck.kernels import kvm
 from rttcheck.kernels.machine import Machine
 
 

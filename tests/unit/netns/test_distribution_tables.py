@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from rttcheck.netns import Distribution, NetemInvalid
-from rttcheck.netns.distribution import NAMED, normal_table, pareto_table, paretonormal_table
+from rttcheck_netns import Distribution, NetemInvalid
+from rttcheck_netns.distribution import NAMED, normal_table, pareto_table, paretonormal_table
 
 COMPUTED = {"normal": normal_table, "pareto": pareto_table, "paretonormal": paretonormal_table}
 IPROUTE2 = [

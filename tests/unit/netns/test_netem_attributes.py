@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from rttcheck.netns import (
+from rttcheck_netns import (
     Distribution,
     GilbertElliott,
     Netem,
@@ -18,7 +18,7 @@ from rttcheck.netns import (
     StateLoss,
     UnsupportedByKernel,
 )
-from rttcheck.netns.netem_nla import compare, found, fraction, netem_options, options, percentage
+from rttcheck_netns.netem_nla import compare, found, fraction, netem_options, options, percentage
 
 MS = 1_000_000
 EVERYTHING = Netem(

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from rttcheck.netns import (
+from rttcheck_netns import (
     Distribution,
     GilbertElliott,
     LimitTooSmall,

@@ -7,10 +7,10 @@ import struct
 
 import pytest
 
-from rttcheck.netns import Netem, NetnsError, UnsupportedByKernel
-from rttcheck.netns.netlink import Request, kernel_words
-from rttcheck.netns.qdisc import add_netem
-from rttcheck.netns.rtnetlink import address, link_up, veth_pair
+from rttcheck_netns import Netem, NetnsError, UnsupportedByKernel
+from rttcheck_netns.netlink import Request, kernel_words
+from rttcheck_netns.qdisc import add_netem
+from rttcheck_netns.rtnetlink import address, link_up, veth_pair
 
 
 def refusal(words: bytes, *, capped: bool) -> bytes:

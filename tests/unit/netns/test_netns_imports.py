@@ -16,13 +16,13 @@ def modules_after(code: str) -> set[str]:
 
 
 def test_describing_an_impairment_needs_no_netlink() -> None:
-    loaded = modules_after("from rttcheck.netns import Netem, Offloads, Namespace, NetnsError")
+    loaded = modules_after("from rttcheck_netns import Netem, Offloads, Namespace, NetnsError")
     assert not {name for name in loaded if name.startswith("pyroute2")}
     assert "numpy" not in loaded
 
 
 def test_building_a_network_needs_the_message_classes_and_not_the_library() -> None:
-    loaded = modules_after("from rttcheck.netns import routed, direct, Lab")
+    loaded = modules_after("from rttcheck_netns import routed, direct, Lab")
     assert "pyroute2.netlink" in loaded
     assert not loaded & {"pyroute2.iproute", "pyroute2.ndb", "asyncio", "ssl", "multiprocessing", "numpy", "pytest"}
 
@@ -38,15 +38,15 @@ def test_building_a_network_needs_the_message_classes_and_not_the_library() -> N
     ],
 )
 def test_pyroute2_is_whole_for_whoever_else_imports_it(use: str) -> None:
-    assert "pyroute2.netlink" in modules_after(f"from rttcheck.netns import routed\n{use}")
+    assert "pyroute2.netlink" in modules_after(f"from rttcheck_netns import routed\n{use}")
 
 
 def test_pyroute2_that_was_there_before_is_left_alone() -> None:
-    modules_after("import pyroute2\nfrom rttcheck.netns import routed\nassert type(pyroute2).__name__ == 'module'")
+    modules_after("import pyroute2\nfrom rttcheck_netns import routed\nassert type(pyroute2).__name__ == 'module'")
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:
-    import rttcheck.netns
+    import rttcheck_netns
 
     with pytest.raises(AttributeError, match="rutted"):
-        _ = rttcheck.netns.rutted
+        _ = rttcheck_netns.rutted

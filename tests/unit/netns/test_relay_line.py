@@ -9,8 +9,8 @@ from collections import Counter
 
 import pytest
 
-from rttcheck.netns import Distribution, GilbertElliott, Netem, RandomLoss, StateLoss
-from rttcheck.netns.relay.line import Admitted, Fate, Line
+from rttcheck_netns import Distribution, GilbertElliott, Netem, RandomLoss, StateLoss
+from rttcheck_netns.relay.line import Admitted, Fate, Line
 
 MS = 1_000_000
 EVERYTHING = Netem(

@@ -12,15 +12,15 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from rttcheck.netns import Netem, NetnsError, RandomLoss, Slot, UnsupportedByEngine
-from rttcheck.netns.relay import clock as clock_module
-from rttcheck.netns.relay.clock import Clock
-from rttcheck.netns.relay.forwarded import forwarded
-from rttcheck.netns.relay.journal import UNRECORDED, Count, Journal, counter, tag
-from rttcheck.netns.relay.line import Fate
-from rttcheck.netns.relay.packets import lateness, recorded
-from rttcheck.netns.relay.relay import refuse_unsupported
-from rttcheck.netns.relay.waiting import Waiting
+from rttcheck_netns import Netem, NetnsError, RandomLoss, Slot, UnsupportedByEngine
+from rttcheck_netns.relay import clock as clock_module
+from rttcheck_netns.relay.clock import Clock
+from rttcheck_netns.relay.forwarded import forwarded
+from rttcheck_netns.relay.journal import UNRECORDED, Count, Journal, counter, tag
+from rttcheck_netns.relay.line import Fate
+from rttcheck_netns.relay.packets import lateness, recorded
+from rttcheck_netns.relay.relay import refuse_unsupported
+from rttcheck_netns.relay.waiting import Waiting
 
 OWN = ("198.18.1.1", "2001:2:0:1::1", "198.18.2.1", "2001:2:0:2::1")
 

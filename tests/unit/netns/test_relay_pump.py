@@ -13,15 +13,15 @@ from typing import cast
 
 import pytest
 
-from rttcheck.netns import Netem
-from rttcheck.netns.relay import process
-from rttcheck.netns.relay.clock import Clock
-from rttcheck.netns.relay.journal import Count, Journal
-from rttcheck.netns.relay.line import Fate, Line
-from rttcheck.netns.relay.packets import recorded
-from rttcheck.netns.relay.port import Port
-from rttcheck.netns.relay.pump import Pump
-from rttcheck.netns.relay.waiting import Waiting
+from rttcheck_netns import Netem
+from rttcheck_netns.relay import process
+from rttcheck_netns.relay.clock import Clock
+from rttcheck_netns.relay.journal import Count, Journal
+from rttcheck_netns.relay.line import Fate, Line
+from rttcheck_netns.relay.packets import recorded
+from rttcheck_netns.relay.port import Port
+from rttcheck_netns.relay.pump import Pump
+from rttcheck_netns.relay.waiting import Waiting
 
 MS = 1_000_000
 

@@ -14,7 +14,7 @@ STAND_IN = """
 from types import SimpleNamespace
 
 import rttcheck.kernels.archive
-import rttcheck.plugin.seats
+import rttcheck.plugin.slots
 
 def fetch(spec, **kwargs):
     return SimpleNamespace(release=f"{spec.series}.9")
@@ -25,7 +25,7 @@ def gateway_spec(settings, *, name):
     return f"popen//id={name}//python=PYTHON"
 
 rttcheck.kernels.archive.fetch = fetch
-rttcheck.plugin.seats.gateway_spec = gateway_spec
+rttcheck.plugin.slots.gateway_spec = gateway_spec
 """
 
 TESTS = """

@@ -8,36 +8,36 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rttcheck.collect import capabilities
+from rttcheck.doctor import capabilities
 from rttcheck.plugin.worker import with_kernel, without_kernel
 
 # NumPy cannot be loaded twice in a process, and pytester forgets what its inner sessions were the first to load.
 assert np.__name__ == "numpy"
 
-PLANTED = Path(__file__).parent.parent / "judge"
+PROJECT = Path(__file__).parents[3]
 
 # Sessions run in the process of these tests, which others are run in, too.
 REAL = """
-import rttcheck.collect.capabilities
+import rttcheck.doctor.capabilities
 
-real = rttcheck.collect.capabilities.host_capabilities
+real = rttcheck.doctor.capabilities.host_capabilities
 
 def pytest_unconfigure():
-    rttcheck.collect.capabilities.host_capabilities = real
+    rttcheck.doctor.capabilities.host_capabilities = real
 """
 
 HARNESS = f"""{REAL}
 import sys
 import pytest
 
-sys.path.insert(0, {str(PLANTED)!r})
-from planted import record
+sys.path.append({str(PROJECT)!r})
+from tests.support.planted import record
 from rttcheck.harness import Result
 from rttcheck.judge.verdict import judge
 
-from rttcheck.collect.capability import HOST, Capability
+from rttcheck.doctor.capability import HOST, Capability
 
-rttcheck.collect.capabilities.host_capabilities = lambda: (
+rttcheck.doctor.capabilities.host_capabilities = lambda: (
     Capability(name="sch_netem", found=True, detail="", needed_for=HOST),
     Capability(name="probe fexit", found=True, detail="", needed_for=HOST, sees="every sample"),
     Capability(name="probe sockops", found=False, detail="no cgroup", remedy="mount one", sees="once a round trip"),
@@ -227,10 +227,10 @@ def test_a_running_kernel_that_cannot_be_judged_is_one_sentence(pytester: pytest
     pytester.makeconftest(
         REAL
         + """
-from rttcheck.collect.capability import HOST, Capability
+from rttcheck.doctor.capability import HOST, Capability
 
 lacking = Capability(name="sch_netem", found=False, detail="", remedy="modprobe sch_netem", needed_for=HOST)
-rttcheck.collect.capabilities.host_capabilities = lambda: (lacking,)
+rttcheck.doctor.capabilities.host_capabilities = lambda: (lacking,)
 """
     )
     pytester.makepyfile(FORTY)
@@ -244,9 +244,9 @@ def test_forcing_what_is_not_there_is_an_error_and_no_skip(pytester: pytest.Pyte
     pytester.makeconftest(
         HARNESS
         + """
-found = rttcheck.collect.capabilities.host_capabilities()
+found = rttcheck.doctor.capabilities.host_capabilities()
 lacking = Capability(name="relay", found=False, detail="no packet sockets", remedy="mount one")
-rttcheck.collect.capabilities.host_capabilities = lambda: (*found, lacking)
+rttcheck.doctor.capabilities.host_capabilities = lambda: (*found, lacking)
 """
     )
     pytester.makepyfile(FORTY)

@@ -157,11 +157,11 @@ def test_a_lost_guest_does_not_tell_its_console_with_every_test(pytester: pytest
 
 def test_the_running_kernel_alone_has_an_account_too(pytester: pytest.Pytester) -> None:
     pytester.makeconftest(
-        "import rttcheck.collect.capabilities\n"
-        "import rttcheck.collect.selection\n"
+        "import rttcheck.doctor.capabilities\n"
+        "import rttcheck.doctor.selection\n"
         "from types import SimpleNamespace\n"
-        "rttcheck.collect.capabilities.host_capabilities = lambda: ()\n"
-        "rttcheck.collect.selection.select = lambda *a: SimpleNamespace(engine='relay', probe='x', sees='all')\n"
+        "rttcheck.doctor.capabilities.host_capabilities = lambda: ()\n"
+        "rttcheck.doctor.selection.select = lambda *a: SimpleNamespace(engine='relay', probe='x', sees='all')\n"
     )
     tests = """
 import pytest

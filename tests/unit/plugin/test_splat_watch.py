@@ -8,7 +8,7 @@ from test_plugin import HARNESS
 LOG = """
 import contextlib
 import rttcheck.plugin.splats
-from rttcheck.collect.log_record import Heard, LogRecord
+from rttcheck.kernel_log.record import Heard, LogRecord
 
 class Log:
     said = []

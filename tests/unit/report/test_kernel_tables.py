@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from benchmarks.kernels import BEGIN, END, QUEUE, QUIET, Suite, link, queue, settings, stages, suites, tables, version
-from rttcheck.collect.wire.layout import Point
 from rttcheck.judge.evidence import Evidence
 from rttcheck.judge.samples import Side
-from rttcheck.recording import Recording
+from rttcheck.record.packet import Point
+from rttcheck.record.recording import Recording
 
 RECORDINGS = Path(__file__).parents[2] / "faults/recordings"
 OLD, NEW = "5.10.0-46-amd64", "6.12.117+deb13-amd64"

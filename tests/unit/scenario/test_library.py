@@ -4,9 +4,9 @@ from typing import Final
 
 import pytest
 
-from rttcheck.judge.bounds import scenario_bounds
-from rttcheck.judge.edge import refuse_near_edge
-from rttcheck.judge.histogram import Unit, bounds, bucket_of
+from rttcheck.judge.link.bounds import scenario_bounds
+from rttcheck.judge.nominal.edge import refuse_near_edge
+from rttcheck.record.histogram import Unit, bounds, bucket_of
 from rttcheck.scenario.library import NAMED
 
 TYPICAL_SLACK_US = 300

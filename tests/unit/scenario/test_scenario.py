@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from rttcheck.errors import ScenarioError
-from rttcheck.netns.netem import GilbertElliott, Netem, RandomLoss, StateLoss
 from rttcheck.scenario.model import Scenario
+from rttcheck_netns.netem import GilbertElliott, Netem, RandomLoss, StateLoss
 
 
 def refusal(**keywords: Any) -> str:

@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-from soaked import BAD, GONE, GOOD, QUIET, UNSURE, suite
 
 from rttcheck.cli import main
 from rttcheck.cli import soak as command
@@ -20,6 +19,7 @@ from rttcheck.soak.condition import Condition
 from rttcheck.soak.display import Lines, shown, summary
 from rttcheck.soak.session import Order
 from rttcheck.soak.suite import ScenarioRun, Suite
+from tests.support.soaked import BAD, GONE, GOOD, QUIET, UNSURE, suite
 
 Soak = Callable[..., int]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 
 import pytest
-from soaked import BAD, BUSY, GONE, GOOD, QUIET, REAL, UNSURE, suite, with_median
 
 from rttcheck.soak.bound import upper_bound
 from rttcheck.soak.figures import checks, document, medians, tallies, troubles
+from tests.support.soaked import BAD, BUSY, GONE, GOOD, QUIET, REAL, UNSURE, suite, with_median
 
 
 def test_conditions_are_counted_apart_and_together_by_clock() -> None:

@@ -8,11 +8,11 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
-from soaked import BAD, BUSY, GONE, GOOD, QUIET, UNSURE, suite
 
 from rttcheck.errors import RecordingError, ScenarioError
 from rttcheck.soak import ledger as ledger_module
 from rttcheck.soak.ledger import Ledger, load, opened
+from tests.support.soaked import BAD, BUSY, GONE, GOOD, QUIET, UNSURE, suite
 
 NAMES = ("rtt-40ms", "loss")
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from soaked import BAD, BUSY, GOOD, QUIET, suite
 
 from rttcheck.errors import KernelError, RttcheckError
 from rttcheck.soak import soak as soak_module
@@ -18,6 +17,7 @@ from rttcheck.soak.ledger import Ledger, load
 from rttcheck.soak.session import Order
 from rttcheck.soak.soak import Plan, carry_out
 from rttcheck.soak.suite import Suite
+from tests.support.soaked import BAD, BUSY, GOOD, QUIET, suite
 
 
 class Told:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from soaked import BAD, BUSY, GONE, GOOD, REAL, UNSURE, suite, with_median
-
 from rttcheck.soak.figures import MEDIANS_MEAN
 from rttcheck.soak.ledger import Ledger
 from rttcheck.soak.report import text
 from rttcheck.soak.suite import Suite
+from tests.support.soaked import BAD, BUSY, GONE, GOOD, REAL, UNSURE, suite, with_median
 
 
 def told(suites: Sequence[Suite]) -> str:

@@ -12,19 +12,19 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from soaked import QUIET
 
-from rttcheck.collect.probe.layout import EVENT
 from rttcheck.errors import RttcheckError
 from rttcheck.judge.findings import Finding, Layer, Outcome, outcome_of, ranked
 from rttcheck.kernels.guest import EXIT_LOST
-from rttcheck.recording import Recording
+from rttcheck.record.event import EVENT
+from rttcheck.record.recording import Recording
 from rttcheck.scenario.library import NAMED
 from rttcheck.soak import session
 from rttcheck.soak.code import PACKAGE
 from rttcheck.soak.condition import Condition
 from rttcheck.soak.session import Order, counted, run_suite, said
 from rttcheck.soak.suite import CheckCount
+from tests.support.soaked import QUIET
 
 NAMES = ("rtt-40ms", "loss", "step")
 
@@ -194,14 +194,14 @@ def test_what_pytest_reports_is_read_as_a_user_sees_it(pytester: pytest.Pytester
 STAND_IN = """
 from types import SimpleNamespace
 import rttcheck.kernels.archive
-import rttcheck.plugin.seats
+import rttcheck.plugin.slots
 
 def gateway_spec(settings, *, name):
     settings.console.write_text("BUG: soft lockup\\n")
     return f"popen//id={name}//python=PYTHON"
 
 rttcheck.kernels.archive.fetch = lambda spec, **kwargs: SimpleNamespace(release="9.9.9")
-rttcheck.plugin.seats.gateway_spec = gateway_spec
+rttcheck.plugin.slots.gateway_spec = gateway_spec
 """
 
 DEADLY = """

@@ -1,0 +1,119 @@
+"""Does TCP_INFO show what the estimators held: each connection's, on both sides, read at the end of its traffic.
+
+It owns the fields of TCP_INFO that are made of the estimators, and the choice of the event whose state they must show.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from rttcheck.judge.arithmetic.rto import us_of_jiffies
+from rttcheck.judge.arithmetic.windowed_minimum import NOTHING_US
+from rttcheck.judge.evidence import Evidence
+from rttcheck.judge.findings import Finding, Layer, Outcome
+from rttcheck.judge.samples import Side
+
+_NAMES = {Side.CLIENT: "client", Side.SERVER: "server"}
+
+
+def check_socket_info(evidence: Evidence) -> Finding:
+    """``rtt``, ``rttvar``, ``min_rtt`` and ``rto`` are those of the last sample before TCP_INFO was read.
+
+    Which one that was is told by ``delivered``, which every newly acknowledged segment raises before its sample is
+    taken: no clock is compared. Calls that acknowledge nothing new share it; the state after any of them is right.
+    Without SACK it is raised after the sample (``tcp_remove_reno_sacks()``), so that a call shows less than it leaves.
+    Source: ``tcp_get_info()``, the same from 5.10 to 7.3.
+    """
+    events, view = evidence.events, evidence.recording.view
+    wrong: list[str] = []
+    factors: list[float] = []
+    read = compared = timeouts = 0
+    late = late_segments(evidence)
+    order = np.lexsort((np.arange(len(events)), evidence.sides, evidence.connections))
+    places = evidence.connections[order] * 4 + evidence.sides[order]
+    for index, flow in enumerate(evidence.recording.flows):
+        for side, name in _NAMES.items():
+            info = flow.get(f"{name}_info")
+            if not isinstance(info, Mapping) or "delivered" not in info:
+                continue
+            read += 1
+            first, past = np.searchsorted(places, (index * 4 + side, index * 4 + side + 1))
+            own = events[order[first:past]]
+            # Two connections of the same addresses, one after the other, cannot be told apart.
+            if not len(own) or (own["generation"] != own["generation"][0]).any():
+                continue
+            states = in_force(own, int(info["delivered"]) - late, exactly=not view.every_sample)
+            # Before the first sample tcp_init_metrics() sets a deviation, at a time that no event shows.
+            if not states["srtt_us"].any():
+                continue
+            compared += 1
+            shown = _shown(info, timeout=view.sees("rto_jiffies"))
+            held = [_held(state, shown) for state in states]
+            timeouts += "rto_us" in shown
+            if shown not in held:
+                differing = {key: value for key, value in held[-1].items() if shown[key] != value}
+                wrong.append(
+                    f"the {name} of connection {index} shows "
+                    + ", ".join(f"{key} {shown[key]} where {value} is held" for key, value in differing.items())
+                )
+                factors += [(shown[key] or 0) / (value or 1) for key, value in differing.items() if key != "rto_us"]
+    outcome = Outcome.PASSED
+    message = f"{compared} of {read} sockets, the timeout in {timeouts} of them (the others had retransmitted)"
+    if wrong and evidence.lost:
+        outcome, message = Outcome.INCONCLUSIVE, f"{len(wrong)} sockets differ, and {evidence.lost} events were lost"
+    elif wrong:
+        outcome, message = Outcome.FAILED, f"in {len(wrong)} of {compared} sockets; {wrong[0]}"
+        if factors and min(factors) > 1.99 and max(factors) < 2.01:
+            message += ": twice as much"
+    elif not compared:
+        outcome = Outcome.INCONCLUSIVE
+        message = f"of {read} TCP_INFO that were read none goes with an event" if read else "no TCP_INFO was read"
+    return Finding(
+        layer=Layer.ARITHMETIC,
+        check="TCP_INFO shows what the estimators hold",
+        outcome=outcome,
+        message=message,
+        expected="rtt srtt_us >> 3, rttvar mdev_us >> 2, min_rtt the best candidate, rto icsk_rto (tcp_get_info())",
+        seen=f"{len(wrong)} of {compared} sockets differ",
+        samples=compared,
+        blind=not compared and bool(read) and not view.every_sample,
+    )
+
+
+def late_segments(evidence: Evidence) -> int:
+    """How many segments of ``delivered`` are counted after their sample: one without SACK, see `check_socket_info`."""
+    return int(evidence.recording.sysctls.get("net.ipv4.tcp_sack") == "0")
+
+
+def in_force(own: np.ndarray, delivered: int, *, exactly: bool) -> np.ndarray:
+    """The events of a socket after which TCP_INFO may have been read with ``delivered`` segments.
+
+    ``exactly``: what was delivered after an event may have given a sample that the probe did not see.
+    """
+    if exactly:
+        here: np.ndarray = own[own["delivered"] == delivered]
+        return here
+    past = own[own["delivered"].astype(np.int64) <= delivered]
+    return past[past["delivered"] == past["delivered"][-1]] if len(past) else past
+
+
+def _shown(info: Mapping[str, Any], *, timeout: bool) -> dict[str, int | None]:
+    keys = ["rtt_us", "rttvar_us", "min_rtt_us"]
+    # A timeout doubles icsk_rto without a call that the probe sees, and retransmits.
+    if timeout and info.get("total_retrans") == 0 and info.get("backoff") == 0:
+        keys.append("rto_us")
+    return {key: info[key] for key in keys if key in info}
+
+
+def _held(state: np.void, keys: Mapping[str, int | None]) -> dict[str, int | None]:
+    least = int(state["min_rtt"]["v"][0])
+    held = {
+        "rtt_us": int(state["srtt_us"]) >> 3,
+        "rttvar_us": int(state["mdev_us"]) >> 2,
+        "min_rtt_us": None if least == NOTHING_US else least,
+        "rto_us": int(us_of_jiffies(int(state["rto_jiffies"]), int(state["hz"]) or 1)),
+    }
+    return {key: held[key] for key in keys}

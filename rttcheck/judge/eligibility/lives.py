@@ -1,0 +1,128 @@
+"""Events of the probe beside the packets of the socket's life that they belong to, a portion of lives at a time.
+
+It owns which event belongs to which life, and the columns that a look at whole arrays needs. It does not know what any
+of it means for a sample.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from rttcheck.judge.eligibility.part import VALUES, Parts, shown_by
+from rttcheck.judge.pairing.ends import (
+    Arrivals,
+    Booleans,
+    Departures,
+    Ends,
+    Places,
+    Rows,
+    by_group_and_time,
+    packets_of,
+    sequence_keys,
+)
+from rttcheck.judge.pairing.sockets import NOBODY, Integers, Sockets
+from rttcheck.record import packet
+
+_PORTION = 1 << 20
+"""Packets at a time, if no single life has more: what bounds the memory that is needed at once."""
+
+_BLOCK = 1 << 15
+"""Rows at a time: three megabytes of the table."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Calls:
+    """Events, by life, then by time."""
+
+    event: Places
+    life: Rows
+    una: Integers
+    """`keys` of ``snd_una``."""
+    now_ns: Integers
+    """When the kernel looked at the ACK, ``tcp_mstamp`` where it is there: cut to microseconds."""
+    shown: Parts
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Portion:
+    """Some lives with all that belongs to them; lives count from 0 in it."""
+
+    ends: Ends
+    first: int
+    """The first life's number in `ends`."""
+    sent: Departures
+    came: Arrivals
+    calls: Calls
+    opened: Booleans
+    """Whether a life's own SYN or SYN-ACK is on the wire: without it the capture began later."""
+
+    @property
+    def lives(self) -> int:
+        """How many there are."""
+        return len(self.opened)
+
+    def rows(self, life: int) -> Rows:
+        """All packets of one life, by time."""
+        start, stop = self.ends.bounds[self.first + life], self.ends.bounds[self.first + life + 1]
+        rows: Rows = self.ends.row[start:stop]
+        return rows
+
+
+def portions_of(events: np.ndarray, ends: Ends, life: Rows, order: Places) -> Iterator[Portion]:
+    """All lives of ``ends``; ``life`` and ``order`` are what `lives_of` says."""
+    start = 0
+    while start < ends.lives:
+        full = np.searchsorted(ends.bounds, ends.bounds[start] + _PORTION, side="right")
+        stop = min(max(start + 1, int(full) - 1), ends.lives)
+        mine = slice(*np.searchsorted(life, (start, stop)))
+        sent, came = ends.halves(start, stop)
+        calls = _calls(events, order[mine], life[mine] - np.int32(start), ends.initial[start:])
+        yield Portion(ends, start, sent, came, calls, _opened(ends, start, stop))
+        start = stop
+
+
+def lives_of(events: np.ndarray, sockets: Sockets, ends: Ends) -> tuple[Rows, Places, Places]:
+    """Events (dtype ``EVENT``) by life, then by time: their lives, and which they are; last those without a life."""
+    socket = sockets.of(events["saddr"], events["daddr"], events["sport"], events["dport"])
+    moments = np.sort(ends.begun_ns)
+    rank = len(moments) + 1
+    key = ends.socket.astype(np.int64) * rank + np.searchsorted(moments, ends.begun_ns)
+    asked = np.searchsorted(moments, events["timestamp_ns"].astype(np.int64), side="right")
+    asked += socket.astype(np.int64) * rank
+    at = np.searchsorted(key, asked) - 1
+    hit = (at >= 0) & (socket != NOBODY)
+    hit[hit] = ends.socket[at[hit]] == socket[hit]
+    life = np.where(hit, at, NOBODY).astype(np.int32)
+    order = by_group_and_time(life, events["timestamp_ns"])
+    order = np.arange(len(life)) if order is None else order
+    life = life[order]
+    known = int(np.searchsorted(life, NOBODY, side="right"))
+    return life[known:], order[known:], order[:known]
+
+
+def speaking(events: np.ndarray, chosen: Places) -> Places:
+    """Those of ``chosen`` that report any value."""
+    found: Places = chosen[(shown_by(events, chosen) & VALUES) != 0]
+    return found
+
+
+def _calls(events: np.ndarray, event: Places, life: Rows, initial: np.ndarray) -> Calls:
+    done_ns = events["timestamp_ns"][event].astype(np.int64)
+    stamp_ns = events["tcp_mstamp_us"][event].astype(np.int64) * 1_000
+    now_ns = np.where(stamp_ns == 0, done_ns, np.minimum(stamp_ns, done_ns))
+    una = sequence_keys(events["snd_una"][event], life, initial)
+    return Calls(event, life, una, now_ns, shown_by(events, event))
+
+
+def _opened(ends: Ends, start: int, stop: int) -> Booleans:
+    """Lives with a SYN of their own."""
+    opened = np.zeros(stop - start, dtype=np.bool_)
+    low, high = int(ends.bounds[start]), int(ends.bounds[stop])
+    for at in range(low, high, _BLOCK):
+        packets = packets_of(ends.wire, ends.row[at : min(at + _BLOCK, high)])
+        syn = np.flatnonzero(((packets["flags"] & packet.SYN) != 0) & (packets["outgoing"] != 0))
+        opened[np.searchsorted(ends.bounds, syn + at, side="right") - 1 - start] = True
+    return opened

@@ -1,0 +1,216 @@
+"""Did packets leave the link later than link and machine explain: half of them, and single ones.
+
+It owns that check, in virtual time. A packet is due by the engine's own arithmetic from its arrival (`Way`), and may be
+late by what the machine adds (`Overhead`). Half of a direction's packets of like size that are later than is usual are
+the link's fault, and so are three single ones at different times, and two that are later than any may be; one pause of
+the processor that is as long is inconclusive.
+What is late in real time is `link_noise`'s to judge.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from rttcheck.judge.findings import Finding, Layer, Outcome
+from rttcheck.judge.link.bounds import packet_time_ns
+from rttcheck.judge.link.overhead import MOST_NS, Overhead
+from rttcheck.judge.link.way import Way
+from rttcheck.judge.machine.noise import Late
+from rttcheck.judge.machine.stall import pauses, unless_stalled
+from rttcheck.judge.pairing.transit import NOBODY
+
+Integers = npt.NDArray[np.int64]
+Booleans = npt.NDArray[np.bool_]
+
+LATER = "no packet passes later than link and machine explain"
+
+_US = 1_000
+
+_ENOUGH = 10
+"""From so many packets of a size on, half of them are more than chance: fewer may all have met the same work."""
+
+SLIGHT = 3
+"""So many packets, each at a time of its own, are not late by chance; one or two may be, by up to `MOST_NS`."""
+
+NEEDS = 2
+"""How often a packet waits for a processor on its way through: to be let go when it is due, and to be handed on."""
+
+
+def check_late(ways: Sequence[Way], *, preemptible: bool) -> Finding:
+    """Above the engine's own latest is what the machine adds, in virtual time; ``preemptible``: it has PREEMPT_RT."""
+    chosen = [(way, bounded(way)) for way in ways]
+    total = sum(int(each.sum()) for _, each in chosen)
+    seen = seen_late(chosen)
+    if not total:
+        return nothing_bounded(ways, seen)
+    if not all(way.overhead.known for way in ways):
+        message = "the control run has too few packets to tell the machine's part"
+        return finding(LATER, Outcome.INCONCLUSIVE, message, "a control run's forwarding", seen, total)
+    expected = "; ".join(f"{way.name} {_granted(way.overhead)}" for way in ways)
+    for way, each in chosen:
+        beyond = _beyond_ns(way)
+        idle = way.overhead.idle(way.due_last_ns, way.left_ns)
+        for whose, among in (("", each), ("that were due to an idle processor ", each & idle)):
+            for words, group in sizes(way, among):
+                middle = float(np.median(beyond[group])) / _US
+                if middle * _US > way.overhead.usual_ns:
+                    message = (
+                        f"half of the {int(group.sum())} packets {way.name} {words}{whose}left {middle:.1f} us or more "
+                        f"later than they were due, where {way.overhead.usual_ns / _US:.1f} us are granted"
+                    )
+                    return finding(LATER, Outcome.FAILED, message, expected, seen, total)
+    for limits, least in ((False, 1), (True, SLIGHT)):
+        late = [(way, each & too_late(way, slight=limits)) for way, each in chosen]
+        late = [(way, each) for way, each in late if each.any()]
+        if sum(_pauses(way, each) for way, each in late) < least:
+            continue
+        counts = " and ".join(f"{int(each.sum())} {way.name}" for way, each in late)
+        way, each = late[0]
+        worst = int(np.where(each, _beyond_ns(way), -1).argmax())
+        message = (
+            f"of {total} packets {counts} left later than link and machine explain, the worst {way.name} "
+            f"{(way.left_ns - way.due_last_ns)[worst] / _US:.1f} us after it was due, having taken "
+            f"{way.shortest_ns[worst] / _US:.1f} us"
+        )
+        return finding(LATER, *unless_paused(message, late, total, preemptible=preemptible), expected, seen, total)
+    return finding(LATER, Outcome.PASSED, f"{total} packets, none too late", expected, seen, total)
+
+
+def _pauses(way: Way, late: Booleans) -> int:
+    """How many pauses of the processor these packets need."""
+    return pauses(way.due_last_ns[late], way.left_ns[late])
+
+
+def check_timers(late_ns: Integers) -> Finding:
+    """In virtual time, with nothing else at work: a kernel whose timers are late has no netem that is in time."""
+    check = "timers of this kernel fire when they are due"
+    half = float(np.median(late_ns))
+    low, high = int(late_ns.min()), int(late_ns.max())
+    seen = f"{low / _US:.1f} to {high / _US:.1f} us late, median {half / _US:.1f} us"
+    message = f"{len(late_ns)} timers beside which nothing was at work ran {seen}"
+    expected = f"half of them no more than {MOST_NS / _US:.0f} us late, the way back into the process included"
+    outcome = Outcome.FAILED if half > MOST_NS else Outcome.PASSED
+    return finding(check, outcome, message, expected, seen, len(late_ns))
+
+
+def finding(check: str, outcome: Outcome, message: str, expected: str, seen: str, samples: int) -> Finding:
+    """A finding of the link's."""
+    return Finding(
+        layer=Layer.LINK, check=check, outcome=outcome, message=message, expected=expected, seen=seen, samples=samples
+    )
+
+
+def spread(times_ns: Integers) -> str:
+    """Least, most and median in words."""
+    if not len(times_ns):
+        return "no packet"
+    low, middle, high = (float(value) / _US for value in np.percentile(times_ns, (0, 50, 100)))
+    return f"{low:.1f} to {high:.1f} us, median {middle:.1f} us"
+
+
+def seen_late(chosen: Sequence[tuple[Way, Booleans]]) -> str:
+    """How late the chosen packets of each direction were, in words."""
+    return "; ".join(
+        f"{way.name} {spread((way.left_ns - way.due_last_ns)[each])} after the latest that netem allows"
+        for way, each in chosen
+    )
+
+
+def nothing_bounded(ways: Sequence[Way], seen: str) -> Finding:
+    """Where no packet has an upper bound: so it is with slots, and else no packet passed."""
+    outcome = Outcome.PASSED if any(netem.slot for way in ways for netem in way.netems) else Outcome.INCONCLUSIVE
+    return finding(LATER, outcome, "no packet has an upper bound", "nothing", seen, 0)
+
+
+def _granted(overhead: Overhead) -> str:
+    """The bounds of one direction in words: they are the smallest fault that would be seen."""
+    usual, single, unit, timer = (
+        each / _US for each in (overhead.usual_ns, overhead.single_ns, overhead.unit_ns, overhead.timer_ns)
+    )
+    return (
+        f"half of each size up to {usual:.1f} us, single ones up to {single:.1f} us, fewer than {SLIGHT} up to "
+        f"{MOST_NS / _US:.0f} us, less {unit:.1f} us or more for each packet that comes between (passed on without a "
+        f"qdisc: {spread(overhead.forwarded_ns)}; timers {timer:.1f} us late)"
+    )
+
+
+def too_late(way: Way, *, slight: bool = False) -> Booleans:
+    """Which packets are beyond what link and machine explain; ``slight``: or by what a few may be late."""
+    if slight:
+        few: Booleans = _beyond_ns(way) > way.overhead.single_ns
+        return few
+    late: Booleans = _beyond_ns(way) - way.overhead.unanswered_ns(way.due_last_ns, way.left_ns) > MOST_NS
+    return late
+
+
+def _beyond_ns(way: Way) -> Integers:
+    """How late each packet was, less the work on others."""
+    return way.overhead.beyond_ns(way.due_last_ns, way.left_ns) - unseen_ns(way)
+
+
+def unless_paused(
+    message: str, late: Sequence[tuple[Way, Booleans]], total: int, *, preemptible: bool
+) -> tuple[Outcome, str]:
+    """A failure, unless one pause of the processor explains all late packets of both directions, or PREEMPT_RT few."""
+    lates = [late_of(way, each, _beyond_ns(way)[each], 0) for way, each in late]
+    return unless_stalled(message, replace(Late.together(*lates), total=total), None, preemptible=preemptible)
+
+
+def late_of(way: Way, chosen: Booleans, excess_ns: Integers, total: int) -> Late:
+    """Packets that were held too long: the link has to wake up for each, and another end to take it."""
+    return Late(
+        begin_ns=way.due_last_ns[chosen], end_ns=way.left_ns[chosen], excess_ns=excess_ns, total=total, needs=NEEDS
+    )
+
+
+def bounded(way: Way) -> Booleans:
+    """Packets with a latest time at which they were due: not in slots, and not under way during a change."""
+    found: Booleans = (way.setting != NOBODY) & ~way.ahead
+    for place, netem in enumerate(way.netems):
+        if netem.slot is not None:
+            found &= way.setting != place
+    return found
+
+
+def sizes(way: Way, among: Booleans) -> list[tuple[str, Booleans]]:
+    """Packets whose due time is known, all of them and by size: a fault of one size must not hide among the others."""
+    exact = among & way.exact
+    longest = int(way.payload.max(initial=0))
+    groups = (
+        ("", exact),
+        ("without data ", exact & (way.payload == 0)),
+        (f"of less than {longest // 2} bytes ", exact & (way.payload > 0) & (2 * way.payload < longest)),
+        (f"of {longest // 2} bytes or more ", exact & (way.payload > 0) & (2 * way.payload >= longest)),
+    )
+    return [(words, group) for words, group in groups if int(group.sum()) >= _ENOUGH]
+
+
+def unseen_ns(way: Way) -> Integers:
+    """How long packets that are no TCP may have kept a rate busy for each packet.
+
+    Those that left before it did, since the rate had nothing to do for the last time: since a packet that was handed
+    over was ready when it came. Older captures do not say when such packets left: all count, for all packets.
+    """
+    busy = np.zeros(len(way.left_ns), dtype=np.int64)
+    for place, (netem, delay) in enumerate(zip(way.netems, way.delays, strict=True)):
+        here = np.flatnonzero(way.setting == place)
+        if not netem.rate_bytes or not len(here):
+            continue
+        if not way.unread:
+            each = packet_time_ns(netem, -(-way.unseen_bytes // way.unseen)) if way.unseen else -1
+            busy[here] = way.unseen * (each + 1)
+            continue
+        order = here[np.argsort(way.left_ns[here], kind="stable")]
+        ready_ns = way.left_ns[order] - way.shortest_ns[order] + delay.lowest_ns
+        before_ns = np.concatenate(([np.iinfo(np.int64).min], way.left_ns[order][:-1]))
+        fresh_ns = np.maximum.accumulate(np.where(ready_ns > before_ns, ready_ns, np.iinfo(np.int64).min))
+        times_ns = np.array([packet_time_ns(netem, int(size)) + 1 for size in way.unread_bytes], dtype=np.int64)
+        heaped = np.concatenate(([0], np.cumsum(times_ns)))
+        until = np.searchsorted(way.unread_ns, way.left_ns[order], side="left")
+        since = np.minimum(np.searchsorted(way.unread_ns, fresh_ns, side="left"), until)
+        busy[order] = heaped[until] - heaped[since]
+    return busy

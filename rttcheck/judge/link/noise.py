@@ -1,0 +1,193 @@
+"""In real time: are packets later than timers of the same seconds, on the same cores, may be late.
+
+It owns that check. In real time a machine may keep any packet waiting, for any time, and says how often it does so: by
+timers that ran beside the traffic. They are of no qdisc and of no relay, so that neither excuses itself: what the relay
+says of its own lateness is judged like anything else that is late.
+
+Half of all packets are another matter. Passing a packet on and waking up for it takes tens of microseconds; the relay
+let go 17 to 66 us late in the median, in every named scenario, on two cores that a guest was emulated on meanwhile, and
+timers ran 30 us late. On cores that may fall asleep in between it was up to 121 us, with timers 35 to 56 us late. So
+half of the packets of each direction and size that nobody else was worked on for are late by no more than `HALF_NS` and
+what half of the timers were, and by no more than `MOST_HALF_NS`. Where more are, the timers may explain it, and then it
+is inconclusive, never passed.
+
+Single packets are held against the timers by count (Fisher's exact test), those of the control runs just before and
+after included: of packets later than a level there are no more than there are waits as long on the core that the link's
+packets wait on, but by a chance of one in a million. Packets that one pause explains count once. What is rarer than one
+in a thousand is inconclusive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import exp, lgamma
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from rttcheck.judge.data_quality import doubted
+from rttcheck.judge.findings import Finding, Outcome
+from rttcheck.judge.link.late import LATER, bounded, finding, late_of, nothing_bounded, sizes, spread, unseen_ns
+from rttcheck.judge.link.way import Way
+from rttcheck.judge.machine.noise import Late, Noise
+from rttcheck.judge.machine.slack import FALSE_ALARM
+from rttcheck.judge.machine.stall import at_few_moments, pauses
+
+Integers = npt.NDArray[np.int64]
+Booleans = npt.NDArray[np.bool_]
+
+_US: Final = 1_000
+
+HALF_NS: Final = 100_000
+"""Half of the packets are later by no more, in real time, than this and half of the timers."""
+
+MOST_HALF_NS: Final = 150_000
+"""However late the timers are; so that 200 us are found, and what is between may be."""
+
+SURE_NS: Final = 170_000
+"""What is more than granted and less than this may still be what waking up costs on another machine."""
+
+EACH_NS: Final = 25_000
+"""What the work on another packet takes, in real time: the relay takes 15 to 20 us over one."""
+
+MOST_WORK_NS: Final = 400_000
+"""And on all that come by meanwhile: sixteen flows in step are the most of the named scenarios."""
+
+SUSPECT: Final = 1e-3
+"""What is so rare by chance has not passed."""
+
+LEVELS_NS: Final = tuple(level * _US for level in (200, 1_000, 5_000))
+"""At which single packets are counted."""
+
+
+def check_noisy(ways: Sequence[Way], noise: Noise) -> Finding:
+    """Above the engine's own latest is what the machine adds, in real time."""
+    noise = noise.in_link
+    chosen = [(way, bounded(way) | (way.account_ns > 0)) for way in ways]
+    total = sum(int(each.sum()) for _, each in chosen)
+    seen = "; ".join(f"{way.name} {spread(_late_ns(way)[each])} after they were due" for way, each in chosen)
+    if not total:
+        return nothing_bounded(ways, seen)
+    half_ns = _half_ns(noise)
+    expected = (
+        f"half of each size up to {half_ns / _US:.0f} us, and no more single ones than timers of the same seconds "
+        f"({noise.render_cores() or 'none'}), but by a chance of 1 in {1 / FALSE_ALARM:,.0f}"
+    )
+    for way, each in chosen:
+        late_ns = _late_ns(way)
+        for words, group, alone in _groups(way, each):
+            excess = late_ns[group] if alone else _beyond_ns(way)[group]
+            middle = float(np.median(excess))
+            # Where the work on others is taken off already, most of what a sleeping core costs is in that.
+            most_ns = half_ns if alone else HALF_NS
+            if middle <= most_ns:
+                continue
+            message = (
+                f"half of the {int(group.sum())} packets {way.name} {words}left {middle / _US:.1f} us or more later "
+                f"than they were due, where {most_ns / _US:.0f} us are granted"
+            )
+            over = group.copy()
+            over[group] = excess > most_ns
+            late = late_of(way, over, excess[excess > most_ns], int(group.sum()))
+            cause = _ASLEEP if alone and middle <= SURE_NS else ""
+            cause = cause or at_few_moments(way.left_ns[group] - late_ns[group], HALF_NS, late)
+            cause = cause or (noise.explains(late, relayed=False) if noise.cores else _UNKNOWN)
+            return finding(LATER, *doubted(Outcome.FAILED, message, cause), expected, seen, total)
+    doubtful: Finding | None = None
+    for level_ns in LEVELS_NS:
+        for name, late, packets in _singles(chosen, level_ns):
+            if not late.count:
+                continue
+            message = (
+                f"{late.count} of {packets} packets {name} left {level_ns / _US:.0f} us or more after they were due"
+            )
+            if not noise.cores:
+                return finding(LATER, *doubted(Outcome.FAILED, message, _UNKNOWN), expected, seen, total)
+            chance = _chance(late, packets, level_ns, noise) * 3 * len(LEVELS_NS)
+            message += f", more than timers of the same seconds explain ({noise.render_cores()})"
+            if chance < FALSE_ALARM:
+                return finding(LATER, Outcome.FAILED, message, expected, seen, total)
+            if chance < SUSPECT:
+                doubt = f"by chance that is so in 1 of {1 / chance:,.0f} runs, too few to be sure"
+                doubtful = doubtful or finding(LATER, *doubted(Outcome.FAILED, message, doubt), expected, seen, total)
+    passed = finding(LATER, Outcome.PASSED, f"{total} packets, no later than timers explain", expected, seen, total)
+    return doubtful or passed
+
+
+def _half_ns(noise: Noise) -> int:
+    late_ns = [float(np.median(core.late_ns)) for core in noise.cores if len(core.late_ns)]
+    return min(HALF_NS + round(max(late_ns, default=0.0)), MOST_HALF_NS)
+
+
+_ASLEEP: Final = f"less than {SURE_NS / _US:.0f} us may be what waking up costs"
+
+_UNKNOWN: Final = "no timers were measured beside them"
+
+
+def _late_ns(way: Way) -> Integers:
+    """How long after it was due each packet left: by the model, or by the relay's account where that is earlier."""
+    modelled = way.left_ns - way.due_last_ns - unseen_ns(way)
+    return np.where(way.account_ns > 0, np.maximum(modelled, way.left_ns - way.account_ns), modelled)
+
+
+def _beyond_ns(way: Way) -> Integers:
+    late_ns = _late_ns(way)
+    return late_ns - np.minimum(EACH_NS * _others(way, late_ns), MOST_WORK_NS)
+
+
+def _others(way: Way, late_ns: Integers) -> Integers:
+    """How many packets came by between when each was due and when it left."""
+    busy = way.overhead.busy_ns
+    passed = np.searchsorted(busy, way.left_ns, side="left")
+    others: Integers = np.maximum(passed - np.searchsorted(busy, way.left_ns - late_ns, side="right"), 0)
+    return others
+
+
+def _groups(way: Way, each: Booleans) -> list[tuple[str, Booleans, bool]]:
+    """By size, those that nobody else was worked on for; all of a direction where these are too few."""
+    busy, due_ns = way.overhead.busy_ns, way.left_ns - _late_ns(way)
+    quiet = np.searchsorted(busy, due_ns - HALF_NS, side="left")
+    alone = each & (np.searchsorted(busy, np.minimum(way.left_ns, due_ns + HALF_NS), side="left") <= quiet)
+    found = [(f"{words}that no other met ", group, True) for words, group in sizes(way, alone)]
+    return found or [(words, group, False) for words, group in sizes(way, each)]
+
+
+def _singles(chosen: Sequence[tuple[Way, Booleans]], level_ns: int) -> list[tuple[str, Late, int]]:
+    """Those of each direction that are later than a level, less the work on others, and those of both together."""
+    found = []
+    for way, each in chosen:
+        beyond = _beyond_ns(way)
+        late = each & (beyond >= level_ns)
+        found.append((way.name, late_of(way, late, beyond[late], int(each.sum())), int(each.sum())))
+    together = Late.together(*(late for _, late, _ in found))
+    return [*found, ("both ways", together, sum(packets for _, _, packets in found))]
+
+
+def _chance(late: Late, packets: int, level_ns: int, noise: Noise) -> float:
+    """How likely so many packets are to be late, if a packet waits no longer than timers on the core do."""
+    wait_ns = level_ns - HALF_NS
+    ticks = {core.name: 0 for core in noise.cores}
+    peaks = 0
+    for core in (*noise.cores, *noise.around):
+        ticks[core.name] = ticks.get(core.name, 0) + len(core.late_ns)
+        peaks += int((core.late_ns >= wait_ns).sum())
+    count, fewest = pauses(late.begin_ns, late.end_ns), min(ticks.values())
+    peaks = min(peaks, fewest)
+    return at_least_of(count, packets, count + peaks, packets + fewest)
+
+
+def at_least_of(count: int, drawn: int, marked: int, total: int) -> float:
+    """The chance that of ``drawn`` of ``total``, of which so many are ``marked``, ``count`` or more are marked ones."""
+    if count <= max(0, drawn + marked - total):
+        return 1.0
+
+    def log_choose(number: int, taken: int) -> float:
+        return lgamma(number + 1) - lgamma(taken + 1) - lgamma(number - taken + 1)
+
+    whole = log_choose(total, drawn)
+    return sum(
+        exp(log_choose(marked, each) + log_choose(total - marked, drawn - each) - whole)
+        for each in range(count, min(marked, drawn) + 1)
+        if drawn - each <= total - marked
+    )

@@ -1,0 +1,309 @@
+"""Do the samples match the latency that was injected: never below it, above it by the machine's own overhead only.
+
+It owns the comparison of samples, analyzer values and buckets with what the link's model and the control run allow. It
+does not know whose fault a mismatch is: the other checks may.
+"""
+
+from __future__ import annotations
+
+from itertools import count
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from rttcheck.judge.evidence import UNBOUNDED_US, Booleans, Evidence, Microseconds
+from rttcheck.judge.findings import Finding, Layer, Outcome, ranked
+from rttcheck.judge.machine.noise import Late
+from rttcheck.judge.machine.slack import FALSE_ALARM, chance_of_exceeding
+from rttcheck.judge.machine.stall import explained, unless_stalled
+from rttcheck.judge.nominal.edge import refuse_near_edge
+from rttcheck.judge.samples import Kind, maybe_coarse
+from rttcheck.record.histogram import BUCKETS, bucket_label, buckets_of
+from rttcheck.scenario.duration import format_us
+
+__all__ = ["FALSE_ALARM", "check_nominal", "expected_buckets", "refuse_near_edge"]
+
+REAL_TIME_GRAIN_US: Final = 1_000
+"""In real time less than this above the control run is no failure: a link that delays lets the CPU fall asleep, one
+that does not never does, and waking up costs tens to hundreds of microseconds. It is the millisecond that nettrace
+shows."""
+
+_NEEDS: Final = 6
+"""How often a sample waits for a processor: its segment is sent, forwarded and received, and so is the ACK."""
+
+
+def check_nominal(evidence: Evidence) -> tuple[Finding, ...]:
+    """Every nominal check of one recording, in no order."""
+    return (
+        _below(evidence, evidence.data, "data samples are not below the wire"),
+        _below(
+            evidence, np.isin(evidence.kinds, (Kind.HANDSHAKE, Kind.FIN)), "SYN and FIN samples are not below the wire"
+        ),
+        _analyzer(evidence),
+        _above(evidence),
+        _buckets(evidence),
+    )
+
+
+def _finding(check: str, outcome: Outcome, message: str, expected: str, seen: str, samples: int) -> Finding:
+    return Finding(
+        layer=Layer.NOMINAL,
+        check=check,
+        outcome=outcome,
+        message=message,
+        expected=expected,
+        seen=seen,
+        samples=samples,
+    )
+
+
+def _below(evidence: Evidence, chosen: Booleans, check: str) -> Finding:
+    """One-sided: noise can only add, so that a single sample under the link's lower bound is a failure."""
+    values = evidence.values_us[chosen]
+    missing = evidence.lowest_us[chosen] - values
+    early = missing > 0
+    expected = f"{format_us(evidence.whole.lowest_us)} or more ({evidence.whole.source})"
+    coarse = int(maybe_coarse(evidence.events[chosen]).sum())
+    if coarse:
+        told = "from timestamps" if evidence.recording.view.every_sample else "that may be from timestamps"
+        expected += f"; 1 ms less for {coarse} {told}, which count milliseconds"
+    if not early.any():
+        outcome, message = Outcome.PASSED, f"{len(values)} samples, none below {format_us(evidence.whole.lowest_us)}"
+        return _finding(check, outcome, message, expected, spread(values), len(values))
+    worst = int(np.argmax(missing))
+    message = (
+        f"{int(early.sum())} of {len(values)} samples are shorter than the latency on the wire, the worst "
+        f"{int(values[worst])} us where {int(values[worst] + missing[worst])} us were injected; "
+        f"noise can only make a sample longer{_likeness(evidence, values)}"
+    )
+    return _finding(check, Outcome.FAILED, message, expected, spread(values), len(values))
+
+
+def _analyzer(evidence: Evidence) -> Finding:
+    """Both values that nettrace's analyzer shows lie over the lower bound, in every data event that it shows."""
+    check = "rtt and rtt_min of every event"
+    events, lowest = evidence.events[evidence.shown], evidence.lowest_us[evidence.shown]
+    expected = f"first-acked and last-acked {format_us(evidence.whole.lowest_us)} or more"
+    bad = {
+        name: int((events[field] < lowest).sum())
+        for name, field in (("rtt", "first_rtt_us"), ("rtt_min", "last_rtt_us"))
+        if evidence.recording.view.sees(field)
+    }
+    seen = f"rtt {spread(events['first_rtt_us'])}; rtt_min {spread(events['last_rtt_us'])}"
+    if any(bad.values()):
+        which = " and ".join(f"{name} in {count}" for name, count in bad.items() if count)
+        message = (
+            f"of {len(events)} events that nettrace shows, {which} are below the injected {evidence.whole.render()}"
+        )
+        return _finding(check, Outcome.FAILED, message, expected, seen, len(events))
+    message = f"{len(events)} events, both values over the lower bound"
+    return _finding(check, Outcome.PASSED, message, expected, seen, len(events))
+
+
+def _above(evidence: Evidence) -> Finding:
+    check = "data samples are not above the link and its machine"
+    chosen, slack = evidence.bounded_above, evidence.slack
+    if not chosen.any():
+        message = f"no upper bound follows from the link ({evidence.whole.source})"
+        if evidence.whole.highest_us is not None:
+            message = "no sample has an upper bound that could be checked"
+            return _finding(check, Outcome.INCONCLUSIVE, message, "at least one data sample", "none", 0)
+        return _finding(check, Outcome.PASSED, message, "nothing", spread(evidence.values_us[evidence.data]), 0)
+    values = evidence.values_us[chosen]
+    excess = values - evidence.highest_us[chosen]
+    most = format_us(int(evidence.highest_us[chosen].max()))
+    if not slack.samples:
+        message = f"there is no control run to tell the machine's part in {spread(values)}"
+        return _finding(check, Outcome.INCONCLUSIVE, message, f"{most} and a control run's overhead", spread(values), 0)
+    if evidence.virtual:
+        return _above_exactly(check, evidence, values, excess, most)
+    # One side's fault must not hide among the other side's good samples.
+    sides = evidence.sides[chosen]
+    by_side = [
+        _above_by_rank(check, evidence, np.flatnonzero(chosen)[sides == side], excess[sides == side], most)
+        for side in np.unique(sides)
+    ]
+    return ranked(by_side)[0]
+
+
+def _above_exactly(check: str, evidence: Evidence, values: Microseconds, excess: Microseconds, most: str) -> Finding:
+    """In virtual time nothing but the kernel makes a sample longer: all obey the slack but what is `explained`."""
+    slack = evidence.slack
+    expected = f"at most {most} + {slack.upper_us} us ({slack.render()})"
+    late = excess > slack.upper_us
+    if not late.any():
+        message = f"{len(values)} samples, at most {int(excess.max())} us over the link's own bound"
+        return _finding(check, Outcome.PASSED, message, expected, spread(values), len(values))
+    worst = int(np.argmax(excess))
+    message = (
+        f"{int(late.sum())} of {len(values)} samples are longer than the link and this machine explain, the worst "
+        f"{int(values[worst])} us, {int(excess[worst])} us over the link's bound where {slack.upper_us} us are "
+        f"granted{_likeness(evidence, values)}"
+    )
+    judged = unless_stalled(
+        message,
+        _late(evidence.events[evidence.bounded_above][late], excess[late], len(values)),
+        evidence.noise,
+        preemptible=evidence.preemptible,
+    )
+    return _finding(check, *judged, expected, spread(values), len(values))
+
+
+def enough_samples() -> int:
+    """How many samples and as many of the control run it takes for the check by rank to be able to fail."""
+    return next(number for number in count(1) if chance_of_exceeding(number, number, number) <= FALSE_ALARM)
+
+
+def _late(late: np.ndarray, excess: Microseconds, total: int) -> Late:
+    """These events of ``total``: what made them late came while their segments and ACKs were under way."""
+    ends: Microseconds = late["timestamp_ns"].astype(np.int64)
+    return Late(
+        begin_ns=ends - late["sample_us"] * 1_000,
+        end_ns=ends,
+        excess_ns=excess * 1_000,
+        total=total,
+        needs=_NEEDS,
+    )
+
+
+def _above_by_rank(
+    check: str, evidence: Evidence, places: npt.NDArray[np.intp], excess: Microseconds, most: str
+) -> Finding:
+    """In real time any one sample may be late; too many, and each by more than noise scatters, are the kernel's."""
+    slack, values = evidence.slack, evidence.values_us[places]
+    measured = len(values)
+    limit = slack.highest_us + slack.burst_us
+    expected = f"no more often above {most} + {limit} us than by chance, 1 in {1 / FALSE_ALARM:,.0f} ({slack.render()})"
+    if chance_of_exceeding(measured, measured, slack.samples) > FALSE_ALARM:
+        message = (
+            f"{measured} samples and {slack.samples} of the control run are too few to tell noise from a fault, which "
+            f"takes {enough_samples()} of each: raise count, size or flows"
+        )
+        return _finding(check, Outcome.INCONCLUSIVE, message, expected, spread(values), measured)
+    over = int((excess > limit).sum())
+    chance = chance_of_exceeding(over, measured, slack.samples)
+    if chance >= FALSE_ALARM:
+        message = f"{measured} samples, {over} of them outliers above the control run's largest overhead of {limit} us"
+        return _finding(check, Outcome.PASSED, message, expected, spread(values), measured)
+    low, middle, high = (int(value) for value in np.percentile(excess, (10, 50, 90)))
+    least, scatter = int(excess.min()) - limit, high - low
+    figures = (
+        f"{over} of {measured} overheads are above the control run's largest, {limit} us (by chance: {chance:.0e}); "
+        f"they scatter by {scatter} us around {middle} us"
+    )
+    if least > max(scatter, REAL_TIME_GRAIN_US):
+        message = (
+            f"{figures}, and even the smallest is {least} us over it: that is no noise{_likeness(evidence, values)}"
+        )
+        late = _late(evidence.events[places], excess - limit, measured)
+        return _finding(check, *unless_stalled(message, late, evidence.noise), expected, spread(values), measured)
+    if middle - limit < REAL_TIME_GRAIN_US and evidence.scenario.unit == "ms":
+        message = f"{figures}: what waking up from idle costs, less than the millisecond that is shown"
+        return _finding(check, Outcome.PASSED, message, expected, spread(values), measured)
+    message = f"{figures}: this machine is too noisy in real time to tell{_accounts(evidence)}"
+    return _finding(check, Outcome.INCONCLUSIVE, message, expected, spread(values), measured)
+
+
+def granted_us(evidence: Evidence) -> int:
+    """What a sample may lie above the link's own bound and still be in its bucket.
+
+    In real time without the control run's outliers: one of them would stretch what is expected over the next bucket's
+    edge. Those of the measured run are counted.
+    """
+    slack = evidence.slack
+    if not slack.samples:
+        return 0
+    return slack.upper_us if evidence.virtual else slack.typical_us
+
+
+def expected_buckets(evidence: Evidence) -> tuple[Booleans, Microseconds, Microseconds]:
+    """Which buckets a shown data sample may fall in: the set, and each shown sample's own first and last bucket."""
+    chosen = evidence.shown
+    lowest = np.maximum(evidence.lowest_us[chosen], 0)
+    granted = granted_us(evidence)
+    bounded = evidence.bounded_above[chosen]
+    highest = np.where(bounded, evidence.highest_us[chosen], UNBOUNDED_US - granted) + granted
+    first = buckets_of(lowest, evidence.unit).astype(np.int64)
+    last = buckets_of(highest, evidence.unit).astype(np.int64)
+    allowed = np.zeros(BUCKETS, dtype=np.bool_)
+    for start, end in set(zip(first.tolist(), last.tolist(), strict=True)):
+        allowed[start : end + 1] = True
+    return allowed, first, last
+
+
+def _buckets(evidence: Evidence) -> Finding:
+    unit = evidence.unit
+    check = f"every data sample is in its bucket ({unit.value})"
+    allowed, first, last = expected_buckets(evidence)
+    values = np.maximum(evidence.shown_us[evidence.shown], 0)
+    bounded = evidence.bounded_above[evidence.shown]
+    found = buckets_of(values, unit)
+    expected = ", ".join(bucket_label(int(index), unit) for index in np.flatnonzero(allowed)) or "no bucket"
+    counts = np.bincount(found, minlength=BUCKETS)
+    seen = (
+        ", ".join(f"{counts[index]} in {bucket_label(int(index), unit)}" for index in np.flatnonzero(counts)) or "none"
+    )
+    low, high = int((found < first).sum()), int((found > last).sum())
+    if not len(values):
+        message = "no data sample that a histogram would show"
+        return _finding(check, Outcome.INCONCLUSIVE, message, expected, seen, 0)
+    late = found > last
+    excess = evidence.events["sample_us"][evidence.shown] - evidence.highest_us[evidence.shown]
+    paused = _late(evidence.events[evidence.shown][late], excess[late], len(values))
+    cause = explained(paused, preemptible=evidence.preemptible) if evidence.virtual else ""
+    if cause and not low:
+        message = f"{high} of {len(values)} samples lie in a bucket above, which {cause} explains"
+        return _finding(check, Outcome.INCONCLUSIVE, message, expected, seen, len(values))
+    if low or (high and evidence.virtual):
+        message = f"of {len(values)} samples {low} lie in a bucket below the expected ones and {high} above: {seen}"
+        return _finding(check, Outcome.FAILED, message, expected, seen, len(values))
+    if 2 * high > len(values):
+        message = (
+            f"{high} of {len(values)} samples lie in a bucket above, in real time, where the machine may be why: {seen}"
+            f"{_accounts(evidence)}"
+        )
+        return _finding(check, Outcome.INCONCLUSIVE, message, expected, seen, len(values))
+    constant = all(bounds.constant for bounds in evidence.bounds)
+    # In real time the control run may have met noise that the measured one did not: samples that are all in the bucket
+    # of what was injected need no excuse.
+    excused = evidence.virtual or (found > first).any()
+    if constant and excused and (last > first)[bounded].any() and not evidence.slack.burst_us:
+        message = (
+            f"the overhead, {evidence.slack.render()}, reaches over a bucket's edge with the {granted_us(evidence)} us "
+            "that are granted, so that a bucket proves nothing"
+        )
+        return _finding(check, Outcome.INCONCLUSIVE, message, expected, seen, len(values))
+    outliers = f", {high} outliers above" if high else ""
+    return _finding(check, Outcome.PASSED, f"{seen}{outliers}", expected, seen, len(values))
+
+
+def _accounts(evidence: Evidence) -> str:
+    """What machine and relay say of themselves, to end a sentence with; empty where nothing is known."""
+    told = evidence.noise.render() if evidence.noise is not None else ""
+    return f" ({told})" if told else ""
+
+
+def spread(values: np.ndarray) -> str:
+    """Smallest, median and largest value, in microseconds."""
+    if not len(values):
+        return "no sample"
+    return f"{int(values.min())} to {int(values.max())} us, median {int(np.median(values))} us"
+
+
+def _likeness(evidence: Evidence, values: np.ndarray) -> str:
+    """What the factor between expected and seen looks like, when it is one that people know."""
+    whole = evidence.whole
+    if not whole.lowest_us or not all(bounds.constant for bounds in evidence.bounds) or len(set(evidence.bounds)) > 1:
+        return ""
+    factor = float(np.median(values)) / whole.lowest_us
+    known = {
+        1000.0: "a thousand times as much: a unit is wrong",
+        0.001: "a thousandth: a unit is wrong",
+        0.5: "half as much: one direction is not delayed",
+        2.0: "twice as much: one-way delay and round trip are mixed up",
+    }
+    for likely, words in known.items():
+        if 0.97 * likely < factor < 1.03 * likely + 100 / whole.lowest_us:
+            return f" ({words})"
+    return ""

@@ -1,0 +1,91 @@
+"""Do the several accounts of one sample agree: the probe's arguments, what the kernel used, the kernel-side tables.
+
+It owns what an observer may get wrong inside a recording: the order of first-acked and last-acked, histograms against
+the events. It does not know what latency was injected, nor what the estimators make of a sample.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from rttcheck.judge.evidence import Evidence
+from rttcheck.judge.findings import Finding, Layer, Outcome
+from rttcheck.judge.samples import Kind, Source, visible_to_nettrace
+from rttcheck.record.histogram import Histogram, Unit, bucket_label
+
+
+def check_agreement(evidence: Evidence) -> tuple[Finding, ...]:
+    """Every check of one account against another, in no order."""
+    return (
+        _order(evidence),
+        *(_histogram(evidence, unit) for unit in (Unit.MS, Unit.US)),
+    )
+
+
+def _order(evidence: Evidence) -> Finding:
+    """The first newly acknowledged segment was sent no later than the last, so its sample is no smaller.
+
+    Source: ``tcp_clean_rtx_queue()``. The kernel feeds the first to the estimator and keeps the last in ``rs->rtt_us``.
+    """
+    check = "first-acked and last-acked are told apart"
+    events = evidence.events[(evidence.sources == Source.FIRST) & (evidence.kinds != Kind.HANDSHAKE)]
+    first, last = events["first_rtt_us"], events["last_rtt_us"]
+    swapped = last > first
+    fed = events["sample_us"] != first
+    kept = events["rs_rtt_us"] != last
+    bad = swapped | fed | kept
+    expected = "rtt_min <= rtt; the estimator is fed rtt, the rate sample holds rtt_min (tcp_ack_update_rtt())"
+    several = int((first != last).sum())
+    if bad.any():
+        at = int(np.flatnonzero(bad)[0])
+        outcome = Outcome.FAILED
+        message = (
+            f"in {int(bad.sum())} of {len(events)} events rtt and rtt_min are not what the kernel used "
+            f"({int(swapped.sum())} have rtt_min above rtt): the first says rtt {int(first[at])} us, rtt_min "
+            f"{int(last[at])} us, and the kernel took {int(events['sample_us'][at])} and "
+            f"{int(events['rs_rtt_us'][at])} us"
+        )
+        if (swapped | ~bad).all():
+            message += "; the two are swapped"
+    else:
+        outcome = Outcome.PASSED
+        message = f"{len(events)} events, {several} of them with two different values"
+    return Finding(
+        layer=Layer.OBSERVER,
+        check=check,
+        outcome=outcome,
+        message=message,
+        expected=expected,
+        seen=f"{several} events in which the two differ",
+        samples=len(events),
+    )
+
+
+def _histogram(evidence: Evidence, unit: Unit) -> Finding:
+    """The table that the kernel-side program kept is the one that its events make, bucket by bucket."""
+    shown = evidence.shown_us[visible_to_nettrace(evidence.events)]
+    due = Histogram.of(shown, unit)
+    held = Histogram.of_counts(evidence.recording.histograms[unit.value], unit)
+    outcome, message = Outcome.PASSED, f"{held.total} samples, the same in every bucket"
+    differing = [
+        f"{mine} and not {theirs} in {bucket_label(index, unit).strip()}"
+        for index, (mine, theirs) in enumerate(zip(held.counts, due.counts, strict=True))
+        if mine != theirs
+    ]
+    if differing and evidence.lost:
+        outcome = Outcome.INCONCLUSIVE
+        message = f"{evidence.lost} events were lost: the table counts {held.total} samples and the events {due.total}"
+    elif differing:
+        outcome, message = Outcome.FAILED, f"the kernel-side table in {unit.value} has {'; '.join(differing)}"
+        other = Unit.US if unit is Unit.MS else Unit.MS
+        if held.counts == Histogram.of(shown, other).counts:
+            message += f": it counts {other.value} under the name of {unit.value}"
+    return Finding(
+        layer=Layer.OBSERVER,
+        check=f"kernel-side histogram equals the events ({unit.value})",
+        outcome=outcome,
+        message=message,
+        expected=f"{due.total} samples as the events have them",
+        seen=f"{held.total} samples, {len(differing)} buckets differ",
+        samples=due.total,
+    )

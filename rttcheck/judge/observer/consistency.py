@@ -1,0 +1,243 @@
+"""May the probe be believed: what it shows is possible, and nothing that was read by another way says otherwise.
+
+It owns the cases in which events that are wrong are the probe's fault, though the kernel seems to have erred. The probe
+reads arguments and state apart; the wire and TCP_INFO do not go through it at all. Where an argument is not what passed
+on the wire, and the step that the estimator made says that it was fed what did, the argument was read wrongly. Where
+all that the probe shows fits together, it is believed, and a fault is the kernel's.
+
+The probe is not blamed for what other evidence shows the kernel to have had (`misread`): TCP_INFO is the kernel's own
+statement, and a kernel that is at fault may state one thing and hold another.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from rttcheck.judge.arithmetic import estimator
+from rttcheck.judge.arithmetic.estimator import Sample, State
+from rttcheck.judge.arithmetic.rto import Bounds
+from rttcheck.judge.arithmetic.socket_info import in_force, late_segments
+from rttcheck.judge.arithmetic.steps import Steps
+from rttcheck.judge.arithmetic.windowed_minimum import NOTHING_US
+from rttcheck.judge.data_quality import doubt_of, doubted
+from rttcheck.judge.eligibility.dues import dues_of
+from rttcheck.judge.eligibility.part import Part
+from rttcheck.judge.evidence import Booleans, Evidence
+from rttcheck.judge.findings import Finding, Layer, Outcome
+from rttcheck.judge.machine.hop import MOST_NS
+from rttcheck.judge.observer.misread import cleared, cleared_srtt, cleared_state
+from rttcheck.judge.pairing.scoreboard import NONE
+from rttcheck.judge.pairing.stamps import UNKNOWN
+from rttcheck.judge.pairing.wire_times import MICROSECOND_NS, Integers, Witness
+from rttcheck.judge.samples import Side
+from rttcheck.record.event import (
+    FLAG_ACK_MAYBE_DELAYED,
+    FLAG_DATA_ACKED,
+    FLAG_ORIG_SACK_ACKED,
+    FLAG_RETRANS_DATA_ACKED,
+    FLAG_SYN_ACKED,
+)
+
+STATE: Final = "state is possible"
+"""The one of these checks that says nothing of samples: it doubts what the probe shows of the estimators alone."""
+
+_NO_TIME_US: Final = -(1 << 31)
+"""No difference of two of a guest's stamps is so far below zero: it is an address, or a part of one. What is nearer can
+be a kernel's error."""
+
+_FLAGS: Final = (
+    FLAG_DATA_ACKED | FLAG_RETRANS_DATA_ACKED | FLAG_SYN_ACKED | FLAG_ORIG_SACK_ACKED | FLAG_ACK_MAYBE_DELAYED
+)
+"""All that ``tcp_clean_rtx_queue()`` sets before it calls, and ``tcp_synack_rtt_meas()``: 5.10 to 7.3."""
+
+_HEADERS: Final = {4: 40, 6: 60}
+
+
+def check_testimony(evidence: Evidence) -> tuple[Finding, ...]:
+    """Every check of the probe's account, in no order; two of them need packets."""
+    found, witness = [_possible(evidence), _shown_state(evidence)], evidence.witness
+    if witness is not None:
+        steps = Steps.of(evidence.events)
+        state = State.of(evidence.events)
+        doubt = doubt_of(evidence)
+        for finding in (_used(evidence, witness, steps, state), _unseen(evidence, witness, steps, state)):
+            outcome, message = doubted(finding.outcome, finding.message, doubt)
+            found.append(replace(finding, outcome=outcome, message=message))
+    return tuple(found)
+
+
+def _finding(check: str, message: str, expected: str, bad: int, total: int, note: str = "") -> Finding:
+    return Finding(
+        layer=Layer.OBSERVER,
+        check=check,
+        outcome=Outcome.FAILED if bad else Outcome.PASSED,
+        message=message if bad else f"{total} looked at" + (f"; {note}" if note else ""),
+        expected=expected,
+        seen=f"{bad} of {total}",
+        samples=total,
+    )
+
+
+def _possible(evidence: Evidence) -> Finding:
+    """No kernel, however broken in its arithmetic, makes such a call."""
+    events = evidence.events
+    calls = events[["sk", "timestamp_ns"]]
+    again = np.ones(len(events), dtype=np.bool_)
+    again[np.unique(calls, return_index=True)[1]] = False
+    taken = events["taken"] != 0
+    wrong: list[tuple[str, Booleans]] = [
+        ("show the same call a second time", again),
+        ("have flags that the function is never given", (events["flag"] & ~_FLAGS) != 0),
+        ("have a number in place of a time that is none",
+         np.logical_or.reduce([events[name] < _NO_TIME_US for name in ("first_rtt_us", "sack_rtt_us", "last_rtt_us")])),
+        ("took a sample and have none", taken & (events["sample_us"] < 0)),
+        ("are of addresses and ports that the traffic did not have",
+         (evidence.connections < 0) & (len(evidence.recording.flows) > 0)),
+    ]  # fmt: skip
+    texts = [f"{int(bad.sum())} {text}, the first is event {int(bad.argmax())}" for text, bad in wrong if bad.any()]
+    impossible = np.logical_or.reduce([bad for _, bad in wrong])
+    message = f"of {len(events)} events " + "; ".join(texts)
+    return _finding("events are possible", message, "each call once, with arguments that the function can be given",
+                    int(impossible.sum()), len(events))  # fmt: skip
+
+
+def _used(evidence: Evidence, witness: Witness, steps: Steps, state: State) -> Finding:
+    """The step from srtt to srtt tells the sample that was used; mdev and all else of the step vouch for it."""
+    events, wire, pairs = evidence.events, evidence.recording.wire, witness.pairs
+    before = state.at(np.maximum(steps.previous, 0))
+    before.srtt_us[steps.opening] = 0
+    used_us = np.where(before.srtt_us == 0, state.srtt_us >> 3, state.srtt_us - before.srtt_us + (before.srtt_us >> 3))
+    bounds = Bounds.of(evidence.recording.sysctls, events["hz"].astype(np.int64))
+    told = Sample.of(events)
+    due = estimator.after_sample(
+        before,
+        Sample(us=used_us, snd_una=told.snd_una, snd_nxt=told.snd_nxt),
+        bounds.least_us,
+        estimator.formula_of(evidence.recording.kernel),
+    )
+    vouched = steps.taken & steps.known & ~state.differs(due)
+    assert evidence.observation is not None  # there is a witness
+    stamp_ns = evidence.observation.stamp_ns
+    now_us = events["tcp_mstamp_us"].astype(np.int64)
+
+    def passed(value_us: Integers) -> Booleans:
+        found = np.zeros(len(events), dtype=np.bool_)
+        for segment in (pairs.first, pairs.sack):
+            there = np.flatnonzero((pairs.ack != NONE) & (segment != NONE))
+            passed_ns = wire["time_ns"][pairs.ack[there]] - wire["time_ns"][segment[there]]
+            over_ns = value_us[there] * MICROSECOND_NS - passed_ns
+            near = (over_ns > -MICROSECOND_NS) & (over_ns <= 2 * MOST_NS)
+            stamped = (stamp_ns[segment[there]] != UNKNOWN) & (now_us[there] > 0)
+            exact = value_us[there] == now_us[there] - stamp_ns[segment[there]] // MICROSECOND_NS
+            found[there] |= np.where(stamped, exact, near)
+        return found
+
+    bad = vouched & (used_us != told.us) & passed(used_us) & ~passed(told.us)
+    message, why = "", ""
+    if bad.any():
+        why = cleared(evidence, "sample_us", bad)
+        at = int(bad.argmax())
+        factor = float(np.median(told.us[bad] / np.maximum(used_us[bad], 1)))
+        message = (
+            f"{int(bad.sum())} of {int(vouched.sum())} events show another sample than the kernel used, the first is "
+            f"event {at}: it shows {int(told.us[at])} us, and srtt, mdev and all else moved by {int(used_us[at])} us, "
+            "which is what passed on the wire"
+        )
+        known = {1_000.0: "a thousand times as much", 0.001: "a thousandth"}
+        message += next((f" ({text})" for of, text in known.items() if 0.9 * of < factor < 1.1 * of), "")
+    return _finding("events show the sample that was used", message,
+                    "the sample that the estimator's step tells, where that is what passed on the wire",
+                    0 if why else int(bad.sum()), int(vouched.sum()),
+                    note=f"{message}; but {why}: the kernel had both" if why else "")  # fmt: skip
+
+
+def _shown_state(evidence: Evidence) -> Finding:
+    """A mean lies among what it is made of, and a minimum is one of it: where TCP_INFO's do and the probe's do not.
+
+    TCP_INFO of the same moment is looked at, by ``delivered``. Of a state that others show the kernel to have had the
+    probe is cleared: then the kernel's TCP_INFO and its state are two, and arithmetic says which step went wrong.
+    """
+    events = evidence.events
+    wrong: list[str] = []
+    kernels: list[str] = []
+    looked = 0
+    for index, flow in enumerate(evidence.recording.flows):
+        for side in (Side.CLIENT, Side.SERVER):
+            info = flow.get(f"{side.name.lower()}_info")
+            socket = (evidence.connections == index) & (evidence.sides == side)
+            chosen = socket & (events["taken"] != 0)
+            if not info or not chosen.any() or not info.get("delivered"):
+                continue
+            own = events[chosen]
+            state = in_force(events[socket], int(info["delivered"]) - late_segments(evidence), exactly=True)
+            if not len(state):
+                continue
+            looked += 1
+            for name, told, fed in (
+                ("srtt", info.get("rtt_us"), own["sample_us"]),
+                ("min_rtt", info.get("min_rtt_us"), own["rs_rtt_us"]),
+            ):
+                low, high = int(fed.min()) - 1, int(fed.max()) + 1
+                if told is None or not low <= told <= high or not _outside(state, name, low, high).all():
+                    continue
+                suspect = chosen.copy()
+                suspect[chosen] = _outside(own, name, low, high)
+                text = (
+                    f"the {side.name.lower()} of connection {index} shows {name} {int(_held_us(state, name)[-1])} us, "
+                    f"which cannot be of samples of {low + 1} to {high - 1} us, and TCP_INFO says {told} us"
+                )
+                if name == "srtt":
+                    why = cleared_srtt(evidence, suspect, chosen, low, high)
+                else:
+                    why = cleared_state(evidence, "min_rtt", suspect, chosen)
+                if why:
+                    kernels.append(f"{text}; but {why}: it is what the kernel had")
+                else:
+                    wrong.append(text)
+    return _finding(STATE, "; ".join(wrong[:2]), "srtt and min_rtt among the samples, as in TCP_INFO",
+                    len(wrong), looked, note="; ".join(kernels[:1]))  # fmt: skip
+
+
+def _held_us(events: np.ndarray, name: str) -> Integers:
+    held = events["srtt_us"] >> 3 if name == "srtt" else events["min_rtt"]["v"][:, 0]
+    return held.astype(np.int64)
+
+
+def _outside(events: np.ndarray, name: str, low_us: int, high_us: int) -> Booleans:
+    held = _held_us(events, name)
+    outside: Booleans = (held < low_us) | (held > high_us)
+    return outside & (held != NOTHING_US) if name == "min_rtt" else outside
+
+
+def _unseen(evidence: Evidence, witness: Witness, steps: Steps, state: State) -> Finding:
+    """ACKs that owe a sample and have no event: where the state has moved by the next event, the kernel took one."""
+    events, recording = evidence.events, evidence.recording
+    rows = dues_of(
+        witness.timed, recording.wire, recording.flows,
+        segment_bytes=evidence.scenario.mtu - _HEADERS[evidence.scenario.family],
+    )  # fmt: skip
+    missing = rows[(rows["event"] == NONE) & (rows["owed"] & Part.TAKEN != 0)]
+    before = state.at(np.maximum(steps.previous, 0))
+    before.srtt_us[steps.opening] = 0
+    bounds = Bounds.of(recording.sysctls, events["hz"].astype(np.int64))
+    due = estimator.after_sample(before, Sample.of(events), bounds.least_us, estimator.formula_of(recording.kernel))
+    moved = steps.taken & steps.known & state.differs(due)
+    moved |= ~steps.taken & (steps.previous >= 0) & state.differs(before)
+    socket = evidence.connections * 2 + (evidence.sides == Side.SERVER)
+    after = np.zeros(len(events), dtype=np.bool_)
+    times: npt.NDArray[np.int64] = events["timestamp_ns"].astype(np.int64)
+    for row in missing:
+        later = np.flatnonzero((socket == row["socket"]) & (times > recording.wire["time_ns"][row["ack"]]))
+        after[later[:1]] = True
+    # A kernel whose formula is another errs at every step, not only where an event is missing.
+    bad = int((moved & after).sum()) if not (moved & ~after).any() else 0
+    message = (
+        f"{len(missing)} ACKs that owe a sample have no event, and by the next event of their socket srtt and mdev had "
+        f"moved in {bad} of {int(after.sum())} cases: the kernel took samples that the probe does not show"
+    )
+    return _finding("every sample that was taken has its event", message,
+                    "no move of the estimators between two events", bad, len(events))  # fmt: skip

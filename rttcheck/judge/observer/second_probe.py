@@ -1,0 +1,253 @@
+"""Do two probes that looked at the same time tell the same: event by event, every member that both see.
+
+It owns the pairing of two probes' events, the findings, and the answer to "does the second probe show the same here?".
+It does not say which of the two is right where they differ.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from rttcheck.judge.arithmetic.estimator import is_after
+from rttcheck.judge.arithmetic.steps import Steps
+from rttcheck.judge.evidence import Evidence
+from rttcheck.judge.findings import Finding, Layer, Outcome
+from rttcheck.judge.pairing.scoreboard import NONE
+from rttcheck.record.event import EVENT, Hook
+from rttcheck.record.recording import Recording
+from rttcheck.record.view import Coverage, View
+
+SAME_SAMPLES: Final = "the second probe sees the same samples"
+SAME_VALUES: Final = "the second probe shows the same values"
+SAME_STATE: Final = "the second probe finds the state that samples left"
+
+Booleans = npt.NDArray[np.bool_]
+Places = npt.NDArray[np.intp]
+
+_SOCKET: Final = ("sk", "sport", "dport", "netns")
+_SAMPLE: Final = (*_SOCKET, "tcp_mstamp_us", "snd_una", "delivered")
+"""What is one and the same wherever one looks during one call: the "now" of its sample among it."""
+
+_GROWING: Final = "snd_una"
+"""Goes on without a delivery when an ACK is of a part of what was sent again in one piece: segments are joined for that
+(``tcp_retrans_try_collapse()``), and only whole ones are delivered (``tcp_clean_rtx_queue()``); or of what was SACKed,
+and thereby delivered, before. It never goes back."""
+
+_ESTIMATORS: Final = ("srtt_us", "mdev_us", "mdev_max_us", "rttvar_us", "rtt_seq", "min_rtt")
+_COMPARED: Final = (
+    "sample_us", "first_rtt_us", "sack_rtt_us", "last_rtt_us", "rs_rtt_us", *_ESTIMATORS, "flag", "rto_jiffies",
+    "backoff", "snd_nxt", "write_seq", "packets_out", "retrans_out", "sacked_out", "lost_out", "mss_cache",
+    "rcv_tsecr", "saw_tstamp", "family", "hz", "state", "ca_state",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Account:
+    """One of the two: its name, what it sees, its events."""
+
+    probe: str
+    view: View
+    events: np.ndarray
+
+    @property
+    def shows_samples(self) -> bool:
+        return self.view.coverage is not Coverage.SMOOTHED_ONLY
+
+
+def check_second(evidence: Evidence) -> tuple[Finding, ...]:
+    """The comparison of the recording's two probes, in no order; nothing where one looked alone."""
+    recording = evidence.recording
+    if not recording.second_facts:
+        return ()
+    one, other = _accounts(recording)
+    lost = recording.lost + int(recording.second_facts.get("lost", 0))
+    if one.shows_samples and other.shows_samples:
+        return _samples(one, other, lost)
+    if one.shows_samples or other.shows_samples:
+        return (_states(*((one, other) if one.shows_samples else (other, one)), lost),)
+    return ()
+
+
+def second_agrees(evidence: Evidence, name: str, suspect: Booleans) -> bool:
+    """Tell whether the second probe shows the member ``name`` as the first does, in the events that are ``suspect``.
+
+    True where the second probe saw at least one of the suspect calls, and shows the same value in every one of them
+    that it saw. Two programs that read by different paths do not misread alike. False where no second probe looked,
+    where it does not see the member, and where it saw none of these calls: then it says nothing.
+    """
+    recording = evidence.recording
+    if not recording.second_facts:
+        return False
+    one, other = _accounts(recording)
+    if not (one.view.sees(name) and other.view.sees(name)):
+        return False
+    if one.shows_samples and other.shows_samples:
+        mine, theirs = _same_calls(one, other)
+    elif one.shows_samples:
+        mine, theirs = _states_left(one, other)
+    elif other.shows_samples:
+        theirs, mine = _states_left(other, one)
+    else:
+        return False
+    looked = suspect[mine]
+    return bool(looked.any()) and not _unequal(name, one, mine[looked], other, theirs[looked]).any()
+
+
+def _accounts(recording: Recording) -> tuple[_Account, _Account]:
+    facts = recording.second_facts
+    return (
+        _Account(recording.probe, recording.view, recording.events),
+        _Account(str(facts["probe"]), View.of(facts["view"]), recording.second),
+    )
+
+
+def _finding(check: str, outcome: Outcome, message: str, expected: str, seen: str, samples: int) -> Finding:
+    return Finding(
+        layer=Layer.OBSERVER, check=check, outcome=outcome, message=message, expected=expected, seen=seen,
+        samples=samples,
+    )  # fmt: skip
+
+
+def _outcome(bad: int, compared: int, lost: int) -> Outcome:
+    if bad:
+        return Outcome.INCONCLUSIVE if lost else Outcome.FAILED
+    return Outcome.PASSED if compared else Outcome.INCONCLUSIVE
+
+
+def _samples(one: _Account, other: _Account, lost: int) -> tuple[Finding, Finding]:
+    mine, theirs = _same_calls(one, other)
+    unpaired = {
+        one.probe: np.setdiff1d(np.flatnonzero(one.events["taken"]), mine),
+        other.probe: np.setdiff1d(np.flatnonzero(other.events["taken"]), theirs),
+    }
+    for seen_by, missed_by in ((one, other), (other, one)):
+        if not missed_by.view.every_sample:
+            begins = np.isin(unpaired[seen_by.probe], np.flatnonzero(_begins_round_trip(seen_by)))
+            unpaired[seen_by.probe] = unpaired[seen_by.probe][begins]
+    alone = sum(len(places) for places in unpaired.values())
+    seen = f"{len(mine)} samples seen by both"
+    names = f"{one.probe} and {other.probe}"
+    message = f"{len(mine)} samples, one by one: {names}"
+    if alone:
+        counts = " and ".join(f"{len(rows)} seen by {probe} alone" for probe, rows in unpaired.items() if len(rows))
+        message = f"beside {len(mine)} samples that {names} both see, {counts}"
+        message += f", and {lost} events were lost" if lost else f": the first is {_first(unpaired, one, other)}"
+    same = _finding(
+        SAME_SAMPLES,
+        _outcome(alone, len(mine), lost),
+        message,
+        "an event of each probe for each sample, as far as both see it (socket, time, snd_una, delivered)",
+        seen,
+        len(mine) + alone,
+    )
+    return same, _values(SAME_VALUES, one, mine, other, theirs, _COMPARED, lost)
+
+
+def _same_calls(one: _Account, other: _Account) -> tuple[Places, Places]:
+    """The events of both that are of the same call, as rows of each: of samples that were taken."""
+    taken_one, taken_other = (np.flatnonzero(each.events["taken"]) for each in (one, other))
+    found = _places(one.events[taken_one], other.events[taken_other])
+    return taken_one[found != NONE], taken_other[found[found != NONE]]
+
+
+def _first(unpaired: dict[str, Places], one: _Account, other: _Account) -> str:
+    probe, places = next((probe, places) for probe, places in unpaired.items() if len(places))
+    event = (one if probe == one.probe else other).events[places[0]]
+    return f"{probe}'s event {int(places[0])}, {int(event['sample_us'])} us at snd_una {int(event['snd_una'])}"
+
+
+def _begins_round_trip(account: _Account) -> Booleans:
+    """Events that a probe which sees one sample a round trip sees, too: of a first sample, or of one past ``rtt_seq``.
+
+    Source: ``tcp_rtt_estimator()``. Of which nothing is known before is left out.
+    """
+    steps = Steps.of(account.events, every_sample=account.view.every_sample)
+    before = account.events[np.maximum(steps.previous, 0)]
+    ended = is_after(account.events["snd_una"].astype(np.int64), before["rtt_seq"].astype(np.int64))
+    begins: Booleans = steps.taken & (steps.opening | ((steps.previous >= 0) & (ended | (before["srtt_us"] == 0))))
+    return begins
+
+
+def _states(maker: _Account, finder: _Account, lost: int) -> Finding:
+    mine, theirs = _states_left(maker, finder)
+    return _values(SAME_STATE, maker, mine, finder, theirs, (*_ESTIMATORS, "snd_una"), lost)
+
+
+def _states_left(maker: _Account, finder: _Account) -> tuple[Places, Places]:
+    """Of each state that was found, the last event before it that left one, if nothing was delivered in between.
+
+    Rows of the maker's events, and of the finder's.
+    """
+    made, found = maker.events, finder.events
+    both = np.concatenate((_key(made, _SOCKET), _key(found, _SOCKET)))
+    _, socket = np.unique(both, return_inverse=True)
+    times = np.concatenate((made["timestamp_ns"], found["timestamp_ns"]))
+    is_found = np.arange(len(times)) >= len(made)
+    order = np.lexsort((is_found, times, socket))
+    last = np.maximum.accumulate(np.where(is_found[order], -1, np.arange(len(order))))
+    rows = np.flatnonzero(is_found[order] & (last >= 0))
+    theirs, mine = order[rows] - len(made), order[last[rows]]
+    same = (socket[order[rows]] == socket[mine]) & (found["delivered"][theirs] == made["delivered"][mine])
+    return mine[same], theirs[same]
+
+
+def _values(
+    check: str, one: _Account, mine: Places, other: _Account, theirs: Places, fields: tuple[str, ...], lost: int
+) -> Finding:
+    """Member by member; a lost event explains no difference between two that are there, unless states are compared."""
+    seen = [name for name in fields if one.view.sees(name) and other.view.sees(name)]
+    differs = {name: _unequal(name, one, mine, other, theirs) for name in seen}
+    wrong = {name: rows for name, rows in differs.items() if rows.any()}
+    total = int(np.logical_or.reduce(list(wrong.values())).sum()) if wrong else 0
+    names = f"{one.probe} and {other.probe}"
+    message = f"{len(mine)} events, {len(seen)} members of each: {names}"
+    if not len(mine):
+        message = f"no event of {names} belongs together"
+    if total:
+        name, rows = next(iter(wrong.items()))
+        at = int(np.flatnonzero(rows)[0])
+        values = f"{one.events[name][mine[at]]} by {one.probe} and {other.events[name][theirs[at]]} by {other.probe}"
+        counts = ", ".join(f"{name} in {int(rows.sum())}" for name, rows in wrong.items())
+        message = f"in {total} of {len(mine)} events {names} differ ({counts}); the first is {name}: {values}"
+    return _finding(
+        check,
+        _outcome(total, len(mine), lost if check == SAME_STATE else 0),
+        message,
+        f"the same {', '.join(seen[:6])} and {max(len(seen) - 6, 0)} more",
+        f"{total} of {len(mine)} differ",
+        len(mine),
+    )
+
+
+def _unequal(name: str, one: _Account, mine: Places, other: _Account, theirs: Places) -> Booleans:
+    """Which of these pairs of events differ in the member ``name``."""
+    unequal = one.events[name][mine] != other.events[name][theirs]
+    if name == "last_rtt_us":  # sockops reads it only of segments that come in order
+        unequal &= ~(_untold(one, name)[mine] | _untold(other, name)[theirs])
+    if name == _GROWING:
+        unequal &= ~is_after(other.events[name][theirs].astype(np.int64), one.events[name][mine].astype(np.int64))
+    rows: Booleans = unequal if unequal.ndim == 1 else unequal.any(axis=1)
+    return rows
+
+
+def _untold(account: _Account, name: str) -> Booleans:
+    untold: Booleans = (account.events["hook"] == Hook.SOCKOPS) & (account.events[name] < 0)
+    return untold
+
+
+def _key(events: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
+    """The members ``names`` of each event as one value that compares bytewise."""
+    packed = np.zeros(len(events), dtype=[(name, EVENT[name]) for name in names])
+    for name in names:
+        packed[name] = events[name]
+    return packed.view(np.dtype((np.void, packed.dtype.itemsize))).reshape(-1)
+
+
+def _places(one: np.ndarray, other: np.ndarray) -> Places:
+    """For each event of ``one`` where its sample is in ``other``; `NONE` for nowhere."""
+    at = {key: place for place, key in enumerate(_key(other, _SAMPLE).tolist())}
+    return np.array([at.get(key, NONE) for key in _key(one, _SAMPLE).tolist()], dtype=np.intp)

@@ -1,0 +1,296 @@
+"""The packets at the ends, by life of a socket and then by time, in narrow columns.
+
+It owns the way from the table of all packets to the few columns that a judge of sequence numbers needs: a block of rows
+at a time, so that neither the table nor a wide copy of it has to be in the processor's reach at once. A life is one
+use of a socket's addresses and ports. It knows nothing of events.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from rttcheck.judge.pairing.sockets import NOBODY, Integers, Sockets
+from rttcheck.record.packet import ACK, FIN, RST, SYN, Point
+
+_BLOCK = 1 << 15
+"""Rows at a time: three megabytes of the table."""
+
+REACH = 1 << 40
+"""So many bytes either way have room in a key; a connection that sends more is not told apart from the next one."""
+_KEY_BITS = 41
+
+Booleans = npt.NDArray[np.bool_]
+Rows = npt.NDArray[np.int32]
+Places = npt.NDArray[np.intp]
+
+
+def keys(life: npt.NDArray[np.integer], offset: int | Integers) -> Integers:
+    """One number for a life and an offset in it, in the order of lives and then of offsets."""
+    key: Integers = life.astype(np.int64)
+    key <<= _KEY_BITS
+    key += offset
+    return key
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Departures:
+    """What left an end and takes room among sequence numbers, by life and then by time."""
+
+    row: Rows
+    life: Rows
+    """Counts from 0 within the lives that were asked for."""
+    time_ns: Integers
+    start: Integers
+    """`keys` of the first byte and of the one after the last; SYN and FIN count as one."""
+    end: Integers
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Arrivals:
+    """ACKs that came in at an end, by life and then by time."""
+
+    row: Rows
+    life: Rows
+    time_ns: Integers
+    ack: Integers
+    """`keys` of the ACK number."""
+    sacks: Places
+    """Those that carry SACK blocks."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Ends:
+    """Rows of packets at the ends, by socket, then by time, and where in them each life of a socket begins."""
+
+    wire: np.ndarray
+    row: Rows
+    bounds: Places
+    """Life n is ``row[bounds[n] : bounds[n + 1]]``."""
+    socket: Rows
+    """Of each life."""
+    begun_ns: Integers
+    """Time of each life's first packet."""
+    initial: npt.NDArray[np.uint32]
+    """Each life's own initial sequence number: of its SYN, else what its first packets imply."""
+
+    @classmethod
+    def of(cls, wire: np.ndarray, sockets: Sockets) -> Ends:
+        """Sort ``wire`` (dtype ``WIRE``). A SYN with another number begins another life of the same socket."""
+        row, socket, syn = _found(wire, sockets)
+        order = by_group_and_time(socket, wire["time_ns"], row)
+        if order is not None:
+            row, socket = row[order], socket[order]
+        syn = _positions(syn, order, len(row))
+        begins = np.flatnonzero(np.append(True, socket[1:] != socket[:-1])[: len(socket)])
+        opening = syn[(wire["flags"][row[syn]] & ACK) == 0]
+        number = wire["seq"][row[opening]]
+        again = (socket[opening[1:]] == socket[opening[:-1]]) & (number[1:] != number[:-1])
+        begins = np.union1d(begins, opening[1:][again])
+        ends = cls(
+            wire=wire,
+            row=row,
+            bounds=np.append(begins, len(row)),
+            socket=socket[begins],
+            begun_ns=wire["time_ns"][row[begins]],
+            initial=np.zeros(len(begins), dtype=np.uint32),
+        )
+        ends._begin(syn)
+        return ends
+
+    @property
+    def lives(self) -> int:
+        """How many lives there are."""
+        return len(self.socket)
+
+    def halves(self, first: int, last: int) -> tuple[Departures, Arrivals]:
+        """What left and what came in, of the lives from ``first`` up to before ``last``."""
+        start, stop = int(self.bounds[first]), int(self.bounds[last])
+        lives = np.repeat(np.arange(last - first, dtype=np.int32), np.diff(self.bounds[first : last + 1]))
+        left, came = _Columns(stop - start), _Columns(stop - start)
+        length = np.empty(stop - start, dtype=np.uint32)
+        sacks = [np.zeros(0, dtype=np.intp)]
+        for at, row, packets in _blocks(self.wire, self.row[start:stop]):
+            flags, out = packets["flags"], packets["outgoing"] != 0
+            taken = packets["payload"] + ((flags & (SYN | FIN)) != 0)
+            sends = np.flatnonzero(out & (taken > 0))
+            length[left.filled : left.filled + len(sends)] = taken[sends]
+            acks = np.flatnonzero(~out & ((flags & (ACK | RST)) == ACK))
+            sacks.append(np.flatnonzero(packets["sack_blocks"][acks]) + came.filled)
+            for columns, chosen, number in ((left, sends, "seq"), (came, acks, "ack")):
+                columns.add(row[chosen], lives[at + chosen], packets["time_ns"][chosen], packets[number][chosen])
+        del lives
+        initial = self.initial[first:last]
+        left.cut()
+        came.cut()
+        begin = sequence_keys(left.number, left.life, initial)
+        departures = Departures(
+            row=left.row, life=left.life, time_ns=left.time_ns, start=begin, end=begin + length[: len(begin)]
+        )
+        arrivals = Arrivals(
+            row=came.row,
+            life=came.life,
+            time_ns=came.time_ns,
+            ack=sequence_keys(came.number, came.life, initial),
+            sacks=np.concatenate(sacks),
+        )
+        return departures, arrivals
+
+    def stamps(self, lives: npt.NDArray[np.integer]) -> tuple[Rows, Rows, npt.NDArray[np.uint32]]:
+        """Row, life and timestamp of all that left with one, of ``lives`` (ascending), by life and then by time."""
+        count = self.bounds[lives + 1] - self.bounds[lives]
+        place = np.arange(int(count.sum())) + np.repeat(self.bounds[lives] - (np.cumsum(count) - count), count)
+        rows, whose, stamps = [self.row[:0]], [self.row[:0]], [np.zeros(0, dtype=np.uint32)]
+        life = np.repeat(lives.astype(np.int32), count)
+        for at, row, packets in _blocks(self.wire, self.row[place]):
+            left = np.flatnonzero((packets["outgoing"] != 0) & (packets["has_ts"] != 0))
+            rows.append(row[left])
+            whose.append(life[at + left])
+            stamps.append(packets["tsval"][left])
+        return np.concatenate(rows), np.concatenate(whose), np.concatenate(stamps)
+
+    def _begin(self, syn: Places) -> None:
+        """Find the initial sequence numbers: from each life's own SYN where it was seen."""
+        life = np.searchsorted(self.bounds, syn, side="right") - 1
+        mine = self.wire["outgoing"][self.row[syn]] != 0
+        known = np.zeros(self.lives, dtype=np.bool_)
+        known[life[mine]] = True
+        # The first of each, hence backwards.
+        self.initial[life[mine][::-1]] = self.wire["seq"][self.row[syn[mine]]][::-1]
+        for one in np.flatnonzero(~known).tolist():
+            self.initial[one] = self._implied(int(self.bounds[one]), int(self.bounds[one + 1]))
+
+    def _implied(self, start: int, stop: int) -> int:
+        """From the first packet that left, else from the first ACK; 0 when there is neither."""
+        acked: int | None = None
+        for _, _, packets in _blocks(self.wire, self.row[start:stop]):
+            out = packets["outgoing"] != 0
+            if out.any():
+                return (int(packets["seq"][out][0]) - 1) & 0xFFFF_FFFF
+            acks = packets["ack"][(packets["flags"] & ACK) != 0]
+            if len(acks) and acked is None:
+                acked = (int(acks[0]) - 1) & 0xFFFF_FFFF
+        return 0 if acked is None else acked
+
+
+class _Columns:
+    """Room for what is found block after block; memory that is not filled is never touched."""
+
+    __slots__ = ("filled", "life", "number", "row", "time_ns")
+
+    def __init__(self, most: int) -> None:
+        self.filled = 0
+        self.row = np.empty(most, dtype=np.int32)
+        self.life = np.empty(most, dtype=np.int32)
+        self.time_ns = np.empty(most, dtype=np.int64)
+        self.number = np.empty(most, dtype=np.uint32)
+
+    def add(self, row: Rows, life: Rows, time_ns: Integers, number: npt.NDArray[np.uint32]) -> None:
+        room = slice(self.filled, self.filled + len(row))
+        self.row[room], self.life[room], self.time_ns[room], self.number[room] = row, life, time_ns, number
+        self.filled = room.stop
+
+    def cut(self) -> None:
+        """To what is filled."""
+        self.row, self.life = self.row[: self.filled], self.life[: self.filled]
+        self.time_ns, self.number = self.time_ns[: self.filled], self.number[: self.filled]
+
+
+def _blocks(wire: np.ndarray, rows: Rows) -> Iterator[tuple[int, Rows, np.ndarray]]:
+    """``rows`` in blocks: where each begins, its rows, and the packets themselves."""
+    for at in range(0, len(rows), _BLOCK):
+        row = rows[at : at + _BLOCK]
+        yield at, row, packets_of(wire, row)
+
+
+def sequence_keys(numbers: npt.NDArray[np.uint32], life: Rows, initial: npt.NDArray[np.uint32]) -> Integers:
+    """`keys` of sequence numbers in the order of lives and then of time; each life's ``initial`` one is its offset 0.
+
+    From one to the next a number may go up or down by less than 2^31, as TCP itself assumes (RFC 9293, section 3.4).
+    """
+    if not len(numbers):
+        return np.zeros(0, dtype=np.int64)
+    begin = np.flatnonzero(np.append(True, life[1:] != life[:-1]))
+    base = life[begin].astype(np.int64) << _KEY_BITS
+    key = np.empty(len(numbers), dtype=np.int64)
+    key[1:] = (numbers[1:] - numbers[:-1]).view(np.int32)
+    key[begin] = 0
+    first = base + (numbers[begin] - initial[life[begin]]).view(np.int32)
+    # The step into another life goes from where the one before it ended.
+    last = first + np.add.reduceat(key, begin)
+    key[begin] = first - np.append(0, last[:-1])
+    np.cumsum(key, out=key)
+    if (np.maximum.reduceat(key, begin) >= base + REACH).any() or (
+        np.minimum.reduceat(key, begin) <= base - REACH
+    ).any():
+        whole = life.astype(np.int64) << _KEY_BITS
+        np.clip(key, whole - (REACH - 1), whole + (REACH - 1), out=key)
+    return key
+
+
+def packets_of(wire: np.ndarray, row: npt.NDArray[np.integer]) -> np.ndarray:
+    """The packets of ``row``; no copy where they follow one another."""
+    if len(row) and int(row[-1]) - int(row[0]) == len(row) - 1 and (row[1:] > row[:-1]).all():
+        return wire[int(row[0]) : int(row[-1]) + 1]
+    # As bytes: NumPy copies records field by field.
+    packets: np.ndarray = wire.view(np.dtype((np.void, wire.dtype.itemsize))).take(row).view(wire.dtype)
+    return packets
+
+
+def _found(wire: np.ndarray, sockets: Sockets) -> tuple[Rows, Rows, Places]:
+    """Rows of packets at the ends of known connections, their sockets, and which of them are SYNs."""
+    row = np.empty(len(wire), dtype=np.int32)
+    socket = np.empty(len(wire), dtype=np.int32)
+    filled, syns = 0, []
+    for at in range(0, len(wire), _BLOCK):
+        packets = wire[at : at + _BLOCK]
+        point = packets["point"]
+        here = np.flatnonzero((point == Point.CLIENT) | (point == Point.SERVER))
+        if not len(here):
+            continue
+        if len(here) < len(packets):
+            packets = packets_of(packets, here)
+        whose = sockets.at(packets)
+        known = np.flatnonzero(whose != NOBODY)
+        if len(known) < len(here):
+            here, whose, packets = here[known], whose[known], packets_of(packets, known)
+        room = slice(filled, filled + len(here))
+        row[room], socket[room] = here + at, whose
+        syns.append(np.flatnonzero(packets["flags"] & SYN) + filled)
+        filled = room.stop
+    return row[:filled], socket[:filled], np.concatenate(syns) if syns else np.zeros(0, dtype=np.intp)
+
+
+def by_group_and_time(group: Rows, time: np.ndarray, row: npt.NDArray[np.integer] | None = None) -> Places | None:
+    """The order by group, then by ``time[row]``, or `None` when it is that already.
+
+    In linear time where each group's rows are in the order of time already, as a capture's are.
+    """
+    order: Places | None = None
+    if (group[1:] < group[:-1]).any():
+        least = int(group.min())
+        small = int(group.max()) - least < 2**16
+        # NumPy sorts 16-bit numbers by counting.
+        order = np.argsort((group - least).astype(np.uint16) if small else group, kind="stable")
+    newest_group, newest = 0, 0
+    for at in range(0, len(group), _BLOCK):
+        block = slice(at, at + _BLOCK) if order is None else order[at : at + _BLOCK]
+        group_here = group[block]
+        time_here = time[block if row is None else row[block]].astype(np.int64)
+        back = (time_here[1:] < time_here[:-1]) & (group_here[1:] == group_here[:-1])
+        if back.any() or (at and group_here[0] == newest_group and time_here[0] < newest):
+            return np.lexsort((time if row is None else time[row], group))
+        newest_group, newest = int(group_here[-1]), int(time_here[-1])
+    return order
+
+
+def _positions(place: Places, order: Places | None, count: int) -> Places:
+    """Where ``place`` is in ``order``, ascending."""
+    if order is None:
+        return place
+    marked = np.zeros(count, dtype=np.bool_)
+    marked[place] = True
+    return np.flatnonzero(marked[order])

@@ -1,0 +1,61 @@
+"""TCP's stamp of each packet that left an end: the table of stamps joined to the table of packets.
+
+It owns the join, by all that both tables say of a packet and by order where several are alike. It judges nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from rttcheck.judge.pairing.transit import Integers, Places, Words, identities
+from rttcheck.record.packet import Point
+
+UNKNOWN: Final = 0
+"""Of packets that came in, passed the link, or carry no stamp."""
+
+_NAME = np.dtype([("numbers", "<u8"), ("ends", "<u8"), ("rest", "<u8")])
+
+
+def stamps_of(wire: np.ndarray, stamps: np.ndarray) -> Integers:
+    """Return the stamp of each packet of ``wire`` (dtype ``WIRE``), CLOCK_MONOTONIC ns; `UNKNOWN` where there is none.
+
+    ``stamps`` has dtype ``STAMP``. Packets that are alike (sent twice without a timestamp) are joined in the order in
+    which they left: the program that reads stamps sees a packet right after the capture does.
+    """
+    found = np.full(len(wire), UNKNOWN, dtype=np.int64)
+    left = np.flatnonzero((wire["outgoing"] != 0) & np.isin(wire["point"], (Point.CLIENT, Point.SERVER)))
+    if not len(left) or not len(stamps):
+        return found
+    order, names = _in_order(_names(stamps), stamps["time_ns"])
+    ours, wanted = _in_order(_names(wire[left]), wire["time_ns"][left])
+    place = np.searchsorted(names, wanted) + _rank(wanted)
+    known = np.append(names, 0)[np.minimum(place, len(names))] == wanted
+    known &= place < len(names)
+    found[left[ours[known]]] = stamps["stamp_ns"][order[place[known]]]
+    return found
+
+
+def _names(packets: np.ndarray) -> Words:
+    """A number for each packet, the same for packets that are alike."""
+    table = np.zeros(len(packets), dtype=_NAME)
+    table["numbers"] = packets["seq"].astype(np.uint64) << np.uint64(32) | packets["ack"]
+    table["ends"] = packets["payload"].astype(np.uint64) << np.uint64(32)
+    table["ends"] |= packets["sport"].astype(np.uint64) << np.uint64(16) | packets["dport"]
+    table["rest"] = packets["flags"].astype(np.uint64) << np.uint64(8) | packets["point"]
+    return identities(table, np.arange(len(packets)), apart=())
+
+
+def _in_order(names: Words, time_ns: Integers) -> tuple[Places, Words]:
+    """Return the order by name, then by time, and the names in it."""
+    order = np.lexsort((time_ns, names))
+    return order, names[order]
+
+
+def _rank(names: Words) -> npt.NDArray[np.intp]:
+    """Return which of its name each is, counted from 0; ``names`` is sorted."""
+    begins = np.flatnonzero(np.append(True, names[1:] != names[:-1]))
+    ranks: npt.NDArray[np.intp] = np.arange(len(names)) - np.repeat(begins, np.diff(np.append(begins, len(names))))
+    return ranks

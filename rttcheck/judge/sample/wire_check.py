@@ -1,0 +1,146 @@
+"""Is each sample the time that really passed: has it its packets, and is it never less than they say.
+
+It owns the comparison of the kernel's values with the packets at the sender's own interface, from below; from above it
+is `check_overhead`'s. It does not know what latency was injected, and needs not: the link may have done anything.
+
+What rounding allows: both of the kernel's stamps are nanoseconds cut to microseconds, ``floor(b) - floor(a) > b - a -
+1``, so that a value may lie up to 999 ns below the wire and no more, since the segment is stamped before it leaves
+(``__tcp_transmit_skb()``) and the ACK's arrival is read after it came in (``tcp_mstamp_refresh()``). Where timestamps
+gave the sample, the same holds for milliseconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from rttcheck.judge.data_quality import clock_step_ns, doubt_of, doubted, points_of
+from rttcheck.judge.evidence import Evidence
+from rttcheck.judge.findings import Finding, Layer, Outcome
+from rttcheck.judge.observation import CONTROL, Observation
+from rttcheck.judge.pairing.wire_times import MICROSECOND_NS, Witness, spread_us
+from rttcheck.judge.sample.cause_check import check_causes
+from rttcheck.judge.sample.overhead_check import check_overhead
+from rttcheck.judge.sample.stamp_check import check_stamps
+
+_FROM = "the wire: from the segment's departure to its ACK's arrival at the sender's own interface"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WireChecks:
+    """Findings, what else a reader should know, and figures in microseconds."""
+
+    findings: tuple[Finding, ...] = ()
+    notes: tuple[str, ...] = ()
+    figures: tuple[tuple[str, int], ...] = ()
+
+
+def check_wire(evidence: Evidence) -> WireChecks:
+    """Every check of samples against the wire, in no order; none, and a note, where nothing was captured."""
+    witness = evidence.witness
+    if witness is None:
+        return WireChecks(notes=("no packets were captured: samples are not compared with the wire",))
+    doubt = doubt_of(evidence)
+    run, control = evidence.observation, evidence.control
+    assert run is not None  # there is a witness
+    overhead, waits = check_overhead(evidence, run, doubt)
+    queued = evidence.scenario.topology == "direct"
+    findings = (
+        _whole(evidence),
+        _paired(evidence, witness, doubt),
+        _below(run, doubt),
+        *check_stamps(run, doubt),
+        check_causes(run, doubt, queued=queued),
+        *overhead,
+        *_of_control(evidence, control, queued=queued),
+    )
+    over = witness.over_ns
+    figures = (("over_wire_max_us", round(float(over.max()) / MICROSECOND_NS)),) if len(over) else ()
+    return WireChecks(findings=findings, notes=_notes(witness, waits), figures=figures)
+
+
+def _of_control(evidence: Evidence, control: Observation | None, *, queued: bool) -> tuple[Finding, ...]:
+    """Make the same checks of the control run: it is made by the kernel under test, and judged like any other run.
+
+    A control run that fails fails the scenario, before anything is concluded from it.
+    """
+    if control is None:
+        return ()
+    lost = evidence.recording.control_lost
+    doubt = f"{lost} events of the control run were lost" if lost else ""
+    overhead, _ = check_overhead(evidence, control, doubt)
+    findings = (_below(control, doubt), *check_stamps(control, doubt),
+                check_causes(control, doubt, queued=queued), *overhead)  # fmt: skip
+    return tuple(replace(finding, check=f"{CONTROL}: {finding.check}") for finding in findings)
+
+
+def _finding(check: str, outcome: Outcome, message: str, expected: str, seen: str, samples: int) -> Finding:
+    return Finding(
+        layer=Layer.SAMPLE, check=check, outcome=outcome, message=message, expected=expected, seen=seen, samples=samples
+    )
+
+
+def _whole(evidence: Evidence) -> Finding:
+    points = points_of(evidence)
+    taken = {name: int(point["captured"]) for name, point in points.items()}
+    bad = [
+        f"{name} {word} {point[word]} of {int(point['captured']) + int(point['dropped'])}"
+        for name, point in points.items()
+        for word in ("dropped", "damaged", "fragments")
+        if point[word]
+    ]
+    step_ns = clock_step_ns(evidence)
+    if step_ns:
+        bad.append(f"the wall clock, which packets are stamped with, was set by {step_ns} ns")
+    seen = ", ".join(f"{count} at {name}" for name, count in taken.items()) + " packets"
+    outcome = Outcome.INCONCLUSIVE if bad else Outcome.PASSED
+    message = "; ".join(bad) if bad else f"{seen}, none dropped"
+    return _finding("the captures are whole", outcome, message, "no packet dropped", seen, sum(taken.values()))
+
+
+def _paired(evidence: Evidence, witness: Witness, doubt: str) -> Finding:
+    check = "every sample has its segment and its ACK"
+    alone, total = witness.alone, int((evidence.events["taken"] != 0).sum())
+    orphans = len(witness.pairs.orphans)
+    seen = f"{total - len(alone)} of {total} samples paired, {orphans} ACKs of new data without an event"
+    outcome, message = (Outcome.INCONCLUSIVE, "no sample was taken") if not total else (Outcome.PASSED, seen)
+    if len(alone):
+        at = int(alone[0])
+        event = evidence.events[at]
+        lacks = "the ACK" if witness.pairs.ack[at] < 0 else "a segment that this ACK is the first answer to"
+        lacks = lacks if witness.pairs.known[at] else "the connection"
+        message = (
+            f"{len(alone)} of {total} samples have no packets behind them, the first is event {at}, "
+            f"{int(evidence.values_us[at])} us at snd_una {int(event['snd_una'])}: {lacks} is not on the wire"
+        )
+        outcome, message = doubted(Outcome.FAILED, message, doubt)
+    expected = "for each sample an ACK that came in before it, and a segment never sent again that it acknowledges"
+    return _finding(check, outcome, message, expected, seen, total)
+
+
+def _below(observation: Observation, doubt: str) -> Finding:
+    check = "samples are not below their own wire time"
+    witness = observation.witness
+    accounts = (*witness.exact, witness.coarse_low)
+    expected = f"{_FROM}, less what cutting two stamps takes: 999 ns, 999,999 ns for samples from timestamps"
+    early = {account.name: account.over_ns <= -account.grain_ns for account in accounts}
+    total = sum(len(account.event) for account in accounts)
+    bad = [account for account in accounts if early[account.name].any()]
+    seen = spread_us(witness.over_ns)
+    if not bad:
+        outcome = Outcome.PASSED if total else Outcome.INCONCLUSIVE
+        return _finding(check, outcome, f"{total} values, none below the wire", expected, seen, total)
+    counts = ", ".join(f"{int(early[one.name].sum())} of {len(one.event)} values of {one.name}" for one in bad)
+    message = observation.where
+    message += (
+        f"{counts} are shorter than the time that passed, the worst {bad[0].render(int(bad[0].over_ns.argmin()))}"
+    )
+    outcome, message = doubted(Outcome.FAILED, message, doubt)
+    return _finding(check, outcome, message, expected, seen, total)
+
+
+def _notes(witness: Witness, waits: str) -> tuple[str, ...]:
+    notes = [f"kernel minus wire, {len(witness.over_ns)} samples: {spread_us(witness.over_ns)}"]
+    notes += [waits] if waits else []
+    if len(witness.pairs.orphans):
+        notes.append(f"{len(witness.pairs.orphans)} ACKs of new data came in without an event of their own")
+    return tuple(notes)

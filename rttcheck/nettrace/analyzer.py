@@ -1,0 +1,249 @@
+"""The ``rtt`` analyzer: which events count, what is said of each, and what a trace point's rules say of its return.
+
+It owns the way of one event from the probe's array to a line: filter, entry (the message), exit (the rules), text. It
+does not know where events come from nor where lines go. Message and line have modules of their own and are offered
+here as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from enum import Flag, auto
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rttcheck.judge.samples import Kind, Source, address_text, classify, sources, visible_to_nettrace
+from rttcheck.nettrace.event_line import EMPHASIS, ERROR, WARNING, Circumstances, Endpoint, EventLine, Timer
+from rttcheck.nettrace.message import AnalyzerError, Dialect, RttMessage
+from rttcheck.nettrace.trace_point import Level, Mode, Rule, TracePoint
+from rttcheck.record.event import TcpState
+from rttcheck.record.event import Timer as PendingTimer
+
+__all__ = [
+    "ANALYZERS",
+    "Analyzer",
+    "AnalyzerError",
+    "Dialect",
+    "Entry",
+    "EventLine",
+    "Filter",
+    "InterfaceName",
+    "Mode",
+    "RttMessage",
+    "Status",
+    "analyze",
+    "as_record",
+    "describe",
+    "render",
+    "values_us",
+]
+
+_RULE_COLOURS = {Level.INFO: EMPHASIS, Level.WARNING: WARNING, Level.ERROR: ERROR}
+_CA_NAMES = {0: "CA_Open", 1: "CA_Disorder", 2: "CA_CWR", 3: "CA_Recovery", 4: "CA_Loss"}
+_STATE_NAMES = {int(state): state.name for state in TcpState}
+_TIMER_NAMES = {int(timer): timer.name.lower() for timer in PendingTimer if timer is not PendingTimer.NONE}
+_SOURCE_WORDS = {Source.SACK: "SACK", Source.TSECR: "timestamp"}
+
+InterfaceName = Callable[[int, int], str]
+"""Name of an interface, given its namespace's inode and its index there; empty when it has none that is known."""
+
+
+class Status(Flag):
+    """What has been done to an entry."""
+
+    NONE = 0
+    MESSAGE = auto()
+    RETURNED = auto()
+    RULE = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """The lowest samples that are shown, in microseconds: of the first segment acknowledged and of the last.
+
+    nettrace's ``--filter-srtt`` and ``--filter-minrtt`` are these two, in milliseconds; neither looks at ``srtt`` or at
+    the kernel's minimum.
+    """
+
+    first_us: int = 0
+    last_us: int = 0
+
+    @property
+    def active(self) -> bool:
+        """Whether anything can be filtered out."""
+        return self.first_us > 0 or self.last_us > 0
+
+    def passes(self, events: np.ndarray, *, every_sample: bool = False) -> npt.NDArray[np.bool_]:
+        """Which events are shown: those with a first-acked sample, and neither sample below (``<``) its limit.
+
+        ``every_sample`` adds what nettrace does not see: samples that the kernel took from SACK or from timestamps.
+        """
+        first, last = values_us(events)
+        seen = visible_to_nettrace(events)
+        if every_sample:
+            seen = seen | (events["taken"] != 0)
+        passed: npt.NDArray[np.bool_] = seen & (first >= self.first_us) & (last >= self.last_us)
+        return passed
+
+
+def values_us(events: np.ndarray) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """First-acked and last-acked sample of each event in microseconds, as arguments of the function.
+
+    Where the kernel had no first-acked sample it is what the estimator was fed instead, and what congestion control
+    was told: -1 both where nothing was taken.
+    """
+    visible = visible_to_nettrace(events)
+    fed_instead = np.where(events["taken"] != 0, events["rs_rtt_us"], -1)
+    first = np.where(visible, events["first_rtt_us"], events["sample_us"])
+    return first, np.where(visible, events["last_rtt_us"], fed_instead)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One event on its way through an analyzer."""
+
+    event: np.ndarray
+    """One row, dtype ``EVENT``, shape (1,)."""
+    point: TracePoint
+    message: RttMessage | None = None
+    rule: Rule | None = None
+    returned: int | None = None
+    status: Status = Status.NONE
+
+
+@dataclass(frozen=True, slots=True)
+class Analyzer:
+    """What is done to an entry when its function was entered and when it returned; both always go on to the next."""
+
+    name: str
+    modes: frozenset[Mode]
+    enter: Callable[[Entry], Entry]
+    leave: Callable[[Entry, int], Entry]
+
+
+def _rtt_enter(entry: Entry) -> Entry:
+    """Hang the message on the entry. Raises AnalyzerError for an event without a sample."""
+    first, last = values_us(entry.event)
+    return replace(entry, message=RttMessage(int(first[0]), int(last[0])), status=entry.status | Status.MESSAGE)
+
+
+def _run_rules(entry: Entry, returned: int) -> Entry:
+    """Note the return value and the first of the trace point's rules that holds for it."""
+    rule = entry.point.first_rule(returned)
+    found = Status.RULE if rule is not None else Status.NONE
+    return replace(entry, returned=returned, rule=rule, status=entry.status | Status.RETURNED | found)
+
+
+ANALYZERS: Mapping[str, Analyzer] = {"rtt": Analyzer("rtt", frozenset(Mode), _rtt_enter, _run_rules)}
+"""By the name a trace point has for its analyzer."""
+
+
+def analyze(event: np.ndarray, point: TracePoint, mode: Mode = Mode.DETAIL) -> Entry:
+    """Take one event (one row of dtype ``EVENT``) through its trace point's analyzer.
+
+    An analyzer that is not meant for ``mode`` leaves the entry as it is. Raises AnalyzerError for an event without a
+    sample, which no filter lets through.
+    """
+    entry = Entry(event=event, point=point)
+    analyzer = ANALYZERS[point.analyzer]
+    if mode not in analyzer.modes:
+        return entry
+    return analyzer.leave(analyzer.enter(entry), int(event["taken"][0]))
+
+
+def describe(entry: Entry, *, interface_name: InterfaceName | None = None) -> EventLine:
+    """The entry as a line; with ``interface_name`` the long one, with processor, interface, process and namespace."""
+    event = entry.event[0]
+    remarks = [f"from {_SOURCE_WORDS[source]}"] if (source := _source(entry)) in _SOURCE_WORDS else []
+    if entry.rule is not None:
+        remarks.append(entry.rule.message)
+    return EventLine(
+        timestamp_us=int(event["timestamp_ns"]) // 1000,
+        function=entry.point.name,
+        source=Endpoint(address_text(event["saddr"].tobytes()), int(event["sport"])),
+        destination=Endpoint(address_text(event["daddr"].tobytes()), int(event["dport"])),
+        state=_STATE_NAMES.get(int(event["state"]), "UNKNOWN"),
+        ca_state=_CA_NAMES.get(int(event["ca_state"]), "CA_unknown"),
+        packets_out=int(event["packets_out"]),
+        retrans_out=int(event["retrans_out"]),
+        snd_una=int(event["snd_una"]),
+        write_queue=int(event["write_queue"]),
+        read_queue=int(event["read_queue"]),
+        timer=_timer(event),
+        message=entry.message,
+        remark="; ".join(remarks),
+        circumstances=None if interface_name is None else _circumstances(event, interface_name),
+    )
+
+
+def render(entry: Entry, *, interface_name: InterfaceName | None = None, colour: bool = False) -> str:
+    """The entry's line as text, without its newline; in nettrace's colours when ``colour``."""
+    line = describe(entry, interface_name=interface_name)
+    if not colour:
+        return line.render()
+    return line.render(
+        colour=EMPHASIS, remark_colour=EMPHASIS if entry.rule is None else _RULE_COLOURS[entry.rule.level]
+    )
+
+
+def as_record(entry: Entry, *, interface_name: InterfaceName) -> dict[str, Any]:
+    """The entry in plain values that JSON can carry: all times in microseconds, names as in the kernel."""
+    line, event = describe(entry, interface_name=interface_name), entry.event[0]
+    about = line.circumstances
+    return {
+        "type": "event",
+        "timestamp_us": line.timestamp_us,
+        "function": line.function,
+        "source": [line.source.address, line.source.port],
+        "destination": [line.destination.address, line.destination.port],
+        "first_rtt_us": int(event["first_rtt_us"]),
+        "sack_rtt_us": int(event["sack_rtt_us"]),
+        "last_rtt_us": int(event["last_rtt_us"]),
+        "sample_us": int(event["sample_us"]),
+        "taken": bool(event["taken"]),
+        "kind": Kind(classify(entry.event)[0]).name.lower(),
+        "sample_source": _source(entry).name.lower(),
+        "srtt_us": int(event["srtt_us"]) >> 3,
+        "min_rtt_us": int(event["min_rtt"][0]["v"]),
+        "state": line.state,
+        "ca_state": line.ca_state,
+        "packets_out": line.packets_out,
+        "retrans_out": line.retrans_out,
+        "snd_una": line.snd_una,
+        "cpu": int(event["cpu"]),
+        "interface": about.interface if about is not None else "",
+        "process": about.process if about is not None else "",
+        "pid": int(event["pid"]),
+        "netns": int(event["netns"]),
+        "rule": entry.rule.message if entry.rule is not None else "",
+    }
+
+
+def _source(entry: Entry) -> Source:
+    return Source(sources(entry.event)[0])
+
+
+def _timer(event: np.void) -> Timer | None:
+    """What is left of the pending timer; 0 when it is overdue."""
+    name, hz = _TIMER_NAMES.get(int(event["timer"])), int(event["hz"])
+    if name is None:
+        return None
+    jiffies = max(int(event["timer_jiffies"]), 0)
+    return Timer(name, jiffies * 1000 // hz) if hz else Timer(name, jiffies, jiffies=True)
+
+
+def _circumstances(event: np.void, interface_name: InterfaceName) -> Circumstances:
+    netns = int(event["netns"])
+    process = bytes(event["comm"]).split(b"\0")[0].decode(errors="replace")
+    return Circumstances(
+        key=int(event["generation"]) & 0xFFFFFFFF,
+        cpu=int(event["cpu"]),
+        interface=interface_name(netns, int(event["ifindex"])),
+        # Any program may name itself with escape codes; they are not passed on to the terminal of root.
+        process="".join(letter if letter.isprintable() else "?" for letter in process),
+        pid=int(event["pid"]),
+        netns=netns,
+    )

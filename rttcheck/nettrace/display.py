@@ -1,0 +1,145 @@
+"""Does a tool show what the probe saw: what nettrace or `rttcheck trace` printed, beside the events of the same time.
+
+It owns the comparison of tables, lines and totals with events. What a text must look like in itself, percentages and
+bucket ranges included, is the parsers' to say; here it becomes a finding. It does not know whether the events are true.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Final
+
+import numpy as np
+
+from rttcheck.judge.findings import Finding, Layer, Outcome
+from rttcheck.judge.samples import visible_to_nettrace
+from rttcheck.nettrace.analyzer import Dialect, Filter, RttMessage, values_us
+from rttcheck.nettrace.event_line import EventLine
+from rttcheck.nettrace.message import AnalyzerError
+from rttcheck.nettrace.printed import Capture
+from rttcheck.record.histogram import Histogram, HistogramError, Unit, bucket_label
+
+UNFILTERED: Final = Filter()
+
+_Shown = tuple[int, int, int, int, int]
+"""A line as it can be told from others: own port, peer's port, ``snd_una``, first-acked and last-acked time."""
+
+
+def check_display(text: str, events: np.ndarray, limits: Filter = UNFILTERED) -> tuple[Finding, ...]:
+    """Judge all that a tool printed in one run; ``events`` (dtype ``EVENT``) are all of that time.
+
+    ``limits`` are those that the tool was given. The tool's clock is its own: lines are not compared by time.
+    """
+    check = "the output follows from itself"
+    try:
+        capture = Capture.parse(text)
+    except (AnalyzerError, HistogramError) as error:
+        return (_finding(check, Outcome.FAILED, str(error), "tables whose shares follow from their counts", 0),)
+    found = [_finding(check, Outcome.PASSED, "every line is what its numbers print", "every line can be read", 1)]
+    due = events[limits.passes(events)]
+    if capture.tables:
+        found.append(_table(capture.tables[-1], due))
+    else:
+        found.append(_lines(capture.lines, events, due))
+    found.append(_totals(capture))
+    return tuple(found)
+
+
+def _finding(check: str, outcome: Outcome, message: str, expected: str, samples: int) -> Finding:
+    return Finding(
+        layer=Layer.OBSERVER,
+        check=check,
+        outcome=outcome,
+        message=message,
+        expected=expected,
+        seen=message,
+        samples=samples,
+    )
+
+
+def _table(table: Histogram, due: np.ndarray) -> Finding:
+    """The last table, which counts, against one that is made of the events."""
+    check = f"the table shows the events ({table.unit.value})"
+    values = due["first_rtt_us"][visible_to_nettrace(due)]
+    wanted = Histogram.of(values, table.unit)
+    expected = f"{wanted.total} samples as the events have them"
+    if table == wanted:
+        return _finding(check, Outcome.PASSED, f"{table.total} samples, the same in every bucket", expected, len(due))
+    message = "; ".join(
+        f"{shown} and not {count} in {bucket_label(index, table.unit).strip()}"
+        for index, (shown, count) in enumerate(zip(table.counts, wanted.counts, strict=True))
+        if shown != count
+    )
+    other = Unit.US if table.unit is Unit.MS else Unit.MS
+    if table.counts == Histogram.of(values, other).counts:
+        message += f": it counts {other.value} under the name of {table.unit.value}"
+    return _finding(check, Outcome.FAILED, message, expected, len(due))
+
+
+def _lines(lines: tuple[EventLine, ...], events: np.ndarray, due: np.ndarray) -> Finding:
+    """Every event that the limits let through has its line, and there is no other."""
+    check = "the lines show the events"
+    whole = any(line.message is not None and line.message.dialect is Dialect.WHOLE for line in lines)
+    dialect = Dialect.WHOLE if whole else Dialect.DECIMAL
+    shown = Counter(_of_line(line) for line in lines if line.message is not None)
+    wanted = _of_events(due, dialect)
+    missing, others = wanted - shown, shown - wanted
+    expected = f"a line for each of {len(due)} events"
+    if not missing and not others:
+        return _finding(check, Outcome.PASSED, f"{len(lines)} lines, one for each event", expected, len(due))
+    message = (
+        f"{missing.total()} of {len(due)} events have no line, and {others.total()} of {len(lines)} lines no event"
+    )
+    for _, _, una, first_us, last_us in list(others)[:1]:
+        message += f", the first says rtt {first_us} us, rtt_min {last_us} us at {una}"
+    cause = _cause(missing, others, _of_events(events[visible_to_nettrace(events)], dialect))
+    return _finding(check, Outcome.FAILED, message + (f": {cause}" if cause else ""), expected, len(due))
+
+
+def _of_line(line: EventLine) -> _Shown:
+    assert line.message is not None
+    message = line.message
+    return line.source.port, line.destination.port, line.snd_una, message.first_us, message.last_us
+
+
+def _of_events(events: np.ndarray, dialect: Dialect) -> Counter[_Shown]:
+    first, last = values_us(events)
+    keys = events[["sport", "dport", "snd_una"]].tolist()
+    told: Counter[_Shown] = Counter()
+    for first_us, last_us, (sport, dport, una) in zip(first.tolist(), last.tolist(), keys, strict=True):
+        # nettrace shows an event that has a first-acked time and no last-acked one; a message cannot hold it.
+        message = RttMessage(first_us, max(last_us, 0), dialect)
+        told[sport, dport, una, message.first_us, message.last_us] += 1
+    return told
+
+
+def _cause(missing: Counter[_Shown], others: Counter[_Shown], visible: Counter[_Shown]) -> str:
+    """What all that is wrong comes down to, when it is one thing."""
+    if others and not others - visible:
+        return "the filter is turned round" if missing else "the filter lets through what is below its limits"
+    if not others:
+        return "they are lost, and nobody says so"
+    if others == Counter({(own, peer, una, last, first): n for (own, peer, una, first, last), n in missing.items()}):
+        return "rtt and rtt_min are swapped"
+    for factor, words in ((1_000, "a thousand times as much"), (0.001, "a thousandth")):
+        scaled: Counter[_Shown] = Counter()
+        for (own, peer, una, first_us, last_us), count in missing.items():
+            scaled[own, peer, una, int(first_us * factor), int(last_us * factor)] += count
+        if others == scaled:
+            return f"{words}: a unit is wrong"
+    return ""
+
+
+def _totals(capture: Capture) -> Finding:
+    """What the tool says that it has shown is what it has shown."""
+    check = "the totals are those of what was shown"
+    shown = capture.tables[-1].total if capture.tables else len(capture.lines)
+    expected = f"total event: {shown}"
+    if not capture.ended:
+        return _finding(check, Outcome.INCONCLUSIVE, "the tool did not come to its end", expected, shown)
+    if capture.lost:
+        return _finding(check, Outcome.INCONCLUSIVE, f"the tool lost {capture.lost} events", expected, shown)
+    if capture.total != shown:
+        message = f"it says that it has shown {capture.total} and has shown {shown}"
+        return _finding(check, Outcome.FAILED, message, expected, shown)
+    return _finding(check, Outcome.PASSED, f"{shown} shown, none lost", expected, shown)

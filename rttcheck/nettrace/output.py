@@ -1,0 +1,250 @@
+"""What `rttcheck trace` writes: nettrace's table, nettrace's lines, or one JSON object a line.
+
+It owns the order of a run's output (beginning, events or tables, end, totals, losses) and leaves each text to the
+judge's modules. It does not know where events come from.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, TextIO
+
+import numpy as np
+
+from rttcheck.errors import RttcheckError
+from rttcheck.judge.samples import visible_to_nettrace
+from rttcheck.nettrace.analyzer import Entry, Filter, analyze, as_record, render, values_us
+from rttcheck.nettrace.preparation import Plan, Wish
+from rttcheck.nettrace.printed import BEGIN, END
+from rttcheck.nettrace.trace_point import Mode
+from rttcheck.record.histogram import Histogram, Unit
+
+
+class OutputLost(RttcheckError):
+    """What was seen cannot be written: a full disk, most likely. A reader that went away is a BrokenPipeError."""
+
+
+@dataclass(slots=True)
+class InterfaceNames:
+    """Names of interfaces by namespace and index.
+
+    An index means something in its own namespace only: for any other than this process's the answer is ``if7``, where
+    nettrace shows the name that the number happens to have here.
+    """
+
+    here: int = field(default_factory=lambda: Path("/proc/self/ns/net").stat().st_ino)
+    _known: dict[int, str] = field(default_factory=dict)
+
+    def __call__(self, netns: int, ifindex: int) -> str:
+        if ifindex == 0:
+            return ""
+        if netns != self.here:
+            return f"if{ifindex}"
+        if ifindex not in self._known:
+            try:
+                self._known[ifindex] = socket.if_indextoname(ifindex)
+            except OSError:
+                return f"if{ifindex}"
+        return self._known[ifindex]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Totals:
+    """What a run came to."""
+
+    shown: int
+    hidden: int
+    """Samples that the kernel took from SACK or timestamps and that were not shown."""
+    losses: Mapping[str, int]
+    advice: Mapping[str, str]
+    """What to do about the rules that held, by their message."""
+
+    @property
+    def lost(self) -> int:
+        """Events lost, for whatever reason."""
+        return sum(self.losses.values())
+
+
+class Style(Protocol):
+    """How things are written: each text is one or more whole lines without the last newline."""
+
+    def beginning(self, plan: Plan, backend: str) -> str:
+        """Said once the probe, a ``backend``, is looking."""
+
+    def event(self, entry: Entry) -> str:
+        """One event."""
+
+    def table(self, histogram: Histogram) -> str:
+        """The counts so far."""
+
+    def ending(self, totals: Totals) -> str:
+        """Said when all is over."""
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """As nettrace writes it; ``long`` adds processor, interface, process and namespace to an event's line."""
+
+    long: bool = False
+    colour: bool = False
+    names: InterfaceNames = field(default_factory=InterfaceNames)
+
+    def beginning(self, plan: Plan, backend: str) -> str:  # noqa: ARG002 - nettrace does not say what it uses
+        return BEGIN
+
+    def event(self, entry: Entry) -> str:
+        return render(entry, interface_name=self.names if self.long else None, colour=self.colour)
+
+    def table(self, histogram: Histogram) -> str:
+        return histogram.render().removesuffix("\n")
+
+    def ending(self, totals: Totals) -> str:
+        # There are no contexts in a trace of sockets: the number is part of nettrace's line, and always 0.
+        return f"{END}\ntotal event: {totals.shown}, 0 context skipped\nlost event: {totals.lost}"
+
+
+@dataclass(frozen=True, slots=True)
+class Json:
+    """One object a line, told apart by ``type``: ``begin``, ``event``, ``histogram``, ``end``."""
+
+    names: InterfaceNames = field(default_factory=InterfaceNames)
+
+    def beginning(self, plan: Plan, backend: str) -> str:
+        return json.dumps(
+            {
+                "type": "begin",
+                "function": plan.point.name,
+                "probe": backend,
+                "kernel": platform.release(),
+                "mode": plan.wish.mode.value,
+                "first_below_us": plan.wish.first_below_us,
+                "last_below_us": plan.wish.last_below_us,
+                "every_sample": plan.wish.every_sample,
+            }
+        )
+
+    def event(self, entry: Entry) -> str:
+        return json.dumps(as_record(entry, interface_name=self.names))
+
+    def table(self, histogram: Histogram) -> str:
+        return json.dumps(
+            {
+                "type": "histogram",
+                "unit": histogram.unit.value,
+                "total": histogram.total,
+                "counts": list(histogram.counts),
+            }
+        )
+
+    def ending(self, totals: Totals) -> str:
+        record: dict[str, Any] = {
+            "type": "end",
+            "total": totals.shown,
+            "not_shown": totals.hidden,
+            "lost": totals.lost,
+            "losses": dict(totals.losses),
+            "advice": dict(totals.advice),
+        }
+        return json.dumps(record)
+
+
+@dataclass(slots=True, kw_only=True)
+class Output:
+    """Where the observer puts what it sees: filters, counts, and writes it in a style.
+
+    ``limit`` is how many events to show at most. ``to`` takes the output, ``notes`` what is said beside it.
+    """
+
+    wish: Wish
+    plan: Plan
+    backend: str
+    style: Style
+    unit: Unit
+    to: TextIO
+    notes: TextIO
+    limit: int | None = None
+    shown: int = 0
+    _hidden: int = 0
+    _lost: int = 0
+    _advice: dict[str, str] = field(default_factory=dict)
+    _from_events: Histogram = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._from_events = Histogram.of([], self.unit)
+
+    def begin(self) -> None:
+        """Say that the trace has begun."""
+        self._write(self.style.beginning(self.plan, self.backend))
+
+    def events(self, events: np.ndarray) -> None:
+        """Show or count the events that pass the filters."""
+        passes = Filter(self.wish.first_below_us, self.wish.last_below_us).passes(
+            events, every_sample=self.wish.every_sample
+        )
+        self._hidden += int(np.count_nonzero((events["taken"] != 0) & ~visible_to_nettrace(events) & ~passes))
+        passed = events[passes]
+        if self.wish.mode is Mode.STATISTICS:
+            if self.wish.every_sample:
+                self._from_events += Histogram.of(values_us(passed)[0], self.unit)
+            return
+        if self.limit is not None:
+            passed = passed[: self.limit - self.shown]
+        self.shown += len(passed)
+        lines = []
+        for row in range(len(passed)):
+            entry = analyze(passed[row : row + 1], self.plan.point)
+            if entry.rule is not None and entry.rule.advice:
+                self._advice[entry.rule.message] = entry.rule.advice
+            lines.append(self.style.event(entry))
+        if lines:
+            self._write("\n".join(lines))
+
+    def second(self, histograms: Mapping[str, np.ndarray], losses: Mapping[str, int]) -> None:
+        """Show the table, in statistics mode, and say what was lost since the last time."""
+        if self.wish.mode is Mode.STATISTICS:
+            table = self._from_events
+            if not self.wish.every_sample:
+                table = Histogram.of_counts(histograms[self.unit.value], self.unit)
+            self.shown = table.total
+            self._write(self.style.table(table))
+        lost = sum(losses.values())
+        if lost > self._lost:
+            reasons = ", ".join(f"{name}: {count}" for name, count in losses.items() if count)
+            print(
+                f"WARN: {lost - self._lost} events were lost ({reasons} so far): watch fewer sockets with --port, "
+                "--netns or a filter",
+                file=self.notes,
+                flush=True,
+            )
+        self._lost = lost
+
+    def end(self, histograms: Mapping[str, np.ndarray], losses: Mapping[str, int]) -> None:
+        """Show the last table, which counts, and the totals."""
+        self.second(histograms, losses)
+        self._write(
+            self.style.ending(Totals(shown=self.shown, hidden=self._hidden, losses=losses, advice=self._advice))
+        )
+        if self._hidden and not self.wish.filtered:
+            print(
+                f"NOTE: {self._hidden} samples came from SACK or timestamps, which nettrace does not show; "
+                "--every-sample shows them",
+                file=self.notes,
+            )
+        for message, advice in self._advice.items():
+            print(f"ADVICE: {message}: {advice}", file=self.notes)
+
+    def _write(self, text: str) -> None:
+        try:
+            self.to.write(f"{text}\n")
+            self.to.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise OutputLost(
+                f"the trace was to be written out and that failed ({error.strerror}): make room, or write it elsewhere"
+            ) from error

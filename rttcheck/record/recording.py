@@ -1,0 +1,319 @@
+"""What was seen in one run: the one file between collecting and judging.
+
+A recording says all that a judge needs and nothing that a judge concluded: the scenario as it was asked for, the
+machine, the probe's events, the kernel's own histograms, the sockets, the settings read back. It knows neither how the
+data was collected nor what is expected of it. The same recording gives the same verdict on any machine, years later.
+
+On disk it is a ZIP archive of ``recording.json``, one ``.npy`` array a table (no pickles) and, where packets were
+captured, ``packets.pcapng``, written under another name and renamed, so that there is never half a recording.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from rttcheck.errors import RecordingError
+from rttcheck.record.event import EVENT
+from rttcheck.record.packet import WIRE
+from rttcheck.record.stamp import STAMP
+from rttcheck.record.tick import TICK
+from rttcheck.record.view import WHOLE, View
+from rttcheck.record.write import WRITE
+from rttcheck_netns.relay.packets import PACKET
+
+SCHEMA = 5
+"""Version of the file's layout; a reader refuses what is newer than itself. Since 2 with packets, since 3 with a second
+probe's events, since 4 with the machine's noise, the relay's packets, control runs on both sides of the run and the
+kernel's log, since 5 with the stamps of leaving packets, the application's writes and timers in virtual time."""
+
+SUFFIX = ".rttrec"
+
+_UNITS = ("us", "ms")
+_LAYOUTS = {"events": EVENT, "control": EVENT, "wire": WIRE, "control_wire": WIRE, "second": EVENT}
+_LAYOUTS |= {"noise": TICK, "relay": PACKET}
+_LAYOUTS |= {"stamps": STAMP, "control_stamps": STAMP, "writes": WRITE, "control_writes": WRITE, "timers": TICK}
+_SINCE = {"wire": 2, "control_wire": 2, "second": 3, "noise": 4, "relay": 4}
+_SINCE |= {"stamps": 5, "control_stamps": 5, "writes": 5, "control_writes": 5, "timers": 5}
+"""Tables that older files do not have: they load empty."""
+
+
+_RENAMED = {"reserved": "owned"}
+"""Columns of events that had another name: always zero then, which means unknown now."""
+
+_PACKETS = "packets.pcapng"
+_QUICKLY = 1
+"""Level of deflate for packets: a quarter more bytes than the usual 6 in a third to a tenth of its time; the processor
+that writes recordings is mostly an emulated one."""
+
+
+def _no_events() -> np.ndarray:
+    return np.zeros(0, dtype=EVENT)
+
+
+def _no_packets() -> np.ndarray:
+    return np.zeros(0, dtype=WIRE)
+
+
+def _no_ticks() -> np.ndarray:
+    return np.zeros(0, dtype=TICK)
+
+
+def _not_relayed() -> np.ndarray:
+    return np.zeros(0, dtype=PACKET)
+
+
+def _no_stamps() -> np.ndarray:
+    return np.zeros(0, dtype=STAMP)
+
+
+def _no_writes() -> np.ndarray:
+    return np.zeros(0, dtype=WRITE)
+
+
+_NOT_WHOLE = (OSError, zipfile.BadZipFile, zlib.error, KeyError, ValueError, EOFError, RuntimeError)
+"""What reading a damaged archive may raise; RuntimeError covers flipped bits that ask for a password or a method."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepTaken:
+    """A change of the link in mid-connection: from ``at_ns`` (CLOCK_MONOTONIC) the step ``index`` was in force."""
+
+    at_ns: int
+    index: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Recording:
+    """One run of one scenario, as it was seen.
+
+    Times in events are microseconds where their name ends in ``_us`` and CLOCK_MONOTONIC nanoseconds in ``_ns``.
+    """
+
+    scenario: Mapping[str, Any]
+    """The scenario's keywords; ``Scenario.make(**scenario)`` builds it again."""
+    kernel: str
+    """``uname -r`` of the kernel under test."""
+    clock: str
+    """``virtual`` (guest time counts instructions) or ``real``."""
+    engine: str
+    """What delayed the packets: ``netem``."""
+    probe: str
+    """The backend that saw the samples, by its name."""
+    events: np.ndarray
+    """Every call of ``tcp_ack_update_rtt`` in the lab's namespaces, dtype ``EVENT``, in order of arrival."""
+    histograms: Mapping[str, np.ndarray]
+    """The kernel-side log2 histograms, ``us`` and ``ms``: 17 counts each."""
+    lost: int
+    """Events that the probe could not hand over."""
+    control: np.ndarray
+    """Events (dtype ``EVENT``) of the same traffic over the same lab without delay, in the same session."""
+    control_lost: int = 0
+    view: View = WHOLE
+    """What the backend sees of the kernel's samples: which ones, and which members of their events mean nothing."""
+    second: np.ndarray = field(default_factory=_no_events)
+    """Events (dtype ``EVENT``) of another backend that looked at the same time."""
+    second_facts: Mapping[str, Any] = field(default_factory=dict)
+    """Of that backend: ``probe``, ``view`` and ``lost``. Empty when one backend looked alone."""
+    wire: np.ndarray = field(default_factory=_no_packets)
+    """Every TCP packet at each point of the lab, dtype ``WIRE``, in order at each point."""
+    wire_facts: Mapping[str, Any] = field(default_factory=dict)
+    """``points``: what each capture took and dropped; ``clock_step_ns``. Empty when nothing was captured."""
+    control_wire: np.ndarray = field(default_factory=_no_packets)
+    """The packets of the control run, dtype ``WIRE``."""
+    stamps: np.ndarray = field(default_factory=_no_stamps)
+    """TCP's own stamp on each packet that left an end, dtype ``STAMP``, in order of leaving at each end."""
+    control_stamps: np.ndarray = field(default_factory=_no_stamps)
+    """The same of the control run."""
+    stamp_facts: Mapping[str, Any] = field(default_factory=dict)
+    """``lost``: stamps that could not be handed over; ``why_not``, where none could be read. Empty in older files."""
+    writes: np.ndarray = field(default_factory=_no_writes)
+    """When the application gave TCP what it sends, dtype ``WRITE``, by connection and end, in order."""
+    control_writes: np.ndarray = field(default_factory=_no_writes)
+    """The same of the control run."""
+    packets: bytes = b""
+    """The captured frames of ``wire`` as a pcapng file, for Wireshark and not for the judge; empty in older files.
+
+    The captures bound it: 180 bytes a packet, 131,072 packets a point, four points are 90 MiB (``capture.MOST_FRAMES``,
+    ``pcapng.PACKET_MOST``).
+    """
+    flows: tuple[Mapping[str, Any], ...] = ()
+    """One a connection: ``client`` and ``server`` address (``[ip, port]``), socket cookies, times, both TCP_INFO."""
+    steps: tuple[StepTaken, ...] = ()
+    netem: Mapping[str, Any] = field(default_factory=dict)
+    """The impairments as the kernel gave them back, and the qdiscs' counters after the traffic."""
+    control_flows: tuple[Mapping[str, Any], ...] = ()
+    """``client`` and ``server`` address of each connection of the control run."""
+    control_runs: tuple[int, ...] = ()
+    """How many of ``control``'s events each control run left, where there were several: before the run and after it."""
+    noise: np.ndarray = field(default_factory=_no_ticks)
+    """Timers on the cores of traffic and relay, dtype ``TICK``, core by core; from before the lab was built until all
+    packets had arrived. None in virtual time."""
+    noise_facts: Mapping[str, Any] = field(default_factory=dict)
+    """How they were scheduled, how late those of the control runs were, or ``why_not``; empty in older files."""
+    timers: np.ndarray = field(default_factory=_no_ticks)
+    """Timers, dtype ``TICK``. In virtual time those that fired in the lab just before the traffic: nothing else was at
+    work, so that they say how late a timer of this kernel is, without TCP and netem. In real time those that ran during
+    the control runs, as ``noise`` did during the run."""
+    relay: np.ndarray = field(default_factory=_not_relayed)
+    """Each packet that the relay took, dtype ``PACKET``, by its own account; none with another engine."""
+    sysctls: Mapping[str, str] = field(default_factory=dict)
+    machine: Mapping[str, Any] = field(default_factory=dict)
+    """Versions, architecture, HZ and the like: who ran it, not what came out."""
+
+    kernel_log: Mapping[str, Any] = field(default_factory=dict)
+    """What the kernel said meanwhile (`rttcheck.kernel_log.record.Heard`), and what of it the user allows. Empty when
+    nobody listened."""
+
+    def save(self, path: Path) -> Path:
+        """Write the recording to ``path``, whole or not at all.
+
+        Raises RecordingError when the file cannot be written (no space, no permission).
+        """
+        path = Path(path)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        except OSError as error:
+            raise RecordingError(_cannot_write(path, error)) from error
+        temporary = Path(name)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                self._write(file)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.chmod(0o644)
+            temporary.replace(path)
+        except OSError as error:
+            raise RecordingError(_cannot_write(path, error)) from error
+        finally:
+            temporary.unlink(missing_ok=True)
+        return path
+
+    def _write(self, file: IO[bytes]) -> None:
+        header = {
+            "schema": SCHEMA,
+            "scenario": dict(self.scenario),
+            "kernel": self.kernel,
+            "clock": self.clock,
+            "engine": self.engine,
+            "probe": self.probe,
+            "lost": self.lost,
+            "control_lost": self.control_lost,
+            "view": self.view.as_dict(),
+            "second_facts": dict(self.second_facts),
+            "wire_facts": dict(self.wire_facts),
+            "stamp_facts": dict(self.stamp_facts),
+            "packets_bytes": len(self.packets),
+            "flows": [dict(flow) for flow in self.flows],
+            "control_flows": [dict(flow) for flow in self.control_flows],
+            "control_runs": list(self.control_runs),
+            "noise_facts": dict(self.noise_facts),
+            "steps": [[step.at_ns, step.index] for step in self.steps],
+            "netem": dict(self.netem),
+            "sysctls": dict(self.sysctls),
+            "machine": dict(self.machine),
+            "kernel_log": dict(self.kernel_log),
+        }
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("recording.json", json.dumps(header, indent=1, sort_keys=True))
+            for name, array in self._tables().items():
+                with archive.open(f"{name}.npy", "w") as member:
+                    np.lib.format.write_array(member, array, allow_pickle=False)
+            if self.packets:
+                archive.writestr(_PACKETS, self.packets, compresslevel=_QUICKLY)
+
+    def _tables(self) -> dict[str, np.ndarray]:
+        return {
+            **{name: getattr(self, name) for name in _LAYOUTS},
+            **{f"histogram_{unit}": np.asarray(self.histograms[unit], np.uint64) for unit in _UNITS},
+        }
+
+    @classmethod
+    def load(cls, path: Path) -> Recording:
+        """Read a recording.
+
+        Raises RecordingError when the file is missing, damaged, cut short or newer than this program.
+        """
+        path = Path(path)
+        try:
+            with zipfile.ZipFile(path) as archive:
+                damaged = archive.testzip()
+                if damaged is not None:
+                    raise RecordingError(f"the recording {path} is damaged in {damaged}: record the run again")
+                header = json.loads(archive.read("recording.json"))
+                if not isinstance(header, dict) or header.get("schema", 0) > SCHEMA:
+                    found = header.get("schema") if isinstance(header, dict) else "none"
+                    raise RecordingError(
+                        f"the recording {path} has schema {found} and this rttcheck reads up to {SCHEMA}: upgrade it"
+                    )
+                due = [name for name in _LAYOUTS if header.get("schema", 0) >= _SINCE.get(name, 0)]
+                tables = {name: _table(archive, name) for name in (*due, *_histogram_names())}
+                packets = archive.read(_PACKETS) if header.get("packets_bytes") else b""
+        except FileNotFoundError as error:
+            raise RecordingError(f"there is no recording {path}: check the name") from error
+        except _NOT_WHOLE as error:
+            raise RecordingError(f"{path} is not a whole recording ({error}): record the run again") from error
+        for name in due:
+            if tables[name].dtype != _LAYOUTS[name]:
+                raise RecordingError(
+                    f"the {name} of {path} have another layout than this rttcheck's: judge it with the version in "
+                    f"its header, {header.get('machine', {}).get('rttcheck', 'unknown')}"
+                )
+        try:
+            return cls(
+                scenario=header["scenario"],
+                kernel=header["kernel"],
+                clock=header["clock"],
+                engine=header["engine"],
+                probe=header["probe"],
+                events=tables["events"],
+                histograms={unit: tables[f"histogram_{unit}"] for unit in _UNITS},
+                lost=header["lost"],
+                control=tables["control"],
+                control_lost=header["control_lost"],
+                **{name: tables[name] for name in _SINCE if name in tables},
+                view=View.of(header.get("view", {})),
+                second_facts=header.get("second_facts", {}),
+                wire_facts=header.get("wire_facts", {}),
+                stamp_facts=header.get("stamp_facts", {}),
+                packets=packets,
+                flows=tuple(header["flows"]),
+                control_flows=tuple(header.get("control_flows", ())),
+                control_runs=tuple(header.get("control_runs", ())),
+                noise_facts=header.get("noise_facts", {}),
+                steps=tuple(StepTaken(at_ns=at_ns, index=index) for at_ns, index in header["steps"]),
+                netem=header["netem"],
+                sysctls=header["sysctls"],
+                machine=header["machine"],
+                kernel_log=header.get("kernel_log", {}),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise RecordingError(
+                f"{path} is not a whole recording (in its header: {error}): record the run again"
+            ) from error
+
+
+def _histogram_names() -> tuple[str, ...]:
+    return tuple(f"histogram_{unit}" for unit in _UNITS)
+
+
+def _table(archive: zipfile.ZipFile, name: str) -> np.ndarray:
+    with archive.open(f"{name}.npy") as member:
+        array: np.ndarray = np.lib.format.read_array(member, allow_pickle=False)
+    if _LAYOUTS.get(name) == EVENT and array.dtype.names:
+        array = array.view([(_RENAMED.get(column, column), *rest) for column, *rest in array.dtype.descr])
+    return array
+
+
+def _cannot_write(path: Path, error: OSError) -> str:
+    return f"the recording {path} could not be written ({error.strerror}): make room or name another directory"

@@ -1,0 +1,24 @@
+"""Eight recordings of one scenario on one kernel, from two guests."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+from rttcheck.recording import Recording
+
+from rttcheck.compare.measured import Run
+
+DATA = Path(__file__).parents[1] / "data" / "comparison"
+
+
+@cache
+def recorded() -> tuple[Recording, ...]:
+    """In the order in which they were made."""
+    return tuple(Recording.load(DATA / f"rtt-100ms-{number}.rttrec") for number in range(1, 9))
+
+
+@cache
+def runs() -> tuple[Run, ...]:
+    """The same, measured."""
+    return tuple(Run.of(recording) for recording in recorded())

@@ -1,0 +1,190 @@
+"""The findings on what was due: each lie in one of them, in words that say which ACK and why."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rttcheck.judge.eligibility.check import DUE_ONLY, GIVEN, KARN, ORIGIN, check_eligibility
+from rttcheck.judge.evidence import Evidence
+from rttcheck.judge.findings import Finding, Layer, Outcome
+from rttcheck.record.recording import Recording
+from tests.support.planted import record
+from tests.support.planted_ack import FLOWS, PlantedSocket
+from tests.support.planted_wire import FACTS
+
+
+def troubled() -> PlantedSocket:
+    """A handshake, an exchange, a segment that is SACKed, one that is sent again; the third sample is of the SACK."""
+    planted = PlantedSocket()
+    planted.opens()
+    planted.sent(100, 1, 10)
+    planted.came(200, 11)
+    planted.shows(200, 11, first=100)
+    planted.sent(1_000, 11, 10)
+    planted.sent(1_010, 21, 10)
+    planted.came(2_000, 11, (21, 31))
+    planted.shows(2_000, 11, sack=990)
+    planted.sent(2_010, 11, 10)
+    planted.came(3_000, 31)
+    planted.shows(3_000, 31, coarse=1_000)
+    return planted
+
+
+def recorded(planted: PlantedSocket, lie: Callable[[np.ndarray], None] | None = None, **changes: Any) -> Recording:
+    events = planted.events
+    if lie is not None:
+        lie(events)
+    keywords = {key: changes.pop(key) for key in ("topology", "corrupt") if key in changes}
+    return dataclasses.replace(
+        record(**keywords),
+        events=events, wire=planted.wire, wire_facts=changes.pop("wire_facts", FACTS), flows=FLOWS, **changes,
+    )  # fmt: skip
+
+
+def found(recording: Recording) -> dict[str, Finding]:
+    findings = check_eligibility(Evidence.of(recording))
+    assert all(finding.layer is Layer.ELIGIBILITY for finding in findings)
+    return {finding.check: finding for finding in findings}
+
+
+def failed(recording: Recording) -> list[str]:
+    return [check for check, finding in found(recording).items() if finding.outcome is Outcome.FAILED]
+
+
+def test_a_truthful_kernel_passes_all_four() -> None:
+    findings = found(recorded(troubled()))
+    assert list(findings) == [GIVEN, DUE_ONLY, ORIGIN, KARN]
+    assert {finding.outcome for finding in findings.values()} == {Outcome.PASSED}
+    assert [finding.samples for finding in findings.values()] == [4, 4, 4, 1]
+    assert findings[GIVEN].seen == "4 of 4"
+
+
+def test_nothing_captured_finds_nothing() -> None:
+    assert found(recorded(troubled(), wire_facts={})) == {}
+
+
+def test_captures_without_packets_are_inconclusive() -> None:
+    recording = dataclasses.replace(recorded(troubled()), events=troubled().events[:0], wire=troubled().wire[:0])
+    assert {finding.outcome for finding in found(recording).values()} == {Outcome.INCONCLUSIVE}
+
+
+def untaken(event: int) -> Callable[[np.ndarray], None]:
+    def lie(events: np.ndarray) -> None:
+        for name in ("first_rtt_us", "last_rtt_us", "sack_rtt_us", "sample_us"):
+            events[name][event] = -1
+        events["taken"][event] = 0
+
+    return lie
+
+
+@pytest.mark.parametrize(
+    ("event", "reason"),
+    [
+        (0, "to the client of connection 0 at 0.050 ms: it ends a handshake whose SYN or SYN-ACK was sent once"),
+        (1, "at 0.190 ms: it acknowledges a segment sent once and not SACKed before"),
+        (2, "at 1.990 ms: it is the first to SACK a segment sent once (RFC 2018)"),
+        (3, "at 2.990 ms: all it acknowledges was sent again, so that the timestamp it echoes is due (RFC 7323"),
+    ],
+)
+def test_a_sample_that_was_not_taken_is_missed_with_the_reason_why_it_was_due(event: int, reason: str) -> None:
+    recording = recorded(troubled(), untaken(event))
+    assert failed(recording) == [GIVEN]
+    finding = found(recording)[GIVEN]
+    assert finding.message.startswith("1 of 4 ACKs that owe a sample gave none, the first is ACK ")
+    assert reason in finding.message
+    assert finding.message.endswith(f"event {event} says there is none")
+    assert finding.seen == "3 of 4"
+
+
+def test_an_event_that_is_not_there_is_missed() -> None:
+    recording = recorded(troubled())
+    recording = dataclasses.replace(recording, events=recording.events[:-1])
+    assert failed(recording) == [GIVEN]
+    assert "no event is of it" in found(recording)[GIVEN].message
+
+
+def test_an_invented_sample_is_found_with_what_it_says() -> None:
+    planted = troubled()
+    planted.came(3_500, 31)
+    planted.shows(3_500, 31, first=400, last=300)
+    recording = recorded(planted)
+    assert failed(recording) == [DUE_ONLY]
+    message = found(recording)[DUE_ONLY].message
+    assert "it acknowledges and SACKs nothing new, so that nothing is due; event 4 says" in message
+    assert message.endswith("first-acked 403 us, last-acked 303 us")
+
+
+def test_a_sample_from_nowhere_names_its_event_and_socket() -> None:
+    planted = troubled()
+    planted.shows(3_500, 31, sack=400)
+    recording = recorded(planted)
+    message = found(recording)[DUE_ONLY].message
+    assert "event 4 of the client of connection 0 at 3.495 ms with snd_una 1031, SACK 403 us, last-acked" in message
+    assert message.endswith("no ACK came in that it could be of")
+    events = planted.events
+    events["dport"][4] = 5_001
+    stranger = dataclasses.replace(recording, events=events)
+    assert "event 4 of a socket that the wire does not show" in found(stranger)[DUE_ONLY].message
+
+
+def test_the_timestamp_in_place_of_a_first_acked_segment_is_another_origin() -> None:
+    def lie(events: np.ndarray) -> None:
+        events["first_rtt_us"][1] = events["last_rtt_us"][1] = -1
+
+    recording = recorded(troubled(), lie)
+    assert failed(recording) == [ORIGIN]
+    assert "event 1 says 100 us from the echoed timestamp" in found(recording)[ORIGIN].message
+
+
+@pytest.mark.parametrize("name", ["last_rtt_us", "flag"])
+def test_a_last_acked_time_or_a_handshake_that_is_not_told_is_another_origin(name: str) -> None:
+    def lie(events: np.ndarray) -> None:
+        events[name][0] = -1 if name == "last_rtt_us" else 4
+
+    assert failed(recorded(troubled(), lie)) == [ORIGIN]
+
+
+def test_a_time_for_a_segment_that_was_sent_again_is_karns_alone() -> None:
+    def lie(events: np.ndarray) -> None:
+        events["first_rtt_us"][3] = events["last_rtt_us"][3] = events["sample_us"][3] = 990
+
+    recording = recorded(troubled(), lie)
+    assert failed(recording) == [KARN]
+    message = found(recording)[KARN].message
+    assert message.startswith(
+        "1 of 1 ACKs of segments that were sent again gave a time for them, the first is ACK 1031"
+    )
+    assert "event 3 says first-acked 990 us" in message
+
+
+def test_karn_without_timestamps_is_karns_too() -> None:
+    planted = PlantedSocket(stamped=False)
+    planted.opens()
+    planted.sent(100, 1, 10)
+    planted.sent(900, 1, 10)
+    planted.came(1_000, 11)
+    planted.shows(1_000, 11, first=900)
+    recording = recorded(planted)
+    assert failed(recording) == [KARN]
+    assert "was sent again, so that nothing is due" in found(recording)[KARN].message
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"lost": 2}, "but 2 events were lost"),
+        ({"wire_facts": {**FACTS, "clock_step_ns": 10**9}}, "but the wall clock was set by 1000000000 ns"),
+        ({"corrupt": "1%"}, "but the link corrupts packets"),
+        ({"topology": "direct"}, "but the ends' own interfaces impair"),
+    ],
+)
+def test_what_may_explain_a_difference_makes_it_inconclusive(changes: dict[str, object], words: str) -> None:
+    findings = found(recorded(troubled(), untaken(1), **changes))
+    assert findings[GIVEN].outcome is Outcome.INCONCLUSIVE
+    assert words in findings[GIVEN].message
+    assert findings[DUE_ONLY].outcome is Outcome.PASSED

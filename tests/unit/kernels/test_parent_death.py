@@ -1,0 +1,95 @@
+"""Processes that die with their parents, with real processes and SIGKILL."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+import sys
+
+CHILD = """
+import subprocess, sys
+from rttcheck.kernels.parent_death import die_with_parent
+child = subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"], preexec_fn=die_with_parent())
+print(child.pid, flush=True)
+sys.stdin.read()
+"""
+
+HEARER = """
+import os, subprocess, sys
+program = '''
+import os, signal
+parent = os.getppid()
+from rttcheck.kernels.parent_death import hear_of_parents_death
+hear_of_parents_death(parent)
+print("ready", os.getpid(), flush=True)
+signal.pause()
+'''
+child = subprocess.Popen([sys.executable, "-c", program])
+sys.stdin.read()
+"""
+
+THREAD = """
+import os, subprocess, sys, threading
+program = '''
+import os, sys
+parent = os.getppid()
+from rttcheck.kernels.parent_death import hear_of_parents_death
+hear_of_parents_death(parent)
+print("ready", flush=True)
+sys.stdin.readline()
+print("alive", flush=True)
+'''
+started = []
+def start():
+    started.append(subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE))
+    assert started[0].stdout.readline() == b"ready\\n"
+thread = threading.Thread(target=start)
+thread.start()
+thread.join()
+out, _ = started[0].communicate(b"\\n")
+print(out.decode(), flush=True)
+"""
+
+
+def ends(pid: int, *, within_s: float) -> bool:
+    """Whether the process `pid` is gone before the deadline."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    try:
+        poll = select.poll()
+        poll.register(descriptor, select.POLLIN)
+        return bool(poll.poll(1000 * within_s))
+    finally:
+        os.close(descriptor)
+
+
+def start(program: str) -> subprocess.Popen[str]:
+    return subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def test_a_child_dies_with_a_killed_parent() -> None:
+    with start(CHILD) as parent:
+        assert parent.stdout is not None
+        child = int(parent.stdout.readline())
+        os.kill(child, 0)
+        parent.kill()
+        assert ends(child, within_s=10.0)
+
+
+def test_a_process_hears_of_its_parents_death() -> None:
+    with start(HEARER) as parent:
+        assert parent.stdout is not None
+        word, child = parent.stdout.readline().split()
+        assert word == "ready"
+        parent.send_signal(signal.SIGKILL)
+        assert ends(int(child), within_s=10.0)
+
+
+def test_the_end_of_the_thread_that_forked_is_no_death() -> None:
+    with start(THREAD) as process:
+        out, _ = process.communicate(timeout=20)
+    assert out.split() == ["alive"]

@@ -1,0 +1,84 @@
+"""Who may run beside whom, and who is next."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from rttcheck.kernels.guest import GuestSettings
+from rttcheck.plugin.kernel_run import KernelRun
+from rttcheck.plugin.slots import Seats, ThisMachine, in_turn, seats_here
+
+
+def guest(asked: str, *, exact: str = "debian:6.12.9") -> KernelRun:
+    return KernelRun(asked=asked, release=asked, name=asked, settings=GuestSettings(kernel=asked), exact=exact)
+
+
+HOST = KernelRun(asked="host", release="6.0", name="host")
+
+
+def test_the_running_kernel_has_the_machine_for_itself() -> None:
+    seats = Seats([ThisMachine(seats=4)])
+    one, two = guest("debian:6.1"), guest("debian:6.12")
+    assert seats.take(HOST) is not None
+    assert seats.take(one) is None
+    seats.leave(HOST)
+    assert seats.take(one) is not None
+    assert seats.take(HOST) is None
+    assert seats.take(two) is not None
+    seats.leave(one)
+    assert seats.take(HOST) is None
+    seats.leave(two)
+    assert seats.take(HOST) is not None
+
+
+def test_no_more_guests_than_seats() -> None:
+    seats = Seats([ThisMachine(seats=1), ThisMachine(seats=1, name="other")])
+    first, second, third = map(guest, ("a", "b", "c"))
+    machines = [seats.take(first), seats.take(second)]
+    assert [machine.name for machine in machines if machine is not None] == ["", "other"]
+    assert seats.take(third) is None
+    seats.leave(second)
+    assert seats.take(HOST) is None, "the running kernel is this machine's"
+    assert seats.take(third) is not None
+
+
+def test_a_kernel_given_by_its_path_is_on_this_machine_only() -> None:
+    seats = Seats([ThisMachine(seats=0), ThisMachine(seats=1, name="other")])
+    mine = guest("./bzImage", exact="")
+    assert seats.take(mine) is None
+    assert not seats.may_wait(mine)
+    assert seats.may_wait(guest("debian:6.12"))
+    seats.machines[0] = ThisMachine(seats=1)
+    assert seats.may_wait(mine)
+
+
+def test_a_machine_that_is_gone_gets_nobody() -> None:
+    away = ThisMachine(seats=3, name="other")
+    seats = Seats([away])
+    assert seats.may_wait(guest("a"))
+    seats.close(away)
+    assert seats.take(guest("a")) is None
+    assert not seats.may_wait(guest("a"))
+
+
+@pytest.mark.parametrize(
+    ("cores", "clock", "memory_mb", "seats"),
+    [(4, "virtual", 99_999, 4), (4, "real", 99_999, 2), (4, "virtual", 2_600, 2), (1, "real", 100, 1)],
+)
+def test_guests_share_neither_core_nor_memory(
+    monkeypatch: pytest.MonkeyPatch, cores: int, clock: str, memory_mb: int, seats: int
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)))
+    assert seats_here([GuestSettings(kernel="x", clock=clock)], available_mb=memory_mb) == seats
+
+
+def test_memory_is_read_where_nobody_says() -> None:
+    assert seats_here([GuestSettings(kernel="x")]) >= 1
+
+
+def test_the_running_kernel_is_first_then_the_longest_and_the_unknown_before_all() -> None:
+    runs = [guest("short"), guest("long"), HOST, guest("new")]
+    turn = in_turn(runs, {"short": 3.0, "long": 30.0})
+    assert [run.asked for run in turn] == ["host", "new", "long", "short"]
