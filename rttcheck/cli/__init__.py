@@ -32,6 +32,7 @@ examples:
   rttcheck compare debian:6.1 debian:6.12
                                        what two kernels do differently, to the microsecond, and where
   rttcheck judge loss.rttrec           the verdict of an earlier run again, from its recording
+  rttcheck checks                      all that is asserted of a kernel, and against what
   rttcheck packets loss.rttrec --point client | wireshark -k -i -
                                        what went over the wire in that run
   rttcheck soak --runs 300 --clock virtual
@@ -64,7 +65,7 @@ class Parser(argparse.ArgumentParser):
 def build_parser() -> argparse.ArgumentParser:
     """The parser of the whole command line, each command's from its own module."""
     from rttcheck import __version__
-    from rttcheck.cli import compare, doctor, guest, judge, kernels, matrix, packets, run, soak, trace
+    from rttcheck.cli import checks, compare, doctor, guest, judge, kernels, matrix, packets, run, soak, trace
 
     parser = Parser(
         prog="rttcheck",
@@ -75,7 +76,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"rttcheck {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (doctor, run, matrix, compare, judge, packets, soak, trace, guest, kernels):
+    for command in (doctor, run, matrix, compare, judge, checks, packets, soak, trace, guest, kernels):
         command.register(commands)
     return parser
 

@@ -14,7 +14,10 @@ from rttcheck.cli.exit_status import STATUSES, ExitStatus
 from rttcheck.errors import RecordingError, ScenarioError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rttcheck.harness import Result
+    from rttcheck.judge.findings import Outcome
 
 _EPILOG = f"""\
 A recording (.rttrec) holds all that a judge needs: rttcheck run and pytest -m rtt keep one of every run, in
@@ -23,6 +26,7 @@ A recording (.rttrec) holds all that a judge needs: rttcheck run and pytest -m r
 examples:
   rttcheck judge .rttcheck/recordings/6.12.117+deb13-amd64/loss.rttrec
   rttcheck judge .rttcheck/recordings/*/*.rttrec --strict
+  rttcheck judge far.rttrec --check sample.exact --check control:sample.exact
   rttcheck judge far.rttrec --json | jq '.results[].verdict.findings[0]'
 
 Each file's whole verdict is printed; below those of several files, a line a recording. A file that is damaged, cut
@@ -42,8 +46,12 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="a recording")
     parser.add_argument("--strict", action="store_true", help="an inconclusive recording counts as failed")
+    parser.add_argument(
+        "--check", action="append", default=[], metavar="ID", dest="checks",
+        help="show what this check found, and nothing else (`rttcheck checks` lists them); may be given several times",
+    )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, refuse=parser.error)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -51,6 +59,8 @@ def run(args: argparse.Namespace) -> int:
     from rttcheck.cli import output
     from rttcheck.judge.findings import Outcome
 
+    if args.checks:
+        _require_known(args)
     results: list[Result] = []
     refused = []
     for file in args.files:
@@ -59,7 +69,8 @@ def run(args: argparse.Namespace) -> int:
         except RecordingError as error:
             refused.append(str(error))
     bad = {Outcome.FAILED, Outcome.INCONCLUSIVE} if args.strict else {Outcome.FAILED}
-    status = ExitStatus.FAILED if any(result.outcome in bad for result in results) else ExitStatus.PASSED
+    outcomes = [_outcome(result, args.checks) for result in results]
+    status = ExitStatus.FAILED if any(outcome in bad for outcome in outcomes) else ExitStatus.PASSED
     if refused:
         # As with a run that ended early: what was judged says nothing about what was not.
         status = ExitStatus.UNABLE
@@ -67,12 +78,56 @@ def run(args: argparse.Namespace) -> int:
         from rttcheck.report.json_report import judge_document
 
         rows, verdicts = [result.row() for result in results], [result.verdict.as_dict() for result in results]
+        for verdict in verdicts if args.checks else ():
+            verdict["findings"] = [found for found in verdict["findings"] if found["key"] in args.checks]
         output.write(judge_document(rows, verdicts, refused=refused, status=status))
+    elif args.checks:
+        output.write("\n\n".join(_findings(result, args.checks, alone=len(args.files) == 1) for result in results))
     elif results:
         output.write(_text(results, alone=len(args.files) == 1))
     for sentence in refused:
         print(f"rttcheck: {sentence}", file=sys.stderr)
     return status
+
+
+def _require_known(args: argparse.Namespace) -> None:
+    """Refuse a check that does not exist, with the nearest that does."""
+    from difflib import get_close_matches
+
+    from rttcheck.judge.checks import BY_ID
+
+    for name in args.checks:
+        if name.removeprefix("control:") not in BY_ID:
+            near = get_close_matches(name, BY_ID, n=1)
+            hint = f"did you mean {near[0]}?" if near else "`rttcheck checks` lists them"
+            args.refuse(f"there is no check {name}: {hint}")
+
+
+def _outcome(result: Result, checks: Sequence[str]) -> Outcome:
+    """Return the outcome of a recording, by these checks alone where some are given."""
+    from rttcheck.judge.findings import outcome_of
+
+    if not checks:
+        return result.outcome
+    return outcome_of(found for found in result.verdict.findings if found.key in checks)
+
+
+def _findings(result: Result, checks: Sequence[str], *, alone: bool) -> str:
+    """Return what these checks found, as lines."""
+    lines = [] if alone else [f"{result.path}:"]
+    found = {finding.key: finding for finding in result.verdict.findings}
+    for name in dict.fromkeys(checks):
+        finding = found.get(name)
+        if finding is None:
+            lines.append(f"not made {name}: nothing in this recording is subject to it")
+            continue
+        word = "not run" if finding.blind else finding.outcome.value
+        lines += [
+            f"{word} {name} ({finding.heading}): {finding.message}",
+            f"  expected  {finding.expected}",
+            f"  seen      {finding.seen}, {finding.samples} values",
+        ]
+    return "\n".join(lines)
 
 
 def result_of(file: Path) -> Result:

@@ -73,6 +73,8 @@ class Checked:
     """One of the judge's checks on both sides."""
 
     check: str
+    """The check's id, as `Finding.key` has it."""
+    title: str
     answer: Answer
     first: str
     second: str
@@ -327,7 +329,15 @@ def _checked(check: str, first: Sequence[Run], second: Sequence[Run]) -> Checked
     told = [sum(one is not Outcome.INCONCLUSIVE for one in side) for side in outcomes]
 
     def answer(answer: Answer, reason: str = "") -> Checked:
-        return Checked(check=check, answer=answer, first=_tally(outcomes[0]), second=_tally(outcomes[1]), reason=reason)
+        title = next(run.titles[check] for run in (*first, *second) if check in run.titles)
+        return Checked(
+            check=check,
+            title=title,
+            answer=answer,
+            first=_tally(outcomes[0]),
+            second=_tally(outcomes[1]),
+            reason=reason,
+        )
 
     for side, number in enumerate(told):
         if number < LEAST_RUNS:

@@ -94,6 +94,8 @@ class Run:
     """Of each of the judge's checks that was run."""
     reasons: Mapping[str, str]
     """What each check said."""
+    titles: Mapping[str, str]
+    """Each check's title, for people."""
     verdict: Outcome
     """Of the whole run, judged by itself: held against its packets and the injected latency, not against other runs."""
     reason: str
@@ -104,7 +106,7 @@ class Run:
         """Judge and measure a recording. Raises ScenarioError when its scenario is none that this version knows."""
         evidence = Evidence.of(recording)
         verdict = judge(recording)
-        ran = {finding.check: finding for finding in verdict.findings if not finding.blind}
+        ran = {finding.key: finding for finding in verdict.findings if not finding.blind}
         random = is_random(evidence.scenario)
         why = verdict.reason
         return cls(
@@ -117,8 +119,9 @@ class Run:
             counts={} if random or recording.clock != "virtual" else dict(_counts(evidence)),
             outcomes={check: finding.outcome for check, finding in ran.items()},
             reasons={check: finding.message for check, finding in ran.items()},
+            titles={check: finding.heading for check, finding in ran.items()},
             verdict=verdict.outcome,
-            reason=f"{why.check}: {why.message}" if why is not None else "",
+            reason=f"{why.heading}: {why.message}" if why is not None else "",
         )
 
 

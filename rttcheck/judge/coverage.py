@@ -6,13 +6,52 @@ It owns the checks that keep a verdict from passing on nothing. It looks at no s
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
 import numpy as np
 
+from rttcheck.judge.check import NOTHING, VALUES, Check
 from rttcheck.judge.evidence import Evidence
 from rttcheck.judge.findings import Finding, Layer, Outcome
 from rttcheck.judge.samples import Side
 from rttcheck_netns.netem import Netem
+
+SETTINGS: Final = Check(
+    id="link.settings",
+    layer=Layer.LINK,
+    title="netem is as asked for",
+    asserts="The link's settings that were read back are those that were asked for.",
+    against="the scenario's settings",
+    tolerance="none: they are equal",
+    needs=NOTHING,
+)
+STEPS: Final = Check(
+    id="link.steps",
+    layer=Layer.LINK,
+    title="every step was taken",
+    asserts="Every step of the scenario was taken, in order.",
+    against="the scenario's steps",
+    tolerance="none",
+    needs=NOTHING,
+)
+EVENTS_LOST: Final = Check(
+    id="observer.no-events-lost",
+    layer=Layer.OBSERVER,
+    title="no events lost",
+    asserts="The probe handed over every event.",
+    against="the probe's own count of lost events",
+    tolerance="none; a loss is inconclusive",
+    needs=NOTHING,
+)
+EVERY_SIDE: Final = Check(
+    id="eligibility.every-side",
+    layer=Layer.ELIGIBILITY,
+    title="data samples on every side",
+    asserts="Each side of each connection that wrote data took a sample of a data segment.",
+    against="the scenario's flows",
+    tolerance="short connections on a link that loses packets may have none: inconclusive",
+    needs=VALUES,
+)
 
 
 def check_coverage(evidence: Evidence) -> tuple[Finding, ...]:
@@ -33,10 +72,8 @@ def _link(evidence: Evidence) -> Finding:
     told = [side for side in ("out", "back") if side in held]
     outcome = Outcome.FAILED if wrong else Outcome.PASSED if told else Outcome.INCONCLUSIVE
     message = "; ".join(wrong) if wrong else f"read back from the kernel: {' and '.join(told) or 'nothing'}"
-    return Finding(
-        layer=Layer.LINK,
-        check="netem is as asked for",
-        outcome=outcome,
+    return SETTINGS.finding(
+        outcome,
         message=message,
         expected=f"out {_text(out)}, back {_text(back)}",
         seen=message,
@@ -57,10 +94,8 @@ def _steps(evidence: Evidence) -> Finding:
     due = list(range(len(evidence.scenario.steps)))
     taken = [step.index for step in evidence.recording.steps]
     outcome = Outcome.PASSED if taken == due else Outcome.FAILED
-    return Finding(
-        layer=Layer.LINK,
-        check="every step was taken",
-        outcome=outcome,
+    return STEPS.finding(
+        outcome,
         message=f"{len(taken)} of {len(due)} steps were taken" + ("" if taken == due else f", in the order {taken}"),
         expected=f"{len(due)} steps",
         seen=f"{len(taken)} steps",
@@ -72,10 +107,8 @@ def _lost(evidence: Evidence) -> Finding:
     """Lost events leave what was seen true, and every count open."""
     lost = evidence.lost
     total = lost + len(evidence.events)
-    return Finding(
-        layer=Layer.OBSERVER,
-        check="no events lost",
-        outcome=Outcome.INCONCLUSIVE if lost else Outcome.PASSED,
+    return EVENTS_LOST.finding(
+        Outcome.INCONCLUSIVE if lost else Outcome.PASSED,
         message=f"{lost} of {total} events were lost between kernel and recording"
         if lost
         else f"{total} events, none lost",
@@ -113,10 +146,8 @@ def _samples(evidence: Evidence) -> Finding:
             message += f", and {evidence.lost} events were lost"
         elif excused:
             message += ", on a link that loses packets"
-    return Finding(
-        layer=Layer.ELIGIBILITY,
-        check="data samples on every side",
-        outcome=outcome,
+    return EVERY_SIDE.finding(
+        outcome,
         message=message,
         expected=f"at least one for each of {flows} connections and {len(sides)} sides that write",
         seen=seen,

@@ -1,44 +1,58 @@
-"""Why packets and events may disagree although nobody lied: what was lost on the way into the recording.
+"""Data quality: damage to a recording that may explain a failed check.
 
-It owns those reasons and what they do to a failure. It makes no check.
+Packets that the captures dropped, events that were lost, a clock that was set. It is applied once, to all findings, by
+what each check declares. It makes no check.
 """
 
 from __future__ import annotations
 
-from typing import Any, Final
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Final
 
+from rttcheck.judge.check import Quality
+from rttcheck.judge.checks import BY_ID
 from rttcheck.judge.evidence import Evidence
-from rttcheck.judge.findings import Outcome
+from rttcheck.judge.findings import Finding, Outcome, doubted
 
-CLOCK_STEP_NS: Final = 100_000
-"""A wall clock that moved by more than this against the monotonic one was set; less is how finely it can be read."""
-
-
-def points_of(evidence: Evidence) -> dict[str, dict[str, Any]]:
-    """What each capture took and dropped, by its point's name; empty when nothing was captured."""
-    return dict(evidence.recording.wire_facts.get("points", {}))
+LINK_POINTS: Final = ("link_near", "link_far")
+"""The captures on both sides of the link."""
 
 
-def clock_step_ns(evidence: Evidence) -> int:
-    """How far the wall clock, which packets are stamped with, was set during the run; 0 when it was not."""
-    step_ns = int(evidence.recording.wire_facts.get("clock_step_ns", 0))
-    return step_ns if abs(step_ns) > CLOCK_STEP_NS else 0
+def weighed(findings: Iterable[Finding], evidence: Evidence) -> tuple[Finding, ...]:
+    """Return the findings; a failure that damage to the recording may explain is inconclusive, with the reason."""
+    return tuple(_weighed(finding, evidence) for finding in findings)
 
 
-def doubt_of(evidence: Evidence) -> str:
-    """Why packets and events may not match; empty when there is no such reason."""
-    dropped = sum(int(point["dropped"]) for point in points_of(evidence).values())
-    step_ns = clock_step_ns(evidence)
-    reasons = [f"the captures dropped {dropped} packets"] if dropped else []
-    reasons += [f"the wall clock was set by {step_ns} ns meanwhile"] if step_ns else []
+def _weighed(finding: Finding, evidence: Evidence) -> Finding:
+    if finding.outcome is not Outcome.FAILED:
+        return finding
+    reason = reason_of(evidence, BY_ID[finding.check].quality, control=finding.control)
+    outcome, message = doubted(finding.outcome, finding.message, reason)
+    return replace(finding, outcome=outcome, message=message)
+
+
+def reason_of(evidence: Evidence, quality: Quality, *, control: bool = False) -> str:
+    """Say what of the recording is damaged that a check of this ``quality`` rests on; empty for nothing."""
+    if quality is Quality.ANY:
+        return ""
+    if control:
+        lost = evidence.recording.control_lost
+        return f"{lost} events of the control run were lost" if lost else ""
+    of_link = quality is Quality.LINK_CAPTURES
+    points = evidence.capture_points
+    dropped = sum(int(point["dropped"]) for name, point in points.items() if not of_link or name in LINK_POINTS)
+    whose = "the link's captures" if of_link else "the captures"
+    reasons = [f"{whose} dropped {dropped} packets"] if dropped else []
+    if evidence.clock_step_ns:
+        reasons.append(f"the wall clock was set by {evidence.clock_step_ns} ns meanwhile")
+    if of_link:
+        return " and ".join(reasons)
     reasons += [f"{evidence.lost} events were lost"] if evidence.lost else []
-    if any(netem.corrupt for link in evidence.scenario.links for netem in link):
+    netems = [netem for link in evidence.scenario.links for netem in link]
+    if any(netem.corrupt for netem in netems):
         reasons.append("the link corrupts packets, which a capture sees and TCP drops")
+    direct = evidence.scenario.topology == "direct" and any(netem.changed() for netem in netems)
+    if direct and quality is Quality.END_CAPTURES:
+        reasons.append("the ends' own interfaces impair, and a capture there sees what is left after that")
     return " and ".join(reasons)
-
-
-def doubted(outcome: Outcome, message: str, doubt: str) -> tuple[Outcome, str]:
-    """A failure that something else may explain proves nothing."""
-    if outcome is Outcome.FAILED and doubt:
-        return Outcome.INCONCLUSIVE, f"{message}; but {doubt}"
-    return outcome, message

@@ -7,6 +7,7 @@ sample was taken. It finds nothing.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -36,6 +37,9 @@ from rttcheck.scenario.model import Scenario
 
 TSECR_GRAIN_US = 1_000
 """A sample from the echoed timestamp counts milliseconds (TCP_TS_HZ) and cuts both ends: up to 1 ms too short."""
+
+CLOCK_STEP_NS: Final = 100_000
+"""A wall clock that moved by more than this against the monotonic one was set; less is how finely it can be read."""
 
 UNBOUNDED_US = np.iinfo(np.int64).max
 """Stands for "no upper bound" in arrays."""
@@ -163,6 +167,17 @@ class Evidence:
     def preemptible(self) -> bool:
         """Whether the kernel says that it is PREEMPT_RT (``uname -v``)."""
         return "PREEMPT_RT" in str(self.recording.machine.get("kernel_version", ""))
+
+    @property
+    def capture_points(self) -> dict[str, dict[str, Any]]:
+        """What each capture took and dropped, by its point's name; empty when nothing was captured."""
+        return dict(self.recording.wire_facts.get("points", {}))
+
+    @property
+    def clock_step_ns(self) -> int:
+        """How far the wall clock, which packets are stamped with, was set during the run; 0 when it was not."""
+        step_ns = int(self.recording.wire_facts.get("clock_step_ns", 0))
+        return step_ns if abs(step_ns) > CLOCK_STEP_NS else 0
 
     @property
     def lost(self) -> int:

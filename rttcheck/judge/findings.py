@@ -50,21 +50,43 @@ class Layer(StrEnum):
 class Finding:
     """What one check came to. ``message`` is one sentence; ``samples`` is how many values were looked at."""
 
-    layer: Layer
     check: str
+    """The check's ``id``, see `rttcheck.judge.check.Check`."""
+    title: str
+    layer: Layer
+    """The guilty one: the check's own, unless it found another to blame."""
     outcome: Outcome
     message: str
     expected: str
     """What, and from where."""
     seen: str
     samples: int
+    control: bool = False
+    """Whether it is about the control run."""
     blind: bool = False
     """The check was not run: the recording does not hold what it needs. Inconclusive then, which no re-run changes."""
+
+    @property
+    def key(self) -> str:
+        """Return what tells it from all other findings of a verdict: the check, and of which run."""
+        return f"control:{self.check}" if self.control else self.check
+
+    @property
+    def heading(self) -> str:
+        """Return its title with the run, for people."""
+        return f"control run: {self.title}" if self.control else self.title
 
     @property
     def unseen_by_probe(self) -> bool:
         """Whether it was not run because the probe does not see what it needs, and for no other reason."""
         return self.blind and self.message.startswith(NEEDED)
+
+
+def doubted(outcome: Outcome, message: str, doubt: str) -> tuple[Outcome, str]:
+    """Return outcome and message of a check; a failure that ``doubt`` may explain is inconclusive and says so."""
+    if outcome is Outcome.FAILED and doubt:
+        return Outcome.INCONCLUSIVE, f"{message}; but {doubt}"
+    return outcome, message
 
 
 _SEVERITY = (Outcome.FAILED, Outcome.INCONCLUSIVE, Outcome.PASSED)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from rttcheck.judge.check import NOTHING, Check
 from rttcheck.judge.findings import Finding, Layer, Outcome
 from rttcheck.kernel_log.allowed import ALLOWED, of_dicts
 from rttcheck.kernel_log.record import Heard
@@ -18,7 +19,18 @@ if TYPE_CHECKING:
     # A guest reads its log before its first test, and a recording's tables are numpy: most of what a start costs there.
     from rttcheck.record.recording import Recording
 
-QUIET: Final = "the kernel does not complain"
+QUIET: Final = Check(
+    id="kernel.quiet",
+    layer=Layer.KERNEL,
+    title="the kernel does not complain",
+    asserts=(
+        "The kernel's log of the run, and of its control run, holds no splat: no warning, BUG, oops, stall or "
+        "hung task."
+    ),
+    against="the log, less the splats that are allowed",
+    tolerance="none",
+    needs=NOTHING,
+)
 _SHOWN: Final = 2
 """Splats that the message names."""
 
@@ -73,11 +85,9 @@ def complaint(guilty: Sequence[Splat], when: str, *, shared: bool) -> str:
 
 
 def _finding(outcome: Outcome, message: str, guilty: Sequence[Splat], records: int, *, blind: bool = False) -> Finding:
-    return Finding(
-        layer=Layer.KERNEL,
-        check=QUIET,
-        outcome=outcome,
-        message=message,
+    return QUIET.finding(
+        outcome,
+        message,
         expected="no warning, BUG, oops, stall, hung task or other splat in the kernel's log of the run",
         seen="; ".join(splat.name for splat in guilty) or "none",
         samples=records,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,9 +17,6 @@ from rttcheck.judge.pairing.stamps import UNKNOWN, stamps_of
 from rttcheck.judge.pairing.wire_times import Account, Booleans, Integers, Witness
 from rttcheck.judge.samples import Address, connections_of
 from rttcheck.record.recording import Recording
-
-CONTROL: Final = "control run"
-"""Begins the name of each check that is made of the control run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -17,6 +17,7 @@ import numpy as np
 from rttcheck.judge.arithmetic.check import check_arithmetic
 from rttcheck.judge.arithmetic.socket_info import check_socket_info
 from rttcheck.judge.coverage import check_coverage
+from rttcheck.judge.data_quality import weighed
 from rttcheck.judge.eligibility.check import check_eligibility
 from rttcheck.judge.evidence import Evidence
 from rttcheck.judge.findings import NOT_RUN, Finding, Layer, Outcome, outcome_of, ranked
@@ -25,7 +26,7 @@ from rttcheck.judge.link.check import check_link
 from rttcheck.judge.needs import seen_through, tells
 from rttcheck.judge.nominal.check import check_nominal, expected_buckets, spread
 from rttcheck.judge.observer.agreement import check_agreement
-from rttcheck.judge.observer.consistency import STATE, check_testimony
+from rttcheck.judge.observer.consistency import STATE, check_consistency
 from rttcheck.judge.observer.second_probe import check_second
 from rttcheck.judge.picture import Picture, in_buckets, in_steps
 from rttcheck.judge.sample.wire_check import check_wire
@@ -84,7 +85,7 @@ class Verdict:
         if not reasons and self.outcome is not Outcome.PASSED:
             reasons = list(self.blind[:1])
         if reasons:
-            lines += _entry(width, "why", f"{reasons[0].check}: {reasons[0].message}")
+            lines += _entry(width, "why", f"{reasons[0].heading}: {reasons[0].message}")
             if reasons[0].expected != self.expected:
                 lines += _entry(width, "wanted", reasons[0].expected)
         lines += _entry(width, "expected", self.expected)
@@ -93,19 +94,19 @@ class Verdict:
             picture = self.picture.render(width - 2, color=color, ascii_only=ascii_only)
             lines += ["", *(f"  {line}".rstrip() for line in picture.splitlines()), ""]
         for finding in reasons[1:]:
-            lines += _entry(width, "also", f"{finding.outcome} ({finding.layer}) {finding.check}: {finding.message}")
+            lines += _entry(width, "also", f"{finding.outcome} ({finding.layer}) {finding.heading}: {finding.message}")
         passed = sum(finding.outcome is Outcome.PASSED for finding in self.findings)
         ran = len(self.findings) - len(self.blind)
         lines += _entry(
             width, "checks", f"{passed} of {ran} passed" + (f", {len(self.blind)} not run" * bool(self.blind))
         )
-        named = [finding.check for finding in self.blind if finding.unseen_by_probe]
+        named = [finding.heading for finding in self.blind if finding.unseen_by_probe]
         if named:
             lines += _entry(width, "not run", f"{self.blindness}, too little for: {'; '.join(named)}")
         others: dict[str, list[str]] = {}
         for finding in self.blind:
             if not finding.unseen_by_probe:
-                others.setdefault(finding.message.removeprefix(NOT_RUN), []).append(finding.check)
+                others.setdefault(finding.message.removeprefix(NOT_RUN), []).append(finding.heading)
         for reason, checks in others.items():
             lines += _entry(width, "not run", f"{'; '.join(checks)}: {reason}")
         for note in self.notes:
@@ -131,9 +132,12 @@ class Verdict:
             "seen": self.seen,
             "notes": list(self.notes),
             "figures": dict(self.figures),
-            "not_run": [finding.check for finding in self.blind],
+            "not_run": [finding.key for finding in self.blind],
             "findings": [
-                {name: getattr(value, "value", value) for name, value in asdict(finding).items()}
+                {
+                    "key": finding.key,
+                    **{name: getattr(value, "value", value) for name, value in asdict(finding).items()},
+                }
                 for finding in self.findings
             ],
             "picture": [asdict(bar) for bar in self.picture.bars],
@@ -149,24 +153,27 @@ def judge(recording: Recording, *, path: Path | None = None, reproduce: str | No
     """
     evidence = Evidence.of(recording)
     kernel, link, wire = check_kernel(recording), check_link(evidence), check_wire(evidence)
-    testimony = seen_through(check_testimony(evidence), recording.view, recording.probe)
+    consistency = seen_through(weighed(check_consistency(evidence), evidence), recording.view, recording.probe)
     findings = ranked(
         seen_through(
             (
-                *testimony,
-                *_doubted(
-                    testimony,
-                    (
-                        *check_coverage(evidence),
-                        *kernel.findings,
-                        *link.findings,
-                        *wire.findings,
-                        *check_eligibility(evidence),
-                        *check_arithmetic(evidence),
-                        check_socket_info(evidence),
-                        *check_agreement(evidence),
-                        *check_nominal(evidence),
-                        *check_second(evidence),
+                *consistency,
+                *_resting_on(
+                    consistency,
+                    weighed(
+                        (
+                            *check_coverage(evidence),
+                            *kernel.findings,
+                            *link.findings,
+                            *wire.findings,
+                            *check_eligibility(evidence),
+                            *check_arithmetic(evidence),
+                            check_socket_info(evidence),
+                            *check_agreement(evidence),
+                            *check_nominal(evidence),
+                            *check_second(evidence),
+                        ),
+                        evidence,
                     ),
                 ),
             ),
@@ -212,12 +219,12 @@ _RESTING_ON_STATE = frozenset({Layer.ARITHMETIC})
 """The one whose checks rest on the estimators' state: samples are held against packets without it."""
 
 
-def _doubted(testimony: Iterable[Finding], findings: Iterable[Finding]) -> tuple[Finding, ...]:
+def _resting_on(consistency: Iterable[Finding], findings: Iterable[Finding]) -> tuple[Finding, ...]:
     """What rests on an account that is wrong proves nothing; neither does it pass."""
-    failed = {finding.check for finding in testimony if finding.outcome is Outcome.FAILED}
+    failed = {finding.check for finding in consistency if finding.outcome is Outcome.FAILED}
     if not failed:
         return tuple(findings)
-    resting = _RESTING_ON_STATE if failed == {STATE} else _RESTING
+    resting = _RESTING_ON_STATE if failed == {STATE.id} else _RESTING
     return tuple(
         replace(
             finding, outcome=Outcome.INCONCLUSIVE, message=f"{finding.message}; but the probe is not to be believed"

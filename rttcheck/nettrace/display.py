@@ -11,6 +11,7 @@ from typing import Final
 
 import numpy as np
 
+from rttcheck.judge.check import NOTHING, Check
 from rttcheck.judge.findings import Finding, Layer, Outcome
 from rttcheck.judge.samples import visible_to_nettrace
 from rttcheck.nettrace.analyzer import Dialect, Filter, RttMessage, values_us
@@ -18,6 +19,46 @@ from rttcheck.nettrace.event_line import EventLine
 from rttcheck.nettrace.message import AnalyzerError
 from rttcheck.nettrace.printed import Capture
 from rttcheck.record.histogram import Histogram, HistogramError, Unit, bucket_label
+
+TEXT: Final = Check(
+    id="observer.tool-text",
+    layer=Layer.OBSERVER,
+    title="the output follows from itself",
+    asserts="Every line of the tool's output can be read, and shares follow from counts.",
+    against="the output itself",
+    tolerance="none",
+    needs=NOTHING,
+)
+TABLE: Final = Check(
+    id="observer.tool-table",
+    layer=Layer.OBSERVER,
+    title="the table shows the events",
+    asserts="The tool's last histogram is the one that the events make, in its unit.",
+    against="the probe's events",
+    tolerance="none",
+    needs=NOTHING,
+)
+LINES: Final = Check(
+    id="observer.tool-lines",
+    layer=Layer.OBSERVER,
+    title="the lines show the events",
+    asserts="Each event that passes the tool's filters has its line, and each line its event.",
+    against="the probe's events",
+    tolerance="none",
+    needs=NOTHING,
+)
+TOTALS: Final = Check(
+    id="observer.tool-totals",
+    layer=Layer.OBSERVER,
+    title="the totals are those of what was shown",
+    asserts="The total that the tool prints is the number of what it showed.",
+    against="the output itself",
+    tolerance="none",
+    needs=NOTHING,
+)
+
+
+TOOL_CHECKS: Final = (TEXT, TABLE, LINES, TOTALS)
 
 UNFILTERED: Final = Filter()
 
@@ -30,7 +71,7 @@ def check_display(text: str, events: np.ndarray, limits: Filter = UNFILTERED) ->
 
     ``limits`` are those that the tool was given. The tool's clock is its own: lines are not compared by time.
     """
-    check = "the output follows from itself"
+    check = TEXT
     try:
         capture = Capture.parse(text)
     except (AnalyzerError, HistogramError) as error:
@@ -45,21 +86,13 @@ def check_display(text: str, events: np.ndarray, limits: Filter = UNFILTERED) ->
     return tuple(found)
 
 
-def _finding(check: str, outcome: Outcome, message: str, expected: str, samples: int) -> Finding:
-    return Finding(
-        layer=Layer.OBSERVER,
-        check=check,
-        outcome=outcome,
-        message=message,
-        expected=expected,
-        seen=message,
-        samples=samples,
-    )
+def _finding(check: Check, outcome: Outcome, message: str, expected: str, samples: int) -> Finding:
+    return check.finding(outcome, message, expected, message, samples)
 
 
 def _table(table: Histogram, due: np.ndarray) -> Finding:
     """The last table, which counts, against one that is made of the events."""
-    check = f"the table shows the events ({table.unit.value})"
+    check = TABLE
     values = due["first_rtt_us"][visible_to_nettrace(due)]
     wanted = Histogram.of(values, table.unit)
     expected = f"{wanted.total} samples as the events have them"
@@ -78,7 +111,7 @@ def _table(table: Histogram, due: np.ndarray) -> Finding:
 
 def _lines(lines: tuple[EventLine, ...], events: np.ndarray, due: np.ndarray) -> Finding:
     """Every event that the limits let through has its line, and there is no other."""
-    check = "the lines show the events"
+    check = LINES
     whole = any(line.message is not None and line.message.dialect is Dialect.WHOLE for line in lines)
     dialect = Dialect.WHOLE if whole else Dialect.DECIMAL
     shown = Counter(_of_line(line) for line in lines if line.message is not None)
@@ -132,7 +165,7 @@ def _cause(missing: Counter[_Shown], others: Counter[_Shown], visible: Counter[_
 
 def _totals(capture: Capture) -> Finding:
     """What the tool says that it has shown is what it has shown."""
-    check = "the totals are those of what was shown"
+    check = TOTALS
     shown = capture.tables[-1].total if capture.tables else len(capture.lines)
     expected = f"total event: {shown}"
     if not capture.ended:

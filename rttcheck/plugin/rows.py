@@ -90,7 +90,7 @@ class SessionRows:
         if not report.failed or row.get("outcome") != "passed":
             return
         row["outcome"] = "failed"
-        row["check"] = "the test's own"
+        row["check"] = row["title"] = "the test's own"
         unseen = row.get("not_run", 0)
         row["reason"] = (
             f"{unseen} checks were not run, which --rtt-strict does not let pass"

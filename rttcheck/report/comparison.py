@@ -15,6 +15,7 @@ from rttcheck.compare.comparison import Compared, Comparison
 from rttcheck.compare.difference import FALSE_ALARM, Answer, Difference
 from rttcheck.compare.measured import TOTAL, Name
 from rttcheck.judge.findings import Outcome
+from rttcheck.report.json_report import FORMAT
 
 SAME_MEANS = (
     "same says that A and B do not differ, and not that they are right: a fault that both share cannot be seen by "
@@ -66,6 +67,7 @@ def comparison_document(
     ``interval_us``, ``margin_us``, ``runs``, ``reason``, and for a whole ``from_us``, the stages it comes from.
     """
     document = {
+        "format": FORMAT,
         "a": sides[0],
         "b": sides[1],
         "answer": comparison.answer.value,
@@ -131,7 +133,7 @@ def _details(scenario: Compared) -> Iterator[str]:
             yield f"{mark}: {letter}'s own runs, judged by themselves: {side.render()}: {side.reason}"
     for check in scenario.checks:
         if check.answer is not Answer.SAME:
-            yield f"{_MARKS[check.answer]}: check '{check.check}': A {check.first}; B {check.second}: {check.reason}"
+            yield f"{_MARKS[check.answer]}: check '{check.title}': A {check.first}; B {check.second}: {check.reason}"
     heads = scenario.heads()
     for name in heads:
         yield f"CHANGED: {name}: {_figures(scenario.distributions[name])}{origin_text(scenario, name)}"
@@ -183,7 +185,14 @@ def _as_dict(scenario: Compared, note: str) -> dict[str, Any]:
             for letter, side in zip("ab", scenario.judged, strict=True)
         },
         "checks": [
-            {"check": one.check, "answer": one.answer.value, "a": one.first, "b": one.second, "reason": one.reason}
+            {
+                "check": one.check,
+                "title": one.title,
+                "answer": one.answer.value,
+                "a": one.first,
+                "b": one.second,
+                "reason": one.reason,
+            }
             for one in scenario.checks
         ],
         "distributions": [_part(scenario, name, part) for name, part in scenario.distributions.items()],

@@ -14,8 +14,8 @@ from rttcheck.doctor.kernel_choice import Choice
 from rttcheck.doctor.selection import Pair
 from rttcheck.report.terminal import Row
 
-SESSION_FORMAT = 1
-"""Goes up when a key of a session's document goes away or changes its meaning; new ones may come at any time."""
+FORMAT = 2
+"""Goes up when a key of a document goes away or changes its meaning; new ones may come at any time."""
 
 _JUDGED_WITH = ("clock", "engine", "probe")
 
@@ -49,7 +49,7 @@ def run_document(
     ``verdict`` is null for a scenario that came to none: an error, or a lost guest.
     """
     results = [{**row, "verdict": verdict} for row, verdict in zip(rows, verdicts, strict=True)]
-    return _text({**machine, "exit_status": int(status), "results": results})
+    return _text({"format": FORMAT, **machine, "exit_status": int(status), "results": results})
 
 
 def session_document(rows: Sequence[Row], *, kernels: Sequence[Mapping[str, Any]], status: int) -> str:
@@ -62,7 +62,7 @@ def session_document(rows: Sequence[Row], *, kernels: Sequence[Mapping[str, Any]
         {**kernel, **{key: known.get(str(kernel.get("asked", "")), {}).get(key, "") for key in _JUDGED_WITH}}
         for kernel in kernels
     ]
-    return _text({"format": SESSION_FORMAT, "exit_status": int(status), "kernels": told, "results": list(rows)})
+    return _text({"format": FORMAT, "exit_status": int(status), "kernels": told, "results": list(rows)})
 
 
 def judge_document(
@@ -70,7 +70,7 @@ def judge_document(
 ) -> str:
     """``exit_status``; ``refused``: a sentence for each file that could not be judged; ``results`` as in a run's."""
     results = [{**row, "verdict": verdict} for row, verdict in zip(rows, verdicts, strict=True)]
-    return _text({"exit_status": int(status), "refused": list(refused), "results": results})
+    return _text({"format": FORMAT, "exit_status": int(status), "refused": list(refused), "results": results})
 
 
 def _text(document: Mapping[str, Any]) -> str:

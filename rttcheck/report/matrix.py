@@ -33,7 +33,8 @@ class Problem:
     @property
     def title(self) -> str:
         """The guilty layer and the check, as far as there are any."""
-        return ": ".join(word for word in (self.guilty, self.check) if word)
+        title = str(self.example.get("title") or self.check)
+        return ": ".join(word for word in (self.guilty, title) if word)
 
     def places(self, names: dict[str, str], scenarios: Sequence[str]) -> str:
         """``6.1, 6.12: loss, step; 7.3: loss``; ``names`` are `labels`, ``scenarios`` all that there are."""

@@ -22,7 +22,7 @@ from rttcheck.soak.condition import Condition
 from rttcheck.soak.figures import document
 from rttcheck.soak.suite import Suite
 
-SCHEMA = 1
+SCHEMA = 2
 """Version of the file's form; another is refused."""
 
 

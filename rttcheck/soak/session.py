@@ -200,7 +200,7 @@ def counted(order: Order, told: Mapping[str, Said], *, status: int, seconds: flo
             words = f"the session said {outcome} ({message or 'no reason'}), and its recording gives {run.outcome}"
             run = replace(run, outcome=ERROR, check=": ".join(_RAN), message=f"{words} ({run.message or 'no reason'})")
         for finding in findings:
-            counts.setdefault((finding.layer.value, finding.check), []).append(finding.outcome.value)
+            counts.setdefault((finding.layer.value, finding.key), []).append(finding.outcome.value)
         if run.outcome == ERROR:
             counts.setdefault(_RAN, []).append(Outcome.FAILED.value)
         runs.append(replace(run, recording="") if run.outcome == PASSED else run)
@@ -232,7 +232,7 @@ def _judged(name: str, path: Path | None) -> tuple[ScenarioRun, tuple[Finding, .
     run = ScenarioRun(
         scenario=name,
         outcome=verdict.outcome.value,
-        check=f"{worst.layer.value}: {worst.check}" if worst is not None else "",
+        check=f"{worst.layer.value}: {worst.key}" if worst is not None else "",
         message=worst.message if worst is not None else "",
         recording=str(path),
         constant=_is_constant(Scenario.make(**recording.scenario)),

@@ -31,7 +31,7 @@ def marks(name: str) -> tuple[str, str]:
 def row(name: str, what: str, scenario: str, expected: str, judged: Judged) -> str:
     """One case as a row."""
     verdict = judged.outcome.value if judged.guilty is None else f"{judged.outcome.value}: {judged.guilty.value}"
-    said = f"{judged.first.check}: {judged.first.message}"
+    said = f"{judged.first.heading}: {judged.first.message}"
     if len(said) > _MOST:
         said = f"{said[: said.rfind(' ', 0, _MOST)]} ..."
     return (

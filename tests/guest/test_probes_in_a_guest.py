@@ -101,7 +101,7 @@ def test_a_scenario_is_judged_through_either_probe_and_the_two_agree(
         assert len(recording.second)
         verdict = judge(recording)
         assert verdict.outcome is Outcome.PASSED
-        beside = [finding for finding in verdict.findings if finding.check.startswith("the second")]
+        beside = [finding for finding in verdict.findings if finding.key.startswith("observer.second")]
         assert [finding.outcome for finding in beside] == [Outcome.PASSED] * 2
         narrow = recording.view if probe == "sockops" else None
         assert narrow is None or narrow.sees("srtt_us") == srtt

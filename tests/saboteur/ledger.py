@@ -93,7 +93,7 @@ class Entry:
             self,
             outcome=verdict.outcome.value,
             layer=reason.layer.value if reason is not None else "",
-            check=reason.check if reason is not None else "",
+            check=reason.key if reason is not None else "",
             message=reason.message if reason is not None else "",
         )
 

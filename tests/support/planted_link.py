@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from rttcheck.judge.data_quality import weighed
 from rttcheck.judge.evidence import Evidence
 from rttcheck.judge.findings import Finding
 from rttcheck.judge.link.check import LinkChecks, check_link
@@ -199,15 +200,17 @@ def shifted(recording: Recording, way: str, change: Callable[[np.ndarray, np.nda
 
 def checked(recording: Recording) -> LinkChecks:
     """The link's checks."""
-    return check_link(Evidence.of(recording))
+    evidence = Evidence.of(recording)
+    checks = check_link(evidence)
+    return dataclasses.replace(checks, findings=weighed(checks.findings, evidence))
 
 
 def finding(checks: LinkChecks, check: str) -> Finding:
-    """The one finding whose check has these words."""
-    (found,) = [each for each in checks.findings if check in each.check]
+    """The finding of this check."""
+    (found,) = [each for each in checks.findings if each.key == check]
     return found
 
 
 def failed(checks: LinkChecks) -> list[str]:
     """The checks that failed."""
-    return [each.check for each in checks.findings if each.outcome == "failed"]
+    return [each.key for each in checks.findings if each.outcome == "failed"]

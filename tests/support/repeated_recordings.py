@@ -5,9 +5,8 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
-from rttcheck.recording import Recording
-
 from rttcheck.compare.measured import Run
+from rttcheck.record.recording import Recording
 
 DATA = Path(__file__).parents[1] / "data" / "comparison"
 

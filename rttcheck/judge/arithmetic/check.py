@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,7 @@ from rttcheck.judge.arithmetic.estimator import FIELDS, Sample, State
 from rttcheck.judge.arithmetic.rto import Bounds, jiffies_of_us, timeout_jiffies
 from rttcheck.judge.arithmetic.steps import Steps
 from rttcheck.judge.arithmetic.windowed_minimum import NOTHING_US, WINDOW_S, WINDOW_SYSCTL, Candidates, Feed, Rule
+from rttcheck.judge.check import Check, Needs
 from rttcheck.judge.evidence import Evidence
 from rttcheck.judge.findings import Finding, Layer, Outcome
 from rttcheck.judge.observer.misread import cleared
@@ -31,6 +33,38 @@ _EXAMINED = 4_096
 """So many differences are searched for their cause."""
 
 _ANOTHER_UNIT = 500
+
+
+SRTT: Final = Check(
+    id="arithmetic.srtt",
+    layer=Layer.ARITHMETIC,
+    title="srtt, mdev and rttvar follow from the samples",
+    asserts=(
+        "Each sample moves srtt, mdev, mdev_max and rttvar as tcp_rtt_estimator() does; a call without a "
+        "sample moves nothing."
+    ),
+    against="the state before the call and the kernel's formula, redone in integers",
+    tolerance="none",
+    needs=Needs(all_of=("sample_us", "srtt_us")),
+)
+RTO: Final = Check(
+    id="arithmetic.rto",
+    layer=Layer.ARITHMETIC,
+    title="RTO follows from srtt and rttvar",
+    asserts="icsk_rto is (srtt_us >> 3) + rttvar_us rounded up to jiffies, within its bounds, and the backoff is 0.",
+    against="srtt and rttvar of the same event (tcp_set_rto())",
+    tolerance="none",
+    needs=Needs(all_of=("rto_jiffies", "backoff", "taken")),
+)
+MIN_RTT: Final = Check(
+    id="arithmetic.min-rtt",
+    layer=Layer.ARITHMETIC,
+    title="min_rtt follows from the samples",
+    asserts="min_rtt and its two other candidates are the windowed minimum of the samples, with their times.",
+    against="the state before the call and tcp_update_rtt_min(), redone in integers",
+    tolerance="one tick of the event's clock",
+    needs=Needs(all_of=("sample_us",)),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +139,7 @@ def _estimator(evidence: Evidence, steps: Steps, state: State, bounds: Bounds) -
 
     return _finding(
         evidence,
-        check="srtt, mdev and rttvar follow from the samples",
+        check=SRTT,
         expected="the state before each call, and tcp_rtt_estimator() in integers: no tolerance",
         checked=int((steps.taken & steps.known).sum()) + int((~steps.taken & followed).sum()),
         unknown=_unknown(evidence, steps),
@@ -154,7 +188,7 @@ def _timeout(evidence: Evidence, steps: Steps, state: State, bounds: Bounds) -> 
 
     return _finding(
         evidence,
-        check="RTO follows from srtt and rttvar",
+        check=RTO,
         expected=(
             "(srtt_us >> 3) + rttvar_us rounded up to jiffies, at most "
             f"{int(bounds.most_jiffies.max(initial=0))} of them, no backoff (tcp_set_rto())"
@@ -243,7 +277,7 @@ def _minimum(evidence: Evidence, steps: Steps, *, another_unit: bool) -> Finding
 
     return _finding(
         evidence,
-        check="min_rtt follows from the samples",
+        check=MIN_RTT,
         expected=(
             f"the three candidates of the windowed minimum over {_window_s(evidence)} s, with their times "
             "(tcp_update_rtt_min(), minmax_running_min()): no tolerance but the tick of the event's clock"
@@ -306,7 +340,7 @@ def _likeliest(causes: list[tuple[str, Booleans]]) -> _Cause:
 def _finding(
     evidence: Evidence,
     *,
-    check: str,
+    check: Check,
     expected: str,
     checked: int,
     unknown: int,
@@ -335,14 +369,13 @@ def _finding(
         message = f"{message}; {known}" if checked else message if unknown else "no sample was taken"
     else:
         outcome, message = Outcome.PASSED, known
-    return Finding(
+    return check.finding(
+        outcome,
+        message,
+        expected,
+        f"{len(bad)} of {checked} steps differ",
+        checked,
         layer=layer,
-        check=check,
-        outcome=outcome,
-        message=message,
-        expected=expected,
-        seen=f"{len(bad)} of {checked} steps differ",
-        samples=checked,
         blind=not checked and not evidence.recording.view.every_sample,
     )
 

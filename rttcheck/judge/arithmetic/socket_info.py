@@ -6,17 +6,31 @@ It owns the fields of TCP_INFO that are made of the estimators, and the choice o
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from rttcheck.judge.arithmetic.rto import us_of_jiffies
 from rttcheck.judge.arithmetic.windowed_minimum import NOTHING_US
+from rttcheck.judge.check import Check, Needs
 from rttcheck.judge.evidence import Evidence
 from rttcheck.judge.findings import Finding, Layer, Outcome
 from rttcheck.judge.samples import Side
 
 _NAMES = {Side.CLIENT: "client", Side.SERVER: "server"}
+
+
+TCP_INFO: Final = Check(
+    id="arithmetic.tcp-info",
+    layer=Layer.ARITHMETIC,
+    title="TCP_INFO shows what the estimators hold",
+    asserts=(
+        "rtt, rttvar, min_rtt and rto of TCP_INFO are those of the estimators after the last sample before it was read."
+    ),
+    against="the events' state (tcp_get_info())",
+    tolerance="none",
+    needs=Needs(all_of=("srtt_us",)),
+)
 
 
 def check_socket_info(evidence: Evidence) -> Finding:
@@ -71,11 +85,9 @@ def check_socket_info(evidence: Evidence) -> Finding:
     elif not compared:
         outcome = Outcome.INCONCLUSIVE
         message = f"of {read} TCP_INFO that were read none goes with an event" if read else "no TCP_INFO was read"
-    return Finding(
-        layer=Layer.ARITHMETIC,
-        check="TCP_INFO shows what the estimators hold",
-        outcome=outcome,
-        message=message,
+    return TCP_INFO.finding(
+        outcome,
+        message,
         expected="rtt srtt_us >> 3, rttvar mdev_us >> 2, min_rtt the best candidate, rto icsk_rto (tcp_get_info())",
         seen=f"{len(wrong)} of {compared} sockets differ",
         samples=compared,

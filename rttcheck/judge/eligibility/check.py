@@ -10,7 +10,7 @@ from typing import Final
 
 import numpy as np
 
-from rttcheck.judge.data_quality import doubt_of, doubted
+from rttcheck.judge.check import Check, Needs, Quality
 from rttcheck.judge.eligibility.dues import dues_of
 from rttcheck.judge.eligibility.part import VALUES, Part
 from rttcheck.judge.evidence import Evidence
@@ -19,10 +19,48 @@ from rttcheck.judge.pairing.ends import Booleans
 from rttcheck.judge.pairing.scoreboard import NONE
 from rttcheck.judge.pairing.sockets import NOBODY, Integers
 
-GIVEN: Final = "every ACK that is due a sample gives one"
-DUE_ONLY: Final = "no ACK gives a sample that is not due"
-ORIGIN: Final = "each sample comes from where it is due"
-KARN: Final = "nothing comes from segments that were sent again"
+_EVERY: Final = Needs(every_sample=True, all_of=("flag", "first_rtt_us", "sack_rtt_us"))
+
+GIVEN: Final = Check(
+    id="eligibility.taken-when-due",
+    layer=Layer.ELIGIBILITY,
+    title="every ACK that is due a sample gives one",
+    asserts="Every ACK that acknowledges or SACKs something new, sent once, gives a sample.",
+    against="the sender's retransmit queue, redone from the packets (tcp_clean_rtx_queue(), tcp_ack_update_rtt())",
+    tolerance="none",
+    needs=_EVERY,
+    quality=Quality.END_CAPTURES,
+)
+DUE_ONLY: Final = Check(
+    id="eligibility.none-undue",
+    layer=Layer.ELIGIBILITY,
+    title="no ACK gives a sample that is not due",
+    asserts="No ACK that acknowledges and SACKs nothing new gives a sample.",
+    against="the sender's retransmit queue, redone from the packets (tcp_clean_rtx_queue(), tcp_ack_update_rtt())",
+    tolerance="none",
+    needs=_EVERY,
+    quality=Quality.END_CAPTURES,
+)
+ORIGIN: Final = Check(
+    id="eligibility.origin",
+    layer=Layer.ELIGIBILITY,
+    title="each sample comes from where it is due",
+    asserts="Each sample is of the first-acked segment, else of the first SACKed one, else of the echoed timestamp.",
+    against="the sender's retransmit queue, redone from the packets (tcp_clean_rtx_queue(), tcp_ack_update_rtt())",
+    tolerance="none",
+    needs=_EVERY,
+    quality=Quality.END_CAPTURES,
+)
+KARN: Final = Check(
+    id="eligibility.karn",
+    layer=Layer.ELIGIBILITY,
+    title="nothing comes from segments that were sent again",
+    asserts="No segment that was sent again gives a time (Karn's rule: RFC 6298, section 3).",
+    against="the sender's retransmit queue, redone from the packets (tcp_clean_rtx_queue(), tcp_ack_update_rtt())",
+    tolerance="none",
+    needs=_EVERY,
+    quality=Quality.END_CAPTURES,
+)
 
 _HEADERS: Final = {4: 40, 6: 60}
 """Of IP and TCP, by family, options left out."""
@@ -40,16 +78,6 @@ def check_eligibility(evidence: Evidence) -> tuple[Finding, ...]:
     )
     checks = _Checks(evidence, rows)
     return checks.given(), checks.due_only(), checks.origin(), checks.karn()
-
-
-def _doubt(evidence: Evidence) -> str:
-    """Why the wire may not be what the socket did; empty when there is no such reason."""
-    reasons = [doubt_of(evidence)] if doubt_of(evidence) else []
-    if evidence.scenario.topology == "direct" and any(
-        netem.changed() for link in evidence.scenario.links for netem in link
-    ):
-        reasons.append("the ends' own interfaces impair, and a capture there sees what is left after that")
-    return " and ".join(reasons)
 
 
 @dataclass(slots=True)
@@ -115,20 +143,17 @@ class _Checks:
         again: Booleans = self.rows["shown"] & self.rows["karn"] != 0
         return again
 
-    def _finding(self, check: str, looked_at: Booleans, bad: Booleans, wrong: str, expected: str) -> Finding:
+    def _finding(self, check: Check, looked_at: Booleans, bad: Booleans, wrong: str, expected: str) -> Finding:
         total, count = int(looked_at.sum()), int(bad.sum())
         seen = f"{total - count} of {total}"
-        outcome, message = Outcome.PASSED, f"{total} looked at, {check}"
+        outcome, message = Outcome.PASSED, f"{total} looked at, {check.title}"
         if not len(self.rows):
             outcome, message = Outcome.INCONCLUSIVE, "no ACK on the wire is due a sample"
         if count:
             first = self.rows[bad][np.argmin(self._times_ns(self.rows[bad]))]
             message = f"{count} of {total} {wrong}, the first is {self._described(first)}"
-            outcome, message = doubted(Outcome.FAILED, message, _doubt(self.evidence))
-        return Finding(
-            layer=Layer.ELIGIBILITY, check=check, outcome=outcome, message=message, expected=expected, seen=seen,
-            samples=total,
-        )  # fmt: skip
+            outcome = Outcome.FAILED
+        return check.finding(outcome, message, expected, seen, total)
 
     def _times_ns(self, rows: np.ndarray) -> Integers:
         """When each came in or, without an ACK, was reported."""

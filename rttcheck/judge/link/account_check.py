@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Final
 
 import numpy as np
 
+from rttcheck.judge.check import NOTHING, Check, Quality
 from rttcheck.judge.findings import Finding, Layer, Outcome
 from rttcheck.judge.link.account import DIRECTIONS, Integers, held_packets
 from rttcheck.judge.link.seed import seed_of
@@ -14,6 +16,17 @@ from rttcheck.judge.link.way import Way
 from rttcheck.record.recording import Recording
 from rttcheck_netns.netem import Netem
 from rttcheck_netns.relay.line import UNLIMITED, Fate, Line
+
+RELAY_ACCOUNT: Final = Check(
+    id="link.relay-account",
+    layer=Layer.LINK,
+    title="the relay holds each packet for as long as was asked for",
+    asserts="Each packet that the relay held was due when the settings, and the numbers of its seed, say.",
+    against="the relay's arithmetic, redone from when it received each packet",
+    tolerance="none: to the nanosecond",
+    needs=NOTHING,
+    quality=Quality.LINK_CAPTURES,
+)
 
 
 def check_account(ways: Sequence[Way], recording: Recording) -> tuple[Finding, ...]:
@@ -47,11 +60,9 @@ def check_account(ways: Sequence[Way], recording: Recording) -> tuple[Finding, .
     message = f"of {total} packets that the relay held, by its own account, {wrong} were not due when they were to be"
     message += f", the worst by {worst_ns / 1_000:.1f} us" if wrong else ""
     return (
-        Finding(
-            layer=Layer.LINK,
-            check="the relay holds each packet for as long as was asked for",
-            outcome=Outcome.FAILED if wrong else Outcome.PASSED,
-            message=message,
+        RELAY_ACCOUNT.finding(
+            Outcome.FAILED if wrong else Outcome.PASSED,
+            message,
             expected="its arithmetic, to the nanosecond",
             seen=message,
             samples=total,

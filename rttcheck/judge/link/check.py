@@ -16,17 +16,18 @@ Whether delays that are drawn are the right ones is `check_delays`'s to say.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
-from rttcheck.judge.data_quality import clock_step_ns, doubted, points_of
+from rttcheck.judge.check import NOTHING, Check, Quality
 from rttcheck.judge.evidence import Evidence
-from rttcheck.judge.findings import Finding, Outcome
+from rttcheck.judge.findings import Finding, Layer, Outcome
 from rttcheck.judge.link.account_check import check_account
 from rttcheck.judge.link.counts import check_counts
 from rttcheck.judge.link.delays import check_delays, samples_of
-from rttcheck.judge.link.late import check_late, check_timers, finding, spread, too_late, unless_paused
+from rttcheck.judge.link.late import check_late, check_timers, spread, too_late, unless_paused
 from rttcheck.judge.link.model import ENGINES
 from rttcheck.judge.link.noise import check_noisy
 from rttcheck.judge.link.way import Way
@@ -35,6 +36,40 @@ from rttcheck.scenario.duration import format_ns
 
 _US = 1_000
 _POINTS = ("link_near", "link_far")
+
+
+NEVER_EARLY: Final = Check(
+    id="link.never-early",
+    layer=Layer.LINK,
+    title="no packet passes sooner than asked",
+    asserts="No packet leaves the link before the engine's model lets it.",
+    against="the engine's model and the scenario's settings",
+    tolerance="none",
+    needs=NOTHING,
+    quality=Quality.LINK_CAPTURES,
+)
+SEED: Final = Check(
+    id="link.delay-seed",
+    layer=Layer.LINK,
+    title="random delays are those of netem's seed",
+    asserts=(
+        "Each random delay is the one that netem draws from the seed that it reports (6.6 and later, virtual time)."
+    ),
+    against="prandom_u32_state(), redone",
+    tolerance="as for link.never-late",
+    needs=NOTHING,
+    quality=Quality.LINK_CAPTURES,
+)
+RELAY_EARLY: Final = Check(
+    id="link.relay-early",
+    layer=Layer.LINK,
+    title="the relay lets no packet go before it is due",
+    asserts="The relay lets no packet go before it is due.",
+    against="the relay's own account",
+    tolerance="none",
+    needs=NOTHING,
+    quality=Quality.LINK_CAPTURES,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +84,7 @@ class LinkChecks:
 def check_link(evidence: Evidence) -> LinkChecks:
     """Every check of the link, in no order; none, and a note, where nothing can be seen of it."""
     recording = evidence.recording
-    points = points_of(evidence)
+    points = evidence.capture_points
     if not points:
         return LinkChecks()
     if evidence.scenario.topology == "direct":
@@ -78,9 +113,8 @@ def check_link(evidence: Evidence) -> LinkChecks:
         *_early(evidence),
         *check_account(ways, recording),
     )
-    doubt = _doubt(evidence)
     return LinkChecks(
-        findings=tuple(_judged(each, doubt) for each in found),
+        findings=tuple(found),
         notes=(*_notes(ways), *notes),
         figures=_figures(ways),
     )
@@ -94,45 +128,30 @@ def _seeded(ways: Sequence[Way], evidence: Evidence) -> tuple[Finding, ...]:
     told = [way for way in ways if way.unfitting or (way.exact & ~way.constant).any()]
     if evidence.recording.engine != "netem" or not evidence.virtual or not told:
         return ()
-    check, expected = "random delays are those of netem's seed", "the draws of prandom_u32_state() (6.6 to 7.3)"
+    expected = "the draws of prandom_u32_state() (6.6 to 7.3)"
     total = sum(len(way.left_ns) for way in told)
     bad = [way.name for way in told if way.unfitting]
     if not bad:
         message = f"{total} packets, each delayed as it was drawn"
-        return (finding(check, Outcome.PASSED, message, expected, message, total),)
+        return (SEED.finding(Outcome.PASSED, message, expected, message, total),)
     off = [f"{way.name} by {way.off_ns / _US:+.1f} us" for way in told if way.unfitting and way.off_ns is not None]
     if off:
         message = f"delays rise and fall with the draws of netem's seed, and half of them are off: {', '.join(off)}"
-        return (finding(check, Outcome.FAILED, message, expected, message, total),)
+        return (SEED.finding(Outcome.FAILED, message, expected, message, total),)
     message = (
         f"packets {' and '.join(bad)} were not delayed as netem's seed says: this netem draws in another way than 6.6 "
         "to 7.3 do, or its delays are off"
     )
-    return (finding(check, Outcome.INCONCLUSIVE, message, expected, message, total),)
-
-
-def _doubt(evidence: Evidence) -> str:
-    """Why what the link's captures say may not be so."""
-    dropped = sum(int(point["dropped"]) for name, point in points_of(evidence).items() if name in _POINTS)
-    step_ns = clock_step_ns(evidence)
-    reasons = [f"the link's captures dropped {dropped} packets"] if dropped else []
-    reasons += [f"the wall clock was set by {step_ns} ns meanwhile"] if step_ns else []
-    return " and ".join(reasons)
-
-
-def _judged(found: Finding, doubt: str) -> Finding:
-    outcome, message = doubted(found.outcome, found.message, doubt)
-    return replace(found, outcome=outcome, message=message)
+    return (SEED.finding(Outcome.INCONCLUSIVE, message, expected, message, total),)
 
 
 def _sooner(ways: Sequence[Way], evidence: Evidence) -> Finding:
     """One-sided and hard: what lies between the stamps and netem's own readings can only add."""
-    check = "no packet passes sooner than asked"
     total = sum(len(way.left_ns) - way.straddling for way in ways)
     expected = "; ".join(f"{way.name} {_asked(way)} or more" for way in ways)
     seen = "; ".join(f"{way.name} {spread(way.longest_ns)}" for way in ways)
     if not total:
-        return finding(check, Outcome.INCONCLUSIVE, "no packet passed the link", expected, seen, 0)
+        return NEVER_EARLY.finding(Outcome.INCONCLUSIVE, "no packet passed the link", expected, seen, 0)
     for way in ways:
         judged = way.setting != NOBODY
         early = judged & ~way.ahead & (way.left_ns < way.due_first_ns)
@@ -144,7 +163,7 @@ def _sooner(ways: Sequence[Way], evidence: Evidence) -> Finding:
                 f"them, the worst {short[worst] / _US:.1f} us too soon, after {way.longest_ns[worst] / _US:.1f} us; "
                 f"half of them by {np.median(short[early]) / _US:.1f} us or more"
             )
-            return finding(check, Outcome.FAILED, message, expected, seen, total)
+            return NEVER_EARLY.finding(Outcome.FAILED, message, expected, seen, total)
         surely = judged & way.ahead & (way.longest_ns == way.shortest_ns)
         slow = surely & too_late(way)
         if evidence.virtual and way.overhead.known and slow.any():
@@ -152,14 +171,13 @@ def _sooner(ways: Sequence[Way], evidence: Evidence) -> Finding:
                 f"{int(slow.sum())} of {int(judged.sum())} packets {way.name} were neither sent ahead nor delayed as "
                 f"asked, the first passed after {way.shortest_ns[np.flatnonzero(slow)[0]] / _US:.1f} us"
             )
-            return finding(
-                check,
+            return NEVER_EARLY.finding(
                 *unless_paused(message, [(way, slow)], total, preemptible=evidence.preemptible),
                 expected,
                 seen,
                 total,
             )
-    return finding(check, Outcome.PASSED, f"{total} packets, none too soon", expected, seen, total)
+    return NEVER_EARLY.finding(Outcome.PASSED, f"{total} packets, none too soon", expected, seen, total)
 
 
 def _early(evidence: Evidence) -> tuple[Finding, ...]:
@@ -169,8 +187,7 @@ def _early(evidence: Evidence) -> tuple[Finding, ...]:
         return ()
     total, early = len(noise.relay.late_ns), noise.early
     return (
-        finding(
-            "the relay lets no packet go before it is due",
+        RELAY_EARLY.finding(
             Outcome.FAILED if early else Outcome.PASSED,
             f"{early} of {total} packets were let go before they were due, by the relay's own account",
             "none",

@@ -19,6 +19,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from rttcheck.judge.check import NOTHING, Check, Quality
 from rttcheck.judge.findings import Finding, Layer, Outcome
 from rttcheck.judge.link.chain import Stretch, usual_events
 from rttcheck.judge.link.overhead import MOST_NS
@@ -32,6 +33,48 @@ SUSPECT: Final = 1e-4
 """How often a run without a single event may be called inconclusive by chance, where events were asked for."""
 
 _DEFAULT_LIMIT = Netem().limit
+
+
+LOSS: Final = Check(
+    id="link.loss",
+    layer=Layer.LINK,
+    title="as many packets are lost as was asked for",
+    asserts="As many packets are lost as the loss model loses; none where no loss was asked for.",
+    against="the loss model's exact distribution of counts",
+    tolerance="by chance otherwise in one of a million runs",
+    needs=NOTHING,
+    quality=Quality.LINK_CAPTURES,
+)
+DUPLICATES: Final = Check(
+    id="link.duplicates",
+    layer=Layer.LINK,
+    title="as many packets are duplicated as was asked for",
+    asserts="As many packets are duplicated as was asked for, and none leaves that did not come in.",
+    against="the exact distribution of counts",
+    tolerance="by chance otherwise in one of a million runs",
+    needs=NOTHING,
+    quality=Quality.LINK_CAPTURES,
+)
+REORDERED: Final = Check(
+    id="link.reordered",
+    layer=Layer.LINK,
+    title="as many packets are sent ahead as was asked for",
+    asserts="As many packets are sent ahead of the queue as was asked for.",
+    against="the exact distribution of counts",
+    tolerance="by chance otherwise in one of a million runs",
+    needs=NOTHING,
+    quality=Quality.LINK_CAPTURES,
+)
+ORDER: Final = Check(
+    id="link.order",
+    layer=Layer.LINK,
+    title="packets of a connection leave in the order in which they came",
+    asserts="Where the link has no reason to reorder, packets of a connection leave in the order in which they came.",
+    against="netem's queue, which is in order of time (tfifo_enqueue())",
+    tolerance="none in virtual time; inconclusive in real time",
+    needs=NOTHING,
+    quality=Quality.LINK_CAPTURES,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,13 +166,7 @@ def _why_not_ahead(way: Way, netem: Netem) -> str:
     return ""
 
 
-def _finding(check: str, outcome: Outcome, message: str, expected: str, seen: str, samples: int) -> Finding:
-    return Finding(
-        layer=Layer.LINK, check=check, outcome=outcome, message=message, expected=expected, seen=seen, samples=samples
-    )
-
-
-def _judged(check: str, verb: str, counts: Sequence[Count]) -> tuple[Finding | None, str]:
+def _judged(check: Check, verb: str, counts: Sequence[Count]) -> tuple[Finding | None, str]:
     """Each direction's counts and those of both against chance, and a note where they are too few to tell from none.
 
     No finding where nothing is asserted.
@@ -167,11 +204,10 @@ def _judged(check: str, verb: str, counts: Sequence[Count]) -> tuple[Finding | N
     told = "; ".join(seen)
     packets = sum(count.stretch.packets for count in counts)
     note = f"too few packets to tell from a link on which none is {verb}: {', '.join(too_few)}" if too_few else ""
-    return _finding(check, outcome, message or f"{told} {verb}", "; ".join(expected) + tail, told, packets), note
+    return check.finding(outcome, message or f"{told} {verb}", "; ".join(expected) + tail, told, packets), note
 
 
 def _lost(ways: Sequence[Way]) -> tuple[Finding | None, str]:
-    check = "as many packets are lost as was asked for"
     counts, overflow, unasked = [], [], 0
     for way in ways:
         gone = np.zeros(len(way.transit.entered), dtype=np.bool_)
@@ -196,7 +232,7 @@ def _lost(ways: Sequence[Way]) -> tuple[Finding | None, str]:
                     hidden=way.transit.hidden if netem.duplicate else 0,
                 )
             )
-    found, note = _judged(check, "lost", counts)
+    found, note = _judged(LOSS, "lost", counts)
     if found is None:
         return None, ""
     if unasked:
@@ -245,7 +281,6 @@ def _waiting(way: Way) -> npt.NDArray[np.int64]:
 
 
 def _doubled(ways: Sequence[Way]) -> tuple[Finding | None, str]:
-    check = "as many packets are doubled as was asked for"
     counts, strangers = [], []
     for way in ways:
         extra = np.zeros(len(way.transit.left), dtype=np.bool_)
@@ -265,7 +300,7 @@ def _doubled(ways: Sequence[Way]) -> tuple[Finding | None, str]:
                     hidden=way.transit.hidden if netem.loss is not None or netem.duplicate else 0,
                 )
             )
-    found, note = _judged(check, "doubled", counts)
+    found, note = _judged(DUPLICATES, "duplicated", counts)
     if found is not None and strangers:
         message = f"packets left the link that had not come in: {' and '.join(strangers)}"
         found = replace(found, outcome=Outcome.FAILED, message=message)
@@ -289,7 +324,7 @@ def _ahead(ways: Sequence[Way]) -> tuple[Finding | None, str]:
                     hidden=int((here & way.ahead).sum()) - surely,
                 )
             )
-    return _judged("as many packets are sent ahead as was asked for", "sent ahead", counts)
+    return _judged(REORDERED, "sent ahead", counts)
 
 
 def _keeps_order(netem: Netem, constant: bool) -> bool:
@@ -298,7 +333,6 @@ def _keeps_order(netem: Netem, constant: bool) -> bool:
 
 
 def _order(ways: Sequence[Way], *, virtual: bool) -> Finding:
-    check = "packets of a connection leave in the order in which they came"
     overtaken, total = [], 0
     for way in ways:
         transit = way.transit
@@ -326,4 +360,4 @@ def _order(ways: Sequence[Way], *, virtual: bool) -> Finding:
         # Captures on several processors stamp each for itself.
         outcome = Outcome.FAILED if virtual else Outcome.INCONCLUSIVE
         message = f"packets were overtaken where the link has no reason to: {' and '.join(overtaken)}"
-    return _finding(check, outcome, message, "no packet overtaken: netem's queue is in order of time", message, total)
+    return ORDER.finding(outcome, message, "no packet overtaken: netem's queue is in order of time", message, total)

@@ -27,10 +27,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
+from rttcheck.judge.check import NOTHING, Check, Quality
 from rttcheck.judge.findings import Finding, Layer, Outcome
 from rttcheck.judge.link.model import Delay
 from rttcheck.judge.link.noise import HALF_NS
@@ -126,6 +128,48 @@ def _noise_ns(way: Way, chosen: npt.NDArray[np.intp]) -> Integers:
     return np.where(account_ns > 0, np.maximum(way.left_ns[chosen] - account_ns, 0), added)
 
 
+MEAN: Final = Check(
+    id="link.delay-mean",
+    layer=Layer.LINK,
+    title="delays lie around the one that was asked for",
+    asserts="The mean of random delays is the one that was asked for.",
+    against="the delays that the setting can draw, with their probabilities",
+    tolerance="by chance otherwise in one of a million runs",
+    needs=NOTHING,
+    quality=Quality.LINK_CAPTURES,
+)
+SCATTER: Final = Check(
+    id="link.delay-scatter",
+    layer=Layer.LINK,
+    title="delays are scattered as widely as was asked for",
+    asserts="Random delays are scattered as widely as was asked for.",
+    against="the delays that the setting can draw, with their probabilities",
+    tolerance="by chance otherwise in one of a million runs",
+    needs=NOTHING,
+    quality=Quality.LINK_CAPTURES,
+)
+DISTRIBUTION: Final = Check(
+    id="link.delay-distribution",
+    layer=Layer.LINK,
+    title="delays are distributed as was asked for",
+    asserts="Random delays have the distribution that was asked for, rank by rank.",
+    against="the delays that the setting can draw, with their probabilities",
+    tolerance="by chance otherwise in one of a million runs",
+    needs=NOTHING,
+    quality=Quality.LINK_CAPTURES,
+)
+STEADY: Final = Check(
+    id="link.delay-steady",
+    layer=Layer.LINK,
+    title="delays are the same from first to last",
+    asserts="Each half of the run has the mean and the distribution that were asked for.",
+    against="the delays that the setting can draw, with their probabilities",
+    tolerance="by chance otherwise in one of a million runs",
+    needs=NOTHING,
+    quality=Quality.LINK_CAPTURES,
+)
+
+
 def check_delays(samples: Sequence[Sample], *, virtual: bool) -> tuple[Finding, ...]:
     """The checks of all random delays of a run; none where no delay is random."""
     if not samples:
@@ -137,10 +181,10 @@ def check_delays(samples: Sequence[Sample], *, virtual: bool) -> tuple[Finding, 
         for name, half in (("first", slice(0, len(sample) // 2)), ("second", slice(len(sample) // 2, None)))
     ]
     return (
-        _check("delays lie around the one that was asked for", groups, (_mean,), virtual=virtual),
-        _check("delays are scattered as widely as was asked for", groups, (_square,), virtual=virtual),
-        _check("delays are distributed as was asked for", groups, (_ranks,), virtual=virtual),
-        _check("delays are the same from first to last", halves, (_mean, _ranks), virtual=virtual),
+        _check(MEAN, groups, (_mean,), virtual=virtual),
+        _check(SCATTER, groups, (_square,), virtual=virtual),
+        _check(DISTRIBUTION, groups, (_ranks,), virtual=virtual),
+        _check(STEADY, halves, (_mean, _ranks), virtual=virtual),
     )
 
 
@@ -152,7 +196,7 @@ def _groups(samples: Sequence[Sample]) -> list[tuple[str, tuple[Sample, ...]]]:
 
 
 def _check(
-    check: str, groups: Sequence[tuple[str, Sequence[Sample]]], tests: Sequence[_Tester], *, virtual: bool
+    check: Check, groups: Sequence[tuple[str, Sequence[Sample]]], tests: Sequence[_Tester], *, virtual: bool
 ) -> Finding:
     """Every test of every group; together they fail by chance once in so many runs, each side of each alike."""
     groups = [(name, group) for name, group in groups if any(len(sample) for sample in group)]
@@ -173,9 +217,7 @@ def _check(
             if not virtual and result.upward:
                 outcome = Outcome.INCONCLUSIVE
                 message += ", which in real time may be the machine's doing"
-    return Finding(
-        layer=Layer.LINK, check=check, outcome=outcome, message=message, expected=expected, seen=seen, samples=total
-    )
+    return check.finding(outcome, message, expected, seen, total)
 
 
 @lru_cache(maxsize=16)

@@ -11,10 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
+from rttcheck.judge.check import NOTHING, Check, Quality
 from rttcheck.judge.findings import Finding, Layer, Outcome
 from rttcheck.judge.link.bounds import packet_time_ns
 from rttcheck.judge.link.overhead import MOST_NS, Overhead
@@ -25,8 +27,6 @@ from rttcheck.judge.pairing.transit import NOBODY
 
 Integers = npt.NDArray[np.int64]
 Booleans = npt.NDArray[np.bool_]
-
-LATER = "no packet passes later than link and machine explain"
 
 _US = 1_000
 
@@ -40,6 +40,34 @@ NEEDS = 2
 """How often a packet waits for a processor on its way through: to be let go when it is due, and to be handed on."""
 
 
+NEVER_LATE: Final = Check(
+    id="link.never-late",
+    layer=Layer.LINK,
+    title="no packet passes later than link and machine explain",
+    asserts=(
+        "No packet leaves the link later than the engine's model allows, plus forwarding, a timer and the "
+        "work on other packets."
+    ),
+    against="the engine's model; forwarding without a qdisc, and timers, of the same kernel",
+    tolerance=(
+        "virtual time: half of each size as idle timers are, single ones 100 us; real time: half of each size "
+        "100 us and the timers' median, at most 150 us"
+    ),
+    needs=NOTHING,
+    quality=Quality.LINK_CAPTURES,
+)
+TIMERS: Final = Check(
+    id="link.timers",
+    layer=Layer.LINK,
+    title="timers of this kernel fire when they are due",
+    asserts="Timers of this kernel, with nothing else at work, fire when they are due (virtual time only).",
+    against="CLOCK_MONOTONIC",
+    tolerance="half of them: 100 us",
+    needs=NOTHING,
+    quality=Quality.LINK_CAPTURES,
+)
+
+
 def check_late(ways: Sequence[Way], *, preemptible: bool) -> Finding:
     """Above the engine's own latest is what the machine adds, in virtual time; ``preemptible``: it has PREEMPT_RT."""
     chosen = [(way, bounded(way)) for way in ways]
@@ -49,7 +77,7 @@ def check_late(ways: Sequence[Way], *, preemptible: bool) -> Finding:
         return nothing_bounded(ways, seen)
     if not all(way.overhead.known for way in ways):
         message = "the control run has too few packets to tell the machine's part"
-        return finding(LATER, Outcome.INCONCLUSIVE, message, "a control run's forwarding", seen, total)
+        return NEVER_LATE.finding(Outcome.INCONCLUSIVE, message, "a control run's forwarding", seen, total)
     expected = "; ".join(f"{way.name} {_granted(way.overhead)}" for way in ways)
     for way, each in chosen:
         beyond = _beyond_ns(way)
@@ -62,7 +90,7 @@ def check_late(ways: Sequence[Way], *, preemptible: bool) -> Finding:
                         f"half of the {int(group.sum())} packets {way.name} {words}{whose}left {middle:.1f} us or more "
                         f"later than they were due, where {way.overhead.usual_ns / _US:.1f} us are granted"
                     )
-                    return finding(LATER, Outcome.FAILED, message, expected, seen, total)
+                    return NEVER_LATE.finding(Outcome.FAILED, message, expected, seen, total)
     for limits, least in ((False, 1), (True, SLIGHT)):
         late = [(way, each & too_late(way, slight=limits)) for way, each in chosen]
         late = [(way, each) for way, each in late if each.any()]
@@ -76,8 +104,8 @@ def check_late(ways: Sequence[Way], *, preemptible: bool) -> Finding:
             f"{(way.left_ns - way.due_last_ns)[worst] / _US:.1f} us after it was due, having taken "
             f"{way.shortest_ns[worst] / _US:.1f} us"
         )
-        return finding(LATER, *unless_paused(message, late, total, preemptible=preemptible), expected, seen, total)
-    return finding(LATER, Outcome.PASSED, f"{total} packets, none too late", expected, seen, total)
+        return NEVER_LATE.finding(*unless_paused(message, late, total, preemptible=preemptible), expected, seen, total)
+    return NEVER_LATE.finding(Outcome.PASSED, f"{total} packets, none too late", expected, seen, total)
 
 
 def _pauses(way: Way, late: Booleans) -> int:
@@ -87,21 +115,13 @@ def _pauses(way: Way, late: Booleans) -> int:
 
 def check_timers(late_ns: Integers) -> Finding:
     """In virtual time, with nothing else at work: a kernel whose timers are late has no netem that is in time."""
-    check = "timers of this kernel fire when they are due"
     half = float(np.median(late_ns))
     low, high = int(late_ns.min()), int(late_ns.max())
     seen = f"{low / _US:.1f} to {high / _US:.1f} us late, median {half / _US:.1f} us"
     message = f"{len(late_ns)} timers beside which nothing was at work ran {seen}"
     expected = f"half of them no more than {MOST_NS / _US:.0f} us late, the way back into the process included"
     outcome = Outcome.FAILED if half > MOST_NS else Outcome.PASSED
-    return finding(check, outcome, message, expected, seen, len(late_ns))
-
-
-def finding(check: str, outcome: Outcome, message: str, expected: str, seen: str, samples: int) -> Finding:
-    """A finding of the link's."""
-    return Finding(
-        layer=Layer.LINK, check=check, outcome=outcome, message=message, expected=expected, seen=seen, samples=samples
-    )
+    return TIMERS.finding(outcome, message, expected, seen, len(late_ns))
 
 
 def spread(times_ns: Integers) -> str:
@@ -123,7 +143,7 @@ def seen_late(chosen: Sequence[tuple[Way, Booleans]]) -> str:
 def nothing_bounded(ways: Sequence[Way], seen: str) -> Finding:
     """Where no packet has an upper bound: so it is with slots, and else no packet passed."""
     outcome = Outcome.PASSED if any(netem.slot for way in ways for netem in way.netems) else Outcome.INCONCLUSIVE
-    return finding(LATER, outcome, "no packet has an upper bound", "nothing", seen, 0)
+    return NEVER_LATE.finding(outcome, "no packet has an upper bound", "nothing", seen, 0)
 
 
 def _granted(overhead: Overhead) -> str:

@@ -23,8 +23,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from rttcheck.judge.data_quality import doubted
-from rttcheck.judge.findings import Outcome
+from rttcheck.judge.findings import Outcome, doubted
 from rttcheck.judge.machine.noise import Late, Noise
 
 Integers = npt.NDArray[np.int64]

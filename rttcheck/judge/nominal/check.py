@@ -12,6 +12,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from rttcheck.judge.check import VALUES, Check, Needs
 from rttcheck.judge.evidence import UNBOUNDED_US, Booleans, Evidence, Microseconds
 from rttcheck.judge.findings import Finding, Layer, Outcome, ranked
 from rttcheck.judge.machine.noise import Late
@@ -23,6 +24,55 @@ from rttcheck.record.histogram import BUCKETS, bucket_label, buckets_of
 from rttcheck.scenario.duration import format_us
 
 __all__ = ["FALSE_ALARM", "check_nominal", "expected_buckets", "refuse_near_edge"]
+
+DATA_NOT_BELOW: Final = Check(
+    id="nominal.data-not-below",
+    layer=Layer.NOMINAL,
+    title="data samples are not below the injected latency",
+    asserts="No sample of a data segment is shorter than the injected round trip.",
+    against="the link's model and the scenario",
+    tolerance="none; 1 ms for samples that may be from timestamps",
+    needs=VALUES,
+)
+SYN_FIN_NOT_BELOW: Final = Check(
+    id="nominal.syn-fin-not-below",
+    layer=Layer.NOMINAL,
+    title="SYN and FIN samples are not below the injected latency",
+    asserts="No sample of a SYN or FIN is shorter than the injected round trip.",
+    against="the link's model and the scenario",
+    tolerance="none; 1 ms for samples that may be from timestamps",
+    needs=VALUES,
+)
+ANALYZER: Final = Check(
+    id="nominal.analyzer",
+    layer=Layer.NOMINAL,
+    title="rtt and rtt_min of every event",
+    asserts=(
+        "Both values that nettrace's analyzer shows, first-acked and last-acked, are no less than the "
+        "injected round trip."
+    ),
+    against="the link's model and the scenario",
+    tolerance="none",
+    needs=Needs(any_of=("first_rtt_us", "last_rtt_us")),
+)
+NOT_ABOVE: Final = Check(
+    id="nominal.data-not-above",
+    layer=Layer.NOMINAL,
+    title="data samples are not above link and machine",
+    asserts="No sample of a data segment is longer than the link allows, plus what the machine adds.",
+    against="the link's model, and the control run's overhead as far as its own packets explain it",
+    tolerance="virtual time: the control run's largest overhead; real time: outliers by chance, 1 in a million",
+    needs=VALUES,
+)
+BUCKET: Final = Check(
+    id="nominal.bucket",
+    layer=Layer.NOMINAL,
+    title="every data sample is in its bucket",
+    asserts="Every data sample that nettrace shows falls into a histogram bucket that the injected latency allows.",
+    against="the link's model and the overhead that is granted",
+    tolerance="real time: half of them may lie above, by the machine's doing",
+    needs=VALUES,
+)
 
 REAL_TIME_GRAIN_US: Final = 1_000
 """In real time less than this above the control run is no failure: a link that delays lets the CPU fall asleep, one
@@ -36,29 +86,15 @@ _NEEDS: Final = 6
 def check_nominal(evidence: Evidence) -> tuple[Finding, ...]:
     """Every nominal check of one recording, in no order."""
     return (
-        _below(evidence, evidence.data, "data samples are not below the wire"),
-        _below(
-            evidence, np.isin(evidence.kinds, (Kind.HANDSHAKE, Kind.FIN)), "SYN and FIN samples are not below the wire"
-        ),
+        _below(evidence, evidence.data, DATA_NOT_BELOW),
+        _below(evidence, np.isin(evidence.kinds, (Kind.HANDSHAKE, Kind.FIN)), SYN_FIN_NOT_BELOW),
         _analyzer(evidence),
         _above(evidence),
         _buckets(evidence),
     )
 
 
-def _finding(check: str, outcome: Outcome, message: str, expected: str, seen: str, samples: int) -> Finding:
-    return Finding(
-        layer=Layer.NOMINAL,
-        check=check,
-        outcome=outcome,
-        message=message,
-        expected=expected,
-        seen=seen,
-        samples=samples,
-    )
-
-
-def _below(evidence: Evidence, chosen: Booleans, check: str) -> Finding:
+def _below(evidence: Evidence, chosen: Booleans, check: Check) -> Finding:
     """One-sided: noise can only add, so that a single sample under the link's lower bound is a failure."""
     values = evidence.values_us[chosen]
     missing = evidence.lowest_us[chosen] - values
@@ -70,19 +106,19 @@ def _below(evidence: Evidence, chosen: Booleans, check: str) -> Finding:
         expected += f"; 1 ms less for {coarse} {told}, which count milliseconds"
     if not early.any():
         outcome, message = Outcome.PASSED, f"{len(values)} samples, none below {format_us(evidence.whole.lowest_us)}"
-        return _finding(check, outcome, message, expected, spread(values), len(values))
+        return check.finding(outcome, message, expected, spread(values), len(values))
     worst = int(np.argmax(missing))
     message = (
         f"{int(early.sum())} of {len(values)} samples are shorter than the latency on the wire, the worst "
         f"{int(values[worst])} us where {int(values[worst] + missing[worst])} us were injected; "
         f"noise can only make a sample longer{_likeness(evidence, values)}"
     )
-    return _finding(check, Outcome.FAILED, message, expected, spread(values), len(values))
+    return check.finding(Outcome.FAILED, message, expected, spread(values), len(values))
 
 
 def _analyzer(evidence: Evidence) -> Finding:
     """Both values that nettrace's analyzer shows lie over the lower bound, in every data event that it shows."""
-    check = "rtt and rtt_min of every event"
+    check = ANALYZER
     events, lowest = evidence.events[evidence.shown], evidence.lowest_us[evidence.shown]
     expected = f"first-acked and last-acked {format_us(evidence.whole.lowest_us)} or more"
     bad = {
@@ -96,45 +132,45 @@ def _analyzer(evidence: Evidence) -> Finding:
         message = (
             f"of {len(events)} events that nettrace shows, {which} are below the injected {evidence.whole.render()}"
         )
-        return _finding(check, Outcome.FAILED, message, expected, seen, len(events))
+        return check.finding(Outcome.FAILED, message, expected, seen, len(events))
     message = f"{len(events)} events, both values over the lower bound"
-    return _finding(check, Outcome.PASSED, message, expected, seen, len(events))
+    return check.finding(Outcome.PASSED, message, expected, seen, len(events))
 
 
 def _above(evidence: Evidence) -> Finding:
-    check = "data samples are not above the link and its machine"
+    check = NOT_ABOVE
     chosen, slack = evidence.bounded_above, evidence.slack
     if not chosen.any():
         message = f"no upper bound follows from the link ({evidence.whole.source})"
         if evidence.whole.highest_us is not None:
             message = "no sample has an upper bound that could be checked"
-            return _finding(check, Outcome.INCONCLUSIVE, message, "at least one data sample", "none", 0)
-        return _finding(check, Outcome.PASSED, message, "nothing", spread(evidence.values_us[evidence.data]), 0)
+            return check.finding(Outcome.INCONCLUSIVE, message, "at least one data sample", "none", 0)
+        return check.finding(Outcome.PASSED, message, "nothing", spread(evidence.values_us[evidence.data]), 0)
     values = evidence.values_us[chosen]
     excess = values - evidence.highest_us[chosen]
     most = format_us(int(evidence.highest_us[chosen].max()))
     if not slack.samples:
         message = f"there is no control run to tell the machine's part in {spread(values)}"
-        return _finding(check, Outcome.INCONCLUSIVE, message, f"{most} and a control run's overhead", spread(values), 0)
+        return check.finding(Outcome.INCONCLUSIVE, message, f"{most} and a control run's overhead", spread(values), 0)
     if evidence.virtual:
-        return _above_exactly(check, evidence, values, excess, most)
+        return _above_exactly(evidence, values, excess, most)
     # One side's fault must not hide among the other side's good samples.
     sides = evidence.sides[chosen]
     by_side = [
-        _above_by_rank(check, evidence, np.flatnonzero(chosen)[sides == side], excess[sides == side], most)
+        _above_by_rank(evidence, np.flatnonzero(chosen)[sides == side], excess[sides == side], most)
         for side in np.unique(sides)
     ]
     return ranked(by_side)[0]
 
 
-def _above_exactly(check: str, evidence: Evidence, values: Microseconds, excess: Microseconds, most: str) -> Finding:
+def _above_exactly(evidence: Evidence, values: Microseconds, excess: Microseconds, most: str) -> Finding:
     """In virtual time nothing but the kernel makes a sample longer: all obey the slack but what is `explained`."""
     slack = evidence.slack
     expected = f"at most {most} + {slack.upper_us} us ({slack.render()})"
     late = excess > slack.upper_us
     if not late.any():
         message = f"{len(values)} samples, at most {int(excess.max())} us over the link's own bound"
-        return _finding(check, Outcome.PASSED, message, expected, spread(values), len(values))
+        return NOT_ABOVE.finding(Outcome.PASSED, message, expected, spread(values), len(values))
     worst = int(np.argmax(excess))
     message = (
         f"{int(late.sum())} of {len(values)} samples are longer than the link and this machine explain, the worst "
@@ -147,7 +183,7 @@ def _above_exactly(check: str, evidence: Evidence, values: Microseconds, excess:
         evidence.noise,
         preemptible=evidence.preemptible,
     )
-    return _finding(check, *judged, expected, spread(values), len(values))
+    return NOT_ABOVE.finding(*judged, expected, spread(values), len(values))
 
 
 def enough_samples() -> int:
@@ -167,9 +203,7 @@ def _late(late: np.ndarray, excess: Microseconds, total: int) -> Late:
     )
 
 
-def _above_by_rank(
-    check: str, evidence: Evidence, places: npt.NDArray[np.intp], excess: Microseconds, most: str
-) -> Finding:
+def _above_by_rank(evidence: Evidence, places: npt.NDArray[np.intp], excess: Microseconds, most: str) -> Finding:
     """In real time any one sample may be late; too many, and each by more than noise scatters, are the kernel's."""
     slack, values = evidence.slack, evidence.values_us[places]
     measured = len(values)
@@ -180,12 +214,12 @@ def _above_by_rank(
             f"{measured} samples and {slack.samples} of the control run are too few to tell noise from a fault, which "
             f"takes {enough_samples()} of each: raise count, size or flows"
         )
-        return _finding(check, Outcome.INCONCLUSIVE, message, expected, spread(values), measured)
+        return NOT_ABOVE.finding(Outcome.INCONCLUSIVE, message, expected, spread(values), measured)
     over = int((excess > limit).sum())
     chance = chance_of_exceeding(over, measured, slack.samples)
     if chance >= FALSE_ALARM:
         message = f"{measured} samples, {over} of them outliers above the control run's largest overhead of {limit} us"
-        return _finding(check, Outcome.PASSED, message, expected, spread(values), measured)
+        return NOT_ABOVE.finding(Outcome.PASSED, message, expected, spread(values), measured)
     low, middle, high = (int(value) for value in np.percentile(excess, (10, 50, 90)))
     least, scatter = int(excess.min()) - limit, high - low
     figures = (
@@ -197,12 +231,12 @@ def _above_by_rank(
             f"{figures}, and even the smallest is {least} us over it: that is no noise{_likeness(evidence, values)}"
         )
         late = _late(evidence.events[places], excess - limit, measured)
-        return _finding(check, *unless_stalled(message, late, evidence.noise), expected, spread(values), measured)
+        return NOT_ABOVE.finding(*unless_stalled(message, late, evidence.noise), expected, spread(values), measured)
     if middle - limit < REAL_TIME_GRAIN_US and evidence.scenario.unit == "ms":
         message = f"{figures}: what waking up from idle costs, less than the millisecond that is shown"
-        return _finding(check, Outcome.PASSED, message, expected, spread(values), measured)
+        return NOT_ABOVE.finding(Outcome.PASSED, message, expected, spread(values), measured)
     message = f"{figures}: this machine is too noisy in real time to tell{_accounts(evidence)}"
-    return _finding(check, Outcome.INCONCLUSIVE, message, expected, spread(values), measured)
+    return NOT_ABOVE.finding(Outcome.INCONCLUSIVE, message, expected, spread(values), measured)
 
 
 def granted_us(evidence: Evidence) -> int:
@@ -234,7 +268,7 @@ def expected_buckets(evidence: Evidence) -> tuple[Booleans, Microseconds, Micros
 
 def _buckets(evidence: Evidence) -> Finding:
     unit = evidence.unit
-    check = f"every data sample is in its bucket ({unit.value})"
+    check = BUCKET
     allowed, first, last = expected_buckets(evidence)
     values = np.maximum(evidence.shown_us[evidence.shown], 0)
     bounded = evidence.bounded_above[evidence.shown]
@@ -247,23 +281,23 @@ def _buckets(evidence: Evidence) -> Finding:
     low, high = int((found < first).sum()), int((found > last).sum())
     if not len(values):
         message = "no data sample that a histogram would show"
-        return _finding(check, Outcome.INCONCLUSIVE, message, expected, seen, 0)
+        return check.finding(Outcome.INCONCLUSIVE, message, expected, seen, 0)
     late = found > last
     excess = evidence.events["sample_us"][evidence.shown] - evidence.highest_us[evidence.shown]
     paused = _late(evidence.events[evidence.shown][late], excess[late], len(values))
     cause = explained(paused, preemptible=evidence.preemptible) if evidence.virtual else ""
     if cause and not low:
         message = f"{high} of {len(values)} samples lie in a bucket above, which {cause} explains"
-        return _finding(check, Outcome.INCONCLUSIVE, message, expected, seen, len(values))
+        return check.finding(Outcome.INCONCLUSIVE, message, expected, seen, len(values))
     if low or (high and evidence.virtual):
         message = f"of {len(values)} samples {low} lie in a bucket below the expected ones and {high} above: {seen}"
-        return _finding(check, Outcome.FAILED, message, expected, seen, len(values))
+        return check.finding(Outcome.FAILED, message, expected, seen, len(values))
     if 2 * high > len(values):
         message = (
             f"{high} of {len(values)} samples lie in a bucket above, in real time, where the machine may be why: {seen}"
             f"{_accounts(evidence)}"
         )
-        return _finding(check, Outcome.INCONCLUSIVE, message, expected, seen, len(values))
+        return check.finding(Outcome.INCONCLUSIVE, message, expected, seen, len(values))
     constant = all(bounds.constant for bounds in evidence.bounds)
     # In real time the control run may have met noise that the measured one did not: samples that are all in the bucket
     # of what was injected need no excuse.
@@ -273,9 +307,9 @@ def _buckets(evidence: Evidence) -> Finding:
             f"the overhead, {evidence.slack.render()}, reaches over a bucket's edge with the {granted_us(evidence)} us "
             "that are granted, so that a bucket proves nothing"
         )
-        return _finding(check, Outcome.INCONCLUSIVE, message, expected, seen, len(values))
+        return check.finding(Outcome.INCONCLUSIVE, message, expected, seen, len(values))
     outliers = f", {high} outliers above" if high else ""
-    return _finding(check, Outcome.PASSED, f"{seen}{outliers}", expected, seen, len(values))
+    return check.finding(Outcome.PASSED, f"{seen}{outliers}", expected, seen, len(values))
 
 
 def _accounts(evidence: Evidence) -> str:

@@ -6,19 +6,47 @@ the events. It does not know what latency was injected, nor what the estimators 
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 
+from rttcheck.judge.check import VALUES, Check, Needs
 from rttcheck.judge.evidence import Evidence
 from rttcheck.judge.findings import Finding, Layer, Outcome
 from rttcheck.judge.samples import Kind, Source, visible_to_nettrace
 from rttcheck.record.histogram import Histogram, Unit, bucket_label
+
+FIRST_AND_LAST: Final = Check(
+    id="observer.first-and-last",
+    layer=Layer.OBSERVER,
+    title="first-acked and last-acked are told apart",
+    asserts=(
+        "The first-acked time is no smaller than the last-acked; the estimator is given the first, the rate "
+        "sample the last."
+    ),
+    against="each other (tcp_clean_rtx_queue(), tcp_ack_update_rtt())",
+    tolerance="none",
+    needs=Needs(all_of=("first_rtt_us", "last_rtt_us", "rs_rtt_us")),
+)
+HISTOGRAMS: Final = {
+    unit: Check(
+        id=f"observer.kernel-histogram-{unit.value}",
+        layer=Layer.OBSERVER,
+        title=f"kernel-side histogram equals the events ({unit.value})",
+        asserts="The histogram that the kernel-side program counted is the one that its events make, bucket by bucket.",
+        against="the probe's events",
+        tolerance="none; lost events are inconclusive",
+        needs=VALUES,
+    )
+    for unit in (Unit.MS, Unit.US)
+}
 
 
 def check_agreement(evidence: Evidence) -> tuple[Finding, ...]:
     """Every check of one account against another, in no order."""
     return (
         _order(evidence),
-        *(_histogram(evidence, unit) for unit in (Unit.MS, Unit.US)),
+        *(_histogram(evidence, unit) for unit in HISTOGRAMS),
     )
 
 
@@ -27,7 +55,6 @@ def _order(evidence: Evidence) -> Finding:
 
     Source: ``tcp_clean_rtx_queue()``. The kernel feeds the first to the estimator and keeps the last in ``rs->rtt_us``.
     """
-    check = "first-acked and last-acked are told apart"
     events = evidence.events[(evidence.sources == Source.FIRST) & (evidence.kinds != Kind.HANDSHAKE)]
     first, last = events["first_rtt_us"], events["last_rtt_us"]
     swapped = last > first
@@ -50,11 +77,9 @@ def _order(evidence: Evidence) -> Finding:
     else:
         outcome = Outcome.PASSED
         message = f"{len(events)} events, {several} of them with two different values"
-    return Finding(
-        layer=Layer.OBSERVER,
-        check=check,
-        outcome=outcome,
-        message=message,
+    return FIRST_AND_LAST.finding(
+        outcome,
+        message,
         expected=expected,
         seen=f"{several} events in which the two differ",
         samples=len(events),
@@ -80,11 +105,9 @@ def _histogram(evidence: Evidence, unit: Unit) -> Finding:
         other = Unit.US if unit is Unit.MS else Unit.MS
         if held.counts == Histogram.of(shown, other).counts:
             message += f": it counts {other.value} under the name of {unit.value}"
-    return Finding(
-        layer=Layer.OBSERVER,
-        check=f"kernel-side histogram equals the events ({unit.value})",
-        outcome=outcome,
-        message=message,
+    return HISTOGRAMS[unit].finding(
+        outcome,
+        message,
         expected=f"{due.total} samples as the events have them",
         seen=f"{held.total} samples, {len(differing)} buckets differ",
         samples=due.total,

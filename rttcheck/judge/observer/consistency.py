@@ -11,7 +11,6 @@ statement, and a kernel that is at fault may state one thing and hold another.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -23,7 +22,7 @@ from rttcheck.judge.arithmetic.rto import Bounds
 from rttcheck.judge.arithmetic.socket_info import in_force, late_segments
 from rttcheck.judge.arithmetic.steps import Steps
 from rttcheck.judge.arithmetic.windowed_minimum import NOTHING_US
-from rttcheck.judge.data_quality import doubt_of, doubted
+from rttcheck.judge.check import Check, Needs, Quality
 from rttcheck.judge.eligibility.dues import dues_of
 from rttcheck.judge.eligibility.part import Part
 from rttcheck.judge.evidence import Booleans, Evidence
@@ -42,8 +41,51 @@ from rttcheck.record.event import (
     FLAG_SYN_ACKED,
 )
 
-STATE: Final = "state is possible"
+_EVERY: Final = Needs(every_sample=True, all_of=("flag", "first_rtt_us", "sack_rtt_us"))
+
+POSSIBLE: Final = Check(
+    id="observer.possible-events",
+    layer=Layer.OBSERVER,
+    title="events are possible",
+    asserts=(
+        "Each event is of another call, with arguments that tcp_ack_update_rtt() can be given, on a "
+        "connection of the traffic."
+    ),
+    against="the kernel's own callers, 5.10 to 7.3",
+    tolerance="none",
+    needs=_EVERY,
+)
+USED: Final = Check(
+    id="observer.sample-used",
+    layer=Layer.OBSERVER,
+    title="events show the sample that was used",
+    asserts="The sample that an event shows is the one that the estimator's step used.",
+    against="the step from srtt to srtt, where it is what passed on the wire",
+    tolerance="none",
+    needs=_EVERY,
+    quality=Quality.PACKETS_AND_EVENTS,
+)
+STATE: Final = Check(
+    id="observer.possible-state",
+    layer=Layer.OBSERVER,
+    title="state is possible",
+    asserts="srtt and min_rtt lie among the samples that they were made of, where those of TCP_INFO do.",
+    against="the samples, and TCP_INFO of the same moment",
+    tolerance="1 us",
+    needs=_EVERY,
+)
 """The one of these checks that says nothing of samples: it doubts what the probe shows of the estimators alone."""
+
+UNSEEN: Final = Check(
+    id="observer.every-event",
+    layer=Layer.OBSERVER,
+    title="every sample that was taken has its event",
+    asserts="The estimators do not move between two events of a socket.",
+    against="the state before and after, and the packets",
+    tolerance="none",
+    needs=_EVERY,
+    quality=Quality.PACKETS_AND_EVENTS,
+)
 
 _NO_TIME_US: Final = -(1 << 31)
 """No difference of two of a guest's stamps is so far below zero: it is an address, or a part of one. What is nearer can
@@ -57,25 +99,20 @@ _FLAGS: Final = (
 _HEADERS: Final = {4: 40, 6: 60}
 
 
-def check_testimony(evidence: Evidence) -> tuple[Finding, ...]:
+def check_consistency(evidence: Evidence) -> tuple[Finding, ...]:
     """Every check of the probe's account, in no order; two of them need packets."""
     found, witness = [_possible(evidence), _shown_state(evidence)], evidence.witness
     if witness is not None:
         steps = Steps.of(evidence.events)
         state = State.of(evidence.events)
-        doubt = doubt_of(evidence)
-        for finding in (_used(evidence, witness, steps, state), _unseen(evidence, witness, steps, state)):
-            outcome, message = doubted(finding.outcome, finding.message, doubt)
-            found.append(replace(finding, outcome=outcome, message=message))
+        found += [_used(evidence, witness, steps, state), _unseen(evidence, witness, steps, state)]
     return tuple(found)
 
 
-def _finding(check: str, message: str, expected: str, bad: int, total: int, note: str = "") -> Finding:
-    return Finding(
-        layer=Layer.OBSERVER,
-        check=check,
-        outcome=Outcome.FAILED if bad else Outcome.PASSED,
-        message=message if bad else f"{total} looked at" + (f"; {note}" if note else ""),
+def _finding(check: Check, message: str, expected: str, bad: int, total: int, note: str = "") -> Finding:
+    return check.finding(
+        Outcome.FAILED if bad else Outcome.PASSED,
+        message if bad else f"{total} looked at" + (f"; {note}" if note else ""),
         expected=expected,
         seen=f"{bad} of {total}",
         samples=total,
@@ -101,7 +138,7 @@ def _possible(evidence: Evidence) -> Finding:
     texts = [f"{int(bad.sum())} {text}, the first is event {int(bad.argmax())}" for text, bad in wrong if bad.any()]
     impossible = np.logical_or.reduce([bad for _, bad in wrong])
     message = f"of {len(events)} events " + "; ".join(texts)
-    return _finding("events are possible", message, "each call once, with arguments that the function can be given",
+    return _finding(POSSIBLE, message, "each call once, with arguments that the function can be given",
                     int(impossible.sum()), len(events))  # fmt: skip
 
 
@@ -149,7 +186,7 @@ def _used(evidence: Evidence, witness: Witness, steps: Steps, state: State) -> F
         )
         known = {1_000.0: "a thousand times as much", 0.001: "a thousandth"}
         message += next((f" ({text})" for of, text in known.items() if 0.9 * of < factor < 1.1 * of), "")
-    return _finding("events show the sample that was used", message,
+    return _finding(USED, message,
                     "the sample that the estimator's step tells, where that is what passed on the wire",
                     0 if why else int(bad.sum()), int(vouched.sum()),
                     note=f"{message}; but {why}: the kernel had both" if why else "")  # fmt: skip
@@ -239,5 +276,5 @@ def _unseen(evidence: Evidence, witness: Witness, steps: Steps, state: State) ->
         f"{len(missing)} ACKs that owe a sample have no event, and by the next event of their socket srtt and mdev had "
         f"moved in {bad} of {int(after.sum())} cases: the kernel took samples that the probe does not show"
     )
-    return _finding("every sample that was taken has its event", message,
+    return _finding(UNSEEN, message,
                     "no move of the estimators between two events", bad, len(events))  # fmt: skip

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from rttcheck.judge.arithmetic.estimator import is_after
 from rttcheck.judge.arithmetic.steps import Steps
+from rttcheck.judge.check import NOTHING, Check
 from rttcheck.judge.evidence import Evidence
 from rttcheck.judge.findings import Finding, Layer, Outcome
 from rttcheck.judge.pairing.scoreboard import NONE
@@ -21,9 +22,33 @@ from rttcheck.record.event import EVENT, Hook
 from rttcheck.record.recording import Recording
 from rttcheck.record.view import Coverage, View
 
-SAME_SAMPLES: Final = "the second probe sees the same samples"
-SAME_VALUES: Final = "the second probe shows the same values"
-SAME_STATE: Final = "the second probe finds the state that samples left"
+SAME_SAMPLES: Final = Check(
+    id="observer.second-samples",
+    layer=Layer.OBSERVER,
+    title="the second probe sees the same samples",
+    asserts="Two probes that looked at the same time see the same samples, as far as each of them can.",
+    against="each other",
+    tolerance="none; lost events are inconclusive",
+    needs=NOTHING,
+)
+SAME_VALUES: Final = Check(
+    id="observer.second-values",
+    layer=Layer.OBSERVER,
+    title="the second probe shows the same values",
+    asserts="Two probes that looked at the same time show the same value of every member that both see.",
+    against="each other",
+    tolerance="none",
+    needs=NOTHING,
+)
+SAME_STATE: Final = Check(
+    id="observer.second-state",
+    layer=Layer.OBSERVER,
+    title="the second probe finds the state that samples left",
+    asserts="A probe that sees no samples finds the estimators as the other probe's last sample left them.",
+    against="each other",
+    tolerance="none; lost events are inconclusive",
+    needs=NOTHING,
+)
 
 Booleans = npt.NDArray[np.bool_]
 Places = npt.NDArray[np.intp]
@@ -105,13 +130,6 @@ def _accounts(recording: Recording) -> tuple[_Account, _Account]:
     )
 
 
-def _finding(check: str, outcome: Outcome, message: str, expected: str, seen: str, samples: int) -> Finding:
-    return Finding(
-        layer=Layer.OBSERVER, check=check, outcome=outcome, message=message, expected=expected, seen=seen,
-        samples=samples,
-    )  # fmt: skip
-
-
 def _outcome(bad: int, compared: int, lost: int) -> Outcome:
     if bad:
         return Outcome.INCONCLUSIVE if lost else Outcome.FAILED
@@ -136,8 +154,7 @@ def _samples(one: _Account, other: _Account, lost: int) -> tuple[Finding, Findin
         counts = " and ".join(f"{len(rows)} seen by {probe} alone" for probe, rows in unpaired.items() if len(rows))
         message = f"beside {len(mine)} samples that {names} both see, {counts}"
         message += f", and {lost} events were lost" if lost else f": the first is {_first(unpaired, one, other)}"
-    same = _finding(
-        SAME_SAMPLES,
+    same = SAME_SAMPLES.finding(
         _outcome(alone, len(mine), lost),
         message,
         "an event of each probe for each sample, as far as both see it (socket, time, snd_una, delivered)",
@@ -196,7 +213,7 @@ def _states_left(maker: _Account, finder: _Account) -> tuple[Places, Places]:
 
 
 def _values(
-    check: str, one: _Account, mine: Places, other: _Account, theirs: Places, fields: tuple[str, ...], lost: int
+    check: Check, one: _Account, mine: Places, other: _Account, theirs: Places, fields: tuple[str, ...], lost: int
 ) -> Finding:
     """Member by member; a lost event explains no difference between two that are there, unless states are compared."""
     seen = [name for name in fields if one.view.sees(name) and other.view.sees(name)]
@@ -213,9 +230,8 @@ def _values(
         values = f"{one.events[name][mine[at]]} by {one.probe} and {other.events[name][theirs[at]]} by {other.probe}"
         counts = ", ".join(f"{name} in {int(rows.sum())}" for name, rows in wrong.items())
         message = f"in {total} of {len(mine)} events {names} differ ({counts}); the first is {name}: {values}"
-    return _finding(
-        check,
-        _outcome(total, len(mine), lost if check == SAME_STATE else 0),
+    return check.finding(
+        _outcome(total, len(mine), lost if check is SAME_STATE else 0),
         message,
         f"the same {', '.join(seen[:6])} and {max(len(seen) - 6, 0)} more",
         f"{total} of {len(mine)} differ",

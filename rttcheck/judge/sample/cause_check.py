@@ -6,15 +6,29 @@ delays a stamp makes it later.
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 
-from rttcheck.judge.data_quality import doubted
+from rttcheck.judge.check import NOTHING, Check, Quality
 from rttcheck.judge.findings import NOT_RUN, Finding, Layer, Outcome
 from rttcheck.judge.observation import Observation
 from rttcheck.judge.pairing.wire_times import MICROSECOND_NS, Integers
 from rttcheck.judge.sample.cause import CLOCKS_NS, NEVER, Causes
 
-CAUSED = "segments are not stamped before they could be sent"
+CAUSED: Final = Check(
+    id="sample.stamp-cause",
+    layer=Layer.SAMPLE,
+    title="segments are not time-stamped before they could be sent",
+    asserts=(
+        "No new segment carries a time stamp from before what made TCP send it: the application's write, the "
+        "last ACK that its socket took, the departure of the segment before."
+    ),
+    against="writes, ACKs and departures of the same run, in order of time",
+    tolerance="none for writes and departures; for ACKs what two readings of the clock may differ",
+    needs=NOTHING,
+    quality=Quality.PACKETS_AND_EVENTS,
+)
 
 _EXPECTED = (
     "no stamp before the application's write of the segment's last byte, before the last ACK that its socket took, or "
@@ -22,14 +36,11 @@ _EXPECTED = (
 )
 
 
-def check_causes(observation: Observation, doubt: str, *, queued: bool) -> Finding:
+def check_causes(observation: Observation, *, queued: bool) -> Finding:
     """Compare the stamp of every new segment of a run with its causes; see `Causes.of` for ``queued``."""
     if not observation.stamped:
         message = f"{NOT_RUN}the recording has no stamps of packets"
-        return Finding(
-            layer=Layer.SAMPLE, check=CAUSED, outcome=Outcome.INCONCLUSIVE, message=message, expected=_EXPECTED,
-            seen="nothing", samples=0, blind=True,
-        )  # fmt: skip
+        return CAUSED.finding(Outcome.INCONCLUSIVE, message, _EXPECTED, "nothing", 0, blind=True)
     causes = Causes.of(observation, queued=queued)
     kinds = (
         (causes.written_ns, 0, "the application's write"),
@@ -53,22 +64,15 @@ def check_causes(observation: Observation, doubt: str, *, queued: bool) -> Findi
                 f"{words}, which made TCP send them, the worst {short.max() / MICROSECOND_NS:.1f} us too early, half "
                 f"of these by {np.median(short[early]) / MICROSECOND_NS:.1f} us or more"
             )
-            outcome, message = doubted(Outcome.FAILED, message, doubt)
-            return _finding(outcome, message, seen, total)
+            return CAUSED.finding(Outcome.FAILED, message, _EXPECTED, seen, total)
     if not any(len(margin) for margin in least):
         message = f"{observation.where}no segment with a stamp has a cause that was recorded"
-        return _finding(Outcome.INCONCLUSIVE, message, seen, total)
-    return _finding(Outcome.PASSED, f"{observation.where}{total} new segments, stamped {seen}", seen, total)
+        return CAUSED.finding(Outcome.INCONCLUSIVE, message, _EXPECTED, seen, total)
+    message = f"{observation.where}{total} new segments, stamped {seen}"
+    return CAUSED.finding(Outcome.PASSED, message, _EXPECTED, seen, total)
 
 
 def _margin_ns(causes: Causes, cause_ns: Integers) -> Integers:
     known = cause_ns != NEVER
     margin: Integers = (causes.stamp_ns - cause_ns)[known]
     return margin
-
-
-def _finding(outcome: Outcome, message: str, seen: str, samples: int) -> Finding:
-    return Finding(
-        layer=Layer.SAMPLE, check=CAUSED, outcome=outcome, message=message, expected=_EXPECTED, seen=seen,
-        samples=samples,
-    )  # fmt: skip

@@ -22,9 +22,9 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from rttcheck.judge.data_quality import doubted
+from rttcheck.judge.check import Check, Needs, Quality
 from rttcheck.judge.evidence import Evidence
-from rttcheck.judge.findings import Finding, Layer, Outcome
+from rttcheck.judge.findings import Finding, Layer, Outcome, doubted
 from rttcheck.judge.link.bounds import engine_bounds, load_of
 from rttcheck.judge.machine.hop import MOST_NS, hop_ns
 from rttcheck.judge.machine.noise import Late
@@ -44,15 +44,36 @@ _HOPS: Final = 4
 ENOUGH: Final = 8
 """From so many values on half of them are a measure: a few may all have met the same work on something else."""
 
-_LEAD = "samples do not begin before their segment leaves"
-_LAG = "ACKs are taken when they come"
+LEAD: Final = Check(
+    id="sample.stamp-on-departure",
+    layer=Layer.SAMPLE,
+    title="segments are not time-stamped before they leave",
+    asserts="Segments are time-stamped at most as long before they leave as the work on one packet takes.",
+    against="the time of each packet at the sender's own interface",
+    tolerance=(
+        "half of the values: four hops of the veth pair, 12 to 100 us (virtual time), 100 us (real time); a "
+        "single one: 100 us in which no packet passed (virtual time only)"
+    ),
+    needs=Needs(all_of=("sample_us",)),
+    quality=Quality.PACKETS_AND_EVENTS,
+)
+LAG: Final = Check(
+    id="sample.ack-on-arrival",
+    layer=Layer.SAMPLE,
+    title="ACKs are processed when they arrive",
+    asserts=(
+        "The kernel takes an ACK's time (tcp_mstamp) not before the ACK arrives, and at most as long after as "
+        "the work on one packet takes."
+    ),
+    against="the time of each packet at the sender's own interface",
+    tolerance="as for sample.stamp-on-departure; ACKs that waited for the thread that owned their socket are left out",
+    needs=Needs(all_of=("sample_us",)),
+    quality=Quality.PACKETS_AND_EVENTS,
+)
 
 
-def check_overhead(evidence: Evidence, observation: Observation, doubt: str) -> tuple[tuple[Finding, ...], str]:
-    """Make both checks of all values of a run, and say what a reader should know of ACKs that waited.
-
-    ``doubt`` is why a failure may prove nothing.
-    """
+def check_overhead(evidence: Evidence, observation: Observation) -> tuple[tuple[Finding, ...], str]:
+    """Make both checks of all values of a run, and say what a reader should know of ACKs that waited."""
     witness = observation.witness
     passing = passing_of(observation.wire)
     exact = [
@@ -61,8 +82,8 @@ def check_overhead(evidence: Evidence, observation: Observation, doubt: str) -> 
     ]
     limits = _Limits.of(evidence, observation)
     findings = (
-        _judged(_lead(evidence, observation, exact, limits), doubt),
-        _judged(_lag(evidence, observation, *exact[0], limits), doubt),
+        _lead(evidence, observation, exact, limits),
+        _lag(evidence, observation, *exact[0], limits),
     )
     return findings, _waits(exact[0][1])
 
@@ -102,20 +123,6 @@ def _waits(part: Overhead) -> str:
     )
 
 
-def _judged(finding: Finding, doubt: str) -> Finding:
-    outcome, message = doubted(finding.outcome, finding.message, doubt)
-    return Finding(
-        layer=finding.layer, check=finding.check, outcome=outcome, message=message, expected=finding.expected,
-        seen=finding.seen, samples=finding.samples,
-    )  # fmt: skip
-
-
-def _finding(check: str, outcome: Outcome, message: str, expected: str, seen: str, samples: int) -> Finding:
-    return Finding(
-        layer=Layer.SAMPLE, check=check, outcome=outcome, message=message, expected=expected, seen=seen, samples=samples
-    )
-
-
 def _lead(
     evidence: Evidence, observation: Observation, parts: Sequence[tuple[Account, Overhead]], limits: _Limits
 ) -> Finding:
@@ -125,9 +132,9 @@ def _lead(
     queued = own_queue_ns(evidence) if not observation.control else np.zeros(len(Side), dtype=np.int64)
     if queued is None:
         message = f"{observation.where}the sender's own interface delays, and its model has no upper bound"
-        return _finding(_LEAD, Outcome.PASSED, message, "nothing", seen, 0)
+        return LEAD.finding(Outcome.PASSED, message, "nothing", seen, 0)
     if not total:
-        return _finding(_LEAD, Outcome.INCONCLUSIVE, f"{observation.where}no sample", expected, seen, 0)
+        return LEAD.finding(Outcome.INCONCLUSIVE, f"{observation.where}no sample", expected, seen, 0)
     found = []
     if limits.single_ns is not None:
         lates = []
@@ -144,7 +151,7 @@ def _lead(
         early = (part.opens & ~part.passive, part.lead_ns, "are stamped", "before they leave", True)
         found += _by_half(evidence, observation, account, *early, limits.half_ns)
     passed = (Outcome.PASSED, f"{observation.where}{total} values, {seen}")
-    return _finding(_LEAD, *_worst_of(found, passed), expected, seen, total)
+    return LEAD.finding(*_worst_of(found, passed), expected, seen, total)
 
 
 def _lag(evidence: Evidence, observation: Observation, account: Account, part: Overhead, limits: _Limits) -> Finding:
@@ -162,10 +169,10 @@ def _lag(evidence: Evidence, observation: Observation, account: Account, part: O
                 f"{observation.where}in {int(wrong.sum())} of {len(wrong)} samples the kernel's now (tcp_mstamp) is "
                 f"{words}, the first {account.render(at)}"
             )
-            return _finding(_LAG, Outcome.FAILED, message, expected, seen, len(wrong))
+            return LAG.finding(Outcome.FAILED, message, expected, seen, len(wrong))
     if (part.owned == Owned.UNKNOWN).any():
         message = "the probe did not say whether a thread owned the socket, so that any wait may be its"
-        return _finding(_LAG, Outcome.INCONCLUSIVE, message, "who owned the socket at each call", seen, total)
+        return LAG.finding(Outcome.INCONCLUSIVE, message, "who owned the socket at each call", seen, total)
     expected = limits.render("ACKs taken after they came")
     found = []
     if limits.single_ns is not None:
@@ -184,7 +191,7 @@ def _lag(evidence: Evidence, observation: Observation, account: Account, part: O
         took = (group, part.lag_ns, f"{words}have their ACK taken", "after it came", False)
         found += _by_half(evidence, observation, account, *took, half_ns)
     passed = (Outcome.PASSED, f"{observation.where}{total} ACKs that nothing kept waiting, taken {seen}")
-    return _finding(_LAG, *_worst_of(found, passed), expected, seen, total)
+    return LAG.finding(*_worst_of(found, passed), expected, seen, total)
 
 
 def _worst_of(found: Sequence[tuple[Outcome, str]], passed: tuple[Outcome, str]) -> tuple[Outcome, str]:

@@ -19,7 +19,7 @@ from typing import Final
 
 import numpy as np
 
-from rttcheck.judge.data_quality import doubted
+from rttcheck.judge.check import VALUES, Check, Needs, Quality
 from rttcheck.judge.findings import NOT_RUN, Finding, Layer, Outcome
 from rttcheck.judge.observation import Observation
 from rttcheck.judge.pairing.scoreboard import NONE
@@ -29,8 +29,28 @@ from rttcheck.judge.pairing.wire_times import MICROSECOND_NS, MILLISECOND_NS, Ac
 from rttcheck.record.event import FLAG_SYN_ACKED, Hook, Owned
 from rttcheck.record.packet import ACK, SYN
 
-STAMPED = "samples are the ACK's time less their segment's stamp"
-ONE_SEGMENT = "first-acked and last-acked of one segment are the same"
+STAMPED: Final = Check(
+    id="sample.exact",
+    layer=Layer.SAMPLE,
+    title="samples are the ACK's time less their segment's stamp",
+    asserts=(
+        "Each sample is the time of its ACK (tcp_mstamp) less the time stamp that its segment carried when it left."
+    ),
+    against="the stamp read off the leaving packet, and the kernel's own clock at the ACK",
+    tolerance="none: both are cut to microseconds, to milliseconds for samples from timestamps",
+    needs=VALUES,
+    quality=Quality.PACKETS_AND_EVENTS,
+)
+ONE_SEGMENT: Final = Check(
+    id="sample.one-segment",
+    layer=Layer.SAMPLE,
+    title="first-acked and last-acked of one segment are the same",
+    asserts="An ACK of exactly one segment shows one time, first-acked and last-acked alike.",
+    against="each other: it is the same segment",
+    tolerance="none",
+    needs=Needs(all_of=("first_rtt_us", "last_rtt_us")),
+    quality=Quality.PACKETS_AND_EVENTS,
+)
 
 _REACH: Final = 1 << 31
 """Sequence numbers that are less than this apart are in order (RFC 9293, section 3.4)."""
@@ -40,21 +60,12 @@ _WRAP: Final = 1 << 32
 _EXPECTED = "tcp_mstamp less the stamp that the segment carried when it left, both cut to microseconds: exact"
 
 
-def check_stamps(observation: Observation, doubt: str) -> tuple[Finding, ...]:
-    """Compare every value of a run with its stamp, and both values of each ACK of one segment.
-
-    ``doubt`` is why a failure may prove nothing.
-    """
-    return (_stamped(observation, doubt), _one_segment(observation, doubt))
+def check_stamps(observation: Observation) -> tuple[Finding, ...]:
+    """Compare every value of a run with its stamp, and both values of each ACK of one segment."""
+    return (_stamped(observation), _one_segment(observation))
 
 
-def _finding(check: str, outcome: Outcome, message: str, expected: str, seen: str, samples: int) -> Finding:
-    return Finding(
-        layer=Layer.SAMPLE, check=check, outcome=outcome, message=message, expected=expected, seen=seen, samples=samples
-    )
-
-
-def _stamped(observation: Observation, doubt: str) -> Finding:
+def _stamped(observation: Observation) -> Finding:
     accounts = (*observation.witness.exact, observation.witness.coarse_low)
     total = sum(len(account.event) for account in accounts)
     excess_us, unknown, bad = [], 0, []
@@ -70,10 +81,7 @@ def _stamped(observation: Observation, doubt: str) -> Finding:
     seen = f"{compared} of {total} values, {sum(int((one == 0).sum()) for one in excess_us)} of them exact"
     if not observation.stamped:
         message = f"{NOT_RUN}the recording has no stamps of packets"
-        return Finding(
-            layer=Layer.SAMPLE, check=STAMPED, outcome=Outcome.INCONCLUSIVE, message=message, expected=_EXPECTED,
-            seen="nothing", samples=0, blind=True,
-        )  # fmt: skip
+        return STAMPED.finding(Outcome.INCONCLUSIVE, message, _EXPECTED, "nothing", 0, blind=True)
     if bad:
         counts = ", ".join(f"{int((each != 0).sum())} of {len(each)} values of {one.name}" for one, each, _ in bad)
         account, excess, stamp_ns = bad[0]
@@ -84,12 +92,11 @@ def _stamped(observation: Observation, doubt: str) -> Finding:
             f"worst {account.render(at)}: the stamp says {int(account.value_us[at] - excess[at])} us, so that the "
             f"kernel is {_by(int(excess[at]))}; the median of them is {_by(middle)}"
         )
-        outcome, message = doubted(Outcome.FAILED, message, doubt)
-        return _finding(STAMPED, outcome, message, _EXPECTED, seen, compared)
+        return STAMPED.finding(Outcome.FAILED, message, _EXPECTED, seen, compared)
     if 2 * compared < total or not total:
         message = f"{observation.where}{unknown} of {total} values have no stamp that was read"
-        return _finding(STAMPED, Outcome.INCONCLUSIVE, message, _EXPECTED, seen, compared)
-    return _finding(STAMPED, Outcome.PASSED, f"{observation.where}{seen}", _EXPECTED, seen, compared)
+        return STAMPED.finding(Outcome.INCONCLUSIVE, message, _EXPECTED, seen, compared)
+    return STAMPED.finding(Outcome.PASSED, f"{observation.where}{seen}", _EXPECTED, seen, compared)
 
 
 def _by(excess_us: float) -> str:
@@ -150,7 +157,7 @@ def _answers_syn(observation: Observation, account: Account) -> Booleans:
     return answers
 
 
-def _one_segment(observation: Observation, doubt: str) -> Finding:
+def _one_segment(observation: Observation) -> Finding:
     """An ACK of one segment that was never sent again has one time: both values are that segment's.
 
     Source: ``tcp_clean_rtx_queue()``: ``first_ackt`` and ``last_ackt`` are the same segment's stamp.
@@ -163,11 +170,10 @@ def _one_segment(observation: Observation, doubt: str) -> Finding:
     expected = "one time, as there is one segment"
     seen = f"{int(apart.sum())} of {total} ACKs of one segment show two times"
     if not apart.any():
-        return _finding(ONE_SEGMENT, Outcome.PASSED, f"{total} ACKs of one segment", expected, seen, total)
+        return ONE_SEGMENT.finding(Outcome.PASSED, f"{total} ACKs of one segment", expected, seen, total)
     at = int(np.flatnonzero(apart)[0])
     message = (
         f"{observation.where}{seen}, the first is event {at}: {int(events['first_rtt_us'][at])} us first-acked and "
         f"{int(events['last_rtt_us'][at])} us last-acked, of the same segment"
     )
-    outcome, message = doubted(Outcome.FAILED, message, doubt)
-    return _finding(ONE_SEGMENT, outcome, message, expected, seen, total)
+    return ONE_SEGMENT.finding(Outcome.FAILED, message, expected, seen, total)

@@ -12,17 +12,52 @@ gave the sample, the same holds for milliseconds.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Final
 
-from rttcheck.judge.data_quality import clock_step_ns, doubt_of, doubted, points_of
+from rttcheck.judge.check import NOTHING, VALUES, Check, Quality
 from rttcheck.judge.evidence import Evidence
 from rttcheck.judge.findings import Finding, Layer, Outcome
-from rttcheck.judge.observation import CONTROL, Observation
+from rttcheck.judge.observation import Observation
 from rttcheck.judge.pairing.wire_times import MICROSECOND_NS, Witness, spread_us
 from rttcheck.judge.sample.cause_check import check_causes
 from rttcheck.judge.sample.overhead_check import check_overhead
 from rttcheck.judge.sample.stamp_check import check_stamps
 
 _FROM = "the wire: from the segment's departure to its ACK's arrival at the sender's own interface"
+
+
+WHOLE: Final = Check(
+    id="sample.captures-whole",
+    layer=Layer.SAMPLE,
+    title="the captures are complete",
+    asserts="The captures dropped, damaged and fragmented no packet, and nobody set the clock meanwhile.",
+    against="the captures' own counters",
+    tolerance="none; what is missing is inconclusive",
+    needs=NOTHING,
+)
+PAIRED: Final = Check(
+    id="sample.paired",
+    layer=Layer.SAMPLE,
+    title="every sample has its segment and its ACK",
+    asserts=(
+        "For each sample there is an ACK that came in before it, and a segment never sent again that this ACK "
+        "is the first to answer."
+    ),
+    against="packets at the sender's own interface",
+    tolerance="none",
+    needs=VALUES,
+    quality=Quality.PACKETS_AND_EVENTS,
+)
+NOT_BELOW: Final = Check(
+    id="sample.not-below-wire",
+    layer=Layer.SAMPLE,
+    title="samples are not below their own wire time",
+    asserts="No sample is shorter than the time from its segment's departure to its ACK's arrival.",
+    against="packets at the sender's own interface",
+    tolerance="what cutting two stamps takes: 999 ns, 999,999 ns for samples from timestamps",
+    needs=VALUES,
+    quality=Quality.PACKETS_AND_EVENTS,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,17 +74,16 @@ def check_wire(evidence: Evidence) -> WireChecks:
     witness = evidence.witness
     if witness is None:
         return WireChecks(notes=("no packets were captured: samples are not compared with the wire",))
-    doubt = doubt_of(evidence)
     run, control = evidence.observation, evidence.control
     assert run is not None  # there is a witness
-    overhead, waits = check_overhead(evidence, run, doubt)
+    overhead, waits = check_overhead(evidence, run)
     queued = evidence.scenario.topology == "direct"
     findings = (
         _whole(evidence),
-        _paired(evidence, witness, doubt),
-        _below(run, doubt),
-        *check_stamps(run, doubt),
-        check_causes(run, doubt, queued=queued),
+        _paired(evidence, witness),
+        _below(run),
+        *check_stamps(run),
+        check_causes(run, queued=queued),
         *overhead,
         *_of_control(evidence, control, queued=queued),
     )
@@ -65,22 +99,13 @@ def _of_control(evidence: Evidence, control: Observation | None, *, queued: bool
     """
     if control is None:
         return ()
-    lost = evidence.recording.control_lost
-    doubt = f"{lost} events of the control run were lost" if lost else ""
-    overhead, _ = check_overhead(evidence, control, doubt)
-    findings = (_below(control, doubt), *check_stamps(control, doubt),
-                check_causes(control, doubt, queued=queued), *overhead)  # fmt: skip
-    return tuple(replace(finding, check=f"{CONTROL}: {finding.check}") for finding in findings)
-
-
-def _finding(check: str, outcome: Outcome, message: str, expected: str, seen: str, samples: int) -> Finding:
-    return Finding(
-        layer=Layer.SAMPLE, check=check, outcome=outcome, message=message, expected=expected, seen=seen, samples=samples
-    )
+    overhead, _ = check_overhead(evidence, control)
+    findings = (_below(control), *check_stamps(control), check_causes(control, queued=queued), *overhead)
+    return tuple(replace(finding, control=True) for finding in findings)
 
 
 def _whole(evidence: Evidence) -> Finding:
-    points = points_of(evidence)
+    points = evidence.capture_points
     taken = {name: int(point["captured"]) for name, point in points.items()}
     bad = [
         f"{name} {word} {point[word]} of {int(point['captured']) + int(point['dropped'])}"
@@ -88,17 +113,16 @@ def _whole(evidence: Evidence) -> Finding:
         for word in ("dropped", "damaged", "fragments")
         if point[word]
     ]
-    step_ns = clock_step_ns(evidence)
+    step_ns = evidence.clock_step_ns
     if step_ns:
         bad.append(f"the wall clock, which packets are stamped with, was set by {step_ns} ns")
     seen = ", ".join(f"{count} at {name}" for name, count in taken.items()) + " packets"
     outcome = Outcome.INCONCLUSIVE if bad else Outcome.PASSED
     message = "; ".join(bad) if bad else f"{seen}, none dropped"
-    return _finding("the captures are whole", outcome, message, "no packet dropped", seen, sum(taken.values()))
+    return WHOLE.finding(outcome, message, "no packet dropped", seen, sum(taken.values()))
 
 
-def _paired(evidence: Evidence, witness: Witness, doubt: str) -> Finding:
-    check = "every sample has its segment and its ACK"
+def _paired(evidence: Evidence, witness: Witness) -> Finding:
     alone, total = witness.alone, int((evidence.events["taken"] != 0).sum())
     orphans = len(witness.pairs.orphans)
     seen = f"{total - len(alone)} of {total} samples paired, {orphans} ACKs of new data without an event"
@@ -112,13 +136,12 @@ def _paired(evidence: Evidence, witness: Witness, doubt: str) -> Finding:
             f"{len(alone)} of {total} samples have no packets behind them, the first is event {at}, "
             f"{int(evidence.values_us[at])} us at snd_una {int(event['snd_una'])}: {lacks} is not on the wire"
         )
-        outcome, message = doubted(Outcome.FAILED, message, doubt)
+        outcome = Outcome.FAILED
     expected = "for each sample an ACK that came in before it, and a segment never sent again that it acknowledges"
-    return _finding(check, outcome, message, expected, seen, total)
+    return PAIRED.finding(outcome, message, expected, seen, total)
 
 
-def _below(observation: Observation, doubt: str) -> Finding:
-    check = "samples are not below their own wire time"
+def _below(observation: Observation) -> Finding:
     witness = observation.witness
     accounts = (*witness.exact, witness.coarse_low)
     expected = f"{_FROM}, less what cutting two stamps takes: 999 ns, 999,999 ns for samples from timestamps"
@@ -128,14 +151,13 @@ def _below(observation: Observation, doubt: str) -> Finding:
     seen = spread_us(witness.over_ns)
     if not bad:
         outcome = Outcome.PASSED if total else Outcome.INCONCLUSIVE
-        return _finding(check, outcome, f"{total} values, none below the wire", expected, seen, total)
+        return NOT_BELOW.finding(outcome, f"{total} values, none below the wire", expected, seen, total)
     counts = ", ".join(f"{int(early[one.name].sum())} of {len(one.event)} values of {one.name}" for one in bad)
     message = observation.where
     message += (
         f"{counts} are shorter than the time that passed, the worst {bad[0].render(int(bad[0].over_ns.argmin()))}"
     )
-    outcome, message = doubted(Outcome.FAILED, message, doubt)
-    return _finding(check, outcome, message, expected, seen, total)
+    return NOT_BELOW.finding(Outcome.FAILED, message, expected, seen, total)
 
 
 def _notes(witness: Witness, waits: str) -> tuple[str, ...]:

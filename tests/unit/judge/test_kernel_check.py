@@ -83,9 +83,9 @@ def test_lost_records_are_inconclusive_and_a_splat_beside_them_fails() -> None:
 def test_a_log_that_cannot_be_read_decides_nothing_and_is_told() -> None:
     verdict = judged(unseen="/dev/kmsg cannot be read (Operation not permitted), which takes CAP_SYSLOG")
     assert verdict.outcome is Outcome.PASSED
-    assert [finding.check for finding in verdict.blind] == [QUIET]
+    assert [finding.key for finding in verdict.blind] == [QUIET.id]
     told = " ".join(verdict.render(width=200).split())
-    assert f"not run {QUIET}: /dev/kmsg cannot be read (Operation not permitted), which takes CAP_SYSLOG" in told
+    assert f"not run {QUIET.title}: /dev/kmsg cannot be read (Operation not permitted), which takes CAP_SYSLOG" in told
     assert "too little for" not in told
 
 

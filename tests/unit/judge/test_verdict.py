@@ -18,11 +18,11 @@ from tests.support.planted import CLIENT, SECOND, overheads, record, socket_even
 
 
 def failed(verdict: Verdict) -> set[str]:
-    return {finding.check for finding in verdict.findings if finding.outcome is Outcome.FAILED}
+    return {finding.key for finding in verdict.findings if finding.outcome is Outcome.FAILED}
 
 
 def finding(verdict: Verdict, check: str) -> Finding:
-    return next(found for found in verdict.findings if found.check.startswith(check))
+    return next(found for found in verdict.findings if found.key.startswith(check))
 
 
 def test_a_truthful_recording_passes_every_check() -> None:
@@ -61,19 +61,19 @@ def test_an_odd_injected_value_is_compared_with_whole_microseconds() -> None:
 @pytest.mark.parametrize("clock", ["virtual", "real"])
 def test_noise_excuses_no_sample_below_the_wire(clock: str) -> None:
     verdict = judge(record(client=[19_000] + [25_000] * 99, control=[30, 9_000] * 50, clock=clock))
-    assert "data samples are not below the wire" in failed(verdict)
+    assert "nominal.data-not-below" in failed(verdict)
 
 
 def test_a_sample_above_the_control_runs_overhead_is_a_failure_in_virtual_time() -> None:
     control = [40] * 50 + [60] * 50
     assert judge(record(client=[20_140] * 100, control=control)).outcome is Outcome.PASSED
     verdict = judge(record(client=[20_140] * 50 + [20_141] + [20_140] * 48 + [20_141], control=control))
-    assert failed(verdict) == {"data samples are not above the link and its machine"}
+    assert failed(verdict) == {"nominal.data-not-above"}
     assert "141 us over the link's bound where 140 us are granted" in verdict.findings[0].message
 
 
 def test_one_late_sample_may_be_a_pause_of_the_processor_and_proves_nothing() -> None:
-    above = "data samples are not above the link and its machine"
+    above = "nominal.data-not-above"
     for late_us, outcome in ((20_600, Outcome.INCONCLUSIVE), (25_000, Outcome.FAILED)):
         found = finding(judge(record(client=[20_040] * 99 + [late_us])), above)
         assert found.outcome is outcome, late_us
@@ -91,9 +91,9 @@ def test_handshake_samples_are_judged_from_below_only() -> None:
         for name in ("first_rtt_us", "last_rtt_us", "rs_rtt_us", "sample_us"):
             events[name][0] = 19_990
 
-    below = "SYN and FIN samples are not below the wire"
+    below = "nominal.syn-fin-not-below"
     assert finding(judge(record(change=slow_handshake)), below).outcome is Outcome.PASSED
-    assert "data samples are not above the link and its machine" not in failed(judge(record(change=slow_handshake)))
+    assert "nominal.data-not-above" not in failed(judge(record(change=slow_handshake)))
     assert below in failed(judge(record(change=quick_handshake)))
 
 
@@ -101,8 +101,8 @@ def test_a_timestamp_sample_may_lie_a_millisecond_below() -> None:
     client = [20_040] * 99 + [19_000]
     verdict = judge(record(client=client, tsecr=[99]))
     assert verdict.outcome is Outcome.PASSED
-    assert "1 ms less for 1 from timestamps" in finding(verdict, "data samples are not below").expected
-    assert "data samples are not below the wire" in failed(judge(record(client=[*client[:99], 18_999], tsecr=[99])))
+    assert "1 ms less for 1 from timestamps" in finding(verdict, "nominal.data-not-below").expected
+    assert "nominal.data-not-below" in failed(judge(record(client=[*client[:99], 18_999], tsecr=[99])))
 
 
 def test_netem_that_does_not_hold_what_was_asked_for_is_the_links_fault() -> None:
@@ -111,7 +111,7 @@ def test_netem_that_does_not_hold_what_was_asked_for_is_the_links_fault() -> Non
     verdict = judge(dataclasses.replace(recording, netem=held))
     assert verdict.guilty is Layer.LINK
     assert "back holds {} where delay_ns=10000000 was asked for" in verdict.findings[0].message
-    assert "data samples are not below the wire" in failed(verdict)
+    assert "nominal.data-not-below" in failed(verdict)
 
 
 def test_netem_that_delays_half_of_what_it_says_is_found_by_the_samples() -> None:
@@ -133,8 +133,8 @@ def test_samples_shown_in_another_unit_are_the_observers_fault() -> None:
 
     verdict = judge(record(change=nanoseconds))
     assert verdict.guilty is Layer.OBSERVER
-    assert "another unit than the kernel's microseconds" in finding(verdict, "srtt").message
-    assert "a thousand times as much: a unit is wrong" in finding(verdict, "data samples are not above").message
+    assert "another unit than the kernel's microseconds" in finding(verdict, "arithmetic.srtt").message
+    assert "a thousand times as much: a unit is wrong" in finding(verdict, "nominal.data-not-above").message
 
 
 def test_milliseconds_shown_as_microseconds_are_the_observers_fault() -> None:
@@ -144,7 +144,7 @@ def test_milliseconds_shown_as_microseconds_are_the_observers_fault() -> None:
 
     verdict = judge(record(change=milliseconds))
     assert verdict.guilty is Layer.OBSERVER
-    assert "a thousandth: a unit is wrong" in finding(verdict, "data samples are not below").message
+    assert "a thousandth: a unit is wrong" in finding(verdict, "nominal.data-not-below").message
 
 
 def test_first_and_last_acked_swapped_are_the_observers_fault() -> None:
@@ -170,13 +170,16 @@ def test_a_last_acked_sample_that_the_kernel_did_not_use_is_the_observers_fault(
         events["rs_rtt_us"][-3:] -= 1
 
     verdict = judge(record(change=show_the_first_twice))
-    assert finding(verdict, "first-acked and last-acked").outcome is Outcome.FAILED
-    assert "in 3 of 200 events rtt and rtt_min are not what the kernel used" in finding(verdict, "first-acked").message
+    assert finding(verdict, "observer.first-and-last").outcome is Outcome.FAILED
+    assert (
+        "in 3 of 200 events rtt and rtt_min are not what the kernel used"
+        in finding(verdict, "observer.first-and-last").message
+    )
 
 
 def test_a_last_acked_sample_below_the_wire_is_a_failure() -> None:
     verdict = judge(record(client_last=[20_040] * 99 + [19_000], client=[20_040] * 100))
-    check = finding(verdict, "rtt and rtt_min of every event")
+    check = finding(verdict, "nominal.analyzer")
     assert check.outcome is Outcome.FAILED
     assert "rtt_min in 1 are below the injected 20ms" in check.message
 
@@ -189,7 +192,7 @@ def test_a_kernel_side_table_with_a_wrong_edge_is_the_observers_fault(unit: str)
     tables[unit][filled] -= 1
     tables[unit][filled + 1 if filled < 16 else 0] += 1
     verdict = judge(dataclasses.replace(recording, histograms=tables))
-    assert failed(verdict) == {f"kernel-side histogram equals the events ({unit})"}
+    assert failed(verdict) == {f"observer.kernel-histogram-{unit}"}
     assert verdict.guilty is Layer.OBSERVER
 
 
@@ -202,7 +205,7 @@ def test_a_table_of_microseconds_under_the_name_of_milliseconds_is_told_so() -> 
 
 def test_a_sample_in_another_bucket_is_a_failure() -> None:
     verdict = judge(record(client=[20_040] * 99 + [32_000]))
-    check = finding(verdict, "every data sample is in its bucket")
+    check = finding(verdict, "nominal.bucket")
     assert check.outcome is Outcome.FAILED
     assert check.expected == "16 -    31ms"
     assert check.seen == "199 in 16 -    31ms, 1 in 32 -    63ms"
@@ -210,7 +213,7 @@ def test_a_sample_in_another_bucket_is_a_failure() -> None:
 
 def test_the_bucket_is_asserted_in_the_scenarios_unit() -> None:
     recording = record(rtt="750us", unit="us")
-    check = finding(judge(recording), "every data sample is in its bucket (us)")
+    check = finding(judge(recording), "nominal.bucket")
     assert (check.outcome, check.expected) == (Outcome.PASSED, "512 -  1023us")
 
 
@@ -219,9 +222,9 @@ def test_jitter_may_fill_every_bucket_between_its_bounds_and_no_other() -> None:
     spread = [8_000 + 1_000 * index for index in range(60)]
     verdict = judge(record(client=spread, **jitter))
     assert verdict.outcome is Outcome.PASSED
-    check = finding(verdict, "every data sample is in its bucket")
+    check = finding(verdict, "nominal.bucket")
     assert check.expected == "8 -    15ms, 16 -    31ms, 32 -    63ms, 64 -   127ms"
-    assert "every data sample is in its bucket (ms)" in failed(judge(record(client=[7_900, *spread[1:]], **jitter)))
+    assert "nominal.bucket" in failed(judge(record(client=[7_900, *spread[1:]], **jitter)))
 
 
 def test_min_rtt_that_is_not_the_smallest_sample_is_wrong_arithmetic() -> None:
@@ -229,7 +232,7 @@ def test_min_rtt_that_is_not_the_smallest_sample_is_wrong_arithmetic() -> None:
         events["min_rtt"]["v"][-1] += 1
 
     verdict = judge(record(change=raise_minimum))
-    assert failed(verdict) == {"min_rtt follows from the samples"}
+    assert failed(verdict) == {"arithmetic.min-rtt"}
     assert verdict.guilty is Layer.ARITHMETIC
 
 
@@ -238,7 +241,7 @@ def test_srtt_outside_its_samples_is_wrong_arithmetic() -> None:
         events["srtt_us"][-1] += 1_000
 
     verdict = judge(record(change=raise_srtt))
-    assert failed(verdict) == {"srtt, mdev and rttvar follow from the samples"}
+    assert failed(verdict) == {"arithmetic.srtt"}
     assert verdict.guilty is Layer.ARITHMETIC
 
 
@@ -250,19 +253,19 @@ def test_no_data_sample_is_never_a_pass() -> None:
 
 def test_a_side_without_samples_is_a_failure() -> None:
     verdict = judge(record(server=[]))
-    assert failed(verdict) == {"data samples on every side"}
+    assert failed(verdict) == {"eligibility.every-side"}
     assert "1 servers took no data sample" in verdict.findings[0].message
 
 
 def test_a_recording_without_connections_is_never_a_pass() -> None:
     verdict = judge(dataclasses.replace(record(), flows=()))
-    assert "data samples on every side" in failed(verdict)
+    assert "eligibility.every-side" in failed(verdict)
 
 
 def test_no_sample_is_inconclusive_where_events_were_lost() -> None:
     verdict = judge(record(client=[], server=[], lost=300))
     assert verdict.outcome is Outcome.INCONCLUSIVE
-    assert "and 300 events were lost" in finding(verdict, "data samples on every side").message
+    assert "and 300 events were lost" in finding(verdict, "eligibility.every-side").message
 
 
 def test_lost_events_leave_counts_open_and_not_values() -> None:
@@ -271,7 +274,7 @@ def test_lost_events_leave_counts_open_and_not_values() -> None:
     short = dataclasses.replace(short, events=recording.events[3:])
     verdict = judge(short)
     assert verdict.outcome is Outcome.INCONCLUSIVE
-    assert "3 events were lost" in finding(verdict, "kernel-side histogram equals").message
+    assert "3 events were lost" in finding(verdict, "observer.kernel-histogram").message
     assert not failed(verdict)
     below = dataclasses.replace(record(client=[19_000] * 100), lost=3)
     assert judge(below).outcome is Outcome.FAILED
@@ -294,15 +297,15 @@ def test_samples_before_and_after_a_step_have_their_own_bounds() -> None:
 
 def test_a_stale_round_trip_after_a_step_is_a_failure() -> None:
     verdict = step_scenario([20_040] * 10 + [80_040] * 9 + [20_040])
-    assert "data samples are not below the wire" in failed(verdict)
-    assert "every data sample is in its bucket (ms)" in failed(verdict)
+    assert "nominal.data-not-below" in failed(verdict)
+    assert "nominal.bucket" in failed(verdict)
 
 
 def test_the_new_round_trip_before_a_step_is_a_failure() -> None:
     verdict = step_scenario([20_040] * 9 + [40_000] + [80_040] * 10)
     assert failed(verdict) == {
-        "data samples are not above the link and its machine",
-        "every data sample is in its bucket (ms)",
+        "nominal.data-not-above",
+        "nominal.bucket",
     }
 
 
@@ -324,7 +327,7 @@ def test_delayed_acks_leave_the_servers_samples_without_an_upper_bound() -> None
 def test_loss_has_no_upper_bound_and_says_so() -> None:
     verdict = judge(record(loss="3%", client=[20_040] * 50 + [400_000] * 50))
     assert verdict.outcome is Outcome.PASSED
-    assert "no upper bound, as a lost ACK" in finding(verdict, "data samples are not above").message
+    assert "no upper bound, as a lost ACK" in finding(verdict, "nominal.data-not-above").message
 
 
 def test_knobs_that_netem_does_not_keep_its_word_on_are_noted() -> None:
@@ -344,14 +347,14 @@ def test_outliers_in_real_time_pass_and_are_counted() -> None:
     client = [20_000 + overhead for overhead in overheads(97, 35, 60)] + [24_000, 29_000, 33_000]
     verdict = judge(record(client=client, clock="real"))
     assert verdict.outcome is Outcome.PASSED
-    assert "3 of them outliers" in finding(verdict, "data samples are not above").message
-    assert "1 outliers above" in finding(verdict, "every data sample is in its bucket").message
+    assert "3 of them outliers" in finding(verdict, "nominal.data-not-above").message
+    assert "1 outliers above" in finding(verdict, "nominal.bucket").message
 
 
 def test_a_constant_excess_in_real_time_is_a_failure() -> None:
     client = [20_000 + overhead for overhead in overheads(100, 4_035, 4_060)]
     verdict = judge(record(client=client, clock="real"))
-    assert failed(verdict) == {"data samples are not above the link and its machine"}
+    assert failed(verdict) == {"nominal.data-not-above"}
     assert "that is no noise" in verdict.findings[0].message
 
 
@@ -365,7 +368,7 @@ def test_waking_up_from_idle_in_real_time_is_no_failure() -> None:
     client = [20_000 + overhead for overhead in overheads(100, 150, 160)]
     verdict = judge(record(client=client, server=client, clock="real"))
     assert verdict.outcome is Outcome.PASSED
-    assert "what waking up from idle costs" in finding(verdict, "data samples are not above").message
+    assert "what waking up from idle costs" in finding(verdict, "nominal.data-not-above").message
 
 
 def test_a_machine_that_scatters_in_real_time_is_inconclusive() -> None:
@@ -385,18 +388,18 @@ def test_too_few_samples_in_real_time_are_inconclusive() -> None:
 def test_as_many_samples_as_it_says_are_enough_to_fail(number: int, outcome: Outcome) -> None:
     high = [25_000 + index for index in range(number)]
     verdict = judge(record(count=number, client=high, server=high, control=[40] * number, clock="real"))
-    assert finding(verdict, "data samples are not above").outcome is outcome
+    assert finding(verdict, "nominal.data-not-above").outcome is outcome
 
 
 def test_one_outlier_of_the_control_run_takes_no_bucket_away_in_real_time() -> None:
     control = [*overheads(99, 30, 60), 700]
     asked: dict[str, Any] = {"rtt": "520us", "unit": "us", "control": control}
-    check = finding(judge(record(clock="real", **asked)), "every data sample is in its bucket (us)")
+    check = finding(judge(record(clock="real", **asked)), "nominal.bucket")
     assert (check.outcome, check.expected) == (Outcome.PASSED, "512 -  1023us")
-    check = finding(judge(record(clock="virtual", **asked)), "every data sample is in its bucket (us)")
+    check = finding(judge(record(clock="virtual", **asked)), "nominal.bucket")
     assert check.outcome is Outcome.INCONCLUSIVE
     high = [1_030] * 100
-    check = finding(judge(record(clock="real", client=high, server=high, **asked)), "every data sample is in its")
+    check = finding(judge(record(clock="real", client=high, server=high, **asked)), "nominal.bucket")
     assert check.outcome is Outcome.INCONCLUSIVE
     assert "200 of 200 samples lie in a bucket above" in check.message
 
@@ -407,7 +410,7 @@ def test_a_noisy_control_run_takes_no_bucket_away_from_samples_that_are_all_in_i
 ) -> None:
     client = [520 + overhead for overhead in overheads(100 - outliers)] + [1_030] * outliers
     asked: dict[str, Any] = {"rtt": "520us", "unit": "us", "control": overheads(100, 80, 480), "clock": "real"}
-    check = finding(judge(record(client=client, **asked)), "every data sample is in its bucket (us)")
+    check = finding(judge(record(client=client, **asked)), "nominal.bucket")
     assert check.outcome is outcome
 
 
@@ -419,7 +422,7 @@ def test_no_control_run_is_inconclusive() -> None:
 
 def test_an_overhead_over_the_buckets_edge_proves_nothing() -> None:
     verdict = judge(record(rtt="31900us", control=[100] * 100, client=[31_950] * 100, server=[31_950] * 100))
-    check = finding(verdict, "every data sample is in its bucket")
+    check = finding(verdict, "nominal.bucket")
     assert check.outcome is Outcome.INCONCLUSIVE
     assert "reaches over a bucket's edge" in check.message
 
@@ -481,7 +484,7 @@ def test_events_of_no_connection_are_the_probes_fault_and_still_held_to_the_lowe
     events = np.concatenate([recording.events, stranger])
     verdict = judge(dataclasses.replace(recording, events=events))
     assert verdict.guilty is Layer.OBSERVER
-    assert "events are possible" in failed(verdict)
-    found = finding(verdict, "data samples are not below the wire")
+    assert "observer.possible-events" in failed(verdict)
+    found = finding(verdict, "nominal.data-not-below")
     assert found.outcome is Outcome.INCONCLUSIVE
     assert found.message.endswith("but the probe is not to be believed")

@@ -8,25 +8,7 @@ import xml.etree.ElementTree as ElementTree
 import pytest
 
 from rttcheck.kernels.guest import EXIT_LOST
-
-# A Python of this machine stands in for the guest's; what the launcher does is tested with real guests.
-STAND_IN = """
-from types import SimpleNamespace
-
-import rttcheck.kernels.archive
-import rttcheck.plugin.slots
-
-def fetch(spec, **kwargs):
-    return SimpleNamespace(release=f"{spec.series}.9")
-
-def gateway_spec(settings, *, name):
-    print(f"gateway {name}, fresh {settings.fresh}")
-    settings.console.write_text("first line\\nBUG: kernel NULL pointer dereference\\n")
-    return f"popen//id={name}//python=PYTHON"
-
-rttcheck.kernels.archive.fetch = fetch
-rttcheck.plugin.slots.gateway_spec = gateway_spec
-"""
+from tests.support.plugin_sessions import STAND_IN
 
 TESTS = """
 import os

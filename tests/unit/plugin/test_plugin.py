@@ -3,57 +3,16 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ElementTree
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from rttcheck.doctor import capabilities
 from rttcheck.plugin.worker import with_kernel, without_kernel
+from tests.support.plugin_sessions import HARNESS, REAL
 
 # NumPy cannot be loaded twice in a process, and pytester forgets what its inner sessions were the first to load.
 assert np.__name__ == "numpy"
-
-PROJECT = Path(__file__).parents[3]
-
-# Sessions run in the process of these tests, which others are run in, too.
-REAL = """
-import rttcheck.doctor.capabilities
-
-real = rttcheck.doctor.capabilities.host_capabilities
-
-def pytest_unconfigure():
-    rttcheck.doctor.capabilities.host_capabilities = real
-"""
-
-HARNESS = f"""{REAL}
-import sys
-import pytest
-
-sys.path.append({str(PROJECT)!r})
-from tests.support.planted import record
-from rttcheck.harness import Result
-from rttcheck.judge.verdict import judge
-
-from rttcheck.doctor.capability import HOST, Capability
-
-rttcheck.doctor.capabilities.host_capabilities = lambda: (
-    Capability(name="sch_netem", found=True, detail="", needed_for=HOST),
-    Capability(name="probe fexit", found=True, detail="", needed_for=HOST, sees="every sample"),
-    Capability(name="probe sockops", found=False, detail="no cgroup", remedy="mount one", sees="once a round trip"),
-)
-
-class Planted:
-    lies = {{}}
-
-    def run(self, scenario, *, reproduce=None):
-        recording = record(**scenario.keywords(), **self.lies)
-        return Result(recording=recording, verdict=judge(recording, reproduce=reproduce))
-
-@pytest.fixture(scope="session")
-def rtt_harness():
-    return Planted()
-"""
 
 FORTY = """
 import pytest

@@ -7,9 +7,9 @@ import sys
 import xml.etree.ElementTree as ElementTree
 
 import pytest
-from test_lost_guest import STAND_IN
 
 from rttcheck.kernels.guest import EXIT_LOST
+from tests.support.plugin_sessions import STAND_IN
 
 # Rows come as properties of tests' reports, wherever those ran; here a test makes its own.
 TESTS = """

@@ -11,8 +11,8 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import pytest
-from test_lost_guest import STAND_IN
-from test_plugin import HARNESS
+
+from tests.support.plugin_sessions import HARNESS, STAND_IN
 
 # The worker that runs this is a child of the session's; what it is asked to wait for never comes.
 TESTS = """

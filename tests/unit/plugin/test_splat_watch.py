@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from test_plugin import HARNESS
+
+from tests.support.plugin_sessions import HARNESS
 
 LOG = """
 import contextlib

@@ -5,18 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from rttcheck.collect.probe.layout import EVENT
-from rttcheck.judge.cause_check import CAUSED
-from rttcheck.judge.stamp_check import STAMPED
-from rttcheck.recording import Recording
 
 from rttcheck.judge.findings import Outcome
-from rttcheck.judge.observation import CONTROL
+from rttcheck.judge.sample.cause_check import CAUSED
+from rttcheck.judge.sample.stamp_check import STAMPED
 from rttcheck.judge.verdict import judge
+from rttcheck.record.event import EVENT
+from rttcheck.record.recording import Recording
 from tests.faults.sample_faults import resampled
 
 OLD = Path(__file__).parents[2] / "data" / "schema-4" / "ping-pong.rttrec"
-NOT_RUN = {f"{whose}{check}" for whose in ("", f"{CONTROL}: ") for check in (STAMPED, CAUSED)}
+NOT_RUN = {f"{whose}{check}" for whose in ("", "control:") for check in (STAMPED.id, CAUSED.id)}
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +36,7 @@ def test_what_it_does_not_hold_is_empty(old: Recording) -> None:
 def test_it_passes_and_names_what_was_not_run(old: Recording) -> None:
     verdict = judge(old)
     assert verdict.outcome is Outcome.PASSED, verdict.render()
-    assert {finding.check for finding in verdict.blind} == NOT_RUN
+    assert {finding.key for finding in verdict.blind} == NOT_RUN
     assert all(finding.outcome is Outcome.INCONCLUSIVE for finding in verdict.blind)
     assert all(finding.message == "not run: the recording has no stamps of packets" for finding in verdict.blind)
     assert "4 not run" in verdict.render()
@@ -46,8 +45,8 @@ def test_it_passes_and_names_what_was_not_run(old: Recording) -> None:
 def test_without_stamps_a_late_sample_is_found_by_its_packets_alone(old: Recording) -> None:
     late = resampled(lambda us: us + 200)(old)
     failed = [finding for finding in judge(late).findings if finding.outcome is Outcome.FAILED]
-    assert "samples do not begin before their segment leaves" in [finding.check for finding in failed]
-    assert NOT_RUN.isdisjoint(finding.check for finding in failed)
+    assert "sample.stamp-on-departure" in [finding.key for finding in failed]
+    assert NOT_RUN.isdisjoint(finding.key for finding in failed)
 
 
 def test_it_is_written_again_as_of_today(old: Recording, tmp_path: Path) -> None:

@@ -31,7 +31,14 @@ NAMES = ("rtt-40ms", "loss", "step")
 
 def finding(outcome: str, check: str = "not above", layer: Layer = Layer.SAMPLE) -> Finding:
     return Finding(
-        layer=layer, check=check, outcome=Outcome(outcome), message=f"it {outcome}", expected="", seen="", samples=1
+        check=check,
+        title=check,
+        layer=layer,
+        outcome=Outcome(outcome),
+        message=f"it {outcome}",
+        expected="",
+        seen="",
+        samples=1,
     )
 
 

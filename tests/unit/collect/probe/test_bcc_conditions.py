@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from rttcheck.collect.bpf_files import BPF
 from rttcheck.collect.probe import bcc_module
-from rttcheck.collect.probe.backend import BPF
 from rttcheck.collect.probe.bcc_module import import_bcc, unrelated_bcc
 from rttcheck.collect.probe.bcc_object import headers, merge
 from rttcheck.collect.probe.bcc_program import program

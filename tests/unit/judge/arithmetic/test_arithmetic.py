@@ -20,10 +20,10 @@ from rttcheck.record.recording import Recording
 from tests.support.kernel_by_hand import Kernel
 from tests.support.planted import CLIENT, record, socket_events
 
-ESTIMATOR = "srtt, mdev and rttvar follow from the samples"
-TIMEOUT = "RTO follows from srtt and rttvar"
-MINIMUM = "min_rtt follows from the samples"
-INFO = "TCP_INFO shows what the estimators hold"
+ESTIMATOR = "arithmetic.srtt"
+TIMEOUT = "arithmetic.rto"
+MINIMUM = "arithmetic.min-rtt"
+INFO = "arithmetic.tcp-info"
 
 JITTER: dict[str, Any] = {"rtt": "40ms", "jitter": "16ms", "traffic": "paced", "interval": "50ms", "count": 200}
 SPREAD = [8_000 + (index * 7_919) % 64_000 for index in range(200)]
@@ -33,11 +33,11 @@ SHORT = {"net.ipv4.tcp_min_rtt_wlen": "1"}
 
 
 def finding(recording: Recording, check: str) -> Finding:
-    return next(found for found in judge(recording).findings if found.check == check)
+    return next(found for found in judge(recording).findings if found.key == check)
 
 
 def failed(recording: Recording) -> set[str]:
-    return {found.check for found in judge(recording).findings if found.outcome is Outcome.FAILED}
+    return {found.key for found in judge(recording).findings if found.outcome is Outcome.FAILED}
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_a_broken_kernel_is_wrong_arithmetic_and_its_fault_is_named(
     assert judge(record(**keywords)).outcome is Outcome.PASSED
     recording = record(**keywords, kernel=partial(Kernel, **broken))
     verdict = judge(recording)
-    assert (verdict.guilty, verdict.findings[0].check) == (Layer.ARITHMETIC, check)
+    assert (verdict.guilty, verdict.findings[0].key) == (Layer.ARITHMETIC, check)
     assert cause in verdict.findings[0].message
     assert failed(recording) == {check}
 
@@ -78,7 +78,7 @@ def test_a_minimum_that_expires_as_the_window_says_passes() -> None:
 
 def test_a_minimum_that_never_expires_is_wrong_arithmetic() -> None:
     verdict = judge(expiring(kernel=partial(Kernel, window_ends=False)))
-    assert (verdict.guilty, verdict.findings[0].check) == (Layer.ARITHMETIC, MINIMUM)
+    assert (verdict.guilty, verdict.findings[0].key) == (Layer.ARITHMETIC, MINIMUM)
     assert "the window never ends: the minimum does not expire" in verdict.findings[0].message
 
 
@@ -87,7 +87,7 @@ def test_a_minimum_above_a_sample_is_wrong_arithmetic() -> None:
         events["min_rtt"]["v"] += 500
 
     verdict = judge(record(change=raise_all))
-    assert (verdict.guilty, verdict.findings[0].check) == (Layer.ARITHMETIC, MINIMUM)
+    assert (verdict.guilty, verdict.findings[0].key) == (Layer.ARITHMETIC, MINIMUM)
     assert "min_rtt is above a sample" in verdict.findings[0].message
 
 
@@ -246,7 +246,7 @@ def test_tcp_info_that_is_doubled_is_wrong_arithmetic() -> None:
             info[name] *= 2
 
     verdict = judge(with_info(double))
-    assert (verdict.guilty, verdict.findings[0].check) == (Layer.ARITHMETIC, INFO)
+    assert (verdict.guilty, verdict.findings[0].key) == (Layer.ARITHMETIC, INFO)
     assert "twice as much" in verdict.findings[0].message
     assert "the client of connection 0 shows rtt_us" in verdict.findings[0].message
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from rttcheck.judge.data_quality import weighed
 from rttcheck.judge.eligibility.check import DUE_ONLY, GIVEN, KARN, ORIGIN, check_eligibility
 from rttcheck.judge.evidence import Evidence
 from rttcheck.judge.findings import Finding, Layer, Outcome
@@ -47,9 +48,10 @@ def recorded(planted: PlantedSocket, lie: Callable[[np.ndarray], None] | None = 
 
 
 def found(recording: Recording) -> dict[str, Finding]:
-    findings = check_eligibility(Evidence.of(recording))
+    evidence = Evidence.of(recording)
+    findings = weighed(check_eligibility(evidence), evidence)
     assert all(finding.layer is Layer.ELIGIBILITY for finding in findings)
-    return {finding.check: finding for finding in findings}
+    return {finding.key: finding for finding in findings}
 
 
 def failed(recording: Recording) -> list[str]:
@@ -58,10 +60,10 @@ def failed(recording: Recording) -> list[str]:
 
 def test_a_truthful_kernel_passes_all_four() -> None:
     findings = found(recorded(troubled()))
-    assert list(findings) == [GIVEN, DUE_ONLY, ORIGIN, KARN]
+    assert list(findings) == [GIVEN.id, DUE_ONLY.id, ORIGIN.id, KARN.id]
     assert {finding.outcome for finding in findings.values()} == {Outcome.PASSED}
     assert [finding.samples for finding in findings.values()] == [4, 4, 4, 1]
-    assert findings[GIVEN].seen == "4 of 4"
+    assert findings[GIVEN.id].seen == "4 of 4"
 
 
 def test_nothing_captured_finds_nothing() -> None:
@@ -93,8 +95,8 @@ def untaken(event: int) -> Callable[[np.ndarray], None]:
 )
 def test_a_sample_that_was_not_taken_is_missed_with_the_reason_why_it_was_due(event: int, reason: str) -> None:
     recording = recorded(troubled(), untaken(event))
-    assert failed(recording) == [GIVEN]
-    finding = found(recording)[GIVEN]
+    assert failed(recording) == [GIVEN.id]
+    finding = found(recording)[GIVEN.id]
     assert finding.message.startswith("1 of 4 ACKs that owe a sample gave none, the first is ACK ")
     assert reason in finding.message
     assert finding.message.endswith(f"event {event} says there is none")
@@ -104,8 +106,8 @@ def test_a_sample_that_was_not_taken_is_missed_with_the_reason_why_it_was_due(ev
 def test_an_event_that_is_not_there_is_missed() -> None:
     recording = recorded(troubled())
     recording = dataclasses.replace(recording, events=recording.events[:-1])
-    assert failed(recording) == [GIVEN]
-    assert "no event is of it" in found(recording)[GIVEN].message
+    assert failed(recording) == [GIVEN.id]
+    assert "no event is of it" in found(recording)[GIVEN.id].message
 
 
 def test_an_invented_sample_is_found_with_what_it_says() -> None:
@@ -113,8 +115,8 @@ def test_an_invented_sample_is_found_with_what_it_says() -> None:
     planted.came(3_500, 31)
     planted.shows(3_500, 31, first=400, last=300)
     recording = recorded(planted)
-    assert failed(recording) == [DUE_ONLY]
-    message = found(recording)[DUE_ONLY].message
+    assert failed(recording) == [DUE_ONLY.id]
+    message = found(recording)[DUE_ONLY.id].message
     assert "it acknowledges and SACKs nothing new, so that nothing is due; event 4 says" in message
     assert message.endswith("first-acked 403 us, last-acked 303 us")
 
@@ -123,13 +125,13 @@ def test_a_sample_from_nowhere_names_its_event_and_socket() -> None:
     planted = troubled()
     planted.shows(3_500, 31, sack=400)
     recording = recorded(planted)
-    message = found(recording)[DUE_ONLY].message
+    message = found(recording)[DUE_ONLY.id].message
     assert "event 4 of the client of connection 0 at 3.495 ms with snd_una 1031, SACK 403 us, last-acked" in message
     assert message.endswith("no ACK came in that it could be of")
     events = planted.events
     events["dport"][4] = 5_001
     stranger = dataclasses.replace(recording, events=events)
-    assert "event 4 of a socket that the wire does not show" in found(stranger)[DUE_ONLY].message
+    assert "event 4 of a socket that the wire does not show" in found(stranger)[DUE_ONLY.id].message
 
 
 def test_the_timestamp_in_place_of_a_first_acked_segment_is_another_origin() -> None:
@@ -137,8 +139,8 @@ def test_the_timestamp_in_place_of_a_first_acked_segment_is_another_origin() -> 
         events["first_rtt_us"][1] = events["last_rtt_us"][1] = -1
 
     recording = recorded(troubled(), lie)
-    assert failed(recording) == [ORIGIN]
-    assert "event 1 says 100 us from the echoed timestamp" in found(recording)[ORIGIN].message
+    assert failed(recording) == [ORIGIN.id]
+    assert "event 1 says 100 us from the echoed timestamp" in found(recording)[ORIGIN.id].message
 
 
 @pytest.mark.parametrize("name", ["last_rtt_us", "flag"])
@@ -146,7 +148,7 @@ def test_a_last_acked_time_or_a_handshake_that_is_not_told_is_another_origin(nam
     def lie(events: np.ndarray) -> None:
         events[name][0] = -1 if name == "last_rtt_us" else 4
 
-    assert failed(recorded(troubled(), lie)) == [ORIGIN]
+    assert failed(recorded(troubled(), lie)) == [ORIGIN.id]
 
 
 def test_a_time_for_a_segment_that_was_sent_again_is_karns_alone() -> None:
@@ -154,8 +156,8 @@ def test_a_time_for_a_segment_that_was_sent_again_is_karns_alone() -> None:
         events["first_rtt_us"][3] = events["last_rtt_us"][3] = events["sample_us"][3] = 990
 
     recording = recorded(troubled(), lie)
-    assert failed(recording) == [KARN]
-    message = found(recording)[KARN].message
+    assert failed(recording) == [KARN.id]
+    message = found(recording)[KARN.id].message
     assert message.startswith(
         "1 of 1 ACKs of segments that were sent again gave a time for them, the first is ACK 1031"
     )
@@ -170,8 +172,8 @@ def test_karn_without_timestamps_is_karns_too() -> None:
     planted.came(1_000, 11)
     planted.shows(1_000, 11, first=900)
     recording = recorded(planted)
-    assert failed(recording) == [KARN]
-    assert "was sent again, so that nothing is due" in found(recording)[KARN].message
+    assert failed(recording) == [KARN.id]
+    assert "was sent again, so that nothing is due" in found(recording)[KARN.id].message
 
 
 @pytest.mark.parametrize(
@@ -185,6 +187,6 @@ def test_karn_without_timestamps_is_karns_too() -> None:
 )
 def test_what_may_explain_a_difference_makes_it_inconclusive(changes: dict[str, object], words: str) -> None:
     findings = found(recorded(troubled(), untaken(1), **changes))
-    assert findings[GIVEN].outcome is Outcome.INCONCLUSIVE
-    assert words in findings[GIVEN].message
-    assert findings[DUE_ONLY].outcome is Outcome.PASSED
+    assert findings[GIVEN.id].outcome is Outcome.INCONCLUSIVE
+    assert words in findings[GIVEN.id].message
+    assert findings[DUE_ONLY.id].outcome is Outcome.PASSED

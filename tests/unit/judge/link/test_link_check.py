@@ -28,7 +28,7 @@ from tests.support.planted_link import (
 from tests.support.planted_wire import witnessed
 
 MS = 1_000_000
-SOONER, LATER = "sooner than asked", "later than link and machine explain"
+SOONER, LATER = "link.never-early", "link.never-late"
 
 TRUTHFUL: dict[str, dict[str, Any]] = {
     "constant": {"rtt": "20ms"},
@@ -63,7 +63,7 @@ def test_one_nanosecond_too_soon_is_too_soon() -> None:
         return failed(checked(shifted(truthful, "back", lambda rows, _: -by_ns * (rows["tsval"] == 9))))
 
     assert early(4_500) == []
-    assert early(4_501) == ["no packet passes sooner than asked"]
+    assert early(4_501) == ["link.never-early"]
 
 
 @pytest.mark.parametrize("clock", ["virtual", "real"])
@@ -79,13 +79,13 @@ def test_a_delay_shorter_than_asked_is_found(asked: str, clock: str) -> None:
 )
 def test_a_delay_longer_than_asked_is_found_in_virtual_time(asked: str, real: str) -> None:
     checks = checked(linked(rtt=asked, truth={"rtt": real}))
-    assert failed(checks) == ["no packet passes later than link and machine explain"]
+    assert failed(checks) == ["link.never-late"]
     assert "half of the 120 packets out left" in finding(checks, LATER).message
 
 
 def test_one_direction_doubled_is_found_and_named() -> None:
     checks = checked(linked(rtt="20ms", truth={"rtt": None, "out": "10ms", "back": "20ms"}))
-    assert failed(checks) == ["no packet passes later than link and machine explain"]
+    assert failed(checks) == ["link.never-late"]
     assert " packets back left " in finding(checks, LATER).message
 
 
@@ -118,7 +118,7 @@ def test_no_kernel_grants_its_netem_more_by_forwarding_or_waking_slowly() -> Non
 
 @pytest.mark.parametrize(("late_us", "outcome"), [(90, Outcome.PASSED), (110, Outcome.FAILED)])
 def test_timers_that_are_late_with_nothing_else_at_work_are_found(late_us: int, outcome: Outcome) -> None:
-    found = finding(checked(timed(linked(), lambda _: 1_000 * late_us)), "timers of this kernel")
+    found = finding(checked(timed(linked(), lambda _: 1_000 * late_us)), "link.timers")
     assert found.outcome is outcome
     assert f"{late_us}.0 us late" in found.message
 
@@ -127,9 +127,9 @@ def test_without_timers_passing_on_counts_twice() -> None:
     """As older recordings are, whose control run went through a netem without delay."""
     recording = dataclasses.replace(linked(), timers=linked().timers[:0])
     assert failed(checked(recording)) == []
-    assert not [each for each in checked(recording).findings if "timers" in each.check]
+    assert not [each for each in checked(recording).findings if "timers" in each.key]
     late = shifted(recording, "out", lambda rows, _: 20_000 + 0 * rows["tsval"])
-    assert failed(checked(late)) == ["no packet passes later than link and machine explain"]
+    assert failed(checked(late)) == ["link.never-late"]
 
 
 @pytest.mark.parametrize("bump_us", [20, 200])
@@ -267,7 +267,7 @@ def test_packets_that_came_by_meanwhile_excuse_each_other() -> None:
 def test_a_delay_that_changes_in_mid_run_is_found() -> None:
     recording = linked()
     changed = shifted(recording, "out", lambda _, left: MS * (left > START_NS + 200 * MS))
-    assert failed(checked(changed)) == ["no packet passes later than link and machine explain"]
+    assert failed(checked(changed)) == ["link.never-late"]
 
 
 def test_each_packet_is_judged_by_the_setting_that_it_found() -> None:
@@ -375,8 +375,8 @@ def test_two_processors_may_hand_packets_over_in_another_order_than_they_are_cap
     # 3.6 us is what the control run's quickest packet takes from one side to the other.
     assert swapped("real", 1_000) == []
     # A virtual machine has one processor, and no two of anything at once.
-    assert "no packet passes sooner than asked" in swapped("virtual", 1_000)
-    assert "no packet passes sooner than asked" in swapped("real", 30_000)
+    assert "link.never-early" in swapped("virtual", 1_000)
+    assert "link.never-early" in swapped("real", 30_000)
 
 
 def test_packets_that_come_within_what_the_machine_needs_for_one_may_leave_the_other_way_round() -> None:
@@ -389,7 +389,7 @@ def test_packets_that_come_within_what_the_machine_needs_for_one_may_leave_the_o
             # Packet 30 comes just before packet 31, and leaves just after it.
             one, other = rows[30], rows[31]
             wire["time_ns"][one] = wire["time_ns"][other] + (apart_ns if point == last else -apart_ns)
-        return finding(checked(dataclasses.replace(truthful, wire=in_order([wire]))), "order in which").outcome
+        return finding(checked(dataclasses.replace(truthful, wire=in_order([wire]))), "link.order").outcome
 
     assert overtaken("real", 2_000) is Outcome.PASSED
     assert overtaken("real", 30_000) is Outcome.INCONCLUSIVE

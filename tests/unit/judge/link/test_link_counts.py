@@ -14,7 +14,7 @@ from rttcheck_netns.netem import Netem
 from tests.support.planted_link import Fate, checked, facts, failed, finding, linked, netem_by_hand, shifted
 
 MS = 1_000_000
-LOST, DOUBLED, AHEAD, ORDER = "are lost", "are doubled", "are sent ahead", "in the order in which they came"
+LOST, DOUBLED, AHEAD, ORDER = "link.loss", "link.duplicates", "link.reordered", "link.order"
 
 
 def test_loss_that_was_not_asked_for_is_found_in_one_packet() -> None:
@@ -69,7 +69,7 @@ def test_loss_with_a_memory_is_held_against_its_own_chances() -> None:
 
 def test_the_limit_of_the_queue_is_named_where_nobody_asked_for_it() -> None:
     checks = checked(linked(count=1_500, apart_us=5, rtt="20ms"))
-    assert failed(checks) == ["as many packets are lost as was asked for"]
+    assert failed(checks) == ["link.loss"]
     assert "the queue's limit of 1000 packets was hit" in finding(checks, LOST).message
     assert "500 out that found 1000 waiting" in finding(checks, LOST).message
 
@@ -85,7 +85,7 @@ def test_a_limit_that_was_asked_for_drops_what_it_must_and_no_more() -> None:
 
 def test_a_limit_that_is_smaller_than_asked_is_recognised() -> None:
     checks = checked(linked(count=300, apart_us=1_000, rtt="40ms", truth={"rtt": "40ms", "limit": 12}))
-    assert failed(checks) == ["as many packets are lost as was asked for"]
+    assert failed(checks) == ["link.loss"]
     assert (
         "they are those that found 12 waiting, as a queue's limit does it, which is 1000"
         in finding(checks, LOST).message
@@ -102,7 +102,7 @@ def test_shares_of_doubling_are_held_against_chance(real: str, outcome: Outcome)
 
 def test_a_copy_that_was_not_asked_for_is_found() -> None:
     checks = checked(linked(truth={"rtt": "20ms", "duplicate": "3%"}))
-    assert failed(checks) == ["as many packets are doubled as was asked for"]
+    assert failed(checks) == ["link.duplicates"]
 
 
 def test_copies_are_lost_like_all_others() -> None:
@@ -155,13 +155,13 @@ def test_a_packet_sent_again_without_timestamps_may_have_been_sent_ahead() -> No
     wire["tsval"] -= 20 * (wire["tsval"] % 40 >= 20).astype(np.uint32)
     wire["seq"] = 1 + 1_448 * wire["tsval"]
     checks = checked(dataclasses.replace(recording, wire=wire))
-    assert failed(checks) == ["as many packets are lost as was asked for"]
+    assert failed(checks) == ["link.loss"]
 
 
 def test_sent_ahead_without_being_asked_is_too_soon() -> None:
     checks = checked(linked(truth={"rtt": "20ms", "reorder": "5%"}, count=100))
-    assert "no packet passes sooner than asked" in failed(checks)
-    assert not [each for each in checks.findings if AHEAD in each.check]
+    assert "link.never-early" in failed(checks)
+    assert not [each for each in checks.findings if AHEAD in each.key]
 
 
 def test_a_packet_that_overtakes_another_of_its_connection_is_found() -> None:
@@ -186,7 +186,7 @@ def test_packets_of_different_connections_may_overtake_each_other() -> None:
 
 def test_delays_that_are_drawn_may_mix_packets_up() -> None:
     checks = checked(linked(rtt="40ms", jitter="8ms"))
-    assert not [each for each in checks.findings if ORDER in each.check]
+    assert not [each for each in checks.findings if ORDER in each.key]
 
 
 @pytest.mark.parametrize(

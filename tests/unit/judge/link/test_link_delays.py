@@ -15,7 +15,7 @@ from rttcheck_netns.netem import Netem
 from tests.support.planted_link import START_NS, checked, failed, finding, linked, shifted
 
 MS = 1_000_000
-AROUND, SCATTER, SHAPE, ALONG = "lie around", "are scattered", "are distributed", "from first to last"
+AROUND, SCATTER, SHAPE, ALONG = "link.delay-mean", "link.delay-scatter", "link.delay-distribution", "link.delay-steady"
 
 NORMAL: dict[str, Any] = {"rtt": "80ms", "jitter": "5ms", "distribution": "normal"}
 UNIFORM: dict[str, Any] = {"rtt": "40ms", "jitter": "8ms"}
@@ -26,7 +26,7 @@ UNIFORM: dict[str, Any] = {"rtt": "40ms", "jitter": "8ms"}
 def test_the_delays_that_were_asked_for_pass(keywords: dict[str, Any], dice: int) -> None:
     checks = checked(linked(**keywords, dice=dice, count=100 + 200 * dice))
     assert failed(checks) == []
-    assert sum(each.check.startswith("delays") for each in checks.findings) == 4
+    assert sum(each.key.startswith("link.delay-") for each in checks.findings) == 4
 
 
 FAULTS: dict[str, tuple[dict[str, Any], dict[str, Any], str, int]] = {
@@ -111,7 +111,7 @@ def test_delays_that_are_not_drawn_one_by_one_are_held_against_their_bounds_only
     more: dict[str, Any], words: str
 ) -> None:
     checks = checked(linked(**UNIFORM, **more))
-    assert not [each for each in checks.findings if each.check.startswith("delays")]
+    assert not [each for each in checks.findings if each.key.startswith("link.delay-")]
     assert any(words in note for note in checks.notes)
 
 

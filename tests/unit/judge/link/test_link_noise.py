@@ -11,7 +11,7 @@ from rttcheck.judge.link.noise import at_least_of
 from tests.support.planted_link import checked, finding, linked, shifted, timed
 
 MS = 1_000_000
-LATER = "later than link and machine explain"
+LATER = "link.never-late"
 
 
 @pytest.mark.parametrize("way", ["out", "back"])

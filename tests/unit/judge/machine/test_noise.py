@@ -10,7 +10,6 @@ import pytest
 
 from rttcheck.judge.findings import Finding, Outcome
 from rttcheck.judge.machine.noise import Account, Late, Noise
-from rttcheck.judge.observation import CONTROL
 from rttcheck.judge.verdict import Verdict, judge
 from rttcheck.record.recording import Recording
 from rttcheck.record.tick import TICK
@@ -22,7 +21,7 @@ from tests.support.planted_link import finding as link_finding
 from tests.support.planted_wire import witnessed
 
 US, MS = 1_000, 1_000_000
-ABOVE, LEAD = "data samples are not above", "do not begin before"
+ABOVE, LEAD = "nominal.data-not-above", "sample.stamp-on-departure"
 
 Lateness = Callable[[int], int]
 """How late the n-th of something is, in nanoseconds."""
@@ -64,7 +63,7 @@ def shifted_by(shift_us: int) -> Recording:
 
 
 def finding(verdict: Verdict, check: str) -> Finding:
-    (found,) = [each for each in verdict.findings if check in each.check and not each.check.startswith(CONTROL)]
+    (found,) = [each for each in verdict.findings if each.key == check]
     return found
 
 
@@ -128,7 +127,7 @@ def test_a_late_relay_is_a_reason_for_long_samples() -> None:
 def test_no_noise_explains_samples_that_are_too_short() -> None:
     short = record(client=[19_000] * 100, server=[19_000] * 100, clock="real")
     verdict = judge(noisy(short, nearly_always(500 * MS)))
-    assert finding(verdict, "data samples are not below the wire").outcome is Outcome.FAILED
+    assert finding(verdict, "nominal.data-not-below").outcome is Outcome.FAILED
 
 
 def test_virtual_time_has_no_noise() -> None:
@@ -140,7 +139,7 @@ def test_virtual_time_has_no_noise() -> None:
 
 def test_a_relay_does_not_excuse_itself_and_timers_do() -> None:
     far = linked(rtt="20ms", truth={"rtt": "26ms"}, clock="real")
-    late = "no packet passes later"
+    late = "link.never-late"
     assert link_finding(checked(far), late).outcome is Outcome.FAILED
     account = relayed(far, lambda _: 3_100 * US, count=12_000)
     assert link_finding(checked(account), late).outcome is Outcome.FAILED
@@ -151,7 +150,7 @@ def test_a_relay_does_not_excuse_itself_and_timers_do() -> None:
 
 
 def test_a_relay_that_lets_one_packet_go_early_fails_the_link() -> None:
-    check = "before it is due"
+    check = "link.relay-early"
     good = relayed(linked(clock="real"), lambda number: 3 * US + number)
     assert link_finding(checked(good), check).outcome is Outcome.PASSED
     found = link_finding(checked(relayed(good, lambda number: -1 if number == 700 else 3 * US)), check)

@@ -18,17 +18,17 @@ from tests.support.narrowed import as_sockops, hide
 from tests.support.planted import record
 from tests.support.planted_wire import witnessed
 
-POSSIBLE = "events are possible"
-STATE = "state is possible"
-USED = "events show the sample that was used"
-ESTIMATOR = "srtt, mdev and rttvar follow from the samples"
-MINIMUM = "min_rtt follows from the samples"
+POSSIBLE = "observer.possible-events"
+STATE = "observer.possible-state"
+USED = "observer.sample-used"
+ESTIMATOR = "arithmetic.srtt"
+MINIMUM = "arithmetic.min-rtt"
 
 Change = Callable[[np.ndarray], None]
 
 
 def finding(verdict: Verdict, check: str) -> Finding:
-    return next(found for found in verdict.findings if found.check == check)
+    return next(found for found in verdict.findings if found.key == check)
 
 
 def outcome(verdict: Verdict, check: str) -> str:
@@ -79,7 +79,7 @@ def test_a_state_that_only_tcp_info_contradicts_is_the_probes_where_nothing_else
     change: Change, check: str
 ) -> None:
     verdict = judge(shown(witnessed(), change))
-    assert (verdict.guilty, verdict.findings[0].check) == (Layer.OBSERVER, STATE)
+    assert (verdict.guilty, verdict.findings[0].key) == (Layer.OBSERVER, STATE)
     assert "TCP_INFO says" in verdict.findings[0].message
     assert outcome(verdict, check) == "inconclusive"
 
@@ -89,7 +89,7 @@ def test_a_state_that_two_probes_show_alike_is_the_kernels(change: Change, check
     """TCP_INFO is in range and both probes are not: the kernel holds one thing and states another."""
     recording = shown(witnessed(), change)
     verdict = judge(beside(recording, as_sockops(recording.events)))
-    assert (verdict.guilty, verdict.findings[0].check) == (Layer.ARITHMETIC, check)
+    assert (verdict.guilty, verdict.findings[0].key) == (Layer.ARITHMETIC, check)
     assert outcome(verdict, STATE) == "passed"
     assert "sockops shows the same" in finding(verdict, STATE).message
     assert {found.layer for found in verdict.findings if found.outcome is Outcome.FAILED} == {Layer.ARITHMETIC}
@@ -99,7 +99,7 @@ def test_a_state_that_two_probes_show_alike_is_the_kernels(change: Change, check
 def test_a_state_that_the_second_probe_does_not_show_is_the_first_ones(change: Change, check: str) -> None:
     truth = witnessed()
     verdict = judge(beside(shown(truth, change), as_sockops(truth.events)))
-    assert (verdict.guilty, verdict.findings[0].check) == (Layer.OBSERVER, STATE)
+    assert (verdict.guilty, verdict.findings[0].key) == (Layer.OBSERVER, STATE)
     assert outcome(verdict, check) == "inconclusive"
 
 
@@ -141,7 +141,7 @@ def test_an_srtt_that_the_kernel_made_its_timeouts_of_is_the_kernels() -> None:
 
     truth = witnessed(rtt="40ms")
     verdict = judge(shown(truth, change))
-    assert (verdict.guilty, verdict.findings[0].check) == (Layer.ARITHMETIC, ESTIMATOR)
+    assert (verdict.guilty, verdict.findings[0].key) == (Layer.ARITHMETIC, ESTIMATOR)
     assert "the kernel's own timeouts were made of it" in finding(verdict, STATE).message
     assert judge(shown(truth, halve_srtt)).guilty is Layer.OBSERVER
 
@@ -150,7 +150,7 @@ def test_timeouts_that_any_possible_srtt_would_make_clear_nobody() -> None:
     """500 us more or less make no tick: the timeout is that of the srtt which is shown, and of the true one."""
     truth = witnessed(rtt="1ms")
     verdict = judge(shown(truth, halve_srtt))
-    assert outcome(verdict, "RTO follows from srtt and rttvar") == "passed"
+    assert outcome(verdict, "arithmetic.rto") == "passed"
     assert outcome(verdict, STATE) == "failed"
 
 
@@ -185,7 +185,7 @@ def test_a_state_that_is_not_believed_leaves_samples_to_be_judged() -> None:
 
 def test_a_sample_that_the_estimator_was_not_fed_is_the_probes() -> None:
     verdict = judge(shown(witnessed(), longer))
-    assert (verdict.guilty, verdict.findings[0].check) == (Layer.OBSERVER, USED)
+    assert (verdict.guilty, verdict.findings[0].key) == (Layer.OBSERVER, USED)
 
 
 def test_a_sample_that_two_probes_show_alike_is_the_kernels_even_if_it_used_another() -> None:
@@ -200,7 +200,7 @@ def test_a_sample_that_two_probes_show_alike_is_the_kernels_even_if_it_used_anot
 def test_a_sample_that_the_second_probe_does_not_show_is_the_first_ones() -> None:
     truth = witnessed()
     verdict = judge(beside(shown(truth, longer), as_sockops(truth.events)))
-    assert (verdict.guilty, verdict.findings[0].check) == (Layer.OBSERVER, USED)
+    assert (verdict.guilty, verdict.findings[0].key) == (Layer.OBSERVER, USED)
 
 
 def milliseconds(events: np.ndarray) -> None:
@@ -232,5 +232,5 @@ def test_an_address_in_place_of_a_time_is_the_probes() -> None:
         events["last_rtt_us"][20] = -0x3FFF_FFF8_4000
 
     verdict = judge(shown(witnessed(), address))
-    assert (verdict.guilty, verdict.findings[0].check) == (Layer.OBSERVER, POSSIBLE)
+    assert (verdict.guilty, verdict.findings[0].key) == (Layer.OBSERVER, POSSIBLE)
     assert "a number in place of a time" in verdict.findings[0].message

@@ -33,7 +33,7 @@ def later(events: np.ndarray) -> np.ndarray:
 
 
 def found(recording: Recording) -> dict[str, Finding]:
-    return {finding.check: finding for finding in judge(recording).findings if finding.check.startswith("the second")}
+    return {finding.key: finding for finding in judge(recording).findings if finding.key.startswith("observer.second")}
 
 
 def outcomes(recording: Recording) -> dict[str, str]:
@@ -48,8 +48,8 @@ def test_one_probe_alone_is_compared_with_nothing() -> None:
 def test_sockops_beside_a_whole_probe_agrees_sample_by_sample(view: View) -> None:
     events = witnessed().events
     recording = beside(later(as_sockops(events, view)), "sockops", view)
-    assert outcomes(recording) == {SAME_SAMPLES: "passed", SAME_VALUES: "passed"}
-    assert found(recording)[SAME_SAMPLES].samples == len(recording.second) > len(events) // 3
+    assert outcomes(recording) == {SAME_SAMPLES.id: "passed", SAME_VALUES.id: "passed"}
+    assert found(recording)[SAME_SAMPLES.id].samples == len(recording.second) > len(events) // 3
     assert judge(recording).outcome is Outcome.PASSED
 
 
@@ -57,7 +57,7 @@ def test_it_does_not_matter_which_of_the_two_is_the_first() -> None:
     whole = witnessed()
     first = replace(whole, events=as_sockops(whole.events), control=as_sockops(whole.control), view=SOCKOPS)
     recording = beside(later(whole.events), "fexit", WHOLE, recording=first)
-    assert outcomes(recording) == {SAME_SAMPLES: "passed", SAME_VALUES: "passed"}
+    assert outcomes(recording) == {SAME_SAMPLES.id: "passed", SAME_VALUES.id: "passed"}
 
 
 @pytest.mark.parametrize("name", ["sample_us", "srtt_us", "mdev_us", "rttvar_us", "rtt_seq", "packets_out"])
@@ -65,7 +65,7 @@ def test_a_member_that_differs_is_named_with_both_values(name: str) -> None:
     events = later(as_sockops(witnessed().events))
     events[name][30] += 1
     recording = beside(events, "sockops", SOCKOPS)
-    finding = found(recording)[SAME_VALUES]
+    finding = found(recording)[SAME_VALUES.id]
     assert (finding.outcome, finding.layer) == (Outcome.FAILED, Layer.OBSERVER)
     assert name in finding.message
     assert "by sockops" in finding.message
@@ -74,7 +74,7 @@ def test_a_member_that_differs_is_named_with_both_values(name: str) -> None:
 def test_what_one_of_them_does_not_see_is_not_compared() -> None:
     events = later(as_sockops(witnessed().events))
     events["first_rtt_us"] = 7
-    assert outcomes(beside(events, "sockops", SOCKOPS))[SAME_VALUES] == "passed"
+    assert outcomes(beside(events, "sockops", SOCKOPS))[SAME_VALUES.id] == "passed"
 
 
 def drop(places: list[int]) -> Callable[[np.ndarray], np.ndarray]:
@@ -85,8 +85,8 @@ def drop(places: list[int]) -> Callable[[np.ndarray], np.ndarray]:
 def test_a_round_trip_that_sockops_missed_is_found(lost: int, outcome: str) -> None:
     events = later(as_sockops(witnessed().events))
     recording = beside(drop([10, 50])(events), "sockops", SOCKOPS, lost=lost)
-    assert outcomes(recording) == {SAME_SAMPLES: outcome, SAME_VALUES: "passed"}
-    assert "2 seen by" in found(recording)[SAME_SAMPLES].message
+    assert outcomes(recording) == {SAME_SAMPLES.id: outcome, SAME_VALUES.id: "passed"}
+    assert "2 seen by" in found(recording)[SAME_SAMPLES.id].message
 
 
 def test_a_sample_that_only_sockops_saw_is_found() -> None:
@@ -94,15 +94,15 @@ def test_a_sample_that_only_sockops_saw_is_found() -> None:
     invented = events[[20]].copy()
     invented["delivered"] += 1_000
     recording = beside(np.concatenate((events, invented)), "sockops", SOCKOPS)
-    assert outcomes(recording)[SAME_SAMPLES] == "failed"
-    assert "1 seen by sockops alone" in found(recording)[SAME_SAMPLES].message
+    assert outcomes(recording)[SAME_SAMPLES.id] == "failed"
+    assert "1 seen by sockops alone" in found(recording)[SAME_SAMPLES.id].message
 
 
 def test_within_a_round_trip_sockops_need_not_see_a_sample() -> None:
     whole = witnessed()
     recording = beside(later(as_sockops(whole.events)), "sockops", SOCKOPS, recording=whole)
     assert len(recording.second) < len(whole.events)
-    assert outcomes(recording) == {SAME_SAMPLES: "passed", SAME_VALUES: "passed"}
+    assert outcomes(recording) == {SAME_SAMPLES.id: "passed", SAME_VALUES.id: "passed"}
 
 
 def states(events: np.ndarray) -> np.ndarray:
@@ -117,8 +117,8 @@ def test_the_tracepoint_finds_what_each_sample_left(narrow: bool) -> None:
     whole = witnessed()
     first = replace(whole, events=as_sockops(whole.events), control=as_sockops(whole.control), view=SOCKOPS)
     recording = beside(states(whole.events), "tracepoint", TRACEPOINT, recording=first if narrow else whole)
-    assert outcomes(recording) == {SAME_STATE: "passed"}
-    assert found(recording)[SAME_STATE].samples == len(recording.events)
+    assert outcomes(recording) == {SAME_STATE.id: "passed"}
+    assert found(recording)[SAME_STATE.id].samples == len(recording.events)
 
 
 @pytest.mark.parametrize("name", ["srtt_us", "mdev_us", "rtt_seq"])
@@ -126,8 +126,8 @@ def test_a_state_that_no_sample_left_is_found(name: str) -> None:
     events = states(witnessed().events)
     events[name][30] += 1
     recording = beside(events, "tracepoint", TRACEPOINT)
-    assert outcomes(recording) == {SAME_STATE: "failed"}
-    assert f"the first is {name}" in found(recording)[SAME_STATE].message
+    assert outcomes(recording) == {SAME_STATE.id: "failed"}
+    assert f"the first is {name}" in found(recording)[SAME_STATE.id].message
 
 
 def test_a_state_after_more_was_delivered_is_of_a_sample_that_was_not_seen() -> None:
@@ -135,7 +135,7 @@ def test_a_state_after_more_was_delivered_is_of_a_sample_that_was_not_seen() -> 
     events["delivered"] += 1
     events["srtt_us"] += 5
     recording = beside(events, "tracepoint", TRACEPOINT)
-    assert outcomes(recording) == {SAME_STATE: "inconclusive"}
+    assert outcomes(recording) == {SAME_STATE.id: "inconclusive"}
 
 
 @pytest.mark.parametrize(("further", "outcome"), [(1, "passed"), (0, "passed"), (-1, "failed")])
@@ -143,4 +143,4 @@ def test_an_ack_of_a_part_of_what_was_sent_again_moves_snd_una_and_delivers_noth
     events = states(witnessed().events)
     events["snd_una"][30] = int(events["snd_una"][30]) + further
     recording = beside(events, "tracepoint", TRACEPOINT)
-    assert outcomes(recording) == {SAME_STATE: outcome}
+    assert outcomes(recording) == {SAME_STATE.id: outcome}

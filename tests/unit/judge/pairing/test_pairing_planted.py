@@ -9,8 +9,8 @@ import pytest
 
 from benchmarks.exchange import Exchange, Traffic
 from benchmarks.planted import RECORDINGS, SECOND, Connection, Planted, plant
-from rttcheck.judge.pairing import pairs
-from rttcheck.judge.pairing.pairs import Pairs, ends, pair, sack_blocks, scoreboard
+from rttcheck.judge.pairing import ends, pairs, sack_blocks, scoreboard
+from rttcheck.judge.pairing.pairs import Pairs, pair
 from tests.support.pairing_by_hand import pair_by_hand
 
 NONE = -1

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from benchmarks.exchange import Exchange, Traffic
 from benchmarks.planted import SECOND, Connection, plant
-from rttcheck.judge.pairing import ends, pair
+from rttcheck.judge.pairing import ends
 from rttcheck.judge.pairing.cover import cut_at, earliest_cover, segment_edges
 from rttcheck.judge.pairing.ends import REACH, by_group_and_time, keys, packets_of, sequence_keys
+from rttcheck.judge.pairing.pairs import pair
 from tests.support.pairing_by_hand import Board, pair_by_hand
 
 PIECES = 40

@@ -10,7 +10,6 @@ import pytest
 
 from rttcheck.judge.findings import Finding, Layer, Outcome
 from rttcheck.judge.machine.hop import MOST_NS
-from rttcheck.judge.observation import CONTROL
 from rttcheck.judge.pairing.wire_times import Witness
 from rttcheck.judge.sample.overhead_check import ENOUGH
 from rttcheck.judge.verdict import Verdict, judge
@@ -24,7 +23,7 @@ FIELDS = ("first_rtt_us", "last_rtt_us", "rs_rtt_us", "sample_us")
 
 
 def finding(verdict: Verdict, check: str) -> Finding:
-    return next(found for found in verdict.findings if check in found.check and not found.check.startswith(CONTROL))
+    return next(found for found in verdict.findings if found.key == check)
 
 
 def shifted(by: int) -> Callable[[np.ndarray], None]:
@@ -40,7 +39,7 @@ def shifted(by: int) -> Callable[[np.ndarray], None]:
 def test_a_truthful_kernel_passes(clock: str, stamped: bool) -> None:
     verdict = judge(witnessed(clock=clock, stamped=stamped))
     assert verdict.outcome is Outcome.PASSED, verdict.render()
-    of_run = [found for found in verdict.findings if found.layer is Layer.SAMPLE and CONTROL not in found.check]
+    of_run = [found for found in verdict.findings if found.layer is Layer.SAMPLE and not found.control]
     assert len(of_run) == 8
     assert any(f"kernel minus wire, 202 samples: {OVERHEAD_US:.1f} to" in note for note in verdict.notes)
     assert dict(verdict.figures)["over_wire_max_us"] == OVERHEAD_US
@@ -52,7 +51,7 @@ def test_a_kernel_that_adds_200_us_is_the_stack_at_fault(clock: str) -> None:
     assert verdict.outcome is Outcome.FAILED
     assert verdict.guilty is Layer.SAMPLE
     assert "before" in verdict.findings[0].message
-    assert finding(verdict, "do not begin before").outcome is Outcome.FAILED
+    assert finding(verdict, "sample.stamp-on-departure").outcome is Outcome.FAILED
 
 
 def test_half_of_one_sides_samples_above_what_is_usual_is_a_failure() -> None:
@@ -104,8 +103,8 @@ def test_an_invented_sample_is_the_stack_at_fault() -> None:
 
     verdict = judge(witnessed(lie=lie))
     assert verdict.guilty is Layer.ELIGIBILITY
-    assert verdict.findings[0].check == "no ACK gives a sample that is not due"
-    assert finding(verdict, "its segment and its ACK").message.startswith(
+    assert verdict.findings[0].key == "eligibility.none-undue"
+    assert finding(verdict, "sample.paired").message.startswith(
         "1 of 203 samples have no packets behind them, the first is event 101"
     )
 
@@ -129,7 +128,7 @@ def test_cutting_two_stamps_to_microseconds_excuses_999_ns_and_no_more() -> None
             table["time_ns"][table["outgoing"] == 1] -= OVERHEAD_US * 1_000
         wire["time_ns"][np.flatnonzero(wire["outgoing"] == 1)[5]] -= surplus_ns
         verdict = judge(dataclasses.replace(recording, wire=wire, control_wire=control))
-        assert finding(verdict, "not below their own wire time").outcome is outcome, surplus_ns
+        assert finding(verdict, "sample.not-below-wire").outcome is outcome, surplus_ns
 
 
 def test_captures_that_dropped_packets_prove_nothing_and_say_how_many() -> None:
@@ -140,7 +139,7 @@ def test_captures_that_dropped_packets_prove_nothing_and_say_how_many() -> None:
     assert verdict.guilty is Layer.SAMPLE
     assert "client dropped 7 of 900" in verdict.findings[0].message
     lying = dataclasses.replace(witnessed(lie=shifted(200)), wire_facts=facts)
-    found = finding(judge(lying), "do not begin before")
+    found = finding(judge(lying), "sample.stamp-on-departure")
     assert found.outcome is Outcome.INCONCLUSIVE
     assert found.message.endswith("but the captures dropped 7 packets")
 
@@ -148,7 +147,7 @@ def test_captures_that_dropped_packets_prove_nothing_and_say_how_many() -> None:
 def test_a_wall_clock_that_was_set_makes_the_wire_no_witness() -> None:
     verdict = judge(dataclasses.replace(witnessed(), wire_facts={**FACTS, "clock_step_ns": -2_000_000}))
     assert verdict.outcome is Outcome.INCONCLUSIVE
-    assert "was set by -2000000 ns" in finding(verdict, "captures are whole").message
+    assert "was set by -2000000 ns" in finding(verdict, "sample.captures-whole").message
 
 
 def test_a_recording_without_packets_says_that_nothing_was_compared() -> None:
@@ -162,7 +161,7 @@ def test_a_capture_that_saw_nothing_is_not_passed() -> None:
     recording = witnessed()
     verdict = judge(dataclasses.replace(recording, wire=recording.wire[:0]))
     assert verdict.outcome is Outcome.FAILED
-    assert "202 of 202 samples have no packets" in finding(verdict, "its segment and its ACK").message
+    assert "202 of 202 samples have no packets" in finding(verdict, "sample.paired").message
 
 
 def test_in_real_time_a_few_late_samples_are_noise() -> None:
@@ -170,8 +169,8 @@ def test_in_real_time_a_few_late_samples_are_noise() -> None:
         for field in FIELDS:
             events[field][:3] += 300
 
-    assert finding(judge(witnessed(lie=lie, clock="real")), "do not begin before").outcome is Outcome.PASSED
-    assert finding(judge(witnessed(lie=lie)), "do not begin before").outcome is Outcome.FAILED
+    assert finding(judge(witnessed(lie=lie, clock="real")), "sample.stamp-on-departure").outcome is Outcome.PASSED
+    assert finding(judge(witnessed(lie=lie)), "sample.stamp-on-departure").outcome is Outcome.FAILED
 
 
 def test_a_preempt_rt_kernel_may_put_a_few_senders_aside_and_not_many() -> None:
@@ -181,7 +180,7 @@ def test_a_preempt_rt_kernel_may_put_a_few_senders_aside_and_not_many() -> None:
                 events[field][1 : 1 + count] += 300
 
         machine = {"kernel_version": version}
-        return finding(judge(dataclasses.replace(witnessed(lie=lie), machine=machine)), "do not begin before")
+        return finding(judge(dataclasses.replace(witnessed(lie=lie), machine=machine)), "sample.stamp-on-departure")
 
     few = aside(3, "#1 SMP PREEMPT_RT Debian 6.12.117-1")
     assert few.outcome is Outcome.INCONCLUSIVE
@@ -196,7 +195,7 @@ def test_in_real_time_cold_caches_are_no_early_stamp_and_a_whole_round_trip_is_o
             for field in FIELDS:
                 events[field][3:] += by_us
 
-        return finding(judge(witnessed(lie=lie, clock="real")), "do not begin before").outcome
+        return finding(judge(witnessed(lie=lie, clock="real")), "sample.stamp-on-departure").outcome
 
     # Three microseconds pass between stamp and departure; no work on a packet takes 100.
     assert early(90) is Outcome.PASSED
@@ -234,7 +233,7 @@ def late(recording: Recording, chosen: slice, by_us: int, owned: Owned) -> Recor
 
 
 def lag(recording: Recording) -> Finding:
-    return finding(judge(recording), "ACKs are taken when they come")
+    return finding(judge(recording), "sample.ack-on-arrival")
 
 
 def test_an_ack_may_wait_for_the_thread_that_owns_its_socket() -> None:
@@ -277,7 +276,7 @@ def test_the_kernels_now_lies_between_the_acks_arrival_and_the_call(by_us: int) 
 
 def led(by_us: int, *, clock: str = "virtual", hop_us: int = 0) -> Finding:
     """All values begin so much earlier than 3 us before their segment leaves."""
-    return finding(judge(over_a_pair(witnessed(lie=shifted(by_us), clock=clock), hop_us)), "do not begin before")
+    return finding(judge(over_a_pair(witnessed(lie=shifted(by_us), clock=clock), hop_us)), "sample.stamp-on-departure")
 
 
 def over_a_pair(recording: Recording, hop_us: int) -> Recording:
@@ -319,7 +318,7 @@ def test_half_are_a_measure_from_eight_values_on() -> None:
         for field in FIELDS:
             events[field][: count // 2 + 1] += 20
         made = dataclasses.replace(recording, events=events)
-        return finding(judge(made), "do not begin before").outcome
+        return finding(judge(made), "sample.stamp-on-departure").outcome
 
     assert ENOUGH == 8
     assert half_of(7) is Outcome.PASSED
@@ -345,10 +344,10 @@ def test_in_virtual_time_none_waits_for_over_100_us_in_which_no_packet_passed() 
 
     assert MOST_NS == 100_000
     assert (
-        finding(judge(alone(witnessed(lie=lie(97), pause_ns=1_000_000))), "do not begin before").outcome
+        finding(judge(alone(witnessed(lie=lie(97), pause_ns=1_000_000))), "sample.stamp-on-departure").outcome
         is Outcome.PASSED
     )
-    found = finding(judge(alone(witnessed(lie=lie(98), pause_ns=1_000_000))), "do not begin before")
+    found = finding(judge(alone(witnessed(lie=lie(98), pause_ns=1_000_000))), "sample.stamp-on-departure")
     assert found.outcome is Outcome.FAILED
     assert "25 of 101 values of sample" in found.message
     assert "its stamp lies 101.0 us before the segment left" in found.message
@@ -372,7 +371,7 @@ def test_in_real_time_half_obey_100_us_whatever_a_hop_takes() -> None:
 def test_the_control_run_obeys_the_same_limits() -> None:
     for by_us, outcome in ((9, Outcome.PASSED), (10, Outcome.FAILED)):
         verdict = judge(witnessed(control_lie=shifted(by_us)))
-        found = next(each for each in verdict.findings if each.check.startswith(f"{CONTROL}: samples do not begin"))
+        found = next(each for each in verdict.findings if each.key == "control:sample.stamp-on-departure")
         assert found.outcome is outcome
         assert found.message.startswith("at zero delay: ")
 
@@ -382,5 +381,7 @@ def test_stamps_are_what_a_lead_is_measured_from_where_they_are_known() -> None:
         stamps["stamp_ns"] -= 10_000
 
     verdict = judge(witnessed(stamped=True, stamp_lie=early))
-    assert "13.0 us or more before they leave" in finding(verdict, "do not begin before").message
-    assert finding(judge(witnessed(stamped=True, lie=shifted(10))), "do not begin before").outcome is Outcome.PASSED
+    assert "13.0 us or more before they leave" in finding(verdict, "sample.stamp-on-departure").message
+    assert (
+        finding(judge(witnessed(stamped=True, lie=shifted(10))), "sample.stamp-on-departure").outcome is Outcome.PASSED
+    )
