@@ -120,7 +120,7 @@ def test_two_runs_are_too_few(measured: list[Run]) -> None:
 
 def with_outcome(known: Sequence[Run], *outcomes: Outcome) -> list[Run]:
     return [
-        dataclasses.replace(run, outcomes={"karn": one}, reasons={"karn": f"it {one}"})
+        dataclasses.replace(run, outcomes={"karn": one}, reasons={"karn": f"it {one}"}, titles={"karn": "Karn"})
         for run, one in zip(known, outcomes, strict=True)
     ]
 
@@ -152,7 +152,9 @@ def test_a_check_has_changed_where_all_runs_say_so(
 def judged_as(known: Sequence[Run], *verdicts: Outcome) -> list[Run]:
     """The runs with other verdicts, and checks and figures that are the same in all of them."""
     return [
-        dataclasses.replace(known[0], outcomes={}, reasons={}, verdict=one, reason="" if one is PASSED else f"it {one}")
+        dataclasses.replace(
+            known[0], outcomes={}, reasons={}, titles={}, verdict=one, reason="" if one is PASSED else f"it {one}"
+        )
         for one in verdicts
     ]
 

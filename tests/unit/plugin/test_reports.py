@@ -62,7 +62,7 @@ def test_all_results_are_one_json_document(pytester: pytest.Pytester) -> None:
     # As they were asked for, not as they came.
     assert [one["asked"] for one in document["results"]] == [f"debian:8.{n}" for n in (1, 1, 2, 2, 3, 3)]
     assert {kernel["clock"] for kernel in document["kernels"]} == {"virtual"}
-    assert document["format"] == 1
+    assert document["format"] == 2
     assert all(one["test"] == f"test_it.py::test_scenario[{one['scenario']}]" for one in document["results"])
 
 
