@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.planted import RECORDINGS
-from rttcheck.judge.pairing.wire_times import Witness, spread_us
+from rttcheck.judge.pairing.wire_times import WireTimes, spread_us
 from rttcheck.record.packet import FIN, SYN, Point
 
 SIZES = (100_000, 300_000, 1_000_000)
@@ -110,12 +110,12 @@ def _judge(kind: str, folder: Path) -> Judged:
     before = _memory_kb("VmRSS")
     took = []
     for _ in range(ROUNDS):
-        witness: Witness | None = None
+        wire_times: WireTimes | None = None
         began, busy = time.perf_counter(), time.process_time()
-        witness = _judge_once(events, wire, flows)
+        wire_times = _judge_once(events, wire, flows)
         took.append((time.perf_counter() - began, time.process_time() - busy))
-    assert witness is not None
-    pairs = witness.pairs
+    assert wire_times is not None
+    pairs = wire_times.pairs
     sides = ("ack", "first", "last", "sack")
     return Judged(
         kind=kind,
@@ -130,14 +130,14 @@ def _judge(kind: str, folder: Path) -> Judged:
     )
 
 
-def _judge_once(events: np.ndarray, wire: np.ndarray, flows: Sequence[Mapping[str, Any]]) -> Witness:
+def _judge_once(events: np.ndarray, wire: np.ndarray, flows: Sequence[Mapping[str, Any]]) -> WireTimes:
     """Pairing, and every value against its packets."""
-    witness = Witness.of(events, wire, flows)
-    for account in (*witness.exact, witness.coarse_low):
+    wire_times = WireTimes.of(events, wire, flows)
+    for account in (*wire_times.exact, wire_times.coarse_low):
         (account.over_ns <= -account.grain_ns).any()
-    len(witness.alone)
-    spread_us(witness.over_ns)
-    return witness
+    len(wire_times.alone)
+    spread_us(wire_times.over_ns)
+    return wire_times
 
 
 def _memory_kb(name: str) -> int:

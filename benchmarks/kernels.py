@@ -22,7 +22,7 @@ from rttcheck.harness import Result, Row
 from rttcheck.judge.evidence import Evidence
 from rttcheck.judge.findings import Outcome
 from rttcheck.judge.pairing.transit import WAYS, Transit
-from rttcheck.judge.pairing.wire_times import Witness
+from rttcheck.judge.pairing.wire_times import WireTimes
 from rttcheck.judge.samples import Kind, Side
 from rttcheck.judge.verdict import judge
 from rttcheck.record.packet import Point
@@ -95,7 +95,7 @@ def stages(kernels: Mapping[str, Suite]) -> str:
     for kernel, suite in _with(kernels, QUIET):
         recording = suite[QUIET]
         evidence = Evidence.of(recording)
-        paths = Paths.of(evidence, Witness.of(recording.events, recording.wire, recording.flows))
+        paths = Paths.of(evidence, WireTimes.of(recording.events, recording.wire, recording.flows))
         delay_us = evidence.scenario.rtt_us / 2
         for side in (Side.CLIENT, Side.SERVER):
             chosen = paths.chosen(side, Kind.DATA)

@@ -149,10 +149,10 @@ def _settings(recording: Recording) -> dict[str, str]:
 
 
 def _figures(evidence: Evidence, *, random: bool) -> Iterator[tuple[Name, Figure]]:
-    if evidence.witness is None:
-        yield from _unwitnessed(evidence, random=random)
+    if evidence.wire_times is None:
+        yield from _without_packets(evidence, random=random)
         return
-    paths = Paths.of(evidence, evidence.witness)
+    paths = Paths.of(evidence, evidence.wire_times)
     in_bursts = evidence.scenario.traffic.kind in _BURSTS
     queued = any(netem.rate_bytes or netem.slot for link in evidence.scenario.links for netem in link)
     for side, whose in _SIDES.items():
@@ -178,7 +178,7 @@ def _figures(evidence: Evidence, *, random: bool) -> Iterator[tuple[Name, Figure
             yield Name(whose, "socket", "min_rtt"), Figure(float(np.median(known)), float("nan"), len(known))
 
 
-def _unwitnessed(evidence: Evidence, *, random: bool) -> Iterator[tuple[Name, Figure]]:
+def _without_packets(evidence: Evidence, *, random: bool) -> Iterator[tuple[Name, Figure]]:
     """Without packets there are no stages, and what the kernel adds is not known."""
     if random:
         return

@@ -25,7 +25,7 @@ import numpy.typing as npt
 from rttcheck.judge.evidence import Evidence
 from rttcheck.judge.pairing.scoreboard import NONE
 from rttcheck.judge.pairing.transit import identities
-from rttcheck.judge.pairing.wire_times import MICROSECOND_NS, Booleans, Integers, Witness
+from rttcheck.judge.pairing.wire_times import MICROSECOND_NS, Booleans, Integers, WireTimes
 from rttcheck.judge.sample.overhead import Overhead, passing_of
 from rttcheck.judge.samples import Source
 from rttcheck.record.packet import Point
@@ -50,11 +50,11 @@ class Paths:
     """By the names of `STAGES`."""
 
     @classmethod
-    def of(cls, evidence: Evidence, witness: Witness) -> Paths:
-        """Follow every sample of a recording; ``witness`` is the evidence's."""
-        wire, account = evidence.recording.wire, witness.exact[0]
+    def of(cls, evidence: Evidence, wire_times: WireTimes) -> Paths:
+        """Follow every sample of a recording; ``wire_times`` are the evidence's."""
+        wire, account = evidence.recording.wire, wire_times.exact[0]
         own = Overhead.of(account, evidence.events, passing_of(wire))
-        pairs, event = witness.pairs, account.event
+        pairs, event = wire_times.pairs, account.event
         sacked = (evidence.sources[event] == Source.SACK) | (pairs.first[event] == NONE)
         segment = np.where(sacked, pairs.sack[event], pairs.first[event]).astype(np.intp)
         ack = pairs.ack[event].astype(np.intp)

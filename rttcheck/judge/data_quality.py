@@ -13,7 +13,7 @@ from typing import Final
 from rttcheck.judge.check import Quality
 from rttcheck.judge.checks import BY_ID
 from rttcheck.judge.evidence import Evidence
-from rttcheck.judge.findings import Finding, Outcome, doubted
+from rttcheck.judge.findings import Finding, Outcome, inconclusive_if
 
 LINK_POINTS: Final = ("link_near", "link_far")
 """The captures on both sides of the link."""
@@ -28,7 +28,7 @@ def _weighed(finding: Finding, evidence: Evidence) -> Finding:
     if finding.outcome is not Outcome.FAILED:
         return finding
     reason = reason_of(evidence, BY_ID[finding.check].quality, control=finding.control)
-    outcome, message = doubted(finding.outcome, finding.message, reason)
+    outcome, message = inconclusive_if(finding.outcome, finding.message, reason)
     return replace(finding, outcome=outcome, message=message)
 
 

@@ -19,7 +19,7 @@ from rttcheck.judge.machine.noise import Noise
 from rttcheck.judge.machine.slack import Slack
 from rttcheck.judge.observation import Observation, addresses
 from rttcheck.judge.pairing.transit import WAYS
-from rttcheck.judge.pairing.wire_times import MICROSECOND_NS, Witness
+from rttcheck.judge.pairing.wire_times import MICROSECOND_NS, WireTimes
 from rttcheck.judge.samples import (
     Kind,
     Side,
@@ -112,9 +112,9 @@ class Evidence:
         )
 
     @property
-    def witness(self) -> Witness | None:
+    def wire_times(self) -> WireTimes | None:
         """What the packets say of each sample; None where nothing was captured."""
-        return self.observation.witness if self.observation is not None else None
+        return self.observation.wire_times if self.observation is not None else None
 
     @property
     def unit(self) -> Unit:
@@ -188,7 +188,7 @@ class Evidence:
 def _most_us(control: Observation) -> Microseconds:
     """Return the most that each event of the control run counts for, by its packets; `UNBOUNDED_US` without any."""
     most = np.full(len(control.events), UNBOUNDED_US, dtype=np.int64)
-    account = control.witness.exact[0]
+    account = control.wire_times.exact[0]
     most[account.event] = (account.wire_ns + 2 * MOST_NS) // MICROSECOND_NS
     return most
 

@@ -82,7 +82,7 @@ class Finding:
         return self.blind and self.message.startswith(NEEDED)
 
 
-def doubted(outcome: Outcome, message: str, doubt: str) -> tuple[Outcome, str]:
+def inconclusive_if(outcome: Outcome, message: str, doubt: str) -> tuple[Outcome, str]:
     """Return outcome and message of a check; a failure that ``doubt`` may explain is inconclusive and says so."""
     if outcome is Outcome.FAILED and doubt:
         return Outcome.INCONCLUSIVE, f"{message}; but {doubt}"

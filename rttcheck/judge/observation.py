@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rttcheck.judge.pairing.stamps import UNKNOWN, stamps_of
-from rttcheck.judge.pairing.wire_times import Account, Booleans, Integers, Witness
+from rttcheck.judge.pairing.wire_times import Account, Booleans, Integers, WireTimes
 from rttcheck.judge.samples import Address, connections_of
 from rttcheck.record.recording import Recording
 
@@ -29,7 +29,7 @@ class Observation:
     wire: np.ndarray
     flows: Sequence[Mapping[str, Any]]
     writes: np.ndarray
-    witness: Witness
+    wire_times: WireTimes
     stamp_ns: Integers
     """TCP's own stamp, CLOCK_MONOTONIC; `UNKNOWN` where none was read."""
     sides: npt.NDArray[np.uint8]
@@ -60,7 +60,7 @@ class Observation:
             wire=wire,
             flows=flows,
             writes=writes,
-            witness=Witness.of(events, wire, flows),
+            wire_times=WireTimes.of(events, wire, flows),
             stamp_ns=stamps_of(wire, stamps),
             sides=connections_of(events, addresses(flows))[1],
             stamped=len(stamps) > 0,

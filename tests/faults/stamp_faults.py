@@ -16,7 +16,7 @@ from rttcheck.judge.findings import Layer
 from rttcheck.judge.observation import addresses
 from rttcheck.judge.pairing.scoreboard import NONE
 from rttcheck.judge.pairing.stamps import UNKNOWN, stamps_of
-from rttcheck.judge.pairing.wire_times import MICROSECOND_NS, Witness
+from rttcheck.judge.pairing.wire_times import MICROSECOND_NS, WireTimes
 from rttcheck.judge.samples import Side, Source, connections_of, sources
 from rttcheck.record.packet import FIN, SYN, Point
 from rttcheck.record.recording import Recording
@@ -37,7 +37,7 @@ def restamped(change: Callable[[np.ndarray], Integers]) -> Plant:
         stamps["stamp_ns"] = np.where(stamps["stamp_ns"] == UNKNOWN, UNKNOWN, change(recording.stamps))
         events, wire = recording.events.copy(), recording.wire
         true_us, planted_us = (stamps_of(wire, each) // MICROSECOND_NS for each in (recording.stamps, stamps))
-        pairs = Witness.of(events, wire, recording.flows).pairs
+        pairs = WireTimes.of(events, wire, recording.flows).pairs
         for name, segment in zip(ARGUMENTS, (pairs.first, pairs.sack, pairs.last), strict=True):
             rows = np.flatnonzero((events[name] >= 0) & (segment != NONE))
             events[name][rows] += (true_us - planted_us)[segment[rows]]
@@ -82,7 +82,7 @@ def _of_the_neighbour(recording: Recording) -> Recording:
     """Each time counts from the stamp of the segment that the socket sent before the right one, where there is one."""
     events, wire = recording.events.copy(), recording.wire
     stamp_us = stamps_of(wire, recording.stamps) // MICROSECOND_NS
-    pairs = Witness.of(events, wire, recording.flows).pairs
+    pairs = WireTimes.of(events, wire, recording.flows).pairs
     sides = connections_of(events, addresses(recording.flows))[1]
     for side, point in ((Side.CLIENT, Point.CLIENT), (Side.SERVER, Point.SERVER)):
         left = np.flatnonzero((wire["point"] == point) & (wire["outgoing"] != 0) & (wire["payload"] > 0))

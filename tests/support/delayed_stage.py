@@ -48,8 +48,8 @@ def with_longer(stage: str, recording: Recording, by_us: int) -> Recording:
 def _moments(stage: str, recording: Recording) -> Integers:
     """A moment within the stage of each sample."""
     evidence = Evidence.of(recording)
-    assert evidence.witness is not None
-    account = evidence.witness.exact[0]
+    assert evidence.wire_times is not None
+    account = evidence.wire_times.exact[0]
     own = Overhead.of(account, evidence.events, passing_of(recording.wire))
     chosen = (evidence.sides[account.event] == Side.CLIENT) & (evidence.kinds[account.event] == Kind.DATA)
     wire = recording.wire

@@ -99,7 +99,7 @@ class PlantedSocket:
         return np.concatenate(self.made) if self.made else np.zeros(0, dtype=EVENT)
 
     def dues(self) -> list[tuple[int, int, int, int, int]]:
-        """Row of the ACK, event, what is owed, what is shown, what Karn's rule withholds; by ACK, then by event."""
+        """Row of the ACK, event, what is expected, what is shown, what Karn's rule withholds; by ACK, then by event."""
         return sorted_dues(dues_of(self.events, self.wire, FLOWS))
 
     @property
@@ -134,7 +134,8 @@ def sorted_dues(rows: np.ndarray) -> list[tuple[int, int, int, int, int]]:
     """Rows of dtype `DUE` without their socket."""
     assert rows.dtype == DUE
     return sorted(
-        (int(row["ack"]), int(row["event"]), int(row["owed"]), int(row["shown"]), int(row["karn"])) for row in rows
+        (int(row["ack"]), int(row["event"]), int(row["expected"]), int(row["reported"]), int(row["karn"]))
+        for row in rows
     )
 
 
@@ -146,7 +147,7 @@ def opened(*, stamped: bool = True) -> PlantedSocket:
 
 
 def as_due(ack: int, event: int, parts: int, karn: int = 0) -> tuple[int, int, int, int, int]:
-    """A row in which what is owed is shown."""
+    """A row in which what is expected is shown."""
     return ack, event, parts, parts, karn
 
 

@@ -71,10 +71,13 @@ _ANY: Final = Part.FIRST | Part.SACK
 def check_eligibility(evidence: Evidence) -> tuple[Finding, ...]:
     """Four findings, in no order; none where nothing was captured."""
     recording, scenario = evidence.recording, evidence.scenario
-    if evidence.witness is None:
+    if evidence.wire_times is None:
         return ()
     rows = dues_of(
-        evidence.witness.timed, recording.wire, recording.flows, segment_bytes=scenario.mtu - _HEADERS[scenario.family]
+        evidence.wire_times.timed,
+        recording.wire,
+        recording.flows,
+        segment_bytes=scenario.mtu - _HEADERS[scenario.family],
     )
     checks = _Checks(evidence, rows)
     return checks.given(), checks.due_only(), checks.origin(), checks.karn()
@@ -89,8 +92,8 @@ class _Checks:
 
     def given(self) -> Finding:
         """Due, and no sample was taken."""
-        due = self._owed
-        missing = due & (self.rows["shown"] & Part.TAKEN == 0)
+        due = self._expected
+        missing = due & (self.rows["reported"] & Part.TAKEN == 0)
         return self._finding(
             GIVEN,
             due,
@@ -101,20 +104,20 @@ class _Checks:
 
     def due_only(self) -> Finding:
         """Taken, and none was due."""
-        spoken = self.rows["shown"] & VALUES != 0
-        invented = spoken & (self.rows["owed"] == 0) & ~self._from_again
+        spoken = self.rows["reported"] & VALUES != 0
+        invented = spoken & (self.rows["expected"] == 0) & ~self._from_again
         return self._finding(
             DUE_ONLY,
             spoken,
             invented,
-            "events report what no ACK owes",
+            "events report what no ACK expects",
             "no value where nothing new is acknowledged or SACKed (tcp_clean_rtx_queue())",
         )
 
     def origin(self) -> Finding:
         """Due and taken, but not from where it was due."""
-        both = self._owed & (self.rows["shown"] & Part.TAKEN != 0)
-        other = both & (self.rows["owed"] != self.rows["shown"]) & ~self._from_again
+        both = self._expected & (self.rows["reported"] & Part.TAKEN != 0)
+        other = both & (self.rows["expected"] != self.rows["reported"]) & ~self._from_again
         return self._finding(
             ORIGIN,
             both,
@@ -134,13 +137,13 @@ class _Checks:
         )
 
     @property
-    def _owed(self) -> Booleans:
-        owed: Booleans = self.rows["owed"] & Part.TAKEN != 0
-        return owed
+    def _expected(self) -> Booleans:
+        expected: Booleans = self.rows["expected"] & Part.TAKEN != 0
+        return expected
 
     @property
     def _from_again(self) -> Booleans:
-        again: Booleans = self.rows["shown"] & self.rows["karn"] != 0
+        again: Booleans = self.rows["reported"] & self.rows["karn"] != 0
         return again
 
     def _finding(self, check: Check, looked_at: Booleans, bad: Booleans, wrong: str, expected: str) -> Finding:
@@ -174,24 +177,24 @@ class _Checks:
             event = events[row["event"]]
             return (
                 f"event {int(row['event'])} of {where} at {ms:.3f} ms with snd_una {int(event['snd_una'])}, "
-                f"{_reported(event, int(row['shown']))}: no ACK came in that it could be of"
+                f"{_reported(event, int(row['reported']))}: no ACK came in that it could be of"
             )
-        owed, karn = int(row["owed"]), int(row["karn"])
-        text = f"ACK {int(wire['ack'][row['ack']])} to {where} at {ms:.3f} ms: {_reason(owed, karn)}; "
+        expected, karn = int(row["expected"]), int(row["karn"])
+        text = f"ACK {int(wire['ack'][row['ack']])} to {where} at {ms:.3f} ms: {_reason(expected, karn)}; "
         if row["event"] == NONE:
             return text + "no event is of it"
-        return text + f"event {int(row['event'])} says {_reported(events[row['event']], int(row['shown']))}"
+        return text + f"event {int(row['event'])} says {_reported(events[row['event']], int(row['reported']))}"
 
 
-def _reason(owed: int, karn: int) -> str:
+def _reason(expected: int, karn: int) -> str:
     """What is due and why."""
-    if owed & Part.FIRST and owed & Part.HANDSHAKE:
+    if expected & Part.FIRST and expected & Part.HANDSHAKE:
         return "it ends a handshake whose SYN or SYN-ACK was sent once, so that the time since then is due"
-    if owed & Part.FIRST:
+    if expected & Part.FIRST:
         return "it acknowledges a segment sent once and not SACKed before, so that the time since then is due"
-    if owed & Part.SACK:
+    if expected & Part.SACK:
         return "it is the first to SACK a segment sent once (RFC 2018), so that the time since then is due"
-    if owed:
+    if expected:
         what = "sent again" if karn else "SACKed before"
         return f"all it acknowledges was {what}, so that the timestamp it echoes is due (RFC 7323, section 4)"
     if karn:
@@ -199,9 +202,9 @@ def _reason(owed: int, karn: int) -> str:
     return "it acknowledges and SACKs nothing new, so that nothing is due"
 
 
-def _reported(event: np.void, shown: int) -> str:
+def _reported(event: np.void, reported: int) -> str:
     """What an event says."""
-    if not shown & VALUES:
+    if not reported & VALUES:
         return "there is none"
     values = [
         f"{word} {int(event[name])} us"
@@ -210,12 +213,12 @@ def _reported(event: np.void, shown: int) -> str:
             (Part.SACK, "SACK", "sack_rtt_us"),
             (Part.LAST, "last-acked", "last_rtt_us"),
         )
-        if shown & part
+        if reported & part
     ]
-    if shown & Part.TAKEN and not shown & _ANY:
+    if reported & Part.TAKEN and not reported & _ANY:
         values.append(f"{int(event['sample_us'])} us from the echoed timestamp")
-    if not shown & Part.TAKEN:
+    if not reported & Part.TAKEN:
         values.append("nothing taken")
-    if shown & Part.HANDSHAKE:
+    if reported & Part.HANDSHAKE:
         values.append("handshake")
     return ", ".join(values)

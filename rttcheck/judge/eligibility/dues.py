@@ -17,7 +17,7 @@ import numpy as np
 from rttcheck.judge.eligibility.in_order import Calm
 from rttcheck.judge.eligibility.life import walked
 from rttcheck.judge.eligibility.lives import lives_of, portions_of, speaking
-from rttcheck.judge.eligibility.part import DUE, shown_by
+from rttcheck.judge.eligibility.part import DUE, reported_by
 from rttcheck.judge.pairing.ends import Ends, Places
 from rttcheck.judge.pairing.scoreboard import NONE
 from rttcheck.judge.pairing.sockets import NOBODY, Sockets
@@ -26,7 +26,7 @@ from rttcheck.judge.pairing.sockets import NOBODY, Sockets
 def dues_of(
     events: np.ndarray, wire: np.ndarray, flows: Sequence[Mapping[str, Any]], *, segment_bytes: int = 1_460
 ) -> np.ndarray:
-    """What is owed beside what is shown, dtype `DUE`, in no order.
+    """What is expected beside what is reported, dtype `DUE`, in no order.
 
     ``events`` (dtype ``EVENT``) and ``wire`` (dtype ``WIRE``) are a run's, ``flows`` its connections;
     ``segment_bytes`` is how many bytes a segment without options may hold.
@@ -49,5 +49,5 @@ def _strangers(events: np.ndarray, others: Places) -> np.ndarray:
     others = speaking(events, others)
     rows = np.zeros(len(others), dtype=DUE)
     rows["ack"], rows["socket"] = NONE, NOBODY
-    rows["event"], rows["shown"] = others, shown_by(events, others)
+    rows["event"], rows["reported"] = others, reported_by(events, others)
     return rows

@@ -1,8 +1,8 @@
-"""Lives in which sequence numbers alone say what is owed, and in which every event shows just that.
+"""Fast path: in-order connections without SACK or retransmission, checked as arrays.
 
-It owns the quick look, whole arrays at a time: each segment left once and in order, each packet that came in is of the
-present, none SACKs. Then every ACK that advances ``snd_una`` owes a sample of its first segment, and no other owes any.
-Whatever it is not sure of it leaves to a walk; it never calls anything wrong.
+A life of a socket takes it when each segment left once and in order, each packet that came in passes TCP's checks, and
+none SACKs. Then every ACK that advances ``snd_una`` is due a sample of its first segment, and no other ACK is due one.
+Whatever is not sure is left to the replay, packet by packet; nothing is called wrong here.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ class Calm:
         before = np.empty_like(came.ack)
         before[1:] = np.maximum.accumulate(came.ack)[:-1]
         before[:1] = -1
-        # In a life without its SYN the first byte that left is offset 1, and nothing below it owes anything.
+        # In a life without its SYN the first byte that left is offset 1, and nothing below it expects anything.
         np.maximum(before, keys(came.life, np.where(opened[came.life], 0, 1)), out=before)
         new = np.flatnonzero((came.ack > before) & quiet[came.life])
         quiet[came.life[new[~_among(came.ack[new], sent.end)]]] = False
-        says = np.flatnonzero(((calls.shown & VALUES) != 0) & quiet[calls.life])
+        says = np.flatnonzero(((calls.reported & VALUES) != 0) & quiet[calls.life])
         una, life = calls.una[says], calls.life[says]
-        good = (calls.shown[says] & ~np.uint8(Part.HANDSHAKE)) == PLAIN
-        handshake = (calls.shown[says] & Part.HANDSHAKE) != 0
+        good = (calls.reported[says] & ~np.uint8(Part.HANDSHAKE)) == PLAIN
+        handshake = (calls.reported[says] & Part.HANDSHAKE) != 0
         good &= (handshake == (una == keys(life, 1))) | ~opened[life]
         good[1:] &= una[1:] > una[:-1]
         numbers = came.ack[new]
@@ -68,7 +68,7 @@ class Calm:
         rows = np.zeros(len(says), dtype=DUE)
         rows["ack"], rows["event"] = came.row[new[at]], calls.event[says]
         rows["socket"] = portion.ends.socket[portion.first + life]
-        rows["owed"] = rows["shown"] = np.where(opened[life], calls.shown[says], np.uint8(PLAIN))
+        rows["expected"] = rows["reported"] = np.where(opened[life], calls.reported[says], np.uint8(PLAIN))
         return cls(quiet, rows)
 
 

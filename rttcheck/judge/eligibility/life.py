@@ -47,7 +47,7 @@ def walked(events: np.ndarray, portion: Portion, life: int, segment_bytes: int) 
         reset_ns=int(wire["time_ns"][resets[0]]) if len(resets) else NEVER_NS,
     )
     socket = int(portion.ends.socket[number])
-    found = [(one.ack, one.event, socket, one.owed, one.shown, one.karn) for one in walk.go()]
+    found = [(one.ack, one.event, socket, one.expected, one.reported, one.karn) for one in walk.go()]
     return np.array(found, dtype=DUE)
 
 
@@ -96,8 +96,8 @@ def _calls(events: np.ndarray, portion: Portion, life: int) -> Iterator[Call]:
         rto_ms = told["rto_jiffies"] * (1_000 / np.maximum(told["hz"], 1))
         for fields in zip(
             calls.event[block].tolist(), (calls.una[block] - zero).tolist(), calls.now_ns[block].tolist(),
-            calls.shown[block].tolist(), told["flag"].tolist(), told["first_rtt_us"].tolist(), told["owned"].tolist(),
-            rto_ms.tolist(), strict=True,
+            calls.reported[block].tolist(), told["flag"].tolist(), told["first_rtt_us"].tolist(),
+            told["owned"].tolist(), rto_ms.tolist(), strict=True,
         ):  # fmt: skip
             yield Call(*fields)
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rttcheck.judge.eligibility.part import VALUES, Parts, shown_by
+from rttcheck.judge.eligibility.part import VALUES, Parts, reported_by
 from rttcheck.judge.pairing.ends import (
     Arrivals,
     Booleans,
@@ -43,7 +43,7 @@ class Calls:
     """`keys` of ``snd_una``."""
     now_ns: Integers
     """When the kernel looked at the ACK, ``tcp_mstamp`` where it is there: cut to microseconds."""
-    shown: Parts
+    reported: Parts
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -105,7 +105,7 @@ def lives_of(events: np.ndarray, sockets: Sockets, ends: Ends) -> tuple[Rows, Pl
 
 def speaking(events: np.ndarray, chosen: Places) -> Places:
     """Those of ``chosen`` that report any value."""
-    found: Places = chosen[(shown_by(events, chosen) & VALUES) != 0]
+    found: Places = chosen[(reported_by(events, chosen) & VALUES) != 0]
     return found
 
 
@@ -114,7 +114,7 @@ def _calls(events: np.ndarray, event: Places, life: Rows, initial: np.ndarray) -
     stamp_ns = events["tcp_mstamp_us"][event].astype(np.int64) * 1_000
     now_ns = np.where(stamp_ns == 0, done_ns, np.minimum(stamp_ns, done_ns))
     una = sequence_keys(events["snd_una"][event], life, initial)
-    return Calls(event, life, una, now_ns, shown_by(events, event))
+    return Calls(event, life, una, now_ns, reported_by(events, event))
 
 
 def _opened(ends: Ends, start: int, stop: int) -> Booleans:

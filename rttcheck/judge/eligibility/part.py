@@ -1,4 +1,4 @@
-"""What one ACK owes and what one event shows, in the same words: which of the kernel's values are there.
+"""What one ACK expects and what one event shows, in the same words: which of the kernel's values are there.
 
 It owns these words and the row that holds both sides side by side. It does not know how either side is found.
 """
@@ -35,27 +35,27 @@ VALUES: Final[int] = Part.FIRST | Part.SACK | Part.LAST | Part.TAKEN
 """All that makes an event say something."""
 
 PLAIN: Final[int] = Part.FIRST | Part.LAST | Part.TAKEN
-"""What nearly every ACK of new data owes."""
+"""What nearly every ACK of new data expects."""
 
 DUE: Final = np.dtype(
     [
         ("ack", "<i4"),  # row of the wire table; NONE (-1) where no ACK came in
         ("event", "<i4"),  # row of the events; NONE where there is none
         ("socket", "<i4"),  # see `Sockets`; NOBODY where the event's is none of the recording's
-        ("owed", "u1"),  # Part: what the wire says is due
-        ("shown", "u1"),  # Part: what the event says; 0 without one
-        ("karn", "u1"),  # Part: what is not owed because what is acknowledged or SACKed was sent again
+        ("expected", "u1"),  # Part: what the wire says is due
+        ("reported", "u1"),  # Part: what the event says; 0 without one
+        ("karn", "u1"),  # Part: what is not expected because what is acknowledged or SACKed was sent again
     ]
 )
-"""One ACK that owes a sample, or one event that shows what no ACK owes, or both: they belong together."""
+"""One ACK that expects a sample, or one event that shows what no ACK expects, or both: they belong together."""
 
 
-def shown_by(events: np.ndarray, chosen: npt.NDArray[np.intp] | slice = slice(None)) -> Parts:
+def reported_by(events: np.ndarray, chosen: npt.NDArray[np.intp] | slice = slice(None)) -> Parts:
     """The `Part` of each of the ``chosen`` events (dtype ``EVENT``)."""
     taken = events["taken"][chosen]
-    shown = np.zeros(len(taken), dtype=np.uint8)
-    shown[taken != 0] = Part.TAKEN
+    reported = np.zeros(len(taken), dtype=np.uint8)
+    reported[taken != 0] = Part.TAKEN
     for part, name in ((Part.FIRST, "first_rtt_us"), (Part.SACK, "sack_rtt_us"), (Part.LAST, "last_rtt_us")):
-        shown[events[name][chosen] >= 0] |= np.uint8(part)
-    shown[(events["flag"][chosen] & FLAG_SYN_ACKED) != 0] |= np.uint8(Part.HANDSHAKE)
-    return shown
+        reported[events[name][chosen] >= 0] |= np.uint8(part)
+    reported[(events["flag"][chosen] & FLAG_SYN_ACKED) != 0] |= np.uint8(Part.HANDSHAKE)
+    return reported

@@ -1,7 +1,7 @@
-"""One life of a socket, packet by packet: what each ACK owes, and which event belongs to it.
+"""One life of a socket, packet by packet: what each ACK expects, and which event belongs to it.
 
 It owns the order of things: packets leave and come in, ACKs may wait for the thread that owns the socket, and those
-that wait may become one (``tcp_add_backlog()``). What an ACK owes is asked of `Queue` and `Gate`; events say no more
+that wait may become one (``tcp_add_backlog()``). What an ACK expects is asked of `Queue` and `Gate`; events say no more
 than which of the ACKs TCP looked at, and when, never what was due.
 """
 
@@ -43,7 +43,7 @@ class Call:
     event: int
     una: int
     now_ns: int
-    shown: int
+    reported: int
     flag: int
     first_rtt_us: int
     owned: int
@@ -52,7 +52,7 @@ class Call:
     @property
     def speaks(self) -> bool:
         """Whether it reports any value at all."""
-        return bool(self.shown & VALUES)
+        return bool(self.reported & VALUES)
 
     def after(self, time_ns: int) -> bool:
         """Whether the kernel may have looked at a packet that came in at ``time_ns``."""
@@ -65,8 +65,8 @@ class Due:
 
     ack: int
     event: int
-    owed: int
-    shown: int
+    expected: int
+    reported: int
     karn: int
 
 
@@ -106,7 +106,7 @@ class Walk:
             self._queue.una = self._queue.next = 1
 
     def go(self) -> list[Due]:
-        """Every ACK that owes a sample and every event that shows one, in the order of time."""
+        """Every ACK that expects a sample and every event that shows one, in the order of time."""
         waiting: list[Arrival] = []
         while self._arrivals.at(0) is not None:
             waiting.append(self._arrivals.take())
@@ -141,7 +141,7 @@ class Walk:
         count, sent_ns = self._queue.until(call.una)
         if count > 1 and call.flag & FLAG_ACK_MAYBE_DELAYED:
             return False
-        if call.shown & Part.FIRST and sent_ns is not None:
+        if call.reported & Part.FIRST and sent_ns is not None:
             # The stamp is not later than the departure; both are cut to microseconds.
             return call.first_rtt_us >= call.now_ns // _MICROSECOND_NS - sent_ns // _MICROSECOND_NS
         return True
@@ -188,34 +188,34 @@ class Walk:
         """What ends a passive handshake is timed from the SYN-ACK if that was sent once (``tcp_synack_rtt_meas()``)."""
         self._queue.look(1, ())
         again = self._synacks > 1
-        owed = PLAIN
+        expected = PLAIN
         if again:
-            owed = Part.TAKEN if _echoes(arrival) else 0
-        self._book(arrival, owed | Part.HANDSHAKE if owed else owed, Part.FIRST if again else 0)
+            expected = Part.TAKEN if _echoes(arrival) else 0
+        self._book(arrival, expected | Part.HANDSHAKE if expected else expected, Part.FIRST if again else 0)
         self._gate.receive(arrival, 1)
 
     def _look(self, arrival: Arrival, handshake: int) -> None:
         """An ACK that is not old, as ``tcp_clean_rtx_queue()`` and ``tcp_ack_update_rtt()`` see it."""
         look = self._queue.look(arrival.ack, arrival.blocks)
-        owed = look.parts
-        if owed or (look.acknowledged and _echoes(arrival)):
-            owed |= Part.TAKEN | handshake
-        self._book(arrival, owed, look.karn)
+        expected = look.parts
+        if expected or (look.acknowledged and _echoes(arrival)):
+            expected |= Part.TAKEN | handshake
+        self._book(arrival, expected, look.karn)
 
-    def _book(self, arrival: Arrival, owed: int, karn: int) -> None:
-        """Put what is owed beside what an event shows."""
+    def _book(self, arrival: Arrival, expected: int, karn: int) -> None:
+        """Put what is expected beside what an event shows."""
         for _ in range(self._place_of(self._queue.una, arrival.time_ns)):
             self._pass()
-        self._last, self._last_una = Due(arrival.row, NONE, owed, 0, karn), self._queue.una
+        self._last, self._last_una = Due(arrival.row, NONE, expected, 0, karn), self._queue.una
         call = self._calls.at(0)
-        if call is not None and call.una == self._queue.una and (owed or not call.speaks):
+        if call is not None and call.una == self._queue.una and (expected or not call.speaks):
             self._calls.take()
             if self._tries_again(call):
                 call = self._calls.take()
-            self._last.event, self._last.shown = call.event, self._shown(call)
-        elif owed and self._gone(arrival):
+            self._last.event, self._last.reported = call.event, self._reported(call)
+        elif expected and self._gone(arrival):
             return
-        if owed:
+        if expected:
             self._found.append(self._last)
 
     def _tries_again(self, call: Call) -> bool:
@@ -226,7 +226,7 @@ class Walk:
         following = self._calls.at(0)
         if call.speaks or following is None:
             return False
-        return bool(call.shown & following.shown & Part.HANDSHAKE) and following.speaks
+        return bool(call.reported & following.reported & Part.HANDSHAKE) and following.speaks
 
     def _call_for(self, una: int, time_ns: int) -> Call | None:
         return self._calls.at(self._place_of(una, time_ns))
@@ -244,12 +244,12 @@ class Walk:
         """An event that no ACK is left for, with the last ACK of its number that had none."""
         call = self._calls.take()
         if call.speaks:
-            near = call.una == self._last_una and not self._last.owed
+            near = call.una == self._last_una and not self._last.expected
             ack, karn = (self._last.ack, self._last.karn) if near else (NONE, 0)
-            self._found.append(Due(ack, call.event, 0, self._shown(call), karn))
+            self._found.append(Due(ack, call.event, 0, self._reported(call), karn))
 
-    def _shown(self, call: Call) -> int:
-        return call.shown if self._opened else call.shown & ~Part.HANDSHAKE
+    def _reported(self, call: Call) -> int:
+        return call.reported if self._opened else call.reported & ~Part.HANDSHAKE
 
     def _gone(self, arrival: Arrival) -> bool:
         """Whether the socket was closed before the ACK came: after a RST, or where one is the answer."""

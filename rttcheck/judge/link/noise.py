@@ -26,7 +26,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from rttcheck.judge.findings import Finding, Outcome, doubted
+from rttcheck.judge.findings import Finding, Outcome, inconclusive_if
 from rttcheck.judge.link.late import NEVER_LATE, bounded, late_of, nothing_bounded, sizes, spread, unseen_ns
 from rttcheck.judge.link.way import Way
 from rttcheck.judge.machine.noise import Late, Noise
@@ -92,8 +92,8 @@ def check_noisy(ways: Sequence[Way], noise: Noise) -> Finding:
             cause = _ASLEEP if alone and middle <= SURE_NS else ""
             cause = cause or at_few_moments(way.left_ns[group] - late_ns[group], HALF_NS, late)
             cause = cause or (noise.explains(late, relayed=False) if noise.cores else _UNKNOWN)
-            return NEVER_LATE.finding(*doubted(Outcome.FAILED, message, cause), expected, seen, total)
-    doubtful: Finding | None = None
+            return NEVER_LATE.finding(*inconclusive_if(Outcome.FAILED, message, cause), expected, seen, total)
+    undecided: Finding | None = None
     for level_ns in LEVELS_NS:
         for name, late, packets in _singles(chosen, level_ns):
             if not late.count:
@@ -102,17 +102,17 @@ def check_noisy(ways: Sequence[Way], noise: Noise) -> Finding:
                 f"{late.count} of {packets} packets {name} left {level_ns / _US:.0f} us or more after they were due"
             )
             if not noise.cores:
-                return NEVER_LATE.finding(*doubted(Outcome.FAILED, message, _UNKNOWN), expected, seen, total)
+                return NEVER_LATE.finding(*inconclusive_if(Outcome.FAILED, message, _UNKNOWN), expected, seen, total)
             chance = _chance(late, packets, level_ns, noise) * 3 * len(LEVELS_NS)
             message += f", more than timers of the same seconds explain ({noise.render_cores()})"
             if chance < FALSE_ALARM:
                 return NEVER_LATE.finding(Outcome.FAILED, message, expected, seen, total)
             if chance < SUSPECT:
                 doubt = f"by chance that is so in 1 of {1 / chance:,.0f} runs, too few to be sure"
-                unsure = doubted(Outcome.FAILED, message, doubt)
-                doubtful = doubtful or NEVER_LATE.finding(*unsure, expected, seen, total)
+                unsure = inconclusive_if(Outcome.FAILED, message, doubt)
+                undecided = undecided or NEVER_LATE.finding(*unsure, expected, seen, total)
     passed = NEVER_LATE.finding(Outcome.PASSED, f"{total} packets, no later than timers explain", expected, seen, total)
-    return doubtful or passed
+    return undecided or passed
 
 
 def _half_ns(noise: Noise) -> int:

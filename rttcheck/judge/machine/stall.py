@@ -23,7 +23,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from rttcheck.judge.findings import Outcome, doubted
+from rttcheck.judge.findings import Outcome, inconclusive_if
 from rttcheck.judge.machine.noise import Late, Noise
 
 Integers = npt.NDArray[np.int64]
@@ -84,6 +84,6 @@ def unless_stalled(
     the kernel has PREEMPT_RT.
     """
     if noise is not None:
-        return doubted(Outcome.FAILED, message, noise.explains(late, relayed=relayed))
+        return inconclusive_if(Outcome.FAILED, message, noise.explains(late, relayed=relayed))
     cause = explained(late, preemptible=preemptible)
-    return doubted(Outcome.FAILED, message, f"{cause} would explain it" if cause else "")
+    return inconclusive_if(Outcome.FAILED, message, f"{cause} would explain it" if cause else "")

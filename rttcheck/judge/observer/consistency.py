@@ -31,7 +31,7 @@ from rttcheck.judge.machine.hop import MOST_NS
 from rttcheck.judge.observer.misread import cleared, cleared_srtt, cleared_state
 from rttcheck.judge.pairing.scoreboard import NONE
 from rttcheck.judge.pairing.stamps import UNKNOWN
-from rttcheck.judge.pairing.wire_times import MICROSECOND_NS, Integers, Witness
+from rttcheck.judge.pairing.wire_times import MICROSECOND_NS, Integers, WireTimes
 from rttcheck.judge.samples import Side
 from rttcheck.record.event import (
     FLAG_ACK_MAYBE_DELAYED,
@@ -101,11 +101,11 @@ _HEADERS: Final = {4: 40, 6: 60}
 
 def check_consistency(evidence: Evidence) -> tuple[Finding, ...]:
     """Every check of the probe's account, in no order; two of them need packets."""
-    found, witness = [_possible(evidence), _shown_state(evidence)], evidence.witness
-    if witness is not None:
+    found, wire_times = [_possible(evidence), _shown_state(evidence)], evidence.wire_times
+    if wire_times is not None:
         steps = Steps.of(evidence.events)
         state = State.of(evidence.events)
-        found += [_used(evidence, witness, steps, state), _unseen(evidence, witness, steps, state)]
+        found += [_used(evidence, wire_times, steps, state), _unseen(evidence, wire_times, steps, state)]
     return tuple(found)
 
 
@@ -142,9 +142,9 @@ def _possible(evidence: Evidence) -> Finding:
                     int(impossible.sum()), len(events))  # fmt: skip
 
 
-def _used(evidence: Evidence, witness: Witness, steps: Steps, state: State) -> Finding:
+def _used(evidence: Evidence, wire_times: WireTimes, steps: Steps, state: State) -> Finding:
     """The step from srtt to srtt tells the sample that was used; mdev and all else of the step vouch for it."""
-    events, wire, pairs = evidence.events, evidence.recording.wire, witness.pairs
+    events, wire, pairs = evidence.events, evidence.recording.wire, wire_times.pairs
     before = state.at(np.maximum(steps.previous, 0))
     before.srtt_us[steps.opening] = 0
     used_us = np.where(before.srtt_us == 0, state.srtt_us >> 3, state.srtt_us - before.srtt_us + (before.srtt_us >> 3))
@@ -157,7 +157,7 @@ def _used(evidence: Evidence, witness: Witness, steps: Steps, state: State) -> F
         estimator.formula_of(evidence.recording.kernel),
     )
     vouched = steps.taken & steps.known & ~state.differs(due)
-    assert evidence.observation is not None  # there is a witness
+    assert evidence.observation is not None  # there are wire times
     stamp_ns = evidence.observation.stamp_ns
     now_us = events["tcp_mstamp_us"].astype(np.int64)
 
@@ -250,14 +250,14 @@ def _outside(events: np.ndarray, name: str, low_us: int, high_us: int) -> Boolea
     return outside & (held != NOTHING_US) if name == "min_rtt" else outside
 
 
-def _unseen(evidence: Evidence, witness: Witness, steps: Steps, state: State) -> Finding:
+def _unseen(evidence: Evidence, wire_times: WireTimes, steps: Steps, state: State) -> Finding:
     """ACKs that owe a sample and have no event: where the state has moved by the next event, the kernel took one."""
     events, recording = evidence.events, evidence.recording
     rows = dues_of(
-        witness.timed, recording.wire, recording.flows,
+        wire_times.timed, recording.wire, recording.flows,
         segment_bytes=evidence.scenario.mtu - _HEADERS[evidence.scenario.family],
     )  # fmt: skip
-    missing = rows[(rows["event"] == NONE) & (rows["owed"] & Part.TAKEN != 0)]
+    missing = rows[(rows["event"] == NONE) & (rows["expected"] & Part.TAKEN != 0)]
     before = state.at(np.maximum(steps.previous, 0))
     before.srtt_us[steps.opening] = 0
     bounds = Bounds.of(recording.sysctls, events["hz"].astype(np.int64))

@@ -66,7 +66,7 @@ class Account:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Witness:
+class WireTimes:
     """All accounts of a run."""
 
     pairs: Pairs
@@ -80,7 +80,7 @@ class Witness:
     """The same against the last such segment: the shortest it may be."""
 
     @classmethod
-    def of(cls, events: np.ndarray, wire: np.ndarray, flows: Sequence[Mapping[str, Any]]) -> Witness:
+    def of(cls, events: np.ndarray, wire: np.ndarray, flows: Sequence[Mapping[str, Any]]) -> WireTimes:
         """Pair and subtract; see `pair` for the arguments."""
         pairs, timed = paired_at_present(events, wire, flows)
         source = sources(events)

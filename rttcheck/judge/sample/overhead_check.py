@@ -24,7 +24,7 @@ import numpy.typing as npt
 
 from rttcheck.judge.check import Check, Needs, Quality
 from rttcheck.judge.evidence import Evidence
-from rttcheck.judge.findings import Finding, Layer, Outcome, doubted
+from rttcheck.judge.findings import Finding, Layer, Outcome, inconclusive_if
 from rttcheck.judge.link.bounds import engine_bounds, load_of
 from rttcheck.judge.machine.hop import MOST_NS, hop_ns
 from rttcheck.judge.machine.noise import Late
@@ -74,11 +74,11 @@ LAG: Final = Check(
 
 def check_overhead(evidence: Evidence, observation: Observation) -> tuple[tuple[Finding, ...], str]:
     """Make both checks of all values of a run, and say what a reader should know of ACKs that waited."""
-    witness = observation.witness
+    wire_times = observation.wire_times
     passing = passing_of(observation.wire)
     exact = [
         (account, Overhead.of(account, observation.events, passing, observation.stamp_ns[account.segment]))
-        for account in witness.exact
+        for account in wire_times.exact
     ]
     limits = _Limits.of(evidence, observation)
     findings = (
@@ -265,7 +265,7 @@ def _by_half(
     begin_ns = account.departed_ns - took_ns if departing else account.arrived_ns
     few = at_few_moments(begin_ns[both], half_ns, late)
     if few:
-        return (doubted(Outcome.FAILED, message, few),)
+        return (inconclusive_if(Outcome.FAILED, message, few),)
     return (unless_stalled(message, late, evidence.noise, relayed=False),)
 
 

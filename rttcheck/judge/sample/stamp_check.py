@@ -66,7 +66,7 @@ def check_stamps(observation: Observation) -> tuple[Finding, ...]:
 
 
 def _stamped(observation: Observation) -> Finding:
-    accounts = (*observation.witness.exact, observation.witness.coarse_low)
+    accounts = (*observation.wire_times.exact, observation.wire_times.coarse_low)
     total = sum(len(account.event) for account in accounts)
     excess_us, unknown, bad = [], 0, []
     for account in accounts:
@@ -162,7 +162,7 @@ def _one_segment(observation: Observation) -> Finding:
 
     Source: ``tcp_clean_rtx_queue()``: ``first_ackt`` and ``last_ackt`` are the same segment's stamp.
     """
-    events, pairs = observation.events, observation.witness.pairs
+    events, pairs = observation.events, observation.wire_times.pairs
     alike = (pairs.first != NONE) & (pairs.first == pairs.last)
     alike &= (events["first_rtt_us"] >= 0) & (events["last_rtt_us"] >= 0) & (events["sack_rtt_us"] < 0)
     apart = alike & (events["first_rtt_us"] != events["last_rtt_us"])

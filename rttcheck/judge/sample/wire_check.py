@@ -18,7 +18,7 @@ from rttcheck.judge.check import NOTHING, VALUES, Check, Quality
 from rttcheck.judge.evidence import Evidence
 from rttcheck.judge.findings import Finding, Layer, Outcome
 from rttcheck.judge.observation import Observation
-from rttcheck.judge.pairing.wire_times import MICROSECOND_NS, Witness, spread_us
+from rttcheck.judge.pairing.wire_times import MICROSECOND_NS, WireTimes, spread_us
 from rttcheck.judge.sample.cause_check import check_causes
 from rttcheck.judge.sample.overhead_check import check_overhead
 from rttcheck.judge.sample.stamp_check import check_stamps
@@ -71,25 +71,25 @@ class WireChecks:
 
 def check_wire(evidence: Evidence) -> WireChecks:
     """Every check of samples against the wire, in no order; none, and a note, where nothing was captured."""
-    witness = evidence.witness
-    if witness is None:
+    wire_times = evidence.wire_times
+    if wire_times is None:
         return WireChecks(notes=("no packets were captured: samples are not compared with the wire",))
     run, control = evidence.observation, evidence.control
-    assert run is not None  # there is a witness
+    assert run is not None  # there are wire times
     overhead, waits = check_overhead(evidence, run)
     queued = evidence.scenario.topology == "direct"
     findings = (
         _whole(evidence),
-        _paired(evidence, witness),
+        _paired(evidence, wire_times),
         _below(run),
         *check_stamps(run),
         check_causes(run, queued=queued),
         *overhead,
         *_of_control(evidence, control, queued=queued),
     )
-    over = witness.over_ns
+    over = wire_times.over_ns
     figures = (("over_wire_max_us", round(float(over.max()) / MICROSECOND_NS)),) if len(over) else ()
-    return WireChecks(findings=findings, notes=_notes(witness, waits), figures=figures)
+    return WireChecks(findings=findings, notes=_notes(wire_times, waits), figures=figures)
 
 
 def _of_control(evidence: Evidence, control: Observation | None, *, queued: bool) -> tuple[Finding, ...]:
@@ -122,16 +122,16 @@ def _whole(evidence: Evidence) -> Finding:
     return WHOLE.finding(outcome, message, "no packet dropped", seen, sum(taken.values()))
 
 
-def _paired(evidence: Evidence, witness: Witness) -> Finding:
-    alone, total = witness.alone, int((evidence.events["taken"] != 0).sum())
-    orphans = len(witness.pairs.orphans)
+def _paired(evidence: Evidence, wire_times: WireTimes) -> Finding:
+    alone, total = wire_times.alone, int((evidence.events["taken"] != 0).sum())
+    orphans = len(wire_times.pairs.orphans)
     seen = f"{total - len(alone)} of {total} samples paired, {orphans} ACKs of new data without an event"
     outcome, message = (Outcome.INCONCLUSIVE, "no sample was taken") if not total else (Outcome.PASSED, seen)
     if len(alone):
         at = int(alone[0])
         event = evidence.events[at]
-        lacks = "the ACK" if witness.pairs.ack[at] < 0 else "a segment that this ACK is the first answer to"
-        lacks = lacks if witness.pairs.known[at] else "the connection"
+        lacks = "the ACK" if wire_times.pairs.ack[at] < 0 else "a segment that this ACK is the first answer to"
+        lacks = lacks if wire_times.pairs.known[at] else "the connection"
         message = (
             f"{len(alone)} of {total} samples have no packets behind them, the first is event {at}, "
             f"{int(evidence.values_us[at])} us at snd_una {int(event['snd_una'])}: {lacks} is not on the wire"
@@ -142,13 +142,13 @@ def _paired(evidence: Evidence, witness: Witness) -> Finding:
 
 
 def _below(observation: Observation) -> Finding:
-    witness = observation.witness
-    accounts = (*witness.exact, witness.coarse_low)
+    wire_times = observation.wire_times
+    accounts = (*wire_times.exact, wire_times.coarse_low)
     expected = f"{_FROM}, less what cutting two stamps takes: 999 ns, 999,999 ns for samples from timestamps"
     early = {account.name: account.over_ns <= -account.grain_ns for account in accounts}
     total = sum(len(account.event) for account in accounts)
     bad = [account for account in accounts if early[account.name].any()]
-    seen = spread_us(witness.over_ns)
+    seen = spread_us(wire_times.over_ns)
     if not bad:
         outcome = Outcome.PASSED if total else Outcome.INCONCLUSIVE
         return NOT_BELOW.finding(outcome, f"{total} values, none below the wire", expected, seen, total)
@@ -160,9 +160,9 @@ def _below(observation: Observation) -> Finding:
     return NOT_BELOW.finding(Outcome.FAILED, message, expected, seen, total)
 
 
-def _notes(witness: Witness, waits: str) -> tuple[str, ...]:
-    notes = [f"kernel minus wire, {len(witness.over_ns)} samples: {spread_us(witness.over_ns)}"]
+def _notes(wire_times: WireTimes, waits: str) -> tuple[str, ...]:
+    notes = [f"kernel minus wire, {len(wire_times.over_ns)} samples: {spread_us(wire_times.over_ns)}"]
     notes += [waits] if waits else []
-    if len(witness.pairs.orphans):
-        notes.append(f"{len(witness.pairs.orphans)} ACKs of new data came in without an event of their own")
+    if len(wire_times.pairs.orphans):
+        notes.append(f"{len(wire_times.pairs.orphans)} ACKs of new data came in without an event of their own")
     return tuple(notes)

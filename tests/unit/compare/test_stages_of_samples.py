@@ -23,8 +23,8 @@ def recordings() -> list[Recording]:
 
 def paths_of(recording: Recording) -> Paths:
     evidence = Evidence.of(recording)
-    assert evidence.witness is not None
-    return Paths.of(evidence, evidence.witness)
+    assert evidence.wire_times is not None
+    return Paths.of(evidence, evidence.wire_times)
 
 
 def test_the_stages_of_each_sample_add_up_to_it(recordings: list[Recording]) -> None:

@@ -1,4 +1,4 @@
-"""What each ACK owes, and which event is of it, on exchanges made by hand."""
+"""What each ACK expects, and which event is of it, on exchanges made by hand."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_a_sample_that_is_dropped_is_owed_and_not_shown() -> None:
     assert planted.dues() == [HANDSHAKE, (lacking, NONE, PLAIN, 0, 0), as_due(came, event, PLAIN)]
 
 
-def test_a_call_that_took_nothing_does_not_stand_for_the_sample_that_is_owed() -> None:
+def test_a_call_that_took_nothing_does_not_stand_for_the_sample_that_is_expected() -> None:
     planted = opened()
     planted.sent(100, 1, 10)
     came = planted.came(200, 11)
@@ -84,7 +84,7 @@ def test_a_duplicate_acks_call_without_values_is_no_row_at_all() -> None:
     assert planted.dues() == [HANDSHAKE, as_due(came, event, PLAIN), as_due(last, after, PLAIN)]
 
 
-def test_an_event_that_no_ack_came_in_for_is_shown_and_not_owed() -> None:
+def test_an_event_that_no_ack_came_in_for_is_shown_and_not_expected() -> None:
     planted = opened()
     planted.sent(100, 1, 10)
     came = planted.came(200, 11)
@@ -93,7 +93,7 @@ def test_an_event_that_no_ack_came_in_for_is_shown_and_not_owed() -> None:
     assert planted.dues() == [(NONE, doubled, 0, PLAIN, 0), HANDSHAKE, as_due(came, event, PLAIN)]
 
 
-def test_an_event_with_a_number_that_no_ack_had_is_not_owed() -> None:
+def test_an_event_with_a_number_that_no_ack_had_is_not_expected() -> None:
     planted = opened()
     planted.sent(100, 1, 10)
     planted.sent(110, 11, 10)
@@ -111,7 +111,7 @@ def test_an_event_from_before_its_ack_is_of_another() -> None:
     assert planted.dues() == [(NONE, early, 0, PLAIN, 0), HANDSHAKE, (came, NONE, PLAIN, 0, 0)]
 
 
-def test_an_event_of_a_socket_that_the_wire_does_not_show_is_not_owed() -> None:
+def test_an_event_of_a_socket_that_the_wire_does_not_show_is_not_expected() -> None:
     planted = opened()
     events = planted.events
     events["sport"] = 40_001
@@ -231,12 +231,12 @@ def test_the_timestamp_is_not_owed_where_a_segment_sent_once_is_acknowledged() -
 
 
 def test_a_part_of_a_segment_owes_nothing_and_a_part_of_several_in_one_packet_does() -> None:
-    for length, owes in ((1_000, False), (10_000, True)):
+    for length, expects in ((1_000, False), (10_000, True)):
         planted = opened()
         planted.sent(100, 1, length)
-        came = planted.came(200, 2_001 if owes else 501)
-        event = planted.shows(200, 2_001 if owes else 501, first=100 if owes else -1)
-        assert planted.dues() == [HANDSHAKE, *([as_due(came, event, PLAIN)] if owes else [])]
+        came = planted.came(200, 2_001 if expects else 501)
+        event = planted.shows(200, 2_001 if expects else 501, first=100 if expects else -1)
+        assert planted.dues() == [HANDSHAKE, *([as_due(came, event, PLAIN)] if expects else [])]
 
 
 def test_the_timestamp_option_makes_segments_shorter() -> None:
@@ -250,7 +250,7 @@ def test_the_timestamp_option_makes_segments_shorter() -> None:
         assert planted.dues() == [HANDSHAKE]
 
 
-def test_a_time_for_a_part_of_a_segment_is_not_owed() -> None:
+def test_a_time_for_a_part_of_a_segment_is_not_expected() -> None:
     planted = opened()
     planted.sent(100, 1, 1_000)
     came = planted.came(200, 501)
@@ -276,7 +276,7 @@ def test_a_fin_takes_one_number_and_owes_a_sample() -> None:
     assert planted.dues() == [HANDSHAKE, as_due(came, event, PLAIN)]
 
 
-def test_after_a_reset_and_where_a_reset_is_the_answer_nothing_is_owed() -> None:
+def test_after_a_reset_and_where_a_reset_is_the_answer_nothing_is_expected() -> None:
     for answered in (False, True):
         planted = opened()
         planted.sent(100, 1, 10)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from rttcheck.judge.eligibility.dues import dues_of
-from rttcheck.judge.eligibility.part import Part, shown_by
+from rttcheck.judge.eligibility.part import Part, reported_by
 from rttcheck.judge.samples import address_bytes
 from rttcheck.record.event import EVENT
 from rttcheck.record.packet import MOST_SACK_BLOCKS, WIRE
@@ -62,17 +62,17 @@ def events(lines: list[list[str]]) -> np.ndarray:
 
 def differences(events: np.ndarray, wire: np.ndarray) -> np.ndarray:
     rows = dues_of(events, wire, FLOWS)
-    found: np.ndarray = rows[rows["owed"] != rows["shown"]]
+    found: np.ndarray = rows[rows["expected"] != rows["reported"]]
     return found
 
 
 def test_as_it_was_everything_that_is_owed_is_shown_and_nothing_else(events: np.ndarray, wire: np.ndarray) -> None:
     rows = dues_of(events, wire, FLOWS)
     assert len(differences(events, wire)) == 0
-    owed = rows["owed"]
-    from_timestamps = ((owed & Part.TAKEN) != 0) & ((owed & (Part.FIRST | Part.SACK)) == 0)
+    expected = rows["expected"]
+    from_timestamps = ((expected & Part.TAKEN) != 0) & ((expected & (Part.FIRST | Part.SACK)) == 0)
     # Enough of each kind for what follows to mean something.
-    assert [int(((owed & part) != 0).sum()) for part in (Part.FIRST, Part.SACK)] == [9, 14]
+    assert [int(((expected & part) != 0).sum()) for part in (Part.FIRST, Part.SACK)] == [9, 14]
     assert int(from_timestamps.sum()) == 16
     assert int((rows["karn"] != 0).sum()) == 16
 
@@ -80,7 +80,7 @@ def test_as_it_was_everything_that_is_owed_is_shown_and_nothing_else(events: np.
 def test_no_sample_can_be_left_out(events: np.ndarray, wire: np.ndarray) -> None:
     for event in np.flatnonzero(events["taken"]).tolist():
         found = differences(np.delete(events, event), wire)
-        assert ((found["owed"] & Part.TAKEN) != 0).any(), event
+        assert ((found["expected"] & Part.TAKEN) != 0).any(), event
 
 
 def test_no_sample_can_be_taken_where_none_was(events: np.ndarray, wire: np.ndarray) -> None:
@@ -102,7 +102,7 @@ def test_no_sample_can_come_from_elsewhere(events: np.ndarray, wire: np.ndarray)
 
 
 def test_karn_cannot_be_ignored(events: np.ndarray, wire: np.ndarray) -> None:
-    shown = shown_by(events)
+    shown = reported_by(events)
     for event in np.flatnonzero(shown == Part.TAKEN).tolist():
         changed = events.copy()
         for name in ("first_rtt_us", "last_rtt_us"):

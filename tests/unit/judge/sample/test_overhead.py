@@ -87,7 +87,7 @@ def split(stamps_us: list[int | None]) -> Overhead:
     stamp_ns: Integers = np.array(
         [UNKNOWN if stamp is None else planted.start_ns + stamp * 1_000 for stamp in stamps_us], dtype=np.int64
     )
-    account = observation.witness.exact[0]
+    account = observation.wire_times.exact[0]
     return Overhead.of(account, observation.events, passing_of(observation.wire), stamp_ns)
 
 

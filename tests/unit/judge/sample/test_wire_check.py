@@ -10,7 +10,7 @@ import pytest
 
 from rttcheck.judge.findings import Finding, Layer, Outcome
 from rttcheck.judge.machine.hop import MOST_NS
-from rttcheck.judge.pairing.wire_times import Witness
+from rttcheck.judge.pairing.wire_times import WireTimes
 from rttcheck.judge.sample.overhead_check import ENOUGH
 from rttcheck.judge.verdict import Verdict, judge
 from rttcheck.record.event import Owned
@@ -210,10 +210,10 @@ def test_samples_from_timestamps_may_be_a_millisecond_off_and_no_more() -> None:
         planted.sent(30_000, 1, 10, tsval=37)
         planted.came(50_500, 11, tsecr=37)
         planted.event(50_503, 11, coarse=value_us)
-        witness = Witness.of(planted.events, planted.wire, FLOWS)
-        grain = witness.coarse_low.grain_ns
-        assert (int(witness.coarse_low.over_ns[0]) > -grain) is low
-        assert (int(witness.coarse_high.over_ns[0]) < grain) is high
+        wire_times = WireTimes.of(planted.events, planted.wire, FLOWS)
+        grain = wire_times.coarse_low.grain_ns
+        assert (int(wire_times.coarse_low.over_ns[0]) > -grain) is low
+        assert (int(wire_times.coarse_high.over_ns[0]) < grain) is high
 
 
 def late(recording: Recording, chosen: slice, by_us: int, owned: Owned) -> Recording:
