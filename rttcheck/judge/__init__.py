@@ -1,5 +1,4 @@
-"""What a recording proves: pure functions over arrays, from samples to findings to a verdict.
+"""Judge a recording: pure functions over arrays, from samples to findings to a verdict.
 
-Owns every comparison of what was seen with what was injected. Needs no root, no network and no clock, and imports of
-what collects nothing but the layout of an event.
+Needs no root, no network and no clock, and imports nothing of `rttcheck.collect`.
 """

@@ -1,4 +1,4 @@
-"""What a check is: an identity that never changes, a title for people, and what it rests on.
+"""The declaration of a check: an id that never changes, a title for people, and the data that it needs.
 
 Each check is declared once, beside its code. `rttcheck.judge.checks` lists them all.
 """
@@ -20,15 +20,16 @@ EVERY_SAMPLE: Final = "every sample"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Needs:
-    """Return what of the probe's events a check rests on; nothing by default."""
+    """The parts of the probe's events that a check needs; nothing by default."""
 
     all_of: tuple[str, ...] = ()
-    """Members of an event."""
+    """Event fields, all of which are needed."""
     any_of: tuple[str, ...] = ()
+    """Event fields, one of which is enough."""
     every_sample: bool = False
 
     def unmet(self, view: View) -> str:
-        """Say what a probe with this view lacks; empty when it lacks nothing."""
+        """Return what a probe with this view lacks, as text; empty when it lacks nothing."""
         lacks = []
         if self.every_sample and not view.every_sample:
             lacks.append(EVERY_SAMPLE)
@@ -38,23 +39,23 @@ class Needs:
         return " and ".join((*lacks, *hidden))
 
     def render(self) -> str:
-        """Say it in a line; empty for nothing."""
+        """Return the needs as one line of text; empty for nothing."""
         parts = [EVERY_SAMPLE] if self.every_sample else []
         return ", ".join((*parts, *self.all_of, *([" or ".join(self.any_of)] if self.any_of else [])))
 
 
 NOTHING: Final = Needs()
-"""No member of an event: the check rests on packets, on settings or on the log."""
+"""No event field: the check uses packets, settings or the kernel's log."""
 
 VALUES: Final = Needs(any_of=("sample_us", "last_rtt_us"))
-"""A time of each event: the sample, or else the last-acked one."""
+"""A time of each event: the sample, or else the last-acked RTT."""
 
 
 class Quality(StrEnum):
-    """Which damage to the recording turns a failure of the check into *inconclusive*."""
+    """The data quality that a check needs: without it a failure is *inconclusive*."""
 
     ANY = "none"
-    """No damage does: a failure is a failure."""
+    """No requirement: a failure stays a failure."""
     PACKETS_AND_EVENTS = "packets and events complete, clock not set, no corrupted packets"
     END_CAPTURES = "packets and events complete, clock not set, no corrupted packets, no netem on the ends' interfaces"
     LINK_CAPTURES = "the link's captures complete, clock not set"
@@ -62,13 +63,13 @@ class Quality(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """One thing that is asserted. Two checks are never equal by chance: the ``id`` is unique."""
+    """One assertion of the judge. The ``id`` is unique."""
 
     id: str
-    """A layer and a name, as in ``link.never-early``. It never changes: programs may key by it."""
+    """Layer and name, as in ``link.never-early``. It never changes, so that programs can use it as a key."""
     layer: Layer
     title: str
-    """For people, in a verdict; it may change."""
+    """Text for people, shown in a verdict; it may change."""
     asserts: str
     """One sentence: what must hold."""
     against: str
@@ -88,7 +89,7 @@ class Check:
         layer: Layer | None = None,
         blind: bool = False,
     ) -> Finding:
-        """Return what the check came to; ``layer`` is given where another layer than its own is guilty."""
+        """Return a finding of this check; ``layer`` names the guilty layer where it is not the check's own."""
         return Finding(
             check=self.id,
             title=self.title,

@@ -1,4 +1,4 @@
-"""All checks there are: each is declared beside its code, and listed here once."""
+"""The list of all checks; each check is declared beside its code."""
 
 from __future__ import annotations
 
@@ -66,6 +66,6 @@ CHECKS: Final[tuple[Check, ...]] = (
     nominal.NOT_ABOVE,
     nominal.BUCKET,
 )
-"""From the wire to the reader, as `Layer` is."""
+"""In the order of `Layer`, from the wire to the reader."""
 
 BY_ID: Final = {check.id: check for check in CHECKS}

@@ -1,6 +1,6 @@
-"""Was there enough to judge by: the link that was asked for, no events lost, a sample on every side.
+"""Check that a recording is complete: the link's settings, every step, no events lost, samples on every side.
 
-It owns the checks that keep a verdict from passing on nothing. It looks at no sample's value.
+These checks keep a verdict from passing without data. No sample's value is looked at.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from rttcheck_netns.netem import Netem
 SETTINGS: Final = Check(
     id="link.settings",
     layer=Layer.LINK,
-    title="netem is as asked for",
-    asserts="The link's settings that were read back are those that were asked for.",
+    title="link settings read back as configured",
+    asserts="The link settings read back from the kernel equal the configured ones.",
     against="the scenario's settings",
     tolerance="none: they are equal",
     needs=NOTHING,
@@ -28,8 +28,8 @@ SETTINGS: Final = Check(
 STEPS: Final = Check(
     id="link.steps",
     layer=Layer.LINK,
-    title="every step was taken",
-    asserts="Every step of the scenario was taken, in order.",
+    title="every step was applied",
+    asserts="Every step of the scenario was applied, in order.",
     against="the scenario's steps",
     tolerance="none",
     needs=NOTHING,
@@ -38,7 +38,7 @@ EVENTS_LOST: Final = Check(
     id="observer.no-events-lost",
     layer=Layer.OBSERVER,
     title="no events lost",
-    asserts="The probe handed over every event.",
+    asserts="The probe delivered every event.",
     against="the probe's own count of lost events",
     tolerance="none; a loss is inconclusive",
     needs=NOTHING,
@@ -49,35 +49,35 @@ EVERY_SIDE: Final = Check(
     title="data samples on every side",
     asserts="Each side of each connection that wrote data took a sample of a data segment.",
     against="the scenario's flows",
-    tolerance="short connections on a link that loses packets may have none: inconclusive",
+    tolerance="inconclusive for short connections without a sample on a link that loses packets",
     needs=VALUES,
 )
 
 
 def check_coverage(evidence: Evidence) -> tuple[Finding, ...]:
-    """Every check of what a verdict rests on, in no order."""
+    """Return the findings of all completeness checks, in no particular order."""
     return (_link(evidence), _steps(evidence), _lost(evidence), _samples(evidence))
 
 
 def _link(evidence: Evidence) -> Finding:
-    """The impairment that the kernel gave back is the one that was asked for, the last step's after steps."""
+    """Check that the settings read back from the kernel are the configured ones, after steps the last step's."""
     taken = evidence.recording.steps
     out, back = evidence.scenario.links[taken[-1].index + 1 if taken else 0]
     held = evidence.recording.netem
     wrong = [
-        f"{side} holds {held[side]} where {_text(asked)} was asked for"
+        f"{side} has {held[side]}, configured was {_text(asked)}"
         for side, asked in (("out", out), ("back", back))
         if side in held and not _is(held[side], asked)
     ]
-    told = [side for side in ("out", "back") if side in held]
-    outcome = Outcome.FAILED if wrong else Outcome.PASSED if told else Outcome.INCONCLUSIVE
-    message = "; ".join(wrong) if wrong else f"read back from the kernel: {' and '.join(told) or 'nothing'}"
+    known = [side for side in ("out", "back") if side in held]
+    outcome = Outcome.FAILED if wrong else Outcome.PASSED if known else Outcome.INCONCLUSIVE
+    message = "; ".join(wrong) if wrong else f"read back from the kernel: {' and '.join(known) or 'nothing'}"
     return SETTINGS.finding(
         outcome,
         message=message,
         expected=f"out {_text(out)}, back {_text(back)}",
         seen=message,
-        samples=len(told),
+        samples=len(known),
     )
 
 
@@ -90,13 +90,13 @@ def _text(netem: Netem) -> str:
 
 
 def _steps(evidence: Evidence) -> Finding:
-    """Every step of the scenario was taken, and in order: without them the bounds in force are unknown."""
+    """Check that all steps were applied in order; otherwise the bounds in force are unknown."""
     due = list(range(len(evidence.scenario.steps)))
     taken = [step.index for step in evidence.recording.steps]
     outcome = Outcome.PASSED if taken == due else Outcome.FAILED
     return STEPS.finding(
         outcome,
-        message=f"{len(taken)} of {len(due)} steps were taken" + ("" if taken == due else f", in the order {taken}"),
+        message=f"{len(taken)} of {len(due)} steps were applied" + ("" if taken == due else f", in the order {taken}"),
         expected=f"{len(due)} steps",
         seen=f"{len(taken)} steps",
         samples=len(taken),
@@ -104,7 +104,7 @@ def _steps(evidence: Evidence) -> Finding:
 
 
 def _lost(evidence: Evidence) -> Finding:
-    """Lost events leave what was seen true, and every count open."""
+    """Check that no event was lost. A loss does not make the other events wrong, but it makes every count uncertain."""
     lost = evidence.lost
     total = lost + len(evidence.events)
     return EVENTS_LOST.finding(
@@ -119,7 +119,7 @@ def _lost(evidence: Evidence) -> Finding:
 
 
 def _samples(evidence: Evidence) -> Finding:
-    """At least one data sample from every side of every connection that wrote data."""
+    """Check that every side of every connection that wrote data has at least one data sample."""
     scenario, flows = evidence.scenario, len(evidence.recording.flows)
     sides = (Side.CLIENT, Side.SERVER) if scenario.traffic.server_writes else (Side.CLIENT,)
     counts = {
@@ -138,10 +138,10 @@ def _samples(evidence: Evidence) -> Finding:
     else:
         loses = any(netem.loss or netem.corrupt for link in scenario.links for netem in link)
         some = total > 0 and all(count.any() for count in counts.values())
-        # Karn: where packets are lost, a short connection may have nothing but retransmissions acknowledged.
+        # Karn: with packet loss, all ACKs of a short connection may be of retransmissions.
         excused = evidence.lost > 0 or (loses and some)
         outcome = Outcome.INCONCLUSIVE if excused else Outcome.FAILED
-        message = f"of {flows} connections {missing or 'all'} took no data sample ({seen})"
+        message = f"of {flows} connections {missing or 'all'} have no data sample ({seen})"
         if evidence.lost:
             message += f", and {evidence.lost} events were lost"
         elif excused:

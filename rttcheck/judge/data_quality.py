@@ -1,7 +1,7 @@
 """Data quality: damage to a recording that may explain a failed check.
 
-Packets that the captures dropped, events that were lost, a clock that was set. It is applied once, to all findings, by
-what each check declares. It makes no check.
+Packets that the captures dropped, events that were lost, a clock that was set. It is applied once, to all findings,
+according to the `Quality` that each check declares.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ LINK_POINTS: Final = ("link_near", "link_far")
 """The captures on both sides of the link."""
 
 
-def weighed(findings: Iterable[Finding], evidence: Evidence) -> tuple[Finding, ...]:
-    """Return the findings; a failure that damage to the recording may explain is inconclusive, with the reason."""
-    return tuple(_weighed(finding, evidence) for finding in findings)
+def apply_data_quality(findings: Iterable[Finding], evidence: Evidence) -> tuple[Finding, ...]:
+    """Return the findings; a failure that damage to the recording may explain becomes inconclusive, with the reason."""
+    return tuple(_apply_to_one(finding, evidence) for finding in findings)
 
 
-def _weighed(finding: Finding, evidence: Evidence) -> Finding:
+def _apply_to_one(finding: Finding, evidence: Evidence) -> Finding:
     if finding.outcome is not Outcome.FAILED:
         return finding
     reason = reason_of(evidence, BY_ID[finding.check].quality, control=finding.control)
@@ -33,7 +33,7 @@ def _weighed(finding: Finding, evidence: Evidence) -> Finding:
 
 
 def reason_of(evidence: Evidence, quality: Quality, *, control: bool = False) -> str:
-    """Say what of the recording is damaged that a check of this ``quality`` rests on; empty for nothing."""
+    """Return the damage to the recording that affects a check of this ``quality``, as text; empty for none."""
     if quality is Quality.ANY:
         return ""
     if control:
@@ -42,17 +42,17 @@ def reason_of(evidence: Evidence, quality: Quality, *, control: bool = False) ->
     of_link = quality is Quality.LINK_CAPTURES
     points = evidence.capture_points
     dropped = sum(int(point["dropped"]) for name, point in points.items() if not of_link or name in LINK_POINTS)
-    whose = "the link's captures" if of_link else "the captures"
-    reasons = [f"{whose} dropped {dropped} packets"] if dropped else []
+    source = "the link's captures" if of_link else "the captures"
+    reasons = [f"{source} dropped {dropped} packets"] if dropped else []
     if evidence.clock_step_ns:
-        reasons.append(f"the wall clock was set by {evidence.clock_step_ns} ns meanwhile")
+        reasons.append(f"the wall clock was set by {evidence.clock_step_ns} ns during the run")
     if of_link:
         return " and ".join(reasons)
     reasons += [f"{evidence.lost} events were lost"] if evidence.lost else []
     netems = [netem for link in evidence.scenario.links for netem in link]
     if any(netem.corrupt for netem in netems):
-        reasons.append("the link corrupts packets, which a capture sees and TCP drops")
+        reasons.append("the link corrupts packets: captures see packets that TCP drops")
     direct = evidence.scenario.topology == "direct" and any(netem.changed() for netem in netems)
     if direct and quality is Quality.END_CAPTURES:
-        reasons.append("the ends' own interfaces impair, and a capture there sees what is left after that")
+        reasons.append("netem runs on the ends' own interfaces, where captures see packets only after netem")
     return " and ".join(reasons)

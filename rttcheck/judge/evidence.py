@@ -1,7 +1,7 @@
-"""A recording made ready for judging: what each sample is, and what it may be.
+"""Prepare a recording for judging: the kind of each sample, and its bounds.
 
-It owns the arrays that all checks share, worked out once: kinds, sources, sides, and the bounds in force when each
-sample was taken. It finds nothing.
+The arrays that all checks share are computed here once: kinds, sources, sides, and the bounds in force when each sample
+was taken. There are no checks here.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from rttcheck.judge.link.bounds import RoundTrip, scenario_bounds, union
-from rttcheck.judge.link.overhead import Overhead
+from rttcheck.judge.link.overhead import LinkOverhead
 from rttcheck.judge.machine.hop import MOST_NS
-from rttcheck.judge.machine.noise import Noise
+from rttcheck.judge.machine.noise import MachineNoise
 from rttcheck.judge.machine.slack import Slack
 from rttcheck.judge.observation import Observation, addresses
 from rttcheck.judge.pairing.transit import WAYS
@@ -36,13 +36,13 @@ from rttcheck.record.recording import Recording
 from rttcheck.scenario.model import Scenario
 
 TSECR_GRAIN_US = 1_000
-"""A sample from the echoed timestamp counts milliseconds (TCP_TS_HZ) and cuts both ends: up to 1 ms too short."""
+"""A sample from the echoed timestamp is in milliseconds (TCP_TS_HZ), both ends truncated: up to 1 ms too short."""
 
 CLOCK_STEP_NS: Final = 100_000
-"""A wall clock that moved by more than this against the monotonic one was set; less is how finely it can be read."""
+"""A wall clock that moved by more than this against the monotonic one was set; less is reading precision."""
 
 UNBOUNDED_US = np.iinfo(np.int64).max
-"""Stands for "no upper bound" in arrays."""
+"""Means "no upper bound" in arrays."""
 
 Booleans = npt.NDArray[np.bool_]
 Microseconds = npt.NDArray[np.int64]
@@ -50,7 +50,7 @@ Microseconds = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Evidence:
-    """One row an event in every array; ``lowest_us`` and ``highest_us`` are the link's own bounds, without slack."""
+    """Arrays with one row per event; ``lowest_us`` and ``highest_us`` are the link's own bounds, without slack."""
 
     recording: Recording
     scenario: Scenario
@@ -65,16 +65,16 @@ class Evidence:
     bounds: tuple[RoundTrip, ...]
     """At the start and after each step."""
     slack: Slack
-    noise: Noise | None
-    """How late the machine was by its own account; None in virtual time, where there is no noise."""
+    noise: MachineNoise | None
+    """How late the machine's timers and the relay were; None in virtual time, where there is no noise."""
     observation: Observation | None
-    """The run's events with the packets behind them; None where nothing was captured."""
+    """The run's events paired with their packets; None where nothing was captured."""
     control: Observation | None
-    """The same of its control run; None where there is none, or nothing of it was captured."""
+    """The same for its control run; None where there is none, or nothing of it was captured."""
 
     @classmethod
     def of(cls, recording: Recording) -> Evidence:
-        """Work out what ``recording`` holds. Raises ScenarioError when its scenario is none that this version knows."""
+        """Compute the arrays of ``recording``. Raises ScenarioError when this version does not know its scenario."""
         scenario = Scenario.make(**recording.scenario)
         events = recording.events
         flows = addresses(recording.flows)
@@ -108,12 +108,12 @@ class Evidence:
             observation=Observation.of_run(recording) if recording.wire_facts else None,
             control=control,
             slack=slack,
-            noise=Noise.of(recording, slack) if recording.clock != "virtual" else None,
+            noise=MachineNoise.of(recording, slack) if recording.clock != "virtual" else None,
         )
 
     @property
     def wire_times(self) -> WireTimes | None:
-        """What the packets say of each sample; None where nothing was captured."""
+        """The wire time of each sample; None where nothing was captured."""
         return self.observation.wire_times if self.observation is not None else None
 
     @property
@@ -128,30 +128,30 @@ class Evidence:
 
     @property
     def data(self) -> Booleans:
-        """Samples of data segments, from whichever source."""
+        """Samples of data segments, from any source."""
         data: Booleans = self.kinds == Kind.DATA
         return data
 
     @property
     def shown(self) -> Booleans:
-        """Data samples that nettrace shows: those with a first-acked segment."""
+        """Data samples that nettrace displays: those with a first-acked segment."""
         return self.data & visible_to_nettrace(self.events)
 
     @property
     def values_us(self) -> Microseconds:
-        """The time that each event shows; -1 for none."""
+        """The time that each event reports; -1 for none."""
         return values_us(self.events)
 
     @property
     def shown_us(self) -> Microseconds:
-        """What a histogram counts of each event; -1 for nothing."""
+        """The value of each event that a histogram counts; -1 for none."""
         return shown_us(self.events)
 
     @property
     def bounded_above(self) -> Booleans:
-        """Data samples that the network alone is answerable for.
+        """Data samples that have an upper bound.
 
-        Where ACKs may be delayed, a server's samples also hold the client's time to think, and have no upper bound.
+        Where ACKs may be delayed, a server's samples also contain the client's think time, and have no upper bound.
         """
         above: Booleans = self.data & (self.highest_us != UNBOUNDED_US)
         if not self.scenario.quickack and self.scenario.traffic.server_writes:
@@ -160,33 +160,33 @@ class Evidence:
 
     @property
     def virtual(self) -> bool:
-        """Whether time counted the guest's instructions, so that no noise of the machine is in the samples."""
+        """Whether the clock counted the guest's instructions, so that samples contain no noise of the host."""
         return self.recording.clock == "virtual"
 
     @property
     def preemptible(self) -> bool:
-        """Whether the kernel says that it is PREEMPT_RT (``uname -v``)."""
+        """Whether the kernel reports PREEMPT_RT (``uname -v``)."""
         return "PREEMPT_RT" in str(self.recording.machine.get("kernel_version", ""))
 
     @property
     def capture_points(self) -> dict[str, dict[str, Any]]:
-        """What each capture took and dropped, by its point's name; empty when nothing was captured."""
+        """Packets captured and dropped at each capture point, by name; empty when nothing was captured."""
         return dict(self.recording.wire_facts.get("points", {}))
 
     @property
     def clock_step_ns(self) -> int:
-        """How far the wall clock, which packets are stamped with, was set during the run; 0 when it was not."""
+        """By how much the wall clock, which stamps packets, was set during the run; 0 when it was not."""
         step_ns = int(self.recording.wire_facts.get("clock_step_ns", 0))
         return step_ns if abs(step_ns) > CLOCK_STEP_NS else 0
 
     @property
     def lost(self) -> int:
-        """Events that the probe could not hand over."""
+        """Events that the probe lost."""
         return self.recording.lost
 
 
 def _most_us(control: Observation) -> Microseconds:
-    """Return the most that each event of the control run counts for, by its packets; `UNBOUNDED_US` without any."""
+    """Return the cap of each control run event: its wire time and the work at both ends; `UNBOUNDED_US` if unknown."""
     most = np.full(len(control.events), UNBOUNDED_US, dtype=np.int64)
     account = control.wire_times.exact[0]
     most[account.event] = (account.wire_ns + 2 * MOST_NS) // MICROSECOND_NS
@@ -194,16 +194,16 @@ def _most_us(control: Observation) -> Microseconds:
 
 
 def _link_us(recording: Recording) -> int:
-    """Return what both directions of the link may add beyond the engine's model, where timers were measured."""
+    """Return what both directions of the link may add to the engine's model; 0 where timers were not measured."""
     if not len(recording.timers):
         return 0
-    return sum(Overhead.of(recording, way).single_ns for way in WAYS) // MICROSECOND_NS
+    return sum(LinkOverhead.of(recording, way).single_ns for way in WAYS) // MICROSECOND_NS
 
 
 def _in_force(
     recording: Recording, events: np.ndarray, bounds: tuple[RoundTrip, ...]
 ) -> tuple[Microseconds, Microseconds]:
-    """The bounds of the link as it was while each sample was under way; those of both links across a step."""
+    """Return the link's bounds while each sample was in flight; across a step, those of both settings together."""
     changes = np.array([step.at_ns for step in recording.steps], dtype=np.int64)
     acked_ns = events["timestamp_ns"].astype(np.int64)
     sent_ns = acked_ns - np.maximum(values_us(events), 0) * 1_000

@@ -1,7 +1,7 @@
-"""The words of a verdict: how a check can end, which layer a fault lies in, and what one check found.
+"""The parts of a verdict: the outcome of a check, the layer of a fault, and the finding of one check.
 
-It owns no check. A finding says enough to be understood alone: what was expected and from where, what was seen, and in
-how many samples.
+A finding can be understood alone: it holds what was expected and from which source, what was seen, and in how many
+samples.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ NOT_RUN: Final = "not run: "
 """Begins the message of a check that was not run."""
 
 NEEDED: Final = f"{NOT_RUN}it needs "
-"""Begins the message of one that was not run because of what the probe sees."""
+"""Begins the message of a check that was not run because the probe does not see what it needs."""
 
 
 class Outcome(StrEnum):
@@ -24,68 +24,68 @@ class Outcome(StrEnum):
     PASSED = "passed"
     FAILED = "failed"
     INCONCLUSIVE = "inconclusive"
-    """The check could not be made: events lost, too few samples, a machine too noisy. Not the same as passed."""
+    """The check could not decide: events lost, too few samples, a machine too noisy. Not the same as passed."""
 
 
 class Layer(StrEnum):
-    """Where a fault lies, from the wire to the reader: what comes first is the cause of what comes after."""
+    """The layer of a fault, from the wire to the reader: an earlier layer's fault is the likely cause of later ones."""
 
     KERNEL = "kernel"
-    """The kernel itself complained: what it does after that need not mean anything."""
+    """The kernel logged a warning or BUG: what it does after that may be meaningless."""
     LINK = "link"
-    """The link is not the one that was asked for."""
+    """The link does not behave as configured."""
     ELIGIBILITY = "eligibility"
     """A sample was due and none was taken, or the reverse."""
     SAMPLE = "sample"
-    """The kernel measured another time than the one that passed."""
+    """The kernel measured a wrong time."""
     ARITHMETIC = "arithmetic"
     """srtt, min_rtt and the like do not follow from the samples."""
     OBSERVER = "observer"
-    """What is shown is not what the kernel had."""
+    """The probe or the tool reports other values than the kernel has."""
     NOMINAL = "nominal"
-    """Samples and injected latency do not match, and nothing above says whose fault it is."""
+    """Samples and injected latency do not match, and no layer before this one explains it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """What one check came to. ``message`` is one sentence; ``samples`` is how many values were looked at."""
+    """The result of one check. ``message`` is one sentence; ``samples`` is the number of values checked."""
 
     check: str
     """The check's ``id``, see `rttcheck.judge.check.Check`."""
     title: str
     layer: Layer
-    """The guilty one: the check's own, unless it found another to blame."""
+    """The guilty layer: the check's own, unless it found that another one is at fault."""
     outcome: Outcome
     message: str
     expected: str
-    """What, and from where."""
+    """The expected value and its source."""
     seen: str
     samples: int
     control: bool = False
-    """Whether it is about the control run."""
+    """Whether the finding is about the control run."""
     blind: bool = False
-    """The check was not run: the recording does not hold what it needs. Inconclusive then, which no re-run changes."""
+    """The check was not run, as the recording lacks what it needs. It is inconclusive, and a re-run does not help."""
 
     @property
     def key(self) -> str:
-        """Return what tells it from all other findings of a verdict: the check, and of which run."""
+        """Return a key that is unique in a verdict: the check's id, with ``control:`` before it for the control run."""
         return f"control:{self.check}" if self.control else self.check
 
     @property
     def heading(self) -> str:
-        """Return its title with the run, for people."""
+        """Return the title, with "control run: " before it for the control run."""
         return f"control run: {self.title}" if self.control else self.title
 
     @property
     def unseen_by_probe(self) -> bool:
-        """Whether it was not run because the probe does not see what it needs, and for no other reason."""
+        """Whether it was not run because the probe does not see what it needs."""
         return self.blind and self.message.startswith(NEEDED)
 
 
-def inconclusive_if(outcome: Outcome, message: str, doubt: str) -> tuple[Outcome, str]:
-    """Return outcome and message of a check; a failure that ``doubt`` may explain is inconclusive and says so."""
-    if outcome is Outcome.FAILED and doubt:
-        return Outcome.INCONCLUSIVE, f"{message}; but {doubt}"
+def inconclusive_if(outcome: Outcome, message: str, reason: str) -> tuple[Outcome, str]:
+    """Return outcome and message of a check; with a ``reason`` a failure is inconclusive, and the message names it."""
+    if outcome is Outcome.FAILED and reason:
+        return Outcome.INCONCLUSIVE, f"{message}; but {reason}"
     return outcome, message
 
 
@@ -94,9 +94,9 @@ _DEPTH = tuple(Layer)
 
 
 def ranked(findings: Iterable[Finding]) -> tuple[Finding, ...]:
-    """Failures first, then the inconclusive; among equals the layer nearest to the wire first, as the likely cause.
+    """Sort findings: failed, inconclusive, passed, and not run last.
 
-    Checks that were not run come last.
+    Among equals the layer nearest to the wire comes first, as the likely cause.
     """
     return tuple(
         sorted(
@@ -107,6 +107,6 @@ def ranked(findings: Iterable[Finding]) -> tuple[Finding, ...]:
 
 
 def outcome_of(findings: Iterable[Finding]) -> Outcome:
-    """The worst outcome of the checks that were run; none at all is inconclusive."""
+    """Return the worst outcome of the checks that were run; inconclusive when none was."""
     outcomes = {finding.outcome for finding in findings if not finding.blind}
     return next((outcome for outcome in _SEVERITY if outcome in outcomes), Outcome.INCONCLUSIVE)

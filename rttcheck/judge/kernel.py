@@ -1,6 +1,6 @@
-"""Did the kernel complain while it was looked at: what its own log says of the run.
+"""Check the kernel's log for splats during the run and its control run.
 
-It owns the finding and its words. What a splat is, and which are allowed, it asks.
+Which records are splats, and which of them are allowed, is decided by `rttcheck.kernel_log`.
 """
 
 from __future__ import annotations
@@ -22,29 +22,28 @@ if TYPE_CHECKING:
 QUIET: Final = Check(
     id="kernel.quiet",
     layer=Layer.KERNEL,
-    title="the kernel does not complain",
+    title="no splat in the kernel's log",
     asserts=(
-        "The kernel's log of the run, and of its control run, holds no splat: no warning, BUG, oops, stall or "
-        "hung task."
+        "The kernel's log of the run and of its control run has no splat: no warning, BUG, oops, stall or hung task."
     ),
     against="the log, less the splats that are allowed",
     tolerance="none",
     needs=NOTHING,
 )
 _SHOWN: Final = 2
-"""Splats that the message names."""
+"""The most splats that the message names."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KernelCheck:
-    """The finding, none where the recording has no log, and what was allowed."""
+    """The finding (none where the recording has no log) and notes on allowed splats."""
 
     findings: tuple[Finding, ...] = ()
     notes: tuple[str, ...] = ()
 
 
 def check_kernel(recording: Recording) -> KernelCheck:
-    """Hold the log of the control run and of the run against what a kernel in health says."""
+    """Check the log of the control run and of the run for splats that are not allowed."""
     if not recording.kernel_log:
         return KernelCheck()
     heard = Heard.of(recording.kernel_log)
@@ -52,20 +51,20 @@ def check_kernel(recording: Recording) -> KernelCheck:
         return KernelCheck(findings=(_finding(Outcome.INCONCLUSIVE, f"not run: {heard.unseen}", (), 0, blind=True),))
     allowed = (*of_dicts(recording.kernel_log.get("allowed", ())), *ALLOWED)
     found = splats(heard.kernels, recording.kernel, allowed)
-    guilty = [splat for splat in found if splat.allowed is None]
+    reported = [splat for splat in found if splat.allowed is None]
     records = len(heard.kernels)
-    if guilty:
+    if reported:
         finding = _finding(
-            Outcome.FAILED, complaint(guilty, "while the scenario ran", shared=heard.shared), guilty, records
+            Outcome.FAILED, complaint(reported, "while the scenario ran", shared=heard.shared), reported, records
         )
     elif heard.lost:
         message = (
-            f"at least {heard.lost} records of its log were overwritten before they could be read: a larger "
+            f"at least {heard.lost} records of the kernel's log were overwritten before they were read: a larger "
             "log_buf_len= on the kernel's command line keeps more"
         )
         finding = _finding(Outcome.INCONCLUSIVE, message, (), records)
     else:
-        finding = _finding(Outcome.PASSED, f"{records} records of its log looked at", (), records)
+        finding = _finding(Outcome.PASSED, f"{records} records of the kernel's log checked", (), records)
     notes = tuple(
         f"a kernel splat is allowed ({splat.allowed.reason}; until {splat.allowed.until}): {splat.name}"
         for splat in found
@@ -74,22 +73,24 @@ def check_kernel(recording: Recording) -> KernelCheck:
     return KernelCheck(findings=(finding,), notes=notes)
 
 
-def complaint(guilty: Sequence[Splat], when: str, *, shared: bool) -> str:
-    """Splats as a sentence; ``when`` is as in "during this test", ``shared`` says that this kernel is everybody's."""
-    told = "; ".join(splat.name for splat in guilty[:_SHOWN])
-    if len(guilty) > _SHOWN:
-        told += f"; and {len(guilty) - _SHOWN} more"
-    whose = " (this is the machine's own kernel: another program may have caused it)" if shared else ""
-    times = "" if len(guilty) == 1 else f" {len(guilty)} times"
-    return f"the kernel complained{times} {when}{whose}: {told}"
+def complaint(reported: Sequence[Splat], when: str, *, shared: bool) -> str:
+    """Return splats as a sentence; ``when`` is like "during this test"; ``shared``: other programs use the kernel."""
+    names = "; ".join(splat.name for splat in reported[:_SHOWN])
+    if len(reported) > _SHOWN:
+        names += f"; and {len(reported) - _SHOWN} more"
+    origin = " (this is the machine's own kernel: another program may have caused it)" if shared else ""
+    times = "" if len(reported) == 1 else f" {len(reported)} times"
+    return f"the kernel complained{times} {when}{origin}: {names}"
 
 
-def _finding(outcome: Outcome, message: str, guilty: Sequence[Splat], records: int, *, blind: bool = False) -> Finding:
+def _finding(
+    outcome: Outcome, message: str, reported: Sequence[Splat], records: int, *, blind: bool = False
+) -> Finding:
     return QUIET.finding(
         outcome,
         message,
         expected="no warning, BUG, oops, stall, hung task or other splat in the kernel's log of the run",
-        seen="; ".join(splat.name for splat in guilty) or "none",
+        seen="; ".join(splat.name for splat in reported) or "none",
         samples=records,
         blind=blind,
     )

@@ -1,7 +1,7 @@
-"""Which checks a recording can answer at all: what each needs to have been seen, against what the probe saw.
+"""Mark checks that need events or event fields which the probe does not see.
 
-A check whose needs are not met is not run, whatever it came to on what little there was: it is inconclusive, with the
-reason, and never passed. The needs themselves are declared with each check.
+Such a check counts as not run, whatever its result on the available data: it is inconclusive, with the reason, and
+never passed. The needs are declared with each check.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from rttcheck.judge.checks import BY_ID
 from rttcheck.judge.findings import NEEDED, Finding, Layer, Outcome
 from rttcheck.record.view import View
 
-_TELLING: Final = frozenset({Layer.SAMPLE, Layer.NOMINAL})
+_COMPARING: Final = frozenset({Layer.SAMPLE, Layer.NOMINAL})
 
 
-def seen_through(findings: Iterable[Finding], view: View, probe: str) -> tuple[Finding, ...]:
-    """Return the findings; those that ``view`` does not reach are ``blind``, inconclusive, with what was lacking."""
-    return tuple(_through(finding, view, probe) for finding in findings)
+def mark_unmet_needs(findings: Iterable[Finding], view: View, probe: str) -> tuple[Finding, ...]:
+    """Return the findings; those whose needs ``view`` does not meet are ``blind``, inconclusive, with the reason."""
+    return tuple(_marked(finding, view, probe) for finding in findings)
 
 
-def _through(finding: Finding, view: View, probe: str) -> Finding:
+def _marked(finding: Finding, view: View, probe: str) -> Finding:
     lacks = "" if finding.blind else BY_ID[finding.check].needs.unmet(view)
     if not lacks:
         return finding
@@ -37,10 +37,10 @@ def _through(finding: Finding, view: View, probe: str) -> Finding:
     )
 
 
-def tells(findings: Iterable[Finding]) -> bool:
-    """Tell whether any sample was held against the wire or the injected latency: else nothing was judged."""
+def any_sample_compared(findings: Iterable[Finding]) -> bool:
+    """Return whether any sample was compared with the wire or the injected latency."""
     return any(
-        finding.layer in _TELLING
+        finding.layer in _COMPARING
         and not finding.blind
         and not finding.control
         and BY_ID[finding.check].needs is not NOTHING

@@ -1,7 +1,7 @@
-"""What was observed of one run: its events paired with its packets, the stamps on these, the application's writes.
+"""The data of one run: events paired with packets, the packets' stamps, the application's writes.
 
-The run and its control run are both one of these, and the same checks are made of both: a control run is made by the
-kernel under test, so that it is judged like any other run before anything is concluded from it.
+The run and its control run are each an `Observation`, and the same checks are made of both: the control run is made by
+the kernel under test, so it is judged like any other run before it is used as a reference.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Observation:
     """One run. ``stamp_ns`` has an entry for each packet of ``wire``, the other arrays one for each event."""
 
     control: bool
-    """Whether this is the control run, over a link that delays nothing."""
+    """Whether this is the control run, over a link without delay."""
     events: np.ndarray
     wire: np.ndarray
     flows: Sequence[Mapping[str, Any]]
@@ -38,12 +38,12 @@ class Observation:
 
     @classmethod
     def of_run(cls, recording: Recording) -> Observation:
-        """Pair the run itself."""
+        """Return the observation of the run itself."""
         return cls._of(recording.events, recording.wire, recording.flows, recording.stamps, recording.writes, False)
 
     @classmethod
     def of_control(cls, recording: Recording) -> Observation:
-        """Pair the control run."""
+        """Return the observation of the control run."""
         return cls._of(
             recording.control, recording.control_wire, recording.control_flows, recording.control_stamps,
             recording.control_writes, True,
@@ -68,7 +68,7 @@ class Observation:
 
     @property
     def where(self) -> str:
-        """Begin a message with it: empty for the run itself."""
+        """Return the prefix of messages about this run; empty for the run itself."""
         return "at zero delay: " if self.control else ""
 
     def stamps_of(self, account: Account) -> tuple[Integers, Booleans]:
@@ -78,7 +78,7 @@ class Observation:
 
 
 def addresses(flows: Sequence[Mapping[str, Any]]) -> list[tuple[Address, Address]]:
-    """Return client's and server's address of each connection."""
+    """Return the client's and the server's address of each connection."""
 
     def address(value: Any) -> Address:
         return str(value[0]), int(value[1])

@@ -1,7 +1,4 @@
-"""The picture of a verdict: what was expected over what was seen, as bars of text.
-
-It owns the drawing. What is expected, and whether that is good or bad, is told to it.
-"""
+"""Draw the histogram of a verdict as text: expected values above the seen ones."""
 
 from __future__ import annotations
 
@@ -15,19 +12,19 @@ import numpy as np
 from rttcheck.record.histogram import Unit, bucket_label
 
 _STEPS: Final = 10
-"""Rows of a picture with even steps."""
+"""The number of rows of a picture with even steps."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One row: how many samples lie in it, and whether any may."""
+    """One row: the number of samples in it, and whether samples are expected there."""
 
     label: str
     expected: bool
     seen: int
 
     def drawn(self, mark: str, room: int, top: int, count_width: int, *, color: bool) -> str:
-        """What was seen, ``top`` samples filling ``room`` columns; at least one column for a single sample."""
+        """Return the bar of the seen samples: ``top`` samples fill ``room`` columns, one sample at least one column."""
         length = max(1, round(room * self.seen / top)) if self.seen else 0
         text = f"{mark * length:{room}} {self.seen:>{count_width}}"
         odd = bool(self.seen) and not self.expected
@@ -37,16 +34,16 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """Rows from the smallest value to the largest, and what the rows are."""
+    """A title, and rows from the smallest value to the largest."""
 
     title: str
     bars: tuple[Bar, ...]
 
     def render(self, width: int = 80, *, color: bool = False, ascii_only: bool = False) -> str:
-        """The picture in lines of at most ``width`` columns.
+        """Return the picture as lines of at most ``width`` columns.
 
-        Each row has what is expected above what was seen: where exactly one row may hold samples, it is expected to
-        hold all of them, else any number may lie in each of the rows that may.
+        Each row has the expected count above the seen one. If samples are expected in exactly one row, it is expected
+        to hold all of them; otherwise any number may be in each expected row.
         """
         marks = (".", "#") if ascii_only else ("░", "█")
         total = sum(bar.seen for bar in self.bars)
@@ -60,7 +57,7 @@ class Picture:
             bars = tuple(run)
             if empty:
                 lines.append(f"{bars[0].label:>{label_width}} |")
-                # A long stretch of empty rows says no more than its ends do.
+                # Of many empty rows only the first and the last are drawn.
                 lines += [f"{'...':>{label_width}} |"] if len(bars) > 2 else []
                 lines += [f"{bars[-1].label:>{label_width}} |"] if len(bars) > 1 else []
                 continue
@@ -73,13 +70,13 @@ class Picture:
 
 
 def in_buckets(counts: Sequence[int], allowed: Sequence[bool], unit: Unit) -> Picture:
-    """The histogram's own buckets, from one before the first that matters to one after the last."""
+    """Return a picture of histogram buckets, from one before the first used or allowed one to one after the last."""
     matter = [index for index, count in enumerate(counts) if count or allowed[index]]
     if not matter:
         return Picture("no sample", ())
     shown = range(max(0, matter[0] - 1), min(len(counts), matter[-1] + 2))
     if all(allowed[index] for index in range(matter[0], len(counts))):
-        # Without an upper bound every bucket up to the last may hold samples: an endless picture says no more.
+        # Without an upper bound all higher buckets are allowed: end the picture after the last one with samples.
         filled = [index for index, count in enumerate(counts) if count] or matter[:1]
         shown = range(max(0, min(matter[0], filled[0]) - 1), min(len(counts), filled[-1] + 2))
     return Picture(
@@ -89,10 +86,10 @@ def in_buckets(counts: Sequence[int], allowed: Sequence[bool], unit: Unit) -> Pi
 
 
 def in_steps(values_us: np.ndarray, lowest_us: int, highest_us: int) -> Picture:
-    """Even steps of microseconds over the samples and over what is expected, for faults finer than a bucket."""
+    """Return a picture with even steps of microseconds, for faults smaller than a bucket."""
     start = min(int(values_us.min()), lowest_us)
     stop = max(int(values_us.max()), highest_us) + 1
-    # A step begins at the lower bound, so that no row is half expected on the side where a single sample counts.
+    # A step begins at the lower bound, where a single sample below it is a failure: no row crosses that bound.
     step = max(1, -(-(stop - start) // _STEPS))
     edges = np.arange(lowest_us - -(-(lowest_us - start) // step) * step, stop + step, step)
     counts, _ = np.histogram(values_us, edges)

@@ -1,7 +1,7 @@
-"""What each event of the probe is: which kind of sample, from which of the kernel's sources, on whose socket.
+"""Classify the probe's events: kind of sample, source in the kernel, and side of the connection.
 
-It owns the words for an event (handshake, data, FIN; first-acked, SACK, timestamp; client, server) and derives them
-from the event's own fields, whole arrays at a time. It does not know what a sample ought to be.
+Kinds are handshake, data and FIN; sources are first-acked, SACK and timestamp; sides are client and server. All are
+derived from the event's own fields, for whole arrays at a time.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ _TUPLE = np.dtype([("saddr", "u1", (16,)), ("daddr", "u1", (16,)), ("sport", "<u
 
 
 class Kind(IntEnum):
-    """What the acknowledged segments were."""
+    """The kind of the acknowledged segments."""
 
     NONE = 0
-    """No sample was taken: nothing newly acknowledged, or only what had been retransmitted (Karn). Or none is shown."""
+    """No sample was taken: nothing newly acknowledged, or only retransmissions (Karn). Or the event reports none."""
     HANDSHAKE = 1
     """The SYN, or the SYN-ACK."""
     DATA = 2
     FIN = 3
-    """The ACK covered the FIN, with or without data before it: often a delayed ACK, so nothing to judge a link by."""
+    """The ACK covered the FIN, with or without data before it. It is often delayed, so it has no upper bound."""
 
 
 class Source(IntEnum):
-    """Which of the kernel's three sources fed the estimator."""
+    """Which of the kernel's three sources the sample came from."""
 
     NONE = 0
     FIRST = 1
@@ -44,13 +44,13 @@ class Source(IntEnum):
     SACK = 2
     """The first newly SACKed segment, to the microsecond."""
     TSECR = 3
-    """The echoed timestamp, to the millisecond: may lie up to 1 ms below the truth."""
+    """The echoed timestamp, to the millisecond: may be up to 1 ms too short."""
     UNTOLD = 4
-    """One of the three: the probe sees the sample where it is used, and not where it comes from."""
+    """One of the three: the probe sees the sample where it is used, not where it comes from."""
 
 
 class Side(IntEnum):
-    """Whose socket took the sample."""
+    """The side of the connection whose socket took the sample."""
 
     NEITHER = 0
     CLIENT = 1
@@ -58,7 +58,7 @@ class Side(IntEnum):
 
 
 def classify(events: np.ndarray) -> npt.NDArray[np.uint8]:
-    """The `Kind` of each event (dtype ``EVENT``).
+    """Return the `Kind` of each event (dtype ``EVENT``).
 
     Source: ``FLAG_SYN_ACKED`` of ``tcp_clean_rtx_queue()`` and ``tcp_synack_rtt_meas()``; the FIN takes the last
     sequence number a socket ever writes, and ``tcp_rcv_state_process()`` looks at ACKs before it changes the state.
@@ -72,7 +72,7 @@ def classify(events: np.ndarray) -> npt.NDArray[np.uint8]:
 
 
 def sources(events: np.ndarray) -> npt.NDArray[np.uint8]:
-    """The `Source` of each event's sample, in the order in which ``tcp_ack_update_rtt()`` tries them."""
+    """Return the `Source` of each event's sample, in the order in which ``tcp_ack_update_rtt()`` tries them."""
     found = np.full(len(events), Source.TSECR, dtype=np.uint8)
     found[events["sack_rtt_us"] >= 0] = Source.SACK
     found[events["first_rtt_us"] >= 0] = Source.FIRST
@@ -82,19 +82,19 @@ def sources(events: np.ndarray) -> npt.NDArray[np.uint8]:
 
 
 def values_us(events: np.ndarray) -> npt.NDArray[np.int64]:
-    """The time that each event shows: the sample, or the last-acked one where that is all the probe sees; else -1."""
+    """Return each event's time, us: the sample, or last-acked where the probe sees only that; else -1."""
     sample = events["sample_us"].astype(np.int64)
     last_only = (events["hook"] == Hook.SOCKOPS) & (sample < 0)
     return np.where(last_only, events["last_rtt_us"], sample)
 
 
 def shown_us(events: np.ndarray) -> npt.NDArray[np.int64]:
-    """What a histogram counts: the first-acked sample; of events that do not tell where it comes from, the sample."""
+    """Return the value that a histogram counts, us: first-acked, or the sample where its source is unknown."""
     return np.where(events["hook"] == Hook.SOCKOPS, values_us(events), events["first_rtt_us"])
 
 
 def maybe_coarse(events: np.ndarray) -> npt.NDArray[np.bool_]:
-    """Samples from the echoed timestamp, and those that may be: whole milliseconds from an untold source."""
+    """Return which samples are from the echoed timestamp or may be: whole milliseconds from an unknown source."""
     source = sources(events)
     untold = (source == Source.UNTOLD) & (events["saw_tstamp"] != 0) & (values_us(events) % 1_000 == 0)
     coarse: npt.NDArray[np.bool_] = (source == Source.TSECR) | untold
@@ -102,22 +102,22 @@ def maybe_coarse(events: np.ndarray) -> npt.NDArray[np.bool_]:
 
 
 def visible_to_nettrace(events: np.ndarray) -> npt.NDArray[np.bool_]:
-    """Which events nettrace counts and prints: those with a first-acked sample, as far as the probe tells."""
+    """Return which events nettrace counts and prints: those with a first-acked sample, as far as the probe sees it."""
     visible: npt.NDArray[np.bool_] = shown_us(events) >= 0
     return visible
 
 
 def address_bytes(address: str) -> bytes:
-    """An address as events hold it: 16 bytes in network order, IPv4 as ``::ffff:a.b.c.d``.
+    """Return an address as in events: 16 bytes in network order, IPv4 as ``::ffff:a.b.c.d``.
 
-    Raises OSError when the text is no address.
+    Raises OSError when the text is not an address.
     """
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     return socket.inet_pton(socket.AF_INET6, f"::ffff:{address}" if family == socket.AF_INET else address)
 
 
 def address_text(packed: bytes) -> str:
-    """The address in 16 bytes of an event, IPv4 in its own notation."""
+    """Return the text of the 16-byte address of an event, IPv4 in its own notation."""
     if packed.startswith(b"\x00" * 10 + b"\xff\xff"):
         return socket.inet_ntop(socket.AF_INET, packed[12:])
     return socket.inet_ntop(socket.AF_INET6, packed)
@@ -126,9 +126,9 @@ def address_text(packed: bytes) -> str:
 def connections_of(
     events: np.ndarray, connections: Sequence[tuple[Address, Address]]
 ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.uint8]]:
-    """Index into ``connections`` (client's address, server's address) of each event, -1 for none, and its `Side`.
+    """Return each event's index in ``connections`` (client's and server's address), -1 for none, and its `Side`.
 
-    An event belongs to the client when it happened on a socket whose own address is the client's.
+    An event is the client's when its socket's own address is the client's.
     """
     index = np.full(len(events), -1, dtype=np.intp)
     side = np.full(len(events), Side.NEITHER, dtype=np.uint8)
@@ -150,7 +150,7 @@ def connections_of(
     order = np.argsort(known.view(as_bytes), kind="stable")
     in_order = known.view(as_bytes)[order]
     wanted = seen.view(as_bytes)
-    # A void compares bytewise, so a sorted search finds the row of each event without a loop over events.
+    # Voids compare bytewise: a sorted search finds the row of each event without a loop.
     place_of = np.minimum(np.searchsorted(in_order, wanted), len(in_order) - 1)
     hit = in_order[place_of] == wanted
     row_of = order[place_of]
@@ -160,5 +160,5 @@ def connections_of(
 
 
 def sides(events: np.ndarray, connections: Sequence[tuple[Address, Address]]) -> npt.NDArray[np.uint8]:
-    """The `Side` of each event, given each connection's client's and server's address."""
+    """Return the `Side` of each event; ``connections`` holds each one's client and server address."""
     return connections_of(events, connections)[1]

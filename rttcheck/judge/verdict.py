@@ -1,7 +1,7 @@
-"""The verdict on a recording: outcome, findings with the cause first, guilty layer, and the text that says it all.
+"""The verdict on a recording: outcome, findings with the cause first, guilty layer, and the report text.
 
-It owns the order in which things are told and nothing else: checks are made elsewhere. A verdict is a pure function of
-the recording; the same file gives the same verdict on any machine.
+Checks are made in other modules. A verdict is a pure function of the recording: the same file gives the same verdict on
+any machine.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ import numpy as np
 from rttcheck.judge.arithmetic.check import check_arithmetic
 from rttcheck.judge.arithmetic.socket_info import check_socket_info
 from rttcheck.judge.coverage import check_coverage
-from rttcheck.judge.data_quality import weighed
+from rttcheck.judge.data_quality import apply_data_quality
 from rttcheck.judge.eligibility.check import check_eligibility
 from rttcheck.judge.evidence import Evidence
 from rttcheck.judge.findings import NOT_RUN, Finding, Layer, Outcome, outcome_of, ranked
 from rttcheck.judge.kernel import check_kernel
 from rttcheck.judge.link.check import check_link
-from rttcheck.judge.needs import seen_through, tells
+from rttcheck.judge.needs import any_sample_compared, mark_unmet_needs
 from rttcheck.judge.nominal.check import check_nominal, expected_buckets, spread
 from rttcheck.judge.observer.agreement import check_agreement
 from rttcheck.judge.observer.consistency import STATE, check_consistency
@@ -38,33 +38,33 @@ _COLORS = {Outcome.PASSED: 32, Outcome.FAILED: 31, Outcome.INCONCLUSIVE: 33}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """What a recording proves. ``findings`` are ranked: the first is the reason, its layer the guilty one."""
+    """The judgement of one recording. ``findings`` are ranked: the first is the reason, its layer the guilty one."""
 
     outcome: Outcome
     findings: tuple[Finding, ...]
     name: str
     machine: str
-    """Kernel, clock, engine and probe in a line."""
+    """Kernel, clock, engine, probe and lost events in one line."""
     expected: str
     seen: str
     notes: tuple[str, ...]
-    """What is not asserted, and why."""
+    """What is not asserted and why, and other remarks."""
     picture: Picture
     figures: tuple[tuple[str, int], ...]
-    """Names and values in microseconds, and counts, of what was expected and seen."""
+    """Names and values: microseconds where the name ends in ``_us``, else counts."""
     blindness: str = ""
-    """What the probe sees, for a person; empty where it sees all."""
+    """What the probe sees, as text; empty where it sees everything."""
     path: str | None = None
     reproduce: str | None = None
 
     @property
     def blind(self) -> tuple[Finding, ...]:
-        """Checks that were not run because the probe does not see what they need."""
+        """Checks that were not run because the recording lacks what they need."""
         return tuple(finding for finding in self.findings if finding.blind)
 
     @property
     def reason(self) -> Finding | None:
-        """The finding that made the outcome; None when all that was run passed, and that was enough."""
+        """The finding that decided the outcome; None for a passed verdict."""
         if self.outcome is Outcome.PASSED:
             return None
         ran = self.findings[0]
@@ -72,11 +72,11 @@ class Verdict:
 
     @property
     def guilty(self) -> Layer | None:
-        """The layer of the first finding that did not pass; None when all passed."""
+        """The layer of `reason`; None for a passed verdict."""
         return self.reason.layer if self.reason is not None else None
 
     def render(self, width: int = 100, *, color: bool = False, ascii_only: bool = False) -> str:
-        """The verdict as text of at most ``width`` columns: why, what was expected, what was seen, how to repeat it."""
+        """Return the report of at most ``width`` columns: reason, expected, seen, and how to reproduce it."""
         title = self.outcome.value.upper()
         if color:
             title = f"\x1b[1;{_COLORS[self.outcome]}m{title}\x1b[0m"
@@ -102,7 +102,7 @@ class Verdict:
         )
         named = [finding.heading for finding in self.blind if finding.unseen_by_probe]
         if named:
-            lines += _entry(width, "not run", f"{self.blindness}, too little for: {'; '.join(named)}")
+            lines += _entry(width, "not run", f"{self.blindness}, which is not enough for: {'; '.join(named)}")
         others: dict[str, list[str]] = {}
         for finding in self.blind:
             if not finding.unseen_by_probe:
@@ -112,17 +112,17 @@ class Verdict:
         for note in self.notes:
             lines += _entry(width, "note", note)
         lines += _entry(width, "machine", self.machine)
-        # Not wrapped: a path or a command that is broken over two lines cannot be copied.
+        # Not wrapped: a path or command that is split over two lines cannot be copied.
         lines += [f"  recording  {self.path}"] if self.path else []
         lines += [f"  reproduce  {self.reproduce}"] if self.reproduce else []
         return "\n".join(lines)
 
     def summary(self) -> dict[str, str | int | float]:
-        """The figures for one row of a table; names ending in ``_us`` are microseconds."""
+        """Return the figures for one table row; names ending in ``_us`` are microseconds."""
         return {"expected": self.expected, "seen": self.seen, "checks": len(self.findings), **dict(self.figures)}
 
     def as_dict(self) -> dict[str, Any]:
-        """The whole verdict as JSON can hold it."""
+        """Return the verdict as JSON-compatible data."""
         return {
             "name": self.name,
             "outcome": self.outcome.value,
@@ -147,20 +147,22 @@ class Verdict:
 
 
 def judge(recording: Recording, *, path: Path | None = None, reproduce: str | None = None) -> Verdict:
-    """Judge a recording; ``path`` is where it lies and ``reproduce`` the command that repeats it, only to be shown.
+    """Judge a recording. Its ``path`` and the command to ``reproduce`` it are only displayed.
 
-    Raises ScenarioError when the recording's scenario is none that this version knows.
+    Raises ScenarioError when this version does not know the recording's scenario.
     """
     evidence = Evidence.of(recording)
     kernel, link, wire = check_kernel(recording), check_link(evidence), check_wire(evidence)
-    consistency = seen_through(weighed(check_consistency(evidence), evidence), recording.view, recording.probe)
+    consistency = mark_unmet_needs(
+        apply_data_quality(check_consistency(evidence), evidence), recording.view, recording.probe
+    )
     findings = ranked(
-        seen_through(
+        mark_unmet_needs(
             (
                 *consistency,
-                *_resting_on(
+                *_downgraded(
                     consistency,
-                    weighed(
+                    apply_data_quality(
                         (
                             *check_coverage(evidence),
                             *kernel.findings,
@@ -191,7 +193,7 @@ def judge(recording: Recording, *, path: Path | None = None, reproduce: str | No
         figures.append(("slack_us", evidence.slack.upper_us))
     figures += (*_machine_figures(evidence), *link.figures, *wire.figures)
     outcome = outcome_of(findings)
-    if outcome is Outcome.PASSED and not tells(findings):
+    if outcome is Outcome.PASSED and not any_sample_compared(findings):
         outcome = Outcome.INCONCLUSIVE
     return Verdict(
         outcome=outcome,
@@ -212,24 +214,24 @@ def judge(recording: Recording, *, path: Path | None = None, reproduce: str | No
     )
 
 
-_RESTING = frozenset({Layer.SAMPLE, Layer.ELIGIBILITY, Layer.ARITHMETIC, Layer.NOMINAL})
-"""Layers whose checks rest on the probe's account."""
+_USING_EVENTS = frozenset({Layer.SAMPLE, Layer.ELIGIBILITY, Layer.ARITHMETIC, Layer.NOMINAL})
+"""Layers whose checks use the probe's events."""
 
-_RESTING_ON_STATE = frozenset({Layer.ARITHMETIC})
-"""The one whose checks rest on the estimators' state: samples are held against packets without it."""
+_USING_STATE = frozenset({Layer.ARITHMETIC})
+"""The layer whose checks use the estimators' state; samples are compared with packets without it."""
 
 
-def _resting_on(consistency: Iterable[Finding], findings: Iterable[Finding]) -> tuple[Finding, ...]:
-    """What rests on an account that is wrong proves nothing; neither does it pass."""
+def _downgraded(consistency: Iterable[Finding], findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Return the findings; failures that use inconsistent events or state of the probe become inconclusive."""
     failed = {finding.check for finding in consistency if finding.outcome is Outcome.FAILED}
     if not failed:
         return tuple(findings)
-    resting = _RESTING_ON_STATE if failed == {STATE.id} else _RESTING
+    affected = _USING_STATE if failed == {STATE.id} else _USING_EVENTS
     return tuple(
         replace(
-            finding, outcome=Outcome.INCONCLUSIVE, message=f"{finding.message}; but the probe is not to be believed"
+            finding, outcome=Outcome.INCONCLUSIVE, message=f"{finding.message}; but the probe's data is inconsistent"
         )
-        if finding.layer in resting and finding.outcome is Outcome.FAILED
+        if finding.layer in affected and finding.outcome is Outcome.FAILED
         else finding
         for finding in findings
     )
@@ -244,7 +246,7 @@ def _expected(evidence: Evidence) -> str:
 
 
 def _machine_figures(evidence: Evidence) -> tuple[tuple[str, int], ...]:
-    """How late timers on the traffic's cores were, and the relay, by its own account."""
+    """Return how late timers on the traffic's cores were, and the relay's releases."""
     if evidence.noise is None:
         return ()
     late = {"noise": [account.late_ns for account in evidence.noise.cores]}
@@ -263,28 +265,28 @@ def _machine_figures(evidence: Evidence) -> tuple[tuple[str, int], ...]:
 def _notes(evidence: Evidence) -> tuple[str, ...]:
     scenario, notes = evidence.scenario, []
     for knob in scenario.not_asserted:
-        notes.append(f"{knob} is set and not asserted: the kernel's netem does not do what the name says")
+        notes.append(f"{knob} is set and not asserted: the kernel's netem does not do what its name says")
     if not scenario.quickack and scenario.traffic.server_writes:
         notes.append(
-            "ACKs may be delayed (quickack is off): a server's samples hold the client's time to think too, so they "
-            "are checked from below only"
+            "ACKs may be delayed (quickack is off): a server's samples include the client's think time, so they have "
+            "no upper bound"
         )
     if scenario.traffic.congestion == "bbr":
         notes.append(
-            "BBR paces inside TCP, which delays sending and not the stamp; with fq on the path a stamp may lie in the "
-            "future and a sample fall below the wire, and the lab has no fq"
+            "BBR paces inside TCP, which delays sending and not the stamp; with fq on the path a stamp may be in the "
+            "future and a sample below the wire time, but the lab has no fq"
         )
     if evidence.recording.control_lost:
-        notes.append(
-            f"the control run lost {evidence.recording.control_lost} events, so that the slack may be smaller than due"
-        )
+        notes.append(f"the control run lost {evidence.recording.control_lost} events, so the slack may be too small")
     if evidence.slack.burst_us:
-        notes.append("bursts are stamped when they begin: what their own queue costs is granted from the control run")
+        notes.append(
+            "bursts are stamped when they begin: the time in their own queue is allowed, as in the control run"
+        )
     if evidence.noise is not None and evidence.noise.accounts:
         notes.append(evidence.noise.render())
     if evidence.slack.drift_us:
         notes.append(
-            f"the control runs before and after are {evidence.slack.drift_us} us apart: the machine was not the same"
+            f"the control runs before and after are {evidence.slack.drift_us} us apart: the machine changed meanwhile"
         )
     if evidence.recording.noise_facts.get("why_not") and not evidence.virtual:
         notes.append(f"noise was not measured: {evidence.recording.noise_facts['why_not']}")
@@ -292,7 +294,7 @@ def _notes(evidence: Evidence) -> tuple[str, ...]:
 
 
 def _seen(evidence: Evidence) -> str:
-    """The data samples in a line, and how many of them the picture holds where that is not all."""
+    """Return the data samples in one line, and how many of them the picture shows where that is not all."""
     values = evidence.values_us[evidence.data]
     text = f"{len(values)} data samples, {spread(values)}"
     shown = int(evidence.shown.sum())
@@ -300,7 +302,7 @@ def _seen(evidence: Evidence) -> str:
 
 
 def _picture(evidence: Evidence, outcome: Outcome) -> Picture:
-    """Buckets, or even steps where the samples fail within the buckets that they may fall in."""
+    """Return a picture of buckets, or of even steps where a failure lies within the expected buckets."""
     allowed, first, last = expected_buckets(evidence)
     values = np.maximum(evidence.shown_us[evidence.shown], 0)
     found = buckets_of(values, evidence.unit)

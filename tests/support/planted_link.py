@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from rttcheck.judge.data_quality import weighed
+from rttcheck.judge.data_quality import apply_data_quality
 from rttcheck.judge.evidence import Evidence
 from rttcheck.judge.findings import Finding
 from rttcheck.judge.link.check import LinkChecks, check_link
@@ -202,7 +202,7 @@ def checked(recording: Recording) -> LinkChecks:
     """The link's checks."""
     evidence = Evidence.of(recording)
     checks = check_link(evidence)
-    return dataclasses.replace(checks, findings=weighed(checks.findings, evidence))
+    return dataclasses.replace(checks, findings=apply_data_quality(checks.findings, evidence))
 
 
 def finding(checks: LinkChecks, check: str) -> Finding:

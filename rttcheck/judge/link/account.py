@@ -1,9 +1,8 @@
-"""The relay's own account of each packet: was it held for as long as was asked for, and which packet is which.
+"""Match the relay's own records with the captured packets.
 
-It owns the match of the relay's records with the captures, and the check of the relay's arithmetic, which is exact: no
-noise is in what a packet was due at, as the relay says it. That is worked out from when the kernel received the packet,
-and from numbers of a seed that the recording holds. How late it was let go then is judged with the captures, by
-`check_noisy`.
+A record's due time has no noise in it: the relay computes it from when the kernel received the packet and from the
+random numbers of a recorded seed. `account_check` checks that arithmetic; how late the relay released packets is
+judged with the captures, by `check_noisy`.
 """
 
 from __future__ import annotations
@@ -19,14 +18,14 @@ Integers = npt.NDArray[np.int64]
 DIRECTIONS = {"out": 0, "back": 1}
 
 _SAME_NS = 200_000
-"""A packet's capture and the relay's record of it bear one stamp of the kernel's, but for reading the wall clock twice
-(``CLOCK_REALTIME`` less ``CLOCK_MONOTONIC``): some microseconds."""
+"""A packet's capture and the relay's record have the same stamp of the kernel's, except for two readings of the wall
+clock's offset (``CLOCK_REALTIME`` less ``CLOCK_MONOTONIC``): some microseconds."""
 
 
 def account_of(recording: Recording, name: str, entered_ns: Integers, left_ns: Integers) -> Integers:
-    """When each packet of a direction was due by the relay's account; 0 where no record is surely the packet's.
+    """Return when each packet of a direction was due by the relay's records; 0 where no record surely matches.
 
-    The record is the one that was taken when the packet came in, the nearest of all, and let go before it left.
+    The matching record is the one received nearest to when the packet came in, and released before it left.
     """
     due_ns = np.zeros(len(entered_ns), dtype=np.int64)
     held = held_packets(recording, name)
@@ -45,7 +44,7 @@ def account_of(recording: Recording, name: str, entered_ns: Integers, left_ns: I
 
 
 def held_packets(recording: Recording, name: str) -> np.ndarray:
-    """The records of packets of a direction that were held and let go, in the order in which they were taken."""
+    """Return the records of a direction's packets that were held and released, in the order of reception."""
     packets = recording.relay
     kept = (packets["direction"] == DIRECTIONS[name]) & (packets["released_ns"] > 0)
     held: np.ndarray = packets[kept & np.isin(packets["fate"], (Fate.PASSED, Fate.REORDERED))]

@@ -1,4 +1,4 @@
-"""Check that the relay held each packet for as long as was asked for, by its own account."""
+"""Check that the relay computed each packet's due time as configured, by its own records."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from rttcheck_netns.relay.line import UNLIMITED, Fate, Line
 RELAY_ACCOUNT: Final = Check(
     id="link.relay-account",
     layer=Layer.LINK,
-    title="the relay holds each packet for as long as was asked for",
-    asserts="Each packet that the relay held was due when the settings, and the numbers of its seed, say.",
-    against="the relay's arithmetic, redone from when it received each packet",
+    title="the relay's due times are as configured",
+    asserts="The due time of each packet that the relay held follows from the settings and its seed's random numbers.",
+    against="the relay's arithmetic, recomputed from when it received each packet",
     tolerance="none: to the nanosecond",
     needs=NOTHING,
     quality=Quality.LINK_CAPTURES,
@@ -30,7 +30,7 @@ RELAY_ACCOUNT: Final = Check(
 
 
 def check_account(ways: Sequence[Way], recording: Recording) -> tuple[Finding, ...]:
-    """Whether each packet that was held was due when its setting says; none with another engine."""
+    """Check each held packet's due time against its setting; return no finding with another engine."""
     total, wrong, worst_ns = 0, 0, 0
     for way in ways:
         held = held_packets(recording, way.name)
@@ -45,7 +45,7 @@ def check_account(ways: Sequence[Way], recording: Recording) -> tuple[Finding, .
             taken_ns, lengths = passed["taken_ns"].astype(np.int64), passed["length"].astype(np.int64)
             first = way.engine.due(netem, taken_ns, lengths, delay.lowest_ns)
             last = way.engine.due(netem, taken_ns, lengths, delay.highest_ns)
-            # Sent ahead, a packet is due when it comes.
+            # A packet that is sent ahead is due when it comes in.
             ahead = here[here["fate"] == Fate.REORDERED]
             off = np.concatenate(
                 (
@@ -57,13 +57,13 @@ def check_account(ways: Sequence[Way], recording: Recording) -> tuple[Finding, .
             worst_ns = max(worst_ns, int(off.max(initial=0)))
     if not total:
         return ()
-    message = f"of {total} packets that the relay held, by its own account, {wrong} were not due when they were to be"
+    message = f"{wrong} of {total} packets that the relay held have a wrong due time in its own records"
     message += f", the worst by {worst_ns / 1_000:.1f} us" if wrong else ""
     return (
         RELAY_ACCOUNT.finding(
             Outcome.FAILED if wrong else Outcome.PASSED,
             message,
-            expected="its arithmetic, to the nanosecond",
+            expected="due times to the nanosecond",
             seen=message,
             samples=total,
         ),
@@ -71,9 +71,10 @@ def check_account(ways: Sequence[Way], recording: Recording) -> tuple[Finding, .
 
 
 def _redrawn(recording: Recording, name: str, netem: Netem) -> Integers | None:
-    """When each packet of `held_packets` was to be due, by the settings asked for and the numbers of the relay's seed.
+    """Return when each packet of `held_packets` should be due, by the settings and the relay's seed.
 
-    None where copies are made, which other numbers go to, where a packet was dropped for want of room, or without seed.
+    None where packets are duplicated, as copies take other random numbers, where a packet was dropped because the queue
+    was full, or without a seed.
     """
     rows = recording.relay[recording.relay["direction"] == DIRECTIONS[name]]
     seed = seed_of(str(recording.netem.get("held", {}).get(name, "")))

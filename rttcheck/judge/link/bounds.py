@@ -1,8 +1,7 @@
-"""How long a packet may take over a link: netem's own model, and nothing measured.
+"""The bounds of a link's delay by netem's own model: earliest and latest, one way and for the round trip.
 
-It owns the earliest and the latest that each impairment allows, one way and for the round trip, each with its reason.
-Where netem's model has no latest (loss, an overflowing queue) it says so. It knows nothing of samples or of a machine's
-own overhead.
+Each bound has its reason as text. Where netem's model has no upper bound (loss, an overflowing queue) the text says so.
+Nothing here is measured: the machine's overhead is in `overhead` and `rttcheck.judge.machine.slack`.
 """
 
 from __future__ import annotations
@@ -17,22 +16,22 @@ from rttcheck.scenario.model import Scenario
 from rttcheck_netns.netem import Netem
 
 DISTRIBUTION_SCALE: Final = 8_192
-"""NETEM_DIST_SCALE (include/uapi/linux/pkt_sched.h): a table's entry of 8192 is one jitter above the delay."""
+"""NETEM_DIST_SCALE (include/uapi/linux/pkt_sched.h): a table entry of 8192 means delay plus jitter."""
 
 _ETHERNET: Final = 14
 _TCP_LEAST, _TCP_MOST = 20, 60
 _SPARE_PACKETS: Final = 8
-"""Segments a flow adds to its data: handshake, FIN, a tail loss probe or two, window updates."""
+"""Segments per flow besides data: handshake, FIN, one or two tail loss probes, window updates."""
 
 _RTO_MIN_NS: Final = 200_000_000
-"""Beyond TCP_RTO_MIN a queue alone can make TCP send everything again (net/ipv4: HZ/5, all versions)."""
+"""A queue longer than TCP_RTO_MIN alone can make TCP retransmit everything (net/ipv4: HZ/5, all versions)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """The most that a scenario's traffic can have under way in one direction: ``frames`` are counts and lengths.
+    """The most that a scenario's traffic can have in flight in one direction: ``frames`` are counts and lengths.
 
-    Lengths are in bytes as a qdisc counts them, link header included.
+    Lengths are bytes as a qdisc counts them, link header included.
     """
 
     frames: tuple[tuple[int, int], ...]
@@ -40,13 +39,13 @@ class Load:
 
     @property
     def packets(self) -> int:
-        """How many frames at once."""
+        """The number of frames in flight."""
         return sum(count for count, _ in self.frames)
 
 
 @dataclass(frozen=True, slots=True)
 class OneWay:
-    """When a packet arrives at the earliest and at the latest, nanoseconds after it was sent; None: no latest."""
+    """Earliest and latest arrival, nanoseconds after sending; ``highest_ns`` None without an upper bound."""
 
     lowest_ns: int
     highest_ns: int | None
@@ -55,7 +54,7 @@ class OneWay:
 
 @dataclass(frozen=True, slots=True)
 class RoundTrip:
-    """What a sample may be: microseconds as the kernel counts them, ``highest_us`` None without an upper bound."""
+    """Bounds of a sample, microseconds as the kernel counts them; ``highest_us`` None without an upper bound."""
 
     lowest_us: int
     highest_us: int | None
@@ -67,7 +66,7 @@ class RoundTrip:
         return self.lowest_us == self.highest_us
 
     def render(self) -> str:
-        """``20ms``, ``18ms to 22ms`` or ``20ms or more``."""
+        """Return ``20ms``, ``18ms to 22ms`` or ``20ms or more``."""
         lowest = format_ns(self.lowest_us * 1_000)
         if self.highest_us is None:
             return f"{lowest} or more"
@@ -75,7 +74,7 @@ class RoundTrip:
 
 
 def load_of(scenario: Scenario) -> tuple[Load, Load]:
-    """What the traffic can have under way from client to server and back, retransmissions after a timeout left out."""
+    """Return the `Load` from client to server and back, without retransmissions after a timeout."""
     traffic = scenario.traffic
     headers = _ETHERNET + (20 if scenario.family == 4 else 40)
     mss = scenario.mtu - (headers - _ETHERNET) - _TCP_MOST
@@ -94,7 +93,7 @@ def load_of(scenario: Scenario) -> tuple[Load, Load]:
 
 
 def packet_time_ns(netem: Netem, length: int) -> int:
-    """How long netem's rate keeps the wire busy with a frame of ``length`` bytes, rounded down; 0 without a rate.
+    """Return how long netem's rate takes for a frame of ``length`` bytes, ns rounded down; 0 without a rate.
 
     Source: ``packet_time_ns()`` in net/sched/sch_netem.c, 5.10 to 7.3.
     """
@@ -107,7 +106,7 @@ def packet_time_ns(netem: Netem, length: int) -> int:
 
 
 def engine_bounds(netem: Netem, load: Load) -> OneWay:
-    """The earliest and the latest arrival that netem's model allows one direction under ``load``.
+    """Return the earliest and latest arrival that netem's model allows in one direction under ``load``.
 
     Source: ``netem_enqueue()``, ``tabledist()`` and ``packet_time_ns()`` in net/sched/sch_netem.c, 5.10 to 7.3.
     """
@@ -125,10 +124,10 @@ def engine_bounds(netem: Netem, load: Load) -> OneWay:
         source += f", {netem.reorder:g}% sent ahead without delay"
     if netem.slot is not None:
         return OneWay(lowest, None, f"{source}, then the next slot: no upper bound")
-    if netem.loss is not None:  # with ecn too: what is not ECN-capable (SYN, pure ACK) is dropped all the same
-        return OneWay(lowest, None, f"{source}; loss: no upper bound, as a lost ACK leaves its sample to the next one")
+    if netem.loss is not None:  # with ecn too: packets without ECN (SYN, pure ACK) are still dropped
+        return OneWay(lowest, None, f"{source}; loss: no upper bound, as the next ACK gives a lost ACK's sample")
     if netem.corrupt:
-        return OneWay(lowest, None, f"{source}; corruption: no upper bound, as what the checksum drops is lost")
+        return OneWay(lowest, None, f"{source}; corruption: no upper bound, as packets with a wrong checksum are lost")
     if load.packets * (2 if netem.duplicate else 1) > netem.limit:
         return OneWay(lowest, None, f"{source}; a queue of {netem.limit} packets may overflow: no upper bound")
     return OneWay(lowest, highest, source)
@@ -139,7 +138,7 @@ def _delay(netem: Netem) -> tuple[int, int, str]:
     if not jitter:
         return mean, mean, f"netem delay {format_ns(mean)}"
     if netem.distribution is None:
-        # Uniform over [mean - jitter, mean + jitter), whatever the man page says of a normal distribution.
+        # Uniform over [mean - jitter, mean + jitter), although the man page mentions a normal distribution.
         least, most, name = -jitter, jitter - 1, "uniform"
     else:
         table = netem.distribution.table
@@ -153,7 +152,7 @@ def _delay(netem: Netem) -> tuple[int, int, str]:
 
 
 def _tabledist(jitter: int, entry: int) -> int:
-    """``tabledist()``'s integer arithmetic: the deviation for one entry of a table, rounded half away from zero."""
+    """Return the deviation for one table entry by ``tabledist()``'s integers, rounded half away from zero."""
     whole, rest = divmod(jitter, DISTRIBUTION_SCALE)
     scaled = rest * entry
     half = DISTRIBUTION_SCALE // 2
@@ -162,10 +161,10 @@ def _tabledist(jitter: int, entry: int) -> int:
 
 
 def round_trip(out: OneWay, back: OneWay) -> RoundTrip:
-    """Both ways together, as the kernel's sample shows it.
+    """Return the bounds of both directions together, as the kernel's sample counts them.
 
-    The sample is a difference of two clock readings, each cut to a microsecond (``tcp_stamp_us_delta()``): it is never
-    below the nanoseconds cut to microseconds, and never above them rounded up.
+    The sample is a difference of two clock readings, each truncated to a microsecond (``tcp_stamp_us_delta()``): it is
+    never below the nanoseconds rounded down to microseconds, and never above them rounded up.
     """
     lowest_us = (out.lowest_ns + back.lowest_ns) // 1_000
     highest_us = None
@@ -176,7 +175,7 @@ def round_trip(out: OneWay, back: OneWay) -> RoundTrip:
 
 
 def scenario_bounds(scenario: Scenario) -> tuple[RoundTrip, ...]:
-    """The round trip at the start and after each of the scenario's steps."""
+    """Return the round trip's bounds at the start and after each of the scenario's steps."""
     load_out, load_back = load_of(scenario)
     return tuple(
         round_trip(engine_bounds(out, load_out), engine_bounds(back, load_back)) for out, back in scenario.links
@@ -184,7 +183,7 @@ def scenario_bounds(scenario: Scenario) -> tuple[RoundTrip, ...]:
 
 
 def union(bounds: Iterable[RoundTrip]) -> RoundTrip:
-    """What is allowed by any of ``bounds``: for a sample under way while the link changed, and for a whole run."""
+    """Return what any of ``bounds`` allows: for a sample in flight while the link changed, and for a whole run."""
     several = tuple(bounds)
     highest = [each.highest_us for each in several]
     return RoundTrip(

@@ -1,10 +1,9 @@
-"""How many packets a link loses, doubles or sends ahead: netem's random models as chains, and the counts they give.
+"""netem's random models of loss, duplication and reordering as Markov chains, and the event counts that they allow.
 
-It owns each model's chances, packet by packet, with the kernel's own integers, and which counts are usual. It counts
-nothing itself.
+Each model's probabilities per packet use the kernel's own integers. Packets are counted in `counts`.
 
 Sources: ``netem_enqueue()``, ``loss_event()``, ``loss_4state()`` and ``loss_gilb_ell()`` in net/sched/sch_netem.c, 5.10
-to 7.3. Correlations (``get_crandom()``) are not modelled: they do not do what their name says.
+to 7.3. Correlations (``get_crandom()``) are not modelled: they do not do what their names say.
 """
 
 from __future__ import annotations
@@ -23,15 +22,15 @@ from rttcheck_netns.netem import GilbertElliott, Netem, RandomLoss, StateLoss
 Floats = npt.NDArray[np.float64]
 
 LARGEST_GAP: Final = 64
-"""Chains of more states take too long; nothing is asserted of a larger gap."""
+"""Chains with more states take too long to compute; a larger gap is not judged."""
 
-_WORDS: Final = 1 << 32
+_RANDOM_VALUES: Final = 1 << 32
 _TILTS = np.concatenate((np.geomspace(1e-4, 0.05, 24, endpoint=False), np.geomspace(0.05, 25, 120)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Chain:
-    """For each packet a step from one state to the next, with an event or without: the chances of both, as matrices.
+    """A Markov chain with one step per packet: matrices of the probabilities of a step without and with an event.
 
     It starts in the first state.
     """
@@ -41,29 +40,29 @@ class Chain:
 
     @classmethod
     def independent(cls, share: float) -> Chain:
-        """Each packet for itself."""
+        """Return a chain in which packets are independent, with probability ``share`` of an event."""
         return cls(np.array([[1.0 - share]]), np.array([[share]]))
 
     @property
     def share(self) -> float | None:
-        """The chance of an event where each packet is for itself, else None."""
+        """The probability of an event where packets are independent, else None."""
         return float(self.event[0, 0]) if len(self.event) == 1 else None
 
     @property
     def mean(self) -> float:
-        """The share of events in the long run."""
+        """The long-run share of packets with an event."""
         step = self.quiet + self.event
         states = len(step)
-        # The distribution that a step leaves as it is, its sum 1; where several do, what the first state leads to.
+        # The stationary distribution; where there are several, the one that the first state leads to.
         settled = np.linalg.matrix_power((step + np.eye(states)) / 2, 1 << 40)[0]
         return float(settled @ self.event.sum(axis=1))
 
     def log_none(self, number: int) -> float:
-        """The logarithm of the chance that none of ``number`` packets has an event."""
+        """Return the logarithm of the probability that none of ``number`` packets has an event."""
         return float(Chain(self.quiet, np.zeros_like(self.event)).log_moment(number, np.zeros(1))[0])
 
     def log_moment(self, number: int, tilts: Floats) -> Floats:
-        """The logarithm of the mean of ``exp(tilt * events)`` in ``number`` packets, for each tilt."""
+        """Return the logarithm of the mean of ``exp(tilt * events)`` in ``number`` packets, for each tilt."""
         power = self.quiet[None] + np.exp(tilts)[:, None, None] * self.event[None]
         row = np.zeros((len(tilts), 1, len(self.quiet)))
         row[:, 0, 0] = 1.0
@@ -87,33 +86,33 @@ def _normal(matrices: Floats, scale: Floats) -> tuple[Floats, Floats]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stretch:
-    """So many packets in a row under one setting; ``unseen`` more may have taken steps of the chain among them."""
+class PacketRun:
+    """Consecutive packets under one setting; up to ``unseen`` uncaptured ones may have taken steps of the chain too."""
 
     chain: Chain
     packets: int
     unseen: int = 0
 
 
-def usual_events(stretches: Sequence[Stretch], chance: float) -> tuple[int, int]:
-    """The least and the most events in all stretches that are not rarer than ``chance`` on their side.
+def usual_events(runs: Sequence[PacketRun], chance: float) -> tuple[int, int]:
+    """Return the fewest and the most events in all runs that are not rarer than ``chance`` on their side.
 
-    Exact where each packet is for itself with one and the same chance (binomial); else Chernoff's bound with the
-    chain's own moments, true for any number. What the unseen packets may have had is granted on both sides.
+    Exact (binomial) where packets are independent with one probability; otherwise Chernoff's bound with the chain's own
+    moments, which holds for any number of packets. Events of the unseen packets are allowed on both sides.
     """
-    stretches = [stretch for stretch in stretches if stretch.packets]
-    total = sum(stretch.packets for stretch in stretches)
-    shares = {stretch.chain.share for stretch in stretches}
+    runs = [run for run in runs if run.packets]
+    total = sum(run.packets for run in runs)
+    shares = {run.chain.share for run in runs}
     if len(shares) <= 1 and None not in shares:
         return usual_counts(total, next(iter(shares), 0.0) or 0.0, chance)
-    # Where each is for itself, those that nobody saw had no part in it.
-    hidden = sum(stretch.unseen for stretch in stretches if stretch.chain.share is None)
+    # Independent packets are not affected by unseen ones.
+    hidden = sum(run.unseen for run in runs if run.chain.share is None)
     edges = []
     for tilts in (_TILTS, -_TILTS):
         moments = np.zeros(len(tilts))
-        for stretch in stretches:
-            steps = stretch.packets + (stretch.unseen if stretch.chain.share is None else 0)
-            moments += stretch.chain.log_moment(steps, tilts)
+        for run in runs:
+            steps = run.packets + (run.unseen if run.chain.share is None else 0)
+            moments += run.chain.log_moment(steps, tilts)
         edges.append((moments - log(chance)) / tilts)
     most = float(edges[0].min()) if len(edges[0]) else inf
     least = float(edges[1].max()) - hidden
@@ -121,7 +120,7 @@ def usual_events(stretches: Sequence[Stretch], chance: float) -> tuple[int, int]
 
 
 def loss_chain(netem: Netem) -> Chain:
-    """Whether a packet is lost on its own account: ``loss_event()``."""
+    """Return the chain of lost packets: ``loss_event()``."""
     loss = netem.loss
     if loss is None:
         return Chain.independent(0.0)
@@ -131,9 +130,9 @@ def loss_chain(netem: Netem) -> Chain:
 
 
 def vanishing_chain(netem: Netem) -> Chain | None:
-    """Whether a packet leaves not even once; None where loss has a memory and packets are doubled as well.
+    """Return the chain of packets that never leave; None where loss is stateful and packets are duplicated as well.
 
-    A packet that is to be doubled and is drawn to be lost passes once; its copy is drawn for loss again.
+    A packet that is drawn for both duplication and loss passes once; its copy is drawn for loss again.
     """
     loss = loss_chain(netem)
     if not netem.duplicate:
@@ -144,7 +143,7 @@ def vanishing_chain(netem: Netem) -> Chain | None:
 
 
 def doubling_chain(netem: Netem) -> Chain | None:
-    """Whether a packet leaves twice; None where loss has a memory and packets are doubled as well."""
+    """Return the chain of packets that leave twice; None where loss is stateful and packets are duplicated as well."""
     if not netem.duplicate:
         return Chain.independent(0.0)
     loss = loss_chain(netem)
@@ -154,9 +153,9 @@ def doubling_chain(netem: Netem) -> Chain | None:
 
 
 def ahead_chain(netem: Netem) -> Chain | None:
-    """Whether a packet that is not lost is sent ahead: at best each ``gap``-th; None beyond `LARGEST_GAP`.
+    """Return the chain of packets that are sent ahead, at most each ``gap``-th; None beyond `LARGEST_GAP`.
 
-    Source: ``netem_enqueue()``: not while ``counter < gap - 1``, then with the chance ``reorder``, which starts anew.
+    Source: ``netem_enqueue()``: not while ``counter < gap - 1``, then with probability ``reorder``, which resets it.
     """
     if not netem.reorder:
         return Chain.independent(0.0)
@@ -173,38 +172,39 @@ def ahead_chain(netem: Netem) -> Chain | None:
 
 
 def _number(percent: float) -> int:
-    """A chance as the kernel is told it: 100 % is 2^32 - 1."""
-    return round(percent / 100 * (_WORDS - 1))
+    """Return a probability as the kernel's integer: 100 % is 2^32 - 1."""
+    return round(percent / 100 * (_RANDOM_VALUES - 1))
 
 
 def _share(number: int) -> float:
-    """``number >= random``: nothing at 0, which is asked first."""
-    return (number + 1) / _WORDS if number else 0.0
+    """Return the probability of ``number >= random``; 0 for 0, which the kernel checks first."""
+    return (number + 1) / _RANDOM_VALUES if number else 0.0
 
 
 def _four_states(loss: StateLoss) -> Chain:
-    """States: received in a gap, received in a burst, lost in a burst, lost alone. A packet is lost by the step into a
-    lost state, or by staying in it; the way out of a burst of losses delivers.
+    """Return the chain of ``loss_4state()``.
 
-    Sums of two chances are 32 bits wide and wrap, as in the kernel.
+    States: received in a gap, received in a burst, lost in a burst, lost alone. A packet is lost by the step into a
+    lost state or by staying in it; the step out of a burst of losses delivers. Sums of two probabilities are 32 bits
+    wide and wrap, as in the kernel.
     """
     p13, p31, p32, p23, p14 = (_number(one or 0) for one in (loss.p13, loss.p31, loss.p32, loss.p23, loss.p14))
     quiet, event = np.zeros((4, 4)), np.zeros((4, 4))
     gap, burst, lost, alone = range(4)
-    into_burst = max((p13 + p14) % _WORDS - p14, 0)
+    into_burst = max((p13 + p14) % _RANDOM_VALUES - p14, 0)
     event[gap, alone], event[gap, lost] = p14, into_burst
-    quiet[gap, gap] = _WORDS - p14 - into_burst
-    event[burst, lost], quiet[burst, burst] = p23, _WORDS - p23
-    into_gap = max((p31 + p32) % _WORDS - p32, 0)
+    quiet[gap, gap] = _RANDOM_VALUES - p14 - into_burst
+    event[burst, lost], quiet[burst, burst] = p23, _RANDOM_VALUES - p23
+    into_gap = max((p31 + p32) % _RANDOM_VALUES - p32, 0)
     quiet[lost, burst], quiet[lost, gap] = p32, into_gap
-    event[lost, lost] = _WORDS - p32 - into_gap
-    quiet[alone, gap] = _WORDS
-    return Chain(quiet / _WORDS, event / _WORDS)
+    event[lost, lost] = _RANDOM_VALUES - p32 - into_gap
+    quiet[alone, gap] = _RANDOM_VALUES
+    return Chain(quiet / _RANDOM_VALUES, event / _RANDOM_VALUES)
 
 
 def _gilbert_elliott(loss: GilbertElliott) -> Chain:
-    """Good and bad: the next state is drawn first, then whether this packet is lost, by the state before."""
-    p, r, k1 = (_number(one or 0) / _WORDS for one in (loss.p, loss.r, loss.k1))
+    """Return the chain of ``loss_gilb_ell()``: it draws the next state first, then loss by the state before."""
+    p, r, k1 = (_number(one or 0) / _RANDOM_VALUES for one in (loss.p, loss.r, loss.k1))
     move = np.array([[1 - p, p], [r, 1 - r]])
-    losing = np.array([k1, (_WORDS - 1 - _number(loss.h)) / _WORDS])
+    losing = np.array([k1, (_RANDOM_VALUES - 1 - _number(loss.h)) / _RANDOM_VALUES])
     return Chain(move * (1 - losing)[:, None], move * losing[:, None])

@@ -1,16 +1,15 @@
-"""Did the link do to packets what it was told: the time each took, and how many were lost, doubled, sent ahead.
+"""Check that the link treats packets as configured: the time each takes, and how many are lost, doubled, sent ahead.
 
-It owns the check that looks at each packet from below, and puts the link's checks together. It looks at no sample of
-TCP's: whatever the kernels made of it, the link is on trial alone here.
+The lower bound is checked here, and all checks of the link are put together. Only packets are used, no sample of TCP's.
 
-From below there is no tolerance, not of a nanosecond. A packet is stamped when it comes in before netem is handed it
-(``__netif_receive_skb_core()`` comes before ``dev_queue_xmit()``) and when it leaves after netem let it go
-(``dev_hard_start_xmit()`` comes after ``netem_dequeue()``); all three read one clock, cut to nanoseconds alike, the
-captures plus the offset of the wall clock, which is the same for both. Netem lets nothing go before its time, and its
-time counts from a reading later than the first stamp. So what is early is early by the link's fault.
+The lower bound has no tolerance, not even a nanosecond. A packet is stamped when it comes in, before netem gets it
+(``__netif_receive_skb_core()`` comes before ``dev_queue_xmit()``), and when it leaves, after netem released it
+(``dev_hard_start_xmit()`` comes after ``netem_dequeue()``). All three read one clock in nanoseconds; the captures add
+the offset of the wall clock, which is the same for both. Netem releases nothing early, and its time counts from a
+reading later than the first stamp. So a packet that is early is the link's fault.
 
-From above, a packet may be late by what the machine adds: `check_late` in virtual time, `check_noisy` in real time.
-Whether delays that are drawn are the right ones is `check_delays`'s to say.
+A packet may be late by what the machine adds: `check_late` in virtual time, `check_noisy` in real time. Whether random
+delays have the configured distribution is checked by `check_delays`.
 """
 
 from __future__ import annotations
@@ -41,8 +40,8 @@ _POINTS = ("link_near", "link_far")
 NEVER_EARLY: Final = Check(
     id="link.never-early",
     layer=Layer.LINK,
-    title="no packet passes sooner than asked",
-    asserts="No packet leaves the link before the engine's model lets it.",
+    title="no packet passes earlier than configured",
+    asserts="No packet leaves the link earlier than the engine's model allows.",
     against="the engine's model and the scenario's settings",
     tolerance="none",
     needs=NOTHING,
@@ -51,11 +50,9 @@ NEVER_EARLY: Final = Check(
 SEED: Final = Check(
     id="link.delay-seed",
     layer=Layer.LINK,
-    title="random delays are those of netem's seed",
-    asserts=(
-        "Each random delay is the one that netem draws from the seed that it reports (6.6 and later, virtual time)."
-    ),
-    against="prandom_u32_state(), redone",
+    title="random delays match netem's seed",
+    asserts=("Each random delay is the one that netem draws from its reported seed (6.6 and later, virtual time)."),
+    against="prandom_u32_state(), recomputed",
     tolerance="as for link.never-late",
     needs=NOTHING,
     quality=Quality.LINK_CAPTURES,
@@ -63,9 +60,9 @@ SEED: Final = Check(
 RELAY_EARLY: Final = Check(
     id="link.relay-early",
     layer=Layer.LINK,
-    title="the relay lets no packet go before it is due",
-    asserts="The relay lets no packet go before it is due.",
-    against="the relay's own account",
+    title="the relay releases no packet before it is due",
+    asserts="The relay releases no packet before it is due.",
+    against="the relay's own records",
     tolerance="none",
     needs=NOTHING,
     quality=Quality.LINK_CAPTURES,
@@ -74,7 +71,7 @@ RELAY_EARLY: Final = Check(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinkChecks:
-    """Findings, what else a reader should know, and figures: counts, and microseconds where the name says so."""
+    """Findings, notes, and figures: microseconds where the name ends in ``_us``, else counts."""
 
     findings: tuple[Finding, ...] = ()
     notes: tuple[str, ...] = ()
@@ -82,7 +79,7 @@ class LinkChecks:
 
 
 def check_link(evidence: Evidence) -> LinkChecks:
-    """Every check of the link, in no order; none, and a note, where nothing can be seen of it."""
+    """Return the findings of all link checks, in no particular order; only a note where the link is not captured."""
     recording = evidence.recording
     points = evidence.capture_points
     if not points:
@@ -90,14 +87,14 @@ def check_link(evidence: Evidence) -> LinkChecks:
     if evidence.scenario.topology == "direct":
         return LinkChecks(
             notes=(
-                "the delay is at the ends, where captures see packets after it: one-way times, loss and the rest of "
-                "the link are not judged",
+                "netem runs at the ends, where captures see packets only after it: one-way times, loss and other "
+                "properties of the link are not judged",
             )
         )
     if not all(name in points for name in _POINTS):
-        return LinkChecks(notes=("no packets were captured at the link: it is not judged",))
+        return LinkChecks(notes=("no packets were captured at the link, so the link is not judged",))
     if recording.engine not in ENGINES:
-        return LinkChecks(notes=(f"there is no model of the engine {recording.engine}: the link is not judged",))
+        return LinkChecks(notes=(f"there is no model of the engine {recording.engine}, so the link is not judged",))
     ways = tuple(Way.of(evidence, name) for name in WAYS)
     samples = tuple(sample for way in ways for sample in samples_of(way, virtual=evidence.virtual))
     counted, notes = check_counts(ways, virtual=evidence.virtual)
@@ -121,32 +118,32 @@ def check_link(evidence: Evidence) -> LinkChecks:
 
 
 def _seeded(ways: Sequence[Way], evidence: Evidence) -> tuple[Finding, ...]:
-    """Random delays are those that netem's seed draws, in virtual time; nothing where no seed tells them.
+    """Check that random delays are those of netem's seed, in virtual time; return nothing without a usable seed.
 
-    A netem that is off by more than a replay can follow is not found by this alone, and neither is it passed.
+    A netem whose delays are too far off to be matched with the draws is inconclusive here.
     """
-    told = [way for way in ways if way.unfitting or (way.exact & ~way.constant).any()]
-    if evidence.recording.engine != "netem" or not evidence.virtual or not told:
+    seeded = [way for way in ways if way.unfitting or (way.exact & ~way.constant).any()]
+    if evidence.recording.engine != "netem" or not evidence.virtual or not seeded:
         return ()
     expected = "the draws of prandom_u32_state() (6.6 to 7.3)"
-    total = sum(len(way.left_ns) for way in told)
-    bad = [way.name for way in told if way.unfitting]
+    total = sum(len(way.left_ns) for way in seeded)
+    bad = [way.name for way in seeded if way.unfitting]
     if not bad:
-        message = f"{total} packets, each delayed as it was drawn"
+        message = f"{total} packets, each delayed as drawn"
         return (SEED.finding(Outcome.PASSED, message, expected, message, total),)
-    off = [f"{way.name} by {way.off_ns / _US:+.1f} us" for way in told if way.unfitting and way.off_ns is not None]
+    off = [f"{way.name} by {way.off_ns / _US:+.1f} us" for way in seeded if way.unfitting and way.off_ns is not None]
     if off:
-        message = f"delays rise and fall with the draws of netem's seed, and half of them are off: {', '.join(off)}"
+        message = f"delays follow the draws of netem's seed with an offset, in the median {', '.join(off)}"
         return (SEED.finding(Outcome.FAILED, message, expected, message, total),)
     message = (
-        f"packets {' and '.join(bad)} were not delayed as netem's seed says: this netem draws in another way than 6.6 "
-        "to 7.3 do, or its delays are off"
+        f"packets {' and '.join(bad)} were not delayed as netem's seed draws: this netem draws differently from 6.6 to "
+        "7.3, or its delays are wrong"
     )
     return (SEED.finding(Outcome.INCONCLUSIVE, message, expected, message, total),)
 
 
 def _sooner(ways: Sequence[Way], evidence: Evidence) -> Finding:
-    """One-sided and hard: what lies between the stamps and netem's own readings can only add."""
+    """Check the lower bound, without tolerance: work between the stamps and netem's own readings can only add time."""
     total = sum(len(way.left_ns) - way.straddling for way in ways)
     expected = "; ".join(f"{way.name} {_asked(way)} or more" for way in ways)
     seen = "; ".join(f"{way.name} {spread(way.longest_ns)}" for way in ways)
@@ -159,8 +156,8 @@ def _sooner(ways: Sequence[Way], evidence: Evidence) -> Finding:
             short = np.where(early, way.due_first_ns - way.left_ns, 0)
             worst = int(short.argmax())
             message = (
-                f"{int(early.sum())} of {int(judged.sum())} packets {way.name} passed sooner than the link may let "
-                f"them, the worst {short[worst] / _US:.1f} us too soon, after {way.longest_ns[worst] / _US:.1f} us; "
+                f"{int(early.sum())} of {int(judged.sum())} packets {way.name} passed earlier than the link "
+                f"allows, the worst {short[worst] / _US:.1f} us too early, after {way.longest_ns[worst] / _US:.1f} us; "
                 f"half of them by {np.median(short[early]) / _US:.1f} us or more"
             )
             return NEVER_EARLY.finding(Outcome.FAILED, message, expected, seen, total)
@@ -169,7 +166,7 @@ def _sooner(ways: Sequence[Way], evidence: Evidence) -> Finding:
         if evidence.virtual and way.overhead.known and slow.any():
             message = (
                 f"{int(slow.sum())} of {int(judged.sum())} packets {way.name} were neither sent ahead nor delayed as "
-                f"asked, the first passed after {way.shortest_ns[np.flatnonzero(slow)[0]] / _US:.1f} us"
+                f"configured, the first passed after {way.shortest_ns[np.flatnonzero(slow)[0]] / _US:.1f} us"
             )
             return NEVER_EARLY.finding(
                 *unless_paused(message, [(way, slow)], total, preemptible=evidence.preemptible),
@@ -177,11 +174,11 @@ def _sooner(ways: Sequence[Way], evidence: Evidence) -> Finding:
                 seen,
                 total,
             )
-    return NEVER_EARLY.finding(Outcome.PASSED, f"{total} packets, none too soon", expected, seen, total)
+    return NEVER_EARLY.finding(Outcome.PASSED, f"{total} packets, none too early", expected, seen, total)
 
 
 def _early(evidence: Evidence) -> tuple[Finding, ...]:
-    """The relay's own account of when it let packets go; no noise makes one early. None with another engine."""
+    """Check that the relay released no packet early, which no noise explains; nothing with another engine."""
     noise = evidence.noise
     if noise is None or noise.relay is None:
         return ()
@@ -189,7 +186,7 @@ def _early(evidence: Evidence) -> tuple[Finding, ...]:
     return (
         RELAY_EARLY.finding(
             Outcome.FAILED if early else Outcome.PASSED,
-            f"{early} of {total} packets were let go before they were due, by the relay's own account",
+            f"{early} of {total} packets were released before they were due, by the relay's own records",
             "none",
             noise.relay.render(),
             total,
@@ -198,7 +195,7 @@ def _early(evidence: Evidence) -> tuple[Finding, ...]:
 
 
 def _asked(way: Way) -> str:
-    """The least that each setting holds a packet for."""
+    """Return the shortest delay of each setting."""
     return " then ".join(
         format_ns(0 if netem.reorder else delay.lowest_ns) for netem, delay in zip(way.netems, way.delays, strict=True)
     )
@@ -208,16 +205,16 @@ def _notes(ways: Sequence[Way]) -> tuple[str, ...]:
     notes = [f"{way.name} through the link, {len(way.left_ns)} packets: {spread(way.shortest_ns)}" for way in ways]
     straddling = sum(way.straddling for way in ways)
     if straddling:
-        notes.append(f"{straddling} packets were under way while the link was changed, and are not judged")
+        notes.append(f"{straddling} packets were in flight while the link was changed, and are not judged")
     for way in ways:
         if way.transit.pieces:
-            notes.append(f"{way.name}: {way.transit.pieces} packets left in pieces, timed by the first")
+            notes.append(f"{way.name}: {way.transit.pieces} packets left in pieces, timed by the first piece")
         if any(netem.delay_correlation for netem in way.netems):
-            notes.append(f"{way.name}: delays are correlated: held against their bounds only")
+            notes.append(f"{way.name}: delays are correlated: only their bounds are checked")
         if any(netem.jitter_ns and netem.rate_bytes for netem in way.netems):
-            notes.append(f"{way.name}: behind a rate a delay is not seen by itself: held against its bounds only")
+            notes.append(f"{way.name}: behind a rate a packet's own delay is not visible: only its bounds are checked")
         if any(netem.slot for netem in way.netems):
-            notes.append(f"{way.name}: packets wait for slots: held against the lower bound only")
+            notes.append(f"{way.name}: packets wait for slots: only the lower bound is checked")
     return tuple(notes)
 
 

@@ -1,10 +1,9 @@
-"""Did packets leave the link later than link and machine explain: half of them, and single ones.
+"""Check the upper bound of packets in virtual time: half of them, and single ones.
 
-It owns that check, in virtual time. A packet is due by the engine's own arithmetic from its arrival (`Way`), and may be
-late by what the machine adds (`Overhead`). Half of a direction's packets of like size that are later than is usual are
-the link's fault, and so are three single ones at different times, and two that are later than any may be; one pause of
-the processor that is as long is inconclusive.
-What is late in real time is `link_noise`'s to judge.
+A packet's due time follows from the engine's own arithmetic and its arrival (`Way`); it may be late by what the machine
+adds (`LinkOverhead`). It is the link's fault if half of a direction's packets of similar size are later than usual, if
+three single ones at different times are late, or if two are later than any packet may be; one pause of the processor of
+that length is inconclusive. Real time is judged in `rttcheck.judge.link.noise`.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ import numpy.typing as npt
 from rttcheck.judge.check import NOTHING, Check, Quality
 from rttcheck.judge.findings import Finding, Layer, Outcome
 from rttcheck.judge.link.bounds import packet_time_ns
-from rttcheck.judge.link.overhead import MOST_NS, Overhead
+from rttcheck.judge.link.overhead import MOST_NS, LinkOverhead
 from rttcheck.judge.link.way import Way
 from rttcheck.judge.machine.noise import Late
 from rttcheck.judge.machine.stall import pauses, unless_stalled
@@ -31,13 +30,13 @@ Booleans = npt.NDArray[np.bool_]
 _US = 1_000
 
 _ENOUGH = 10
-"""From so many packets of a size on, half of them are more than chance: fewer may all have met the same work."""
+"""Half of a group are significant from this many packets on: fewer may all have waited for the same work."""
 
 SLIGHT = 3
-"""So many packets, each at a time of its own, are not late by chance; one or two may be, by up to `MOST_NS`."""
+"""This many late packets at different times are a failure; one or two may be late by up to `MOST_NS`."""
 
-NEEDS = 2
-"""How often a packet waits for a processor on its way through: to be let go when it is due, and to be handed on."""
+WAITS = 2
+"""How often a packet waits for a processor in the link: to be released when it is due, and to be forwarded."""
 
 
 NEVER_LATE: Final = Check(
@@ -50,8 +49,8 @@ NEVER_LATE: Final = Check(
     ),
     against="the engine's model; forwarding without a qdisc, and timers, of the same kernel",
     tolerance=(
-        "virtual time: half of each size as idle timers are, single ones 100 us; real time: half of each size "
-        "100 us and the timers' median, at most 150 us"
+        "virtual time: median of each size as late as idle timers, single packets 100 us; real time: median of each "
+        "size 100 us plus the timers' median, at most 150 us"
     ),
     needs=NOTHING,
     quality=Quality.LINK_CAPTURES,
@@ -59,36 +58,36 @@ NEVER_LATE: Final = Check(
 TIMERS: Final = Check(
     id="link.timers",
     layer=Layer.LINK,
-    title="timers of this kernel fire when they are due",
-    asserts="Timers of this kernel, with nothing else at work, fire when they are due (virtual time only).",
+    title="timers of this kernel fire on time",
+    asserts="Timers of this kernel fire on time when it is idle (virtual time only).",
     against="CLOCK_MONOTONIC",
-    tolerance="half of them: 100 us",
+    tolerance="median: 100 us",
     needs=NOTHING,
     quality=Quality.LINK_CAPTURES,
 )
 
 
 def check_late(ways: Sequence[Way], *, preemptible: bool) -> Finding:
-    """Above the engine's own latest is what the machine adds, in virtual time; ``preemptible``: it has PREEMPT_RT."""
+    """Check the upper bound in virtual time; ``preemptible``: the kernel has PREEMPT_RT."""
     chosen = [(way, bounded(way)) for way in ways]
     total = sum(int(each.sum()) for _, each in chosen)
     seen = seen_late(chosen)
     if not total:
         return nothing_bounded(ways, seen)
     if not all(way.overhead.known for way in ways):
-        message = "the control run has too few packets to tell the machine's part"
-        return NEVER_LATE.finding(Outcome.INCONCLUSIVE, message, "a control run's forwarding", seen, total)
-    expected = "; ".join(f"{way.name} {_granted(way.overhead)}" for way in ways)
+        message = "the control run has too few packets to measure the machine's overhead"
+        return NEVER_LATE.finding(Outcome.INCONCLUSIVE, message, "a control run with enough packets", seen, total)
+    expected = "; ".join(f"{way.name} {_allowed(way.overhead)}" for way in ways)
     for way, each in chosen:
         beyond = _beyond_ns(way)
         idle = way.overhead.idle(way.due_last_ns, way.left_ns)
-        for whose, among in (("", each), ("that were due to an idle processor ", each & idle)):
-            for words, group in sizes(way, among):
+        for state, among in (("", each), ("due on an idle processor ", each & idle)):
+            for size, group in sizes(way, among):
                 middle = float(np.median(beyond[group])) / _US
                 if middle * _US > way.overhead.usual_ns:
                     message = (
-                        f"half of the {int(group.sum())} packets {way.name} {words}{whose}left {middle:.1f} us or more "
-                        f"later than they were due, where {way.overhead.usual_ns / _US:.1f} us are granted"
+                        f"half of the {int(group.sum())} packets {way.name} {size}{state}left {middle:.1f} us or more "
+                        f"after they were due, where {way.overhead.usual_ns / _US:.1f} us are allowed"
                     )
                     return NEVER_LATE.finding(Outcome.FAILED, message, expected, seen, total)
     for limits, least in ((False, 1), (True, SLIGHT)):
@@ -109,23 +108,23 @@ def check_late(ways: Sequence[Way], *, preemptible: bool) -> Finding:
 
 
 def _pauses(way: Way, late: Booleans) -> int:
-    """How many pauses of the processor these packets need."""
+    """Return how many pauses of the processor it takes to explain these packets."""
     return pauses(way.due_last_ns[late], way.left_ns[late])
 
 
 def check_timers(late_ns: Integers) -> Finding:
-    """In virtual time, with nothing else at work: a kernel whose timers are late has no netem that is in time."""
+    """Check the lateness of idle timers in virtual time: with late timers netem cannot be on time."""
     half = float(np.median(late_ns))
     low, high = int(late_ns.min()), int(late_ns.max())
     seen = f"{low / _US:.1f} to {high / _US:.1f} us late, median {half / _US:.1f} us"
-    message = f"{len(late_ns)} timers beside which nothing was at work ran {seen}"
-    expected = f"half of them no more than {MOST_NS / _US:.0f} us late, the way back into the process included"
+    message = f"{len(late_ns)} timers on the idle kernel fired {seen}"
+    expected = f"median at most {MOST_NS / _US:.0f} us late, including the return to the process"
     outcome = Outcome.FAILED if half > MOST_NS else Outcome.PASSED
     return TIMERS.finding(outcome, message, expected, seen, len(late_ns))
 
 
 def spread(times_ns: Integers) -> str:
-    """Least, most and median in words."""
+    """Return least, most and median as text."""
     if not len(times_ns):
         return "no packet"
     low, middle, high = (float(value) / _US for value in np.percentile(times_ns, (0, 50, 100)))
@@ -133,7 +132,7 @@ def spread(times_ns: Integers) -> str:
 
 
 def seen_late(chosen: Sequence[tuple[Way, Booleans]]) -> str:
-    """How late the chosen packets of each direction were, in words."""
+    """Return how late the chosen packets of each direction were, as text."""
     return "; ".join(
         f"{way.name} {spread((way.left_ns - way.due_last_ns)[each])} after the latest that netem allows"
         for way, each in chosen
@@ -141,25 +140,25 @@ def seen_late(chosen: Sequence[tuple[Way, Booleans]]) -> str:
 
 
 def nothing_bounded(ways: Sequence[Way], seen: str) -> Finding:
-    """Where no packet has an upper bound: so it is with slots, and else no packet passed."""
+    """Return the finding where no packet has an upper bound: passed with slots, otherwise no packet passed the link."""
     outcome = Outcome.PASSED if any(netem.slot for way in ways for netem in way.netems) else Outcome.INCONCLUSIVE
     return NEVER_LATE.finding(outcome, "no packet has an upper bound", "nothing", seen, 0)
 
 
-def _granted(overhead: Overhead) -> str:
-    """The bounds of one direction in words: they are the smallest fault that would be seen."""
+def _allowed(overhead: LinkOverhead) -> str:
+    """Return the bounds of one direction as text: they are the smallest detectable faults."""
     usual, single, unit, timer = (
         each / _US for each in (overhead.usual_ns, overhead.single_ns, overhead.unit_ns, overhead.timer_ns)
     )
     return (
-        f"half of each size up to {usual:.1f} us, single ones up to {single:.1f} us, fewer than {SLIGHT} up to "
-        f"{MOST_NS / _US:.0f} us, less {unit:.1f} us or more for each packet that comes between (passed on without a "
-        f"qdisc: {spread(overhead.forwarded_ns)}; timers {timer:.1f} us late)"
+        f"median of each size up to {usual:.1f} us late, single packets up to {single:.1f} us, fewer than {SLIGHT} up "
+        f"to {MOST_NS / _US:.0f} us, not counting {unit:.1f} us or more for each packet in between (forwarding without "
+        f"a qdisc: {spread(overhead.forwarded_ns)}; timers {timer:.1f} us late)"
     )
 
 
 def too_late(way: Way, *, slight: bool = False) -> Booleans:
-    """Which packets are beyond what link and machine explain; ``slight``: or by what a few may be late."""
+    """Return which packets are later than link and machine explain; ``slight``: also those that a few may be."""
     if slight:
         few: Booleans = _beyond_ns(way) > way.overhead.single_ns
         return few
@@ -168,27 +167,27 @@ def too_late(way: Way, *, slight: bool = False) -> Booleans:
 
 
 def _beyond_ns(way: Way) -> Integers:
-    """How late each packet was, less the work on others."""
+    """Return how late each packet was, ns, less the work on other packets."""
     return way.overhead.beyond_ns(way.due_last_ns, way.left_ns) - unseen_ns(way)
 
 
 def unless_paused(
     message: str, late: Sequence[tuple[Way, Booleans]], total: int, *, preemptible: bool
 ) -> tuple[Outcome, str]:
-    """A failure, unless one pause of the processor explains all late packets of both directions, or PREEMPT_RT few."""
+    """Return a failure, unless one pause of the processor explains all late packets, or PREEMPT_RT a few."""
     lates = [late_of(way, each, _beyond_ns(way)[each], 0) for way, each in late]
     return unless_stalled(message, replace(Late.together(*lates), total=total), None, preemptible=preemptible)
 
 
 def late_of(way: Way, chosen: Booleans, excess_ns: Integers, total: int) -> Late:
-    """Packets that were held too long: the link has to wake up for each, and another end to take it."""
+    """Return the late packets as `Late`: each waits for the link and for the receiving end to wake up."""
     return Late(
-        begin_ns=way.due_last_ns[chosen], end_ns=way.left_ns[chosen], excess_ns=excess_ns, total=total, needs=NEEDS
+        begin_ns=way.due_last_ns[chosen], end_ns=way.left_ns[chosen], excess_ns=excess_ns, total=total, waits=WAITS
     )
 
 
 def bounded(way: Way) -> Booleans:
-    """Packets with a latest time at which they were due: not in slots, and not under way during a change."""
+    """Return which packets have an upper bound: not those in slots, nor in flight during a change."""
     found: Booleans = (way.setting != NOBODY) & ~way.ahead
     for place, netem in enumerate(way.netems):
         if netem.slot is not None:
@@ -197,7 +196,7 @@ def bounded(way: Way) -> Booleans:
 
 
 def sizes(way: Way, among: Booleans) -> list[tuple[str, Booleans]]:
-    """Packets whose due time is known, all of them and by size: a fault of one size must not hide among the others."""
+    """Return packets with a known due time, all and by size: a fault of one size must not hide among the others."""
     exact = among & way.exact
     longest = int(way.payload.max(initial=0))
     groups = (
@@ -206,14 +205,14 @@ def sizes(way: Way, among: Booleans) -> list[tuple[str, Booleans]]:
         (f"of less than {longest // 2} bytes ", exact & (way.payload > 0) & (2 * way.payload < longest)),
         (f"of {longest // 2} bytes or more ", exact & (way.payload > 0) & (2 * way.payload >= longest)),
     )
-    return [(words, group) for words, group in groups if int(group.sum()) >= _ENOUGH]
+    return [(size, group) for size, group in groups if int(group.sum()) >= _ENOUGH]
 
 
 def unseen_ns(way: Way) -> Integers:
-    """How long packets that are no TCP may have kept a rate busy for each packet.
+    """Return how long, ns, non-TCP packets may have kept the rate busy before each packet.
 
-    Those that left before it did, since the rate had nothing to do for the last time: since a packet that was handed
-    over was ready when it came. Older captures do not say when such packets left: all count, for all packets.
+    Counted are those that left before it and after the rate was last idle, which is when a packet came in and did not
+    have to wait. Older captures do not record when such packets left: there all of them count for every packet.
     """
     busy = np.zeros(len(way.left_ns), dtype=np.int64)
     for place, (netem, delay) in enumerate(zip(way.netems, way.delays, strict=True)):

@@ -1,7 +1,6 @@
-"""When packets leave a link, by the model of the engine that delays them: distributions, rates and queues, no machine.
+"""Models of the engines: the distribution of delays, and when each packet of a sequence is due behind a rate.
 
-It owns what each engine makes of a direction's settings: how long it holds a packet, as a whole distribution, and when
-each packet of a sequence is due; what is counted is `Chain`'s. It has seen no packet leave.
+Counts of lost, duplicated and reordered packets are in `chain`; the machine's overhead is in `overhead`.
 
 Sources: ``tabledist()``, ``packet_time_ns()`` and ``netem_enqueue()`` in net/sched/sch_netem.c, 5.10 to 7.3.
 """
@@ -26,11 +25,11 @@ from rttcheck_netns.netem import Netem
 
 Integers = npt.NDArray[np.int64]
 
-_WORDS: Final = 1 << 32
-"""``prandom_u32()`` and ``get_random_u32()`` draw from so many numbers, all equally likely."""
+_RANDOM_VALUES: Final = 1 << 32
+"""``prandom_u32()`` and ``get_random_u32()`` draw from this many numbers, all equally likely."""
 
 _ATOMS: Final = 4_096
-"""Into how many equally likely pieces a uniform delay is cut where it is summed: as many as netem's tables have."""
+"""The number of equally likely values that stand for a uniform delay in sums: as many as netem's tables have."""
 
 _ETHERNET, _TCP, _MOST_OPTIONS = 14, 20, 40
 _TIMESTAMPS, _SACK, _BLOCK, _MSS = 12, 4, 8, 4
@@ -38,7 +37,7 @@ _TIMESTAMPS, _SACK, _BLOCK, _MSS = 12, 4, 8, 4
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Delay:
-    """How long a packet is held for delay and jitter: ``values_ns`` ascending, and the chance of each."""
+    """The distribution of delay plus jitter: ``values_ns`` ascending, and the probability of each."""
 
     lowest_ns: int
     highest_ns: int
@@ -48,33 +47,33 @@ class Delay:
 
     @property
     def constant(self) -> bool:
-        """Whether every packet is held for the same time."""
+        """Whether every packet has the same delay."""
         return self.lowest_ns == self.highest_ns
 
     @property
     def mean_ns(self) -> float:
-        """The mean of the delays that come of the settings, which need not be the one that was set."""
+        """The mean of the resulting delays, which may differ from the configured delay."""
         return float(self.values_ns @ self.weights)
 
     @property
     def deviation_ns(self) -> float:
-        """The standard deviation, the root of the mean square."""
+        """The standard deviation of the delays."""
         return float(np.sqrt(((self.values_ns - self.mean_ns) ** 2) @ self.weights))
 
     def share_below(self, times_ns: Integers) -> Floats:
-        """The exact chance that a delay is less than each of the times."""
+        """Return the exact probability that a delay is less than each of the times."""
         return self._below(times_ns)
 
     def share_up_to(self, times_ns: Integers) -> Floats:
-        """The exact chance that a delay is each of the times or less."""
+        """Return the exact probability that a delay is at most each of the times."""
         return self._below(times_ns + 1)
 
 
 @lru_cache(maxsize=16)
 def netem_delay(netem: Netem) -> Delay:
-    """netem's delay: constant, uniform with the bias of its modulo, or drawn from a table, and never below nothing.
+    """Return netem's delay: constant, uniform with the bias of its modulo, or drawn from a table, and never negative.
 
-    A delay below nothing leaves at once, as its time has passed (``netem_dequeue()``).
+    A packet with a negative delay leaves at once, as its time has passed (``netem_dequeue()``).
     """
     mean, jitter = netem.delay_ns, netem.jitter_ns
     if not jitter:
@@ -83,13 +82,13 @@ def netem_delay(netem: Netem) -> Delay:
         return _uniform(mean, jitter)
     table = np.array(netem.distribution.table, dtype=np.int64)
     # rnd % size: where the size does not divide 2^32, the first entries are drawn once more often.
-    whole, rest = divmod(_WORDS, len(table))
+    whole, rest = divmod(_RANDOM_VALUES, len(table))
     counts = np.where(np.arange(len(table)) < rest, whole + 1, whole)
     scaled = jitter % SCALE * table
     rounded = np.where(scaled >= 0, scaled + SCALE // 2, -(SCALE // 2 - scaled))
-    # C divides towards zero.
+    # C division truncates towards zero.
     deviation = np.sign(rounded) * (np.abs(rounded) // SCALE) + jitter // SCALE * table
-    return _from_table(np.maximum(mean + deviation, 0), counts / _WORDS)
+    return _from_table(np.maximum(mean + deviation, 0), counts / _RANDOM_VALUES)
 
 
 def _from_table(values: Integers, weights: Floats) -> Delay:
@@ -112,18 +111,18 @@ def _from_table(values: Integers, weights: Floats) -> Delay:
 
 
 def _uniform(mean: int, jitter: int) -> Delay:
-    """``rnd % (2 * sigma) + mu - sigma``: of the 2^32 numbers some remainders come up once more than the others."""
+    """Return the law of ``rnd % (2 * sigma) + mu - sigma``: some remainders occur once more in 2^32 numbers."""
     span = 2 * jitter
-    whole, rest = divmod(_WORDS, span)
+    whole, rest = divmod(_RANDOM_VALUES, span)
 
     def below(times_ns: Integers) -> Floats:
         past = np.clip(times_ns - (mean - jitter), 0, span)
-        shares: Floats = (past * whole + np.minimum(past, rest)) / _WORDS
-        # What would have to leave in the past leaves at once.
+        shares: Floats = (past * whole + np.minimum(past, rest)) / _RANDOM_VALUES
+        # A negative delay is 0.
         return np.where(times_ns <= 0, 0.0, shares)
 
     # Quantiles: the remainders below `rest` have a weight of whole + 1, all others of whole.
-    drawn = (np.arange(_ATOMS) + 0.5) * (_WORDS / _ATOMS)
+    drawn = (np.arange(_ATOMS) + 0.5) * (_RANDOM_VALUES / _ATOMS)
     heavy = rest * (whole + 1)
     remainder = np.where(drawn < heavy, drawn / (whole + 1), rest + (drawn - heavy) / max(whole, 1))
     return Delay(
@@ -136,10 +135,10 @@ def _uniform(mean: int, jitter: int) -> Delay:
 
 
 def frame_lengths(rows: np.ndarray, *, family: int, mtu: int) -> tuple[Integers, Integers]:
-    """Each packet's length as a qdisc counts it, bytes: the least and the most that it can be.
+    """Return the smallest and largest possible length of each packet as a qdisc counts it, bytes.
 
-    A captured row does not say how long its options are: Linux writes timestamps, and SACK blocks behind four bytes,
-    and only a SYN carries others. What is longer than the MTU is counted with the headers of all its segments
+    A captured row does not hold the length of its options: Linux writes timestamps, SACK blocks after four bytes, and
+    others only in a SYN. A packet longer than the MTU counts with the headers of all its segments
     (``qdisc_pkt_len_init()``).
     """
     payload = rows["payload"].astype(np.int64)
@@ -152,16 +151,16 @@ def frame_lengths(rows: np.ndarray, *, family: int, mtu: int) -> tuple[Integers,
     large = least + payload > mtu
     segments = np.where(large, -(-payload // np.maximum(mtu - least, 1)), 1)
     frames = _ETHERNET * segments + payload
-    # A sender may cut into one segment more than would do: its MSS may be smaller than the MTU allows.
+    # There may be one segment more: the sender's MSS may be smaller than the MTU allows.
     return frames + least * segments, frames + most * segments + np.where(large, _ETHERNET + most, 0)
 
 
 def netem_due(netem: Netem, entered_ns: Integers, lengths: Integers, delay_ns: int) -> Integers:
-    """When netem lets each packet go that came in at ``entered_ns``, in this order, and was drawn ``delay_ns``.
+    """Return when each packet is due that came in at ``entered_ns``, in this order, with the delay ``delay_ns``.
 
-    Without a rate each for itself. With one, behind the last that is due, which stays the reference until it has left:
-    ``due = max(due before, entered + delay) + time on the wire``. A packet that came in later, or was longer, is never
-    due earlier, nor are those behind it: times that are early give due times that are early.
+    Without a rate packets are independent. With a rate each waits for the packet due before it:
+    ``due = max(due before, entered + delay) + time on the wire``. If a packet came in later or was longer, neither it
+    nor the packets behind it are due earlier: early arrival times give early due times.
     """
     ready = entered_ns + delay_ns
     if not netem.rate_bytes or not len(ready):
@@ -174,24 +173,26 @@ def netem_due(netem: Netem, entered_ns: Integers, lengths: Integers, delay_ns: i
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Engine:
-    """What an engine makes of settings: times here, counts as chains; a chain that is None is not modelled."""
+class EngineModel:
+    """An engine's model of a setting: delays, due times, and chains of events; a chain that is None is not modelled."""
 
     delay: Callable[[Netem], Delay]
     due: Callable[[Netem, Integers, Integers, int], Integers]
-    """When packets leave: setting, when they came in, their lengths, how long each is held."""
+    """Due times of packets, from setting, arrival times, lengths and delay."""
     vanishing: Callable[[Netem], Chain | None]
-    """Whether a packet leaves not even once."""
+    """Packets that never leave."""
     doubling: Callable[[Netem], Chain | None]
+    """Packets that leave twice."""
     ahead: Callable[[Netem], Chain | None]
+    """Packets that are sent ahead."""
 
 
-_NETEM: Final = Engine(
+_NETEM: Final = EngineModel(
     delay=netem_delay, due=netem_due, vanishing=vanishing_chain, doubling=doubling_chain, ahead=ahead_chain
 )
 
-ENGINES: Final[Mapping[str, Engine]] = MappingProxyType({"netem": _NETEM, "relay": _NETEM})
-"""By the name in a recording. An engine that has none is not judged.
+ENGINES: Final[Mapping[str, EngineModel]] = MappingProxyType({"netem": _NETEM, "relay": _NETEM})
+"""Models by an engine's name in a recording. An engine without a model is not judged.
 
-The relay does what netem does, but for the bias of a uniform jitter towards its lower end: 9 us at 10 ms.
+The relay behaves as netem does, except for the bias of a uniform jitter towards its lower end: 9 us at 10 ms.
 """

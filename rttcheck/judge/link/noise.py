@@ -1,20 +1,18 @@
-"""In real time: are packets later than timers of the same seconds, on the same cores, may be late.
+"""Check the upper bound of packets in real time: compare them with timers of the same seconds on the same cores.
 
-It owns that check. In real time a machine may keep any packet waiting, for any time, and says how often it does so: by
-timers that ran beside the traffic. They are of no qdisc and of no relay, so that neither excuses itself: what the relay
-says of its own lateness is judged like anything else that is late.
+In real time a machine may delay any packet for any time; timers that ran beside the traffic measure how often it does.
+They depend on neither qdisc nor relay, so neither can excuse itself: the relay's own lateness is judged like any other.
 
-Half of all packets are another matter. Passing a packet on and waking up for it takes tens of microseconds; the relay
-let go 17 to 66 us late in the median, in every named scenario, on two cores that a guest was emulated on meanwhile, and
-timers ran 30 us late. On cores that may fall asleep in between it was up to 121 us, with timers 35 to 56 us late. So
-half of the packets of each direction and size that nobody else was worked on for are late by no more than `HALF_NS` and
-what half of the timers were, and by no more than `MOST_HALF_NS`. Where more are, the timers may explain it, and then it
-is inconclusive, never passed.
+The median has a limit of its own. Forwarding a packet and waking up for it takes tens of microseconds: the relay
+released packets 17 to 66 us late in the median, in every named scenario, on two cores that also emulated a guest, and
+timers ran 30 us late. On cores that may go idle in between it was up to 121 us, with timers 35 to 56 us late. So the
+median of each direction and size, of packets without work on others, may be late by `HALF_NS` plus the timers' median,
+and by no more than `MOST_HALF_NS`. Above that the timers may explain it, and then it is inconclusive, never passed.
 
-Single packets are held against the timers by count (Fisher's exact test), those of the control runs just before and
-after included: of packets later than a level there are no more than there are waits as long on the core that the link's
-packets wait on, but by a chance of one in a million. Packets that one pause explains count once. What is rarer than one
-in a thousand is inconclusive.
+Single packets are compared with the timers by count (Fisher's exact test), including timers of the control runs just
+before and after: there are no more packets later than a level than waits as long on the core that the link uses, with a
+false alarm rate of one in a million. Packets that one pause explains count once. A result rarer than one in a thousand
+is inconclusive.
 """
 
 from __future__ import annotations
@@ -29,7 +27,7 @@ import numpy.typing as npt
 from rttcheck.judge.findings import Finding, Outcome, inconclusive_if
 from rttcheck.judge.link.late import NEVER_LATE, bounded, late_of, nothing_bounded, sizes, spread, unseen_ns
 from rttcheck.judge.link.way import Way
-from rttcheck.judge.machine.noise import Late, Noise
+from rttcheck.judge.machine.noise import Late, MachineNoise
 from rttcheck.judge.machine.slack import FALSE_ALARM
 from rttcheck.judge.machine.stall import at_few_moments, pauses
 
@@ -39,29 +37,29 @@ Booleans = npt.NDArray[np.bool_]
 _US: Final = 1_000
 
 HALF_NS: Final = 100_000
-"""Half of the packets are later by no more, in real time, than this and half of the timers."""
+"""The limit of the median in real time, added to the timers' median."""
 
 MOST_HALF_NS: Final = 150_000
-"""However late the timers are; so that 200 us are found, and what is between may be."""
+"""The limit of the median however late the timers are: a fault of 200 us is found, one in between may be."""
 
 SURE_NS: Final = 170_000
-"""What is more than granted and less than this may still be what waking up costs on another machine."""
+"""A median above the limit and below this may still be the cost of waking up on another machine."""
 
 EACH_NS: Final = 25_000
-"""What the work on another packet takes, in real time: the relay takes 15 to 20 us over one."""
+"""The work on another packet in real time: the relay takes 15 to 20 us for one."""
 
 MOST_WORK_NS: Final = 400_000
-"""And on all that come by meanwhile: sixteen flows in step are the most of the named scenarios."""
+"""The most work on all packets in between: sixteen flows in step are the most of the named scenarios."""
 
 SUSPECT: Final = 1e-3
-"""What is so rare by chance has not passed."""
+"""A result with a smaller probability than this has not passed."""
 
 LEVELS_NS: Final = tuple(level * _US for level in (200, 1_000, 5_000))
-"""At which single packets are counted."""
+"""The levels of lateness at which single packets are counted."""
 
 
-def check_noisy(ways: Sequence[Way], noise: Noise) -> Finding:
-    """Above the engine's own latest is what the machine adds, in real time."""
+def check_noisy(ways: Sequence[Way], noise: MachineNoise) -> Finding:
+    """Check the upper bound in real time."""
     noise = noise.in_link
     chosen = [(way, bounded(way) | (way.account_ns > 0)) for way in ways]
     total = sum(int(each.sum()) for _, each in chosen)
@@ -70,21 +68,21 @@ def check_noisy(ways: Sequence[Way], noise: Noise) -> Finding:
         return nothing_bounded(ways, seen)
     half_ns = _half_ns(noise)
     expected = (
-        f"half of each size up to {half_ns / _US:.0f} us, and no more single ones than timers of the same seconds "
-        f"({noise.render_cores() or 'none'}), but by a chance of 1 in {1 / FALSE_ALARM:,.0f}"
+        f"median of each size up to {half_ns / _US:.0f} us late, and no more late single packets than late timers of "
+        f"the same seconds ({noise.render_cores() or 'none'}), false alarm in 1 of {1 / FALSE_ALARM:,.0f} runs"
     )
     for way, each in chosen:
         late_ns = _late_ns(way)
-        for words, group, alone in _groups(way, each):
+        for size, group, alone in _groups(way, each):
             excess = late_ns[group] if alone else _beyond_ns(way)[group]
             middle = float(np.median(excess))
-            # Where the work on others is taken off already, most of what a sleeping core costs is in that.
+            # Where the work on others is subtracted already, that covers most of the cost of an idle core.
             most_ns = half_ns if alone else HALF_NS
             if middle <= most_ns:
                 continue
             message = (
-                f"half of the {int(group.sum())} packets {way.name} {words}left {middle / _US:.1f} us or more later "
-                f"than they were due, where {most_ns / _US:.0f} us are granted"
+                f"half of the {int(group.sum())} packets {way.name} {size}left {middle / _US:.1f} us or more "
+                f"after they were due, where {most_ns / _US:.0f} us are allowed"
             )
             over = group.copy()
             over[group] = excess > most_ns
@@ -108,25 +106,25 @@ def check_noisy(ways: Sequence[Way], noise: Noise) -> Finding:
             if chance < FALSE_ALARM:
                 return NEVER_LATE.finding(Outcome.FAILED, message, expected, seen, total)
             if chance < SUSPECT:
-                doubt = f"by chance that is so in 1 of {1 / chance:,.0f} runs, too few to be sure"
-                unsure = inconclusive_if(Outcome.FAILED, message, doubt)
+                reason = f"that happens by chance in 1 of {1 / chance:,.0f} runs, which is too few to decide"
+                unsure = inconclusive_if(Outcome.FAILED, message, reason)
                 undecided = undecided or NEVER_LATE.finding(*unsure, expected, seen, total)
     passed = NEVER_LATE.finding(Outcome.PASSED, f"{total} packets, no later than timers explain", expected, seen, total)
     return undecided or passed
 
 
-def _half_ns(noise: Noise) -> int:
+def _half_ns(noise: MachineNoise) -> int:
     late_ns = [float(np.median(core.late_ns)) for core in noise.cores if len(core.late_ns)]
     return min(HALF_NS + round(max(late_ns, default=0.0)), MOST_HALF_NS)
 
 
-_ASLEEP: Final = f"less than {SURE_NS / _US:.0f} us may be what waking up costs"
+_ASLEEP: Final = f"less than {SURE_NS / _US:.0f} us may be the cost of waking up"
 
-_UNKNOWN: Final = "no timers were measured beside them"
+_UNKNOWN: Final = "no timers were measured during the run"
 
 
 def _late_ns(way: Way) -> Integers:
-    """How long after it was due each packet left: by the model, or by the relay's account where that is earlier."""
+    """Return how long after it was due each packet left, ns: by the model, or by the relay's record if that is more."""
     modelled = way.left_ns - way.due_last_ns - unseen_ns(way)
     return np.where(way.account_ns > 0, np.maximum(modelled, way.left_ns - way.account_ns), modelled)
 
@@ -137,7 +135,7 @@ def _beyond_ns(way: Way) -> Integers:
 
 
 def _others(way: Way, late_ns: Integers) -> Integers:
-    """How many packets came by between when each was due and when it left."""
+    """Return how many packets passed between when each was due and when it left."""
     busy = way.overhead.busy_ns
     passed = np.searchsorted(busy, way.left_ns, side="left")
     others: Integers = np.maximum(passed - np.searchsorted(busy, way.left_ns - late_ns, side="right"), 0)
@@ -145,16 +143,16 @@ def _others(way: Way, late_ns: Integers) -> Integers:
 
 
 def _groups(way: Way, each: Booleans) -> list[tuple[str, Booleans, bool]]:
-    """By size, those that nobody else was worked on for; all of a direction where these are too few."""
+    """Return packets without work on others, by size; all of a direction where these are too few."""
     busy, due_ns = way.overhead.busy_ns, way.left_ns - _late_ns(way)
     quiet = np.searchsorted(busy, due_ns - HALF_NS, side="left")
     alone = each & (np.searchsorted(busy, np.minimum(way.left_ns, due_ns + HALF_NS), side="left") <= quiet)
-    found = [(f"{words}that no other met ", group, True) for words, group in sizes(way, alone)]
-    return found or [(words, group, False) for words, group in sizes(way, each)]
+    found = [(f"{size}with no other at the same time ", group, True) for size, group in sizes(way, alone)]
+    return found or [(size, group, False) for size, group in sizes(way, each)]
 
 
 def _singles(chosen: Sequence[tuple[Way, Booleans]], level_ns: int) -> list[tuple[str, Late, int]]:
-    """Those of each direction that are later than a level, less the work on others, and those of both together."""
+    """Return the packets of each direction, and of both, that are later than a level after the work on others."""
     found = []
     for way, each in chosen:
         beyond = _beyond_ns(way)
@@ -164,8 +162,8 @@ def _singles(chosen: Sequence[tuple[Way, Booleans]], level_ns: int) -> list[tupl
     return [*found, ("both ways", together, sum(packets for _, _, packets in found))]
 
 
-def _chance(late: Late, packets: int, level_ns: int, noise: Noise) -> float:
-    """How likely so many packets are to be late, if a packet waits no longer than timers on the core do."""
+def _chance(late: Late, packets: int, level_ns: int, noise: MachineNoise) -> float:
+    """Return the probability of this many late packets, if packets wait no longer than timers on the core do."""
     wait_ns = level_ns - HALF_NS
     ticks = {core.name: 0 for core in noise.cores}
     peaks = 0
@@ -178,7 +176,7 @@ def _chance(late: Late, packets: int, level_ns: int, noise: Noise) -> float:
 
 
 def at_least_of(count: int, drawn: int, marked: int, total: int) -> float:
-    """The chance that of ``drawn`` of ``total``, of which so many are ``marked``, ``count`` or more are marked ones."""
+    """Return the hypergeometric tail: P(``count`` or more of ``drawn`` are marked), of ``marked`` in ``total``."""
     if count <= max(0, drawn + marked - total):
         return 1.0
 

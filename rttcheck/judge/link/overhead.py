@@ -1,21 +1,20 @@
-"""How late a packet may leave the link for no fault of the link: passing it on, a timer, and work on other packets.
+"""How late a packet may leave the link because of the machine: forwarding, a timer, and work on other packets.
 
-It owns these bounds, for one direction. No sample of TCP has a part in them, and nothing that netem did: what it takes
-to pass a packet on is measured in the control run, whose link is a router without any qdisc, between the captures on
-its two sides; how late a timer fires, by timers that nobody else was at work beside (virtual time). The two together
-are the unit of all bounds, each of them at most `MOST_PART_NS`: a kernel that forwards or wakes more slowly than that
-has a fault of its own, and does not grant it to its netem.
+The bounds are of one direction. They use no sample of TCP and nothing that netem did: forwarding is measured in the
+control run, whose link is a router without any qdisc, between the captures on its two sides; the lateness of timers is
+measured while the kernel is idle (virtual time). The two together are the unit of all bounds, each of them at most
+`MOST_PART_NS`: a kernel that forwards or wakes more slowly has a fault of its own, which must not excuse its netem.
 
-In virtual time a guest has one processor, and time is the instructions that it has done. A packet that became due
-while nothing had come by for long was due to an idle processor: the timer's interrupt, ``netem_dequeue()`` and
-``dev_hard_start_xmit()`` are all that it waits for. Any other packet waits for the work on those that came by: a unit
-for each, and what is seen to have taken longer, as from a packet's arrival at an end to its answer there (up to 105 us,
-when a client that has read its last byte frees its buffers). Measured in the named scenarios, a suite a kernel, packets
-whose due time is known, in microseconds:
+In virtual time a guest has one processor, and time is the number of instructions executed. A packet that became due
+when no packet had passed for long was due on an idle processor: it waits only for the timer's interrupt,
+``netem_dequeue()`` and ``dev_hard_start_xmit()``. Any other packet waits for the work on the packets in between: a unit
+for each, and work that is seen to take longer, such as from a packet's arrival at an end to its answer there (up to
+105 us, when a client that has read its last byte frees its buffers). Measured in the named scenarios, one suite per
+kernel, packets with a known due time, in microseconds:
 
 =======  ============  ============  ========================  =====================  =========================
-kernel   passing on    timers late   late, half of any group   late, less the work    later than 20, less work
-                       (half)        (of like size) at most    (99 %, 99.9 %, most)
+kernel   forwarding    timers late   late, median of any       late, less the work    later than 20, less work
+                       (median)      group (like size) at most (99 %, 99.9 %, most)
 =======  ============  ============  ========================  =====================  =========================
 5.10     3.0 to 4.4    5.8           7.4                       7.9, 16.9, 22.5        2 of 4670
 6.1      3.3 to 5.1    5.9           7.6                       8.1, 16.2, 20.4        1 of 4686
@@ -24,10 +23,10 @@ kernel   passing on    timers late   late, half of any group   late, less the wo
 6.12-rt  3.5 to 4.9    9.8           10.4                      19.6, 26.5, 513.2      47 of 4906
 =======  ============  ============  ========================  =====================  =========================
 
-Hence half of the packets of each direction and each size may be late by 1.5 units (13 to 17 us; 20 to 22 us under
-PREEMPT_RT), and a single one by 2 and no less than 20 us, less the work. One or two that are later, but by no more than
-`MOST_NS`, are what background work of a sound kernel makes late (4 of 18,825 packets); three are a failure. A netem
-that is 20 us late is beyond the first, and one in ten packets that it makes 20 us late are beyond the second.
+Hence the median of each direction and size may be late by 1.5 units (13 to 17 us; 20 to 22 us under PREEMPT_RT), and a
+single packet by 2 units and no less than 20 us, less the work. One or two may be later, by no more than `MOST_NS`:
+background work of a sound kernel does that (4 of 18,825 packets); three are a failure. A netem that is 20 us late
+exceeds the first bound, and a netem that makes one in ten packets 20 us late exceeds the second.
 """
 
 from __future__ import annotations
@@ -48,51 +47,51 @@ Booleans = npt.NDArray[np.bool_]
 _US: Final = 1_000
 
 MOST_NS: Final = 100_000
-"""No packet is granted more in virtual time, beside the work on packets that came by meanwhile."""
+"""The most that any packet may be late in virtual time, besides the work on packets in between."""
 
 MOST_PART_NS: Final = 25_000
-"""Of a unit, for passing on as for a timer. Debian's kernels need 3 to 5 us and 6 us."""
+"""The most of each part of a unit, forwarding and timer. Debian's kernels need 3 to 5 us and 6 us."""
 
 REST_NS: Final = 150_000
-"""A processor by which nothing came for so long is idle. What a packet sets off takes up to 105 us that no other packet
-shows: so long does a client that has read its last byte take over freeing its buffers (6.1)."""
+"""A processor is idle when no packet passed for this long. A packet may cause up to 105 us of work that no other packet
+shows: a client that has read its last byte frees its buffers for that long (6.1)."""
 
 LEAST_SINGLE_NS: Final = 20_000
-"""A single packet is granted so much, however quick the kernel is."""
+"""The least bound of a single packet, however fast the kernel is."""
 
 MOST_HANDING_NS: Final = 1_000_000
-"""In real time, from the capture of a packet to its being handed to the link, at the most."""
+"""The most time in real time from the capture of a packet until the link gets it."""
 
 ENOUGH: Final = 10
-"""Packets of a control run without which nothing is said of passing on."""
+"""The fewest packets of a control run from which forwarding is measured."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Overhead:
-    """What the machine adds, in nanoseconds; times are CLOCK_MONOTONIC."""
+class LinkOverhead:
+    """What the machine adds to a packet's delay, nanoseconds; times are CLOCK_MONOTONIC."""
 
     forwarded_ns: Integers
-    """How long packets of this direction took through the link of the control run."""
+    """Times of this direction's packets through the link of the control run."""
     forward_ns: int
-    """Half of the packets of both directions took no longer through the link of the control run."""
+    """The median of both directions' packets through the link of the control run."""
     timer_ns: int
-    """Half of the timers were no later, where nothing else was at work."""
+    """The median lateness of timers on the idle kernel."""
     slowest_ns: int
     """The control run's slowest packet, of either direction."""
     busy_ns: Integers
-    """When a packet came by any point of the lab, ascending."""
+    """When packets passed any capture point of the lab, ascending."""
     arrived: Booleans
-    """Which of these came to an end."""
+    """Which of these arrived at an end."""
     work_ns: Integers
-    """How long, until each of these, the processor had been at work for sure: on what had come to an end that answered
-    it, from its arrival to the answer."""
+    """The known work of the processor until each of these, accumulated: from packets' arrival at an end to its
+    answer."""
 
     @classmethod
-    def of(cls, recording: Recording, way: str) -> Overhead:
-        """From the packets of the control run and of the run itself, and the timers before it.
+    def of(cls, recording: Recording, way: str) -> LinkOverhead:
+        """Return the overhead, from the packets of the control run and the run, and the timers before it.
 
-        Older recordings have no timers, and a netem with no delay in the control run: passing on and netem's own work
-        are one figure there, which counts for the timer as well.
+        Older recordings have no timers, and a netem without delay in the control run: there one figure is forwarding
+        and netem's own work together, and is used for the timer as well.
         """
         taken = {name: Transit.of(recording.control_wire, name).shortest_ns for name in WAYS}
         both = np.concatenate(list(taken.values()))
@@ -111,33 +110,33 @@ class Overhead:
 
     @property
     def known(self) -> bool:
-        """Whether there was a control run to speak of."""
+        """Whether the control run has enough packets."""
         return len(self.forwarded_ns) >= ENOUGH
 
     @property
     def unit_ns(self) -> int:
-        """Passing a packet on, and a timer."""
+        """Forwarding a packet, and a timer."""
         return min(self.forward_ns, MOST_PART_NS) + min(self.timer_ns, MOST_PART_NS)
 
     @property
     def usual_ns(self) -> int:
-        """How late half of all packets are at the most, in virtual time."""
+        """The bound of the median lateness, in virtual time."""
         return min(self.unit_ns * 3 // 2, MOST_NS)
 
     @property
     def single_ns(self) -> int:
-        """How late a single packet may be, less the work on those that came by meanwhile, in virtual time."""
+        """The bound of a single packet, less the work on packets in between, in virtual time."""
         return min(max(2 * self.unit_ns, LEAST_SINGLE_NS), MOST_NS)
 
     @property
     def handing_ns(self) -> int:
-        """How long it may take from the capture of a packet to its being handed to the link, in real time."""
+        """The most time from the capture of a packet until the link gets it, in real time."""
         return min(self.slowest_ns, MOST_HANDING_NS)
 
     def idle(self, due_ns: Integers, left_ns: Integers) -> Booleans:
-        """Which packets became due to an idle processor: nothing had come by for long, nor before they were to leave.
+        """Return which packets became due on an idle processor: no packet passed for long before, nor until they left.
 
-        What comes by later than a packet may be late is no reason for it.
+        A packet that passes after the usual lateness does not count.
         """
         quiet = np.searchsorted(self.busy_ns, due_ns - REST_NS, side="left")
         until_ns = np.minimum(left_ns, due_ns + self.usual_ns)
@@ -145,9 +144,9 @@ class Overhead:
         return idle
 
     def others_ns(self, due_ns: Integers, left_ns: Integers) -> Integers:
-        """The work on packets that came by between when a packet was due and when it left; none for an idle processor.
+        """Return the work on packets between each packet's due time and when it left; 0 for an idle processor.
 
-        For each a unit, and what is known to have taken longer.
+        That is a unit for each, and the known longer work.
         """
         before = np.searchsorted(self.busy_ns, left_ns, side="left")
         others = np.maximum(before - np.searchsorted(self.busy_ns, due_ns, side="right"), 0)
@@ -156,7 +155,7 @@ class Overhead:
         return work
 
     def _worked(self, at_ns: Integers) -> Integers:
-        """How long the processor had been at work for sure, at any time."""
+        """Return the known work of the processor until each time, accumulated."""
         if not len(self.busy_ns):
             return np.zeros(len(at_ns), dtype=np.int64)
         start = self.busy_ns[0]
@@ -164,14 +163,14 @@ class Overhead:
         return worked
 
     def beyond_ns(self, due_ns: Integers, left_ns: Integers) -> Integers:
-        """How late each packet was, less the work on those that came by meanwhile."""
+        """Return how late each packet was, less the work on packets in between."""
         return left_ns - due_ns - self.others_ns(due_ns, left_ns)
 
     def unanswered_ns(self, due_ns: Integers, left_ns: Integers) -> Integers:
-        """How long the processor may have been at work, before each packet left, on the last that came to an end.
+        """Return how long the processor may have worked, before each packet left, on the last arrival at an end.
 
-        Nothing shows how long: a client whose FIN was acknowledged has nothing to answer, and frees what it
-        has in up to 110 us. No longer than `REST_NS`, and none where something else came by since, or it was idle.
+        That work is not visible: a client whose FIN was acknowledged answers nothing, and frees its memory in up to
+        110 us. It is at most `REST_NS`, and 0 where another packet passed since, or the processor was idle.
         """
         if not len(self.busy_ns):
             return np.zeros(len(left_ns), dtype=np.int64)
@@ -180,11 +179,11 @@ class Overhead:
         unanswered: Integers = np.where(self.arrived[last] & ~self.idle(due_ns, left_ns), np.maximum(since_ns, 0), 0)
         return unanswered
 
-    def granted_ns(self, left_ns: Integers) -> Integers:
-        """How late each packet may be where it is not known when it was due, in virtual time.
+    def allowed_ns(self, left_ns: Integers) -> Integers:
+        """Return how late each packet may be where its due time is unknown, in virtual time.
 
-        The processor was busy since the first of the packets before it that follow each other before it can rest. What
-        had been due before would have left as from an idle one.
+        The processor was busy since the first of the preceding packets without an idle time in between. A packet due
+        before that would have left as on an idle processor.
         """
         if not len(self.busy_ns) or not len(left_ns):
             return np.full(len(left_ns), self.single_ns, dtype=np.int64)
@@ -194,16 +193,16 @@ class Overhead:
         since_ns = left_ns - self.busy_ns[start[place]]
         work_ns = MOST_NS + (place - start[place]) * self.unit_ns
         busy = left_ns - self.busy_ns[place] <= REST_NS
-        granted: Integers = np.where(
+        allowed: Integers = np.where(
             busy, np.minimum(self.single_ns + np.maximum(since_ns, 0), work_ns), self.single_ns
         )
-        return granted
+        return allowed
 
 
 def _work_ns(wire: np.ndarray) -> Integers:
-    """How long, until each packet came by, ends had been at work on what they answered before anything else came by.
+    """Return the accumulated time from arrivals at an end to its answers, where no other packet passed in between.
 
-    ``tcp_v4_rcv()`` answers from the softirq that has the packet, and nothing is let go from a qdisc meanwhile.
+    ``tcp_v4_rcv()`` answers from the softirq that has the packet, and no qdisc releases a packet meanwhile.
     """
     first, second = wire[:-1], wire[1:]
     at_end = (first["point"] == Point.CLIENT) | (first["point"] == Point.SERVER)

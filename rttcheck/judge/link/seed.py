@@ -1,12 +1,12 @@
-"""The very delay that netem drew for each packet, from the seed that the kernel says it drew with (Linux 6.6 and on).
+"""The delay that netem drew for each packet, recomputed from the seed that the kernel reports (Linux 6.6 and later).
 
-It owns netem's generator of numbers and the question which draw was whose. With it a random delay is as exact as a
-constant one: a netem that is late or early by less than its jitter is seen in each packet, which no statistics can.
+This is netem's random number generator and the match of draws with packets. With it a random delay is as exact as a
+constant one: an error smaller than the jitter is seen in each packet, which statistics cannot do.
 
 Sources: ``prandom_seed_state()`` (include/linux/prandom.h), ``prandom_u32_state()`` (lib/random32.c), ``tabledist()``
-and ``netem_enqueue()`` (net/sched/sch_netem.c, 6.12): without loss, doubling, corruption and reordering each packet
-that is handed over takes one number. So do packets that are no TCP, of which nobody knows when they came: some few of
-all draws are theirs, and where they lie is found by which draws fit.
+and ``netem_enqueue()`` (net/sched/sch_netem.c, 6.12): without loss, duplication, corruption and reordering each packet
+that is enqueued takes one number. So do non-TCP packets, whose arrival times are unknown: a few of the draws are
+theirs, and their places are found by which draws fit.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ Booleans = npt.NDArray[np.bool_]
 _WORD: Final = 0xFFFF_FFFF
 
 FITS_NS: Final = 300_000
-"""A draw fits a packet that left so near the time that it gives: by chance one in 27 does with 8 ms of jitter."""
+"""A draw fits a packet that left this close to its time: with 8 ms of jitter one in 27 fits by chance."""
 
 _MOST_FITS: Final = 0.2
-"""A jitter so narrow that more draws would fit by chance tells no draw from another."""
+"""With a jitter so narrow that more draws than this share fit by chance, draws cannot be distinguished."""
 
 ENOUGH: Final = 0.8
-"""The share of packets that their draws have to fit: late ones do not, and of wrong draws few do."""
+"""The share of packets that must fit their draws: late packets do not fit, and few wrong draws do."""
 
 _RUN: Final = 3
 _TIGHT_NS: Final = 30_000
@@ -46,13 +46,13 @@ _MOST_OTHERS: Final = 32
 
 
 def seed_of(held: str) -> int | None:
-    """The seed in the words of a recording's ``netem["held"]``; None where the kernel has none."""
+    """Return the seed in the text of a recording's ``netem["held"]``; None where the kernel has none."""
     found = re.search(r"\bseed=(\d+)\)$", held)
     return int(found.group(1)) if found else None
 
 
 def draws(seed: int, number: int) -> Integers:
-    """The first numbers of a netem with this seed."""
+    """Return the first random numbers of a netem with this seed."""
     start = (seed >> 32 ^ seed << 10 ^ seed) & _WORD
     a, b, c, d = (start + least if start < least else start for least in (2, 8, 16, 128))
     a, b, c, d = a & _WORD, b & _WORD, c & _WORD, d & _WORD
@@ -66,13 +66,13 @@ def draws(seed: int, number: int) -> Integers:
     return found
 
 
-def drawn_ns(netem: Netem, words: Integers) -> Integers:
-    """What ``tabledist()`` makes of each number, with C's division; never less than nothing, which leaves at once."""
+def drawn_ns(netem: Netem, numbers: Integers) -> Integers:
+    """Return the delay that ``tabledist()`` computes from each random number, with C's division; at least 0."""
     mean, jitter = netem.delay_ns, netem.jitter_ns
     if netem.distribution is None:
-        return np.maximum(words % (2 * jitter) + mean - jitter, 0)
+        return np.maximum(numbers % (2 * jitter) + mean - jitter, 0)
     table = np.array(netem.distribution.table, dtype=np.int64)
-    entry = table[words % len(table)]
+    entry = table[numbers % len(table)]
     scaled = jitter % SCALE * entry
     rounded = np.where(scaled >= 0, scaled + SCALE // 2, scaled - SCALE // 2)
     divided = np.sign(rounded) * (np.abs(rounded) // SCALE)
@@ -81,13 +81,13 @@ def drawn_ns(netem: Netem, words: Integers) -> Integers:
 
 
 def replayable(netem: Netem) -> bool:
-    """Whether each packet takes one number, for its delay."""
+    """Return whether each packet takes exactly one random number, for its delay."""
     other = netem.loss or netem.duplicate or netem.corrupt or netem.reorder or netem.rate_bytes or netem.slot
     return bool(netem.jitter_ns) and not netem.delay_correlation and not other and 2 * netem.jitter_ns <= _WORD
 
 
-def tells(netem: Netem, held: str, count: int, others: int) -> bool:
-    """Return whether the seed in ``held`` tells the delay of each of ``count`` packets; arguments as `due_by_seed`."""
+def seed_is_usable(netem: Netem, held: str, count: int, others: int) -> bool:
+    """Return whether the seed in ``held`` determines the delays of ``count`` packets; arguments as `due_by_seed`."""
     seed = seed_of(held)
     if seed is None or not replayable(netem) or not _LEAST <= count <= _MOST_PACKETS or others > _MOST_OTHERS:
         return False
@@ -97,22 +97,22 @@ def tells(netem: Netem, held: str, count: int, others: int) -> bool:
 
 
 def due_by_seed(netem: Netem, held: str, entered_ns: Integers, left_ns: Integers, others: int) -> Integers:
-    """When each packet was due, by what was drawn for it; 0 where it is not known.
+    """Return when each packet was due by its draw; 0 where that is unknown.
 
-    ``entered_ns`` is when packets came in, in this order, ``left_ns`` when each left (0: it did not, or nobody knows),
-    ``others`` how many more packets took a number among them at the most.
+    ``entered_ns`` is when packets came in, in this order, ``left_ns`` when each left (0: it did not, or unknown),
+    ``others`` the most other packets that took a number among them.
     """
     count = len(entered_ns)
     unknown = np.zeros(count, dtype=np.int64)
     seed = seed_of(held)
-    if seed is None or not tells(netem, held, count, others):
+    if seed is None or not seed_is_usable(netem, held, count, others):
         return unknown
     delays = drawn_ns(netem, draws(seed, count + others))
     due = np.stack([entered_ns + delays[skipped : skipped + count] for skipped in range(others + 1)])
     seen = left_ns > 0
     fits = seen & (np.abs(left_ns - due) <= FITS_NS)
-    # A number that fits to microseconds counts twice: by chance a neighbour's fits, and the last packet has no others
-    # behind it that would tell.
+    # A close fit (`_TIGHT_NS`) counts twice: a neighbour's number may fit by chance, and the last packet has
+    # no others after it to decide.
     skipped = _most_fits(fits.astype(np.int64) + (fits & (np.abs(left_ns - due) <= _TIGHT_NS)))
     places = np.arange(count)
     if fits[skipped, places].sum() < ENOUGH * seen.sum():
@@ -122,10 +122,10 @@ def due_by_seed(netem: Netem, held: str, entered_ns: Integers, left_ns: Integers
 
 
 def _unsure(seen: Booleans, late_ns: Integers, fits: Booleans, moved: npt.NDArray[np.intp]) -> Booleans:
-    """Beside a number that somebody else took it is not sure whose is whose: return which packets these are.
+    """Return which packets are near a number of another packet, so that their own numbers are ambiguous.
 
-    By chance a packet fits the number of its neighbour. Packets are sure again where `_RUN` in a row are as late as
-    most are, to `_TIGHT_NS`; one of which nobody knows when it left is no such.
+    A packet may fit its neighbour's number by chance. The match is certain again where `_RUN` packets in a row are as
+    late as the median, within `_TIGHT_NS`; a packet with unknown leaving time does not count.
     """
     count = len(seen)
     tight = seen & fits & (np.abs(late_ns - np.median(late_ns[fits])) <= _TIGHT_NS)
@@ -141,14 +141,14 @@ def _unsure(seen: Booleans, late_ns: Integers, fits: Booleans, moved: npt.NDArra
 
 
 def off_by_ns(netem: Netem, held: str, entered_ns: Integers, left_ns: Integers, others: int) -> int | None:
-    """Return by how much half of the packets are off what was drawn for them; None where the draws are not theirs.
+    """Return the median difference of times and draws, ns; None where the delays do not follow the draws.
 
-    Delays that are shifted or stretched still rise and fall with the draws: `_BLOCK` packets in a row of which times
-    and draws have a correlation of `_SAME` or more were delayed by these draws. By chance that does not happen. The
-    arguments are those of `due_by_seed`.
+    Delays that are shifted or stretched still correlate with the draws: `_BLOCK` packets in a row whose times and draws
+    have a correlation of `_SAME` or more were delayed by these draws, which does not happen by chance. Arguments as
+    `due_by_seed`.
     """
     count, seed = len(entered_ns), seed_of(held)
-    if seed is None or not tells(netem, held, count, others):
+    if seed is None or not seed_is_usable(netem, held, count, others):
         return None
     delays, took = drawn_ns(netem, draws(seed, count + others)), left_ns - entered_ns
     off: list[Integers] = []
@@ -162,12 +162,12 @@ def off_by_ns(netem: Netem, held: str, entered_ns: Integers, left_ns: Integers, 
 
 
 def _most_fits(fits: Integers) -> npt.NDArray[np.intp]:
-    """How many numbers were somebody else's before each packet: never fewer than before, and so that most fit."""
+    """Return how many numbers other packets took before each packet: non-decreasing, with the best fit overall."""
     rows, count = fits.shape
     best = np.zeros(rows, dtype=np.int64)
     came = np.zeros((count, rows), dtype=np.intp)
     for place in range(count):
-        # The best of as many or fewer; the fewer where they are alike.
+        # The best of as many or fewer; the fewest of equals.
         leader = np.zeros(rows, dtype=np.intp)
         for row in range(1, rows):
             leader[row] = row if best[row] > best[leader[row - 1]] else leader[row - 1]

@@ -1,10 +1,7 @@
-"""One direction of a run, ready to be judged: each packet that passed, the setting it passed under, when it was due.
+"""One direction of a run prepared for judging: each packet that passed, its setting, and when it was due.
 
-It owns which setting was in force for which packet, which packets were sent ahead, and what of them can be judged. It
-finds nothing.
-
-The collector lets all traffic rest and the link run empty before it changes a setting, so that a packet belongs to the
-setting in force when it came in; one that was under way during a change nonetheless is left out, and counted.
+The collector stops all traffic and lets the link drain before it changes a setting, so a packet belongs to the setting
+in force when it came in. A packet that was in flight during a change nonetheless is left out, and counted.
 """
 
 from __future__ import annotations
@@ -17,9 +14,9 @@ import numpy.typing as npt
 
 from rttcheck.judge.evidence import Evidence
 from rttcheck.judge.link.account import account_of
-from rttcheck.judge.link.model import ENGINES, Delay, Engine, frame_lengths
-from rttcheck.judge.link.overhead import Overhead
-from rttcheck.judge.link.seed import due_by_seed, off_by_ns, tells
+from rttcheck.judge.link.model import ENGINES, Delay, EngineModel, frame_lengths
+from rttcheck.judge.link.overhead import LinkOverhead
+from rttcheck.judge.link.seed import due_by_seed, off_by_ns, seed_is_usable
 from rttcheck.judge.pairing.transit import NOBODY, WAYS, Transit, identities
 from rttcheck.record.recording import Recording
 from rttcheck_netns.netem import Netem
@@ -29,63 +26,64 @@ Places = npt.NDArray[np.intp]
 Booleans = npt.NDArray[np.bool_]
 
 _SHORTEST_FRAME = 42
-"""Ethernet, IPv4 and UDP without data; ARP has as much."""
+"""Ethernet, IPv4 and UDP without data; ARP has the same length."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Way:
-    """A direction, ``out`` or ``back``. Arrays have a row for each packet that came in and left, as they left."""
+    """A direction, ``out`` or ``back``. Arrays have one row per packet that came in and left, by time of leaving."""
 
     name: str
-    engine: Engine
+    engine: EngineModel
     transit: Transit
-    overhead: Overhead
+    overhead: LinkOverhead
     netems: tuple[Netem, ...]
-    """The settings in force, one after the other."""
+    """The settings in force, in order of time."""
     delays: tuple[Delay, ...]
     changes_ns: Integers
-    """When each but the first came into force."""
+    """When each setting but the first came into force."""
     entered_setting: Places
-    """Which of ``netems`` each packet that came in found."""
+    """The index in ``netems`` when each packet came in; a row for each packet that came in."""
     setting: Places
-    """Which of ``netems`` each packet passed under; `NOBODY` for one that was under way during a change."""
+    """The index in ``netems`` that each packet passed under; `NOBODY` for one in flight during a change."""
     ahead: Booleans
-    """Sent ahead: it took less time than any delay of its setting, where the setting sends packets ahead."""
+    """Whether each packet was sent ahead: it took less than any delay of a setting that sends packets ahead."""
     payload: Integers
     connection: Integers
-    """A number for each connection of the run, and for each way of it."""
+    """A number for each connection of the run and direction of it."""
     left_ns: Integers
     longest_ns: Integers
-    """How long the packet took at the most: less than one value where packets that are alike cannot be told apart."""
+    """The longest time that the packet may have taken: identical packets cannot be distinguished."""
     shortest_ns: Integers
+    """The shortest time."""
     due_first_ns: Integers
-    """The earliest time at which the engine may have let the packet go."""
+    """The earliest time at which the engine may have released the packet."""
     due_last_ns: Integers
-    """The latest, without the machine's part."""
+    """The latest time, without what the machine adds."""
     constant: Booleans
-    """Delayed by a constant."""
+    """Whether each packet has a constant delay."""
     exact: Booleans
-    """Due at one time: the delay is constant, or known from netem's seed or by the relay's account."""
+    """Whether the due time is known exactly: from a constant delay, netem's seed or the relay's record."""
     unfitting: bool
-    """netem's seed should tell when each packet was due, and packets left at other times."""
+    """Whether packets did not leave at the times that netem's usable seed gives."""
     off_ns: int | None
-    """By how much half of these are off what was drawn for them; None where they do not follow the draws at all."""
+    """The median difference from the draws in that case; None where delays do not follow the draws."""
     account_ns: Integers
-    """When the relay's own account says that each packet was due; 0 where it says nothing."""
+    """When each packet was due by the relay's record; 0 without a record."""
     unseen_bytes: int
-    """What the engine counted under the last setting that is no TCP: neighbour discovery, markers."""
+    """Non-TCP bytes that the engine counted under the last setting: neighbour discovery, markers."""
     unseen: int
-    """As many packets as that may be at the most."""
+    """The most packets that these bytes may be."""
     unread_ns: Integers
-    """When packets that are no TCP left this way, ascending."""
+    """When non-TCP packets left in this direction, ascending."""
     unread_bytes: Integers
-    """How long each of these was."""
+    """The length of each of these."""
     unread: bool
-    """Whether the captures say so: older ones do not."""
+    """Whether the captures recorded these: older ones did not."""
 
     @classmethod
     def of(cls, evidence: Evidence, name: str) -> Way:
-        """Work one direction out. The recording's engine must be one of `ENGINES`."""
+        """Compute one direction. The recording's engine must be one of `ENGINES`."""
         recording, scenario = evidence.recording, evidence.scenario
         engine = ENGINES[recording.engine]
         transit = Transit.of(recording.wire, name)
@@ -103,7 +101,7 @@ class Way:
         )
         rows = recording.wire[transit.entered[first]]
         least, most = frame_lengths(rows, family=scenario.family, mtu=scenario.mtu)
-        overhead = Overhead.of(recording, name)
+        overhead = LinkOverhead.of(recording, name)
         ahead = np.zeros(len(matched), dtype=np.bool_)
         due_first, due_last = transit.entered_ns[first].copy(), transit.entered_ns[last].copy()
         for place, (netem, delay) in enumerate(zip(netems, delays, strict=True)):
@@ -115,7 +113,7 @@ class Way:
                 due_first[held], due_last[held] = _as_served(due_first[held], due_last[held], overhead.handing_ns)
             sure, unsure = np.flatnonzero(held & (first == last)), np.flatnonzero(held & (first != last))
             _fill(due_first, engine.due, netem, least, delay.lowest_ns, sure)
-            # Who may have come in later keeps nobody waiting for sure.
+            # A packet that may have come in later does not surely delay another one.
             for one in unsure:
                 _fill(due_first, engine.due, netem, least, delay.lowest_ns, np.array([one]))
             _fill(due_last, engine.due, netem, most, delay.highest_ns, np.flatnonzero(held))
@@ -128,7 +126,7 @@ class Way:
         statistics = recording.netem.get("statistics", {}).get(name, {})
         under_last = setting == len(netems) - 1
         unseen_bytes = max(int(statistics.get("bytes", 0)) - int(least[under_last].sum()), 0)
-        # Counted by qdiscs in segments, of which a packet may have several.
+        # Qdiscs count segments, of which a packet may have several.
         unseen = min(unseen_bytes // _SHORTEST_FRAME, max(int(statistics.get("packets", 0)) - int(under_last.sum()), 0))
         unread = _unread(recording, name)
         return cls(
@@ -163,11 +161,11 @@ class Way:
 
     @property
     def straddling(self) -> int:
-        """Packets that were under way while the link was changed."""
+        """The number of packets in flight while the link was changed."""
         return int((self.setting == NOBODY).sum())
 
     def under(self, place: int) -> Booleans:
-        """Which packets passed under a setting, and were not sent ahead."""
+        """Return which packets passed under a setting and were not sent ahead."""
         held: Booleans = (self.setting == place) & ~self.ahead
         return held
 
@@ -175,7 +173,7 @@ class Way:
 def _drawn(
     recording: Recording, name: str, netems: tuple[Netem, ...], transit: Transit
 ) -> tuple[Integers, bool, int | None]:
-    """Return when each packet was due by netem's seed, and `Way`'s ``unfitting`` and ``off_ns``; 0: not known."""
+    """Return when each packet was due by netem's seed (0: unknown), and `Way`'s ``unfitting`` and ``off_ns``."""
     unknown = np.zeros(len(transit.entered_ns), dtype=np.int64)
     if recording.engine != "netem" or len(netems) > 1:
         return unknown, False, None
@@ -187,13 +185,13 @@ def _drawn(
     held = str(recording.netem.get("held", {}).get(name, ""))
     others = max(counted - len(matched), 0)
     due_ns = due_by_seed(netems[0], held, transit.entered_ns, left_ns, others)
-    if due_ns.any() or not tells(netems[0], held, len(unknown), others):
+    if due_ns.any() or not seed_is_usable(netems[0], held, len(unknown), others):
         return due_ns, False, None
     return due_ns, True, off_by_ns(netems[0], held, transit.entered_ns, left_ns, others)
 
 
 def _unread(recording: Recording, name: str) -> Integers:
-    """When packets that are no TCP left the link, and how long they were: a row each, in order of time."""
+    """Return when non-TCP packets left the link, and their lengths: one row each, in order of time."""
     point = WAYS[name][1].name.lower()
     rows = sorted(recording.wire_facts.get("unread", {}).get(point, ()))
     return np.array(rows, dtype=np.int64).reshape(-1, 2)
@@ -203,17 +201,17 @@ def _fill(
     due_ns: Integers, model: Callable[[Netem, Integers, Integers, int], Integers], netem: Netem, lengths: Integers,
     held_ns: int, chosen: Places,
 ) -> None:  # fmt: skip
-    """Turn when ``chosen`` packets came in into when they are due; a rate serves them in the order of coming in."""
+    """Replace the arrival times of the ``chosen`` packets by due times; a rate serves them in order of arrival."""
     order = chosen[np.argsort(due_ns[chosen], kind="stable")]
     due_ns[order] = model(netem, due_ns[order], lengths[order], held_ns)
 
 
 def _as_served(first_ns: Integers, last_ns: Integers, within_ns: int) -> tuple[Integers, Integers]:
-    """When packets behind a rate came in, at the earliest and at the latest, for each place in the order of leaving.
+    """Return when packets behind a rate came in, earliest and latest, for each place in the order of leaving.
 
-    A rate serves in the order in which it is handed packets. Several processors hand them over at once, and none
-    captures and hands over in one step: of two that came in within the time that one takes to be passed on
-    (``within_ns``), the one that left first may have been the first.
+    A rate serves packets in the order in which it gets them. Several processors enqueue at the same time, and capturing
+    and enqueuing are two steps: of two packets that came in within the time of forwarding one (``within_ns``), the one
+    that left first may have been the first.
     """
     after = np.minimum.accumulate(first_ns[::-1])[::-1]
     before = np.maximum.accumulate(last_ns)

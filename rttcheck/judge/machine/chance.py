@@ -1,7 +1,7 @@
-"""How far chance goes: counts, sums and ranks that are rarer than a stated chance, each bound true for any number.
+"""Probabilities of counts, sums and ranks: binomial tails, Chernoff's bound, and order statistics.
 
-It owns the arithmetic of chance and nothing else; no approximation for large numbers is in it. Where the exact figure
-is not at hand the bound is on the safe side: what it calls rare is rarer still.
+Each result holds for any number, without large-number approximations. Where it is not exact it is on the safe side: the
+true probability is smaller.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 
 _TILTS = np.concatenate((np.geomspace(1e-4, 0.05, 24, endpoint=False), np.geomspace(0.05, 40, 160)))
-"""How much sums are tilted in search of the sharpest bound; any one gives a true bound."""
+"""The tilts ``t`` that are tried for the sharpest Chernoff bound; each one gives a valid bound."""
 
 _RANKS = 40
-"""How many places of a sorted sample are looked at: more cost more than they find."""
+"""The number of ranks of a sorted sample that are tested: more cost more than they find."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Law:
-    """What one draw may be, and the logarithms of its exponential moments for each of the tilts, up and down."""
+    """The law of one draw: its range, and the logarithms of its exponential moments for each tilt, up and down."""
 
     least: float
     most: float
@@ -33,7 +33,7 @@ class Law:
 
     @classmethod
     def of(cls, values: Floats, weights: Floats) -> Law:
-        """Of one of ``values``, each as likely as its weight; weights sum to 1."""
+        """Return the law of a draw from ``values`` with these weights, which sum to 1."""
         moments = []
         for tilts in (_TILTS, -_TILTS):
             scaled = tilts[:, None] * values[None, :]
@@ -44,14 +44,14 @@ class Law:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Draws:
-    """``number`` independent draws by one law."""
+    """``number`` independent draws from one law."""
 
     number: int
     law: Law
 
 
 def at_least(count: int, number: int, share: float) -> float:
-    """The chance that of ``number`` independent events, each of probability ``share``, ``count`` or more happen."""
+    """Return P(X >= count) for X ~ Binomial(number, share)."""
     if count <= 0:
         return 1.0
     if count > number or share <= 0:
@@ -59,25 +59,33 @@ def at_least(count: int, number: int, share: float) -> float:
     if share >= 1:
         return 1.0
     if count <= number * share:
-        return 1.0 - _upper(number - count + 1, number, 1 - share)
-    return _upper(count, number, share)
+        return 1.0 - _tail(number - count + 1, number, log1p(-share), log(share))
+    return _tail(count, number, log(share), log1p(-share))
 
 
 def at_most(count: int, number: int, share: float) -> float:
-    """The chance that ``count`` or fewer of ``number`` events of probability ``share`` happen."""
-    return at_least(number - count, number, 1 - share)
+    """Return P(X <= count) for X ~ Binomial(number, share)."""
+    if count >= number:
+        return 1.0
+    if count < 0 or share >= 1:
+        return 0.0
+    if share <= 0:
+        return 1.0
+    if count >= number * share:
+        return 1.0 - _tail(count + 1, number, log(share), log1p(-share))
+    return _tail(number - count, number, log1p(-share), log(share))
 
 
-def _upper(count: int, number: int, share: float) -> float:
-    """The sum of the binomial terms from ``count`` on, which fall from there: it is above the mean."""
+def _tail(count: int, number: int, log_share: float, log_rest: float) -> float:
+    """Return the sum of the binomial terms from ``count``, above the mean, on; arguments are log(p) and log(1 - p)."""
     if count > number:
         return 0.0
     first = (
         lgamma(number + 1) - lgamma(count + 1) - lgamma(number - count + 1)
-        + count * log(share) + (number - count) * log1p(-share)
+        + count * log_share + (number - count) * log_rest
     )  # fmt: skip
     total, term = 1.0, 1.0
-    odds = share / (1 - share)
+    odds = exp(log_share - log_rest)
     for place in range(count, number):
         term *= (number - place) / (place + 1) * odds
         total += term
@@ -87,25 +95,23 @@ def _upper(count: int, number: int, share: float) -> float:
 
 
 def usual_counts(number: int, share: float, chance: float) -> tuple[int, int]:
-    """The least and the most of ``number`` events that are not rarer than ``chance`` on their side."""
-    least, most = 0, number
+    """Return the fewest and the most of ``number`` events that are not rarer than ``chance`` on their side."""
     low, high = 0, number
-    while low < high:  # the smallest count such that so few or fewer are not rare
+    while low < high:  # the smallest count with P(X <= count) >= chance
         middle = (low + high) // 2
         low, high = (low, middle) if at_most(middle, number, share) >= chance else (middle + 1, high)
     least = low
     low, high = 0, number
-    while low < high:  # the largest count such that so many or more are not rare
+    while low < high:  # the largest count with P(X >= count) >= chance
         middle = (low + high + 1) // 2
         low, high = (middle, high) if at_least(middle, number, share) >= chance else (low, middle - 1)
-    most = low
-    return least, most
+    return least, low
 
 
 def usual_sum(parts: Sequence[Draws], chance: float) -> tuple[float, float]:
-    """A sum of all draws that is below the first or above the second is rarer than ``chance``.
+    """Return bounds of the sum of all draws: a sum beyond either of them is rarer than ``chance``.
 
-    Chernoff's bound with the draws' own moments: ``P(S >= s) <= exp(K(t) - t s)`` for every ``t``, at its sharpest.
+    Chernoff's bound with the draws' own moments: ``P(S >= s) <= exp(K(t) - t s)`` for every ``t``, the sharpest used.
     """
     log_chance = -log(chance)
     upward, downward = np.zeros(len(_TILTS)), np.zeros(len(_TILTS))
@@ -121,7 +127,7 @@ def usual_sum(parts: Sequence[Draws], chance: float) -> tuple[float, float]:
 
 
 def ranks_of(number: int) -> npt.NDArray[np.intp]:
-    """Places (from 1) of a sorted sample of ``number``, dense at both ends: the tails tell as much as the middle."""
+    """Return the ranks, from 1, of a sorted sample that are tested, dense at both ends for sensitivity in the tails."""
     if number <= _RANKS:
         return np.arange(1, number + 1)
     logit = np.linspace(-log(number), log(number), _RANKS)
@@ -130,10 +136,10 @@ def ranks_of(number: int) -> npt.NDArray[np.intp]:
 
 
 def rarest_low(shares: Floats) -> tuple[float, int]:
-    """How small a sorted sample is for numbers that are evenly spread over 0 to 1: the chance of its rarest rank.
+    """Test whether numbers are too small for a uniform distribution over 0 to 1: return a probability and a rank.
 
-    The chance that some rank is as small as that by chance is at most the one returned: each rank's own is exact (so
-    many draws below a value), and there are so many ranks looked at. With it the rank, counted from 1.
+    The rank, from 1, is the rarest of the sorted sample. Its own probability is exact (binomial); the returned one is
+    multiplied by the number of ranks tested, an upper bound for any rank being as rare.
     """
     ordered = np.sort(shares)
     ranks = ranks_of(len(ordered))

@@ -1,8 +1,7 @@
-"""How long a packet takes from one interface to the next: what one piece of work on a packet costs this machine.
+"""How long a packet takes over a veth pair: the cost of the work on one packet on this machine.
 
-It owns this one figure. Neither TCP nor a queueing discipline has a part in it: a packet has left the sender's
-interface (``dev_hard_start_xmit()``) and is taken in at the other end of the same veth pair
-(``__netif_receive_skb_core()``).
+TCP and queueing disciplines are not included: the packet has left the sender's interface (``dev_hard_start_xmit()``)
+and is received at the other end of the same veth pair (``__netif_receive_skb_core()``).
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import numpy as np
 from rttcheck.record.packet import Point
 
 MOST_NS: Final = 100_000
-"""No work on a packet takes longer: twenty times and more what is usual (5.10 to 7.3, virtual time)."""
+"""The most that work on one packet takes: more than twenty times the usual (5.10 to 7.3, virtual time)."""
 
 _ROUTED: Final = ((Point.CLIENT, Point.LINK_NEAR), (Point.SERVER, Point.LINK_FAR))
 _DIRECT: Final = ((Point.CLIENT, Point.SERVER), (Point.SERVER, Point.CLIENT))
@@ -23,8 +22,8 @@ _DIRECT: Final = ((Point.CLIENT, Point.SERVER), (Point.SERVER, Point.CLIENT))
 def hop_ns(wire: np.ndarray) -> int:
     """Return the median time of packets over the veth pairs at the ends, ns; 0 where none was captured.
 
-    A veth pair neither loses nor reorders, so that packets are matched by their order; a pair at which other packets
-    came than left (a capture that began late) is left out.
+    A veth pair neither loses nor reorders, so packets are matched by their order; a pair whose packets do not match (a
+    capture that began late) is left out.
     """
     found = []
     for near, far in _ROUTED if (wire["point"] == Point.LINK_NEAR).any() else _DIRECT:

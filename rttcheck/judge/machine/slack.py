@@ -1,7 +1,7 @@
-"""How much a machine adds to a round trip by itself, as its own control run shows it.
+"""How much the machine itself adds to a round trip, measured in the control run.
 
-It owns the figures of a run over a link that delays nothing: every sample of it is overhead. There are no constants for
-a machine's speed anywhere in the judge; what slack was granted is printed with the verdict.
+The control run's link has no delay, so every sample of it is overhead. There are no constants for a machine's speed
+anywhere in the judge; the slack that is allowed is printed with the verdict.
 """
 
 from __future__ import annotations
@@ -19,31 +19,31 @@ from rttcheck.judge.samples import Kind, address_bytes, classify, shown_us, valu
 from rttcheck.scenario.model import Scenario
 
 FALSE_ALARM: Final = 1e-6
-"""How often a run in real time may fail its upper bound by chance, if both runs draw from one distribution."""
+"""The false alarm rate of a statistical check, for one run: 1 in a million."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Slack:
-    """The overheads of a control run, in microseconds, and how long its data took to cross."""
+    """The overheads of a control run, microseconds, and what else the measured run may add."""
 
     overheads_us: npt.NDArray[np.int64]
-    abreast: int
-    """How many segments may arrive at one instant and wait for each other, where the control run's came one by one.
+    concurrent: int
+    """How many segments may arrive at one instant and wait for each other; in the control run they came one by one.
 
-    A link that delays lets flows fall into step, and one that scatters lets a flow's own segments catch up. Where
-    segments leave at a steady pace, one meets the ACK of another that left a round trip before.
+    A link with delay lets flows synchronize, and one with jitter lets a flow's own segments catch up. Where segments
+    leave at a steady pace, one meets the ACK of another that left a round trip before.
     """
     burst_us: int
     """What a burst adds to the samples of its own last segments; 0 for traffic that waits for each ACK.
 
-    All segments of a burst carry the time at which it began (``tcp_write_xmit()``), and the last one is sent when those
-    before it are. How long the machine needs for all of the traffic's segments is in the control run: twice as much is
-    granted, as the delayed run arms a timer for each.
+    All segments of a burst carry the time at which it began (``tcp_write_xmit()``), and the last one is sent after all
+    others. The control run shows how long the machine needs for all of the traffic's segments: twice that is allowed,
+    as the delayed run arms a timer for each.
     """
     drift_us: int = 0
-    """How far the medians of the control runs before and after are apart, where that is no chance; else 0."""
+    """The significant difference between the medians of the control runs before and after; else 0."""
     link_us: int = 0
-    """What the link may add that the control run does not pay: its timers, and the work on packets meanwhile."""
+    """What the link may add that the control run does not have: its timers, and work on packets in between."""
 
     @classmethod
     def of(
@@ -56,11 +56,11 @@ class Slack:
         most_us: npt.NDArray[np.int64] | None = None,
         link_us: int = 0,
     ) -> Slack:
-        """Work the slack out from the events of ``scenario``'s control run; ``clients`` are the clients' IP addresses.
+        """Return the slack of ``scenario``, from its control run's events; ``clients`` are the clients' IP addresses.
 
-        Where there were several, one after the other, ``runs`` is how many events each left. No event counts for more
-        than its entry in ``most_us``, which is what passed on the wire and the work at both ends: the samples are the
-        suspect's own.
+        With several control runs in a row ``runs`` is the number of events of each. An event counts for no more than
+        its entry in ``most_us``, its wire time and the work at both ends: the samples themselves are those of the
+        kernel under test.
 
         Where the server's ACKs may be delayed (no quickack on the routes), only samples of ``clients`` count.
         """
@@ -75,7 +75,7 @@ class Slack:
             burst_us = 2 * max(_burst_ns(control[run], kept[run]) for run in apart) // 1_000
         return cls(
             values[kept],
-            _abreast(scenario),
+            _concurrent(scenario),
             burst_us,
             _drift_us([values[run][kept[run]] for run in apart]),
             link_us,
@@ -83,7 +83,7 @@ class Slack:
 
     @property
     def samples(self) -> int:
-        """How many overheads were seen."""
+        """The number of overheads."""
         return len(self.overheads_us)
 
     @property
@@ -93,49 +93,48 @@ class Slack:
 
     @property
     def spread_us(self) -> int:
-        """From the smallest overhead to the largest."""
+        """The difference of the largest and the smallest overhead."""
         return int(self.overheads_us.max()) - int(self.overheads_us.min())
 
     @property
     def upper_us(self) -> int:
-        """What a sample may lie above the link's own upper bound.
+        """How far a sample may be above the link's own upper bound.
 
-        The largest overhead, and the spread once more, because the largest of a finite number of draws is not the
-        largest there is. Once more the largest for each segment that may arrive at the same instant, itself included:
-        a link that delays also wakes the machine by a timer each way, where one that does not passes straight through.
-        Then a burst's own queue, and what the link may add.
+        The largest overhead, plus the spread, because the largest of a finite sample is not the largest possible. Plus
+        the largest again for each segment that may arrive at the same instant, itself included: a link with delay also
+        wakes the machine by a timer in each direction. Plus a burst's own queue, and what the link may add.
         """
-        return self.highest_us * (1 + self.abreast) + self.spread_us + self.burst_us + self.link_us
+        return self.highest_us * (1 + self.concurrent) + self.spread_us + self.burst_us + self.link_us
 
     @property
     def typical_us(self) -> int:
-        """As `upper_us`, but from the middle 80 %: one outlier on a busy machine does not move it."""
+        """As `upper_us`, but from the middle 80 %, so that one outlier on a busy machine has no effect."""
         low, high = (float(value) for value in np.percentile(self.overheads_us, (10, 90)))
-        return round(high * (1 + self.abreast) + high - low) + self.burst_us
+        return round(high * (1 + self.concurrent) + high - low) + self.burst_us
 
     def render(self) -> str:
-        """The figures in a line."""
+        """Return the figures in one line."""
         if not self.samples:
             return "no data sample in the control run"
         text = (
             f"control run of {self.samples} samples at zero delay: "
             f"{int(self.overheads_us.min())} to {self.highest_us} us, median {int(np.median(self.overheads_us))} us"
         )
-        text += f", {self.abreast} segments abreast" if self.abreast > 1 else ""
-        text += f", {self.drift_us} us more in one half than in the other" if self.drift_us else ""
+        text += f", {self.concurrent} segments at once" if self.concurrent > 1 else ""
+        text += f", {self.drift_us} us between its two halves" if self.drift_us else ""
         text += f", bursts {self.burst_us} us" if self.burst_us else ""
         return text + (f", the link's timers {self.link_us} us" if self.link_us else "")
 
 
 def _burst_ns(control: np.ndarray, kept: np.ndarray) -> int:
-    """How long a control run's traffic took since its first segment left: connecting before is no part of it."""
+    """Return how long a control run's traffic took since its first data segment left, without connecting."""
     data = control[kept]
     begun_ns = (data["timestamp_ns"].astype(np.int64) - values_us(data).astype(np.int64) * 1_000).min()
     return int(control["timestamp_ns"].max()) - int(begun_ns)
 
 
 def _drift_us(runs: Sequence[npt.NDArray[np.int64]]) -> int:
-    """The two runs that are furthest apart: half of one above all of the other, by more than chance."""
+    """Return the largest significant difference of two runs' medians: half of one above all of the other; else 0."""
     apart = [0]
     for one in runs:
         for other in runs:
@@ -145,7 +144,7 @@ def _drift_us(runs: Sequence[npt.NDArray[np.int64]]) -> int:
     return max(apart)
 
 
-def _abreast(scenario: Scenario) -> int:
+def _concurrent(scenario: Scenario) -> int:
     traffic = scenario.traffic
     in_flight = 1
     if traffic.interval_us:
@@ -155,7 +154,7 @@ def _abreast(scenario: Scenario) -> int:
 
 
 def from_hosts(events: np.ndarray, hosts: Iterable[str]) -> npt.NDArray[np.bool_]:
-    """Which events happened on a socket bound to one of ``hosts`` (IP addresses as text)."""
+    """Return which events are of a socket bound to one of ``hosts`` (IP addresses as text)."""
     known = np.zeros(len(events), dtype=np.bool_)
     for host in hosts:
         known |= (events["saddr"] == np.frombuffer(address_bytes(host), dtype=np.uint8)).all(axis=1)
@@ -163,10 +162,10 @@ def from_hosts(events: np.ndarray, hosts: Iterable[str]) -> npt.NDArray[np.bool_
 
 
 def chance_of_exceeding(exceeding: int, measured: int, control: int) -> float:
-    """How likely it is that so many of the ``measured`` overheads lie above all the ``control`` ones by chance alone.
+    """Return the probability that ``exceeding`` of the ``measured`` overheads are above all ``control`` ones by chance.
 
-    The exceedance test: if both runs drew from one distribution, whichever it is, every order of the draws is equally
-    likely, so that the ``exceeding`` largest are all measured ones with the product of (m - i) / (m + n - i).
+    The exceedance test: if both runs have the same distribution, whichever it is, every order of the values is equally
+    likely, so the ``exceeding`` largest are all measured ones with the product of (m - i) / (m + n - i).
     """
     chance = 1.0
     for taken in range(exceeding):

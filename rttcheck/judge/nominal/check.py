@@ -1,7 +1,7 @@
-"""Do the samples match the latency that was injected: never below it, above it by the machine's own overhead only.
+"""Check samples against the injected latency: never below it, and above it only by the machine's own overhead.
 
-It owns the comparison of samples, analyzer values and buckets with what the link's model and the control run allow. It
-does not know whose fault a mismatch is: the other checks may.
+Samples, analyzer values and buckets are compared with what the link's model and the control run allow. These checks do
+not find the guilty layer of a mismatch; those of the other layers may.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ SYN_FIN_NOT_BELOW: Final = Check(
 ANALYZER: Final = Check(
     id="nominal.analyzer",
     layer=Layer.NOMINAL,
-    title="rtt and rtt_min of every event",
+    title="rtt and rtt_min are not below the injected latency",
     asserts=(
-        "Both values that nettrace's analyzer shows, first-acked and last-acked, are no less than the "
+        "Both values that nettrace's analyzer prints, first-acked and last-acked, are no less than the "
         "injected round trip."
     ),
     against="the link's model and the scenario",
@@ -58,8 +58,8 @@ ANALYZER: Final = Check(
 NOT_ABOVE: Final = Check(
     id="nominal.data-not-above",
     layer=Layer.NOMINAL,
-    title="data samples are not above link and machine",
-    asserts="No sample of a data segment is longer than the link allows, plus what the machine adds.",
+    title="data samples are not above the latency of link and machine",
+    asserts="No sample of a data segment is longer than the link's upper bound plus the machine's overhead.",
     against="the link's model, and the control run's overhead as far as its own packets explain it",
     tolerance="virtual time: the control run's largest overhead; real time: outliers by chance, 1 in a million",
     needs=VALUES,
@@ -67,24 +67,23 @@ NOT_ABOVE: Final = Check(
 BUCKET: Final = Check(
     id="nominal.bucket",
     layer=Layer.NOMINAL,
-    title="every data sample is in its bucket",
-    asserts="Every data sample that nettrace shows falls into a histogram bucket that the injected latency allows.",
-    against="the link's model and the overhead that is granted",
-    tolerance="real time: half of them may lie above, by the machine's doing",
+    title="every data sample is in an expected bucket",
+    asserts="Every data sample that nettrace displays is in a histogram bucket that the injected latency allows.",
+    against="the link's model and the allowed overhead",
+    tolerance="real time: up to half of the samples may be above, because of the machine",
     needs=VALUES,
 )
 
 REAL_TIME_GRAIN_US: Final = 1_000
-"""In real time less than this above the control run is no failure: a link that delays lets the CPU fall asleep, one
-that does not never does, and waking up costs tens to hundreds of microseconds. It is the millisecond that nettrace
-shows."""
+"""In real time less than this above the control run is no failure: a link with delay lets the CPU go idle, one
+without does not, and waking up costs tens to hundreds of microseconds. It is the millisecond that nettrace displays."""
 
-_NEEDS: Final = 6
+_WAITS: Final = 6
 """How often a sample waits for a processor: its segment is sent, forwarded and received, and so is the ACK."""
 
 
 def check_nominal(evidence: Evidence) -> tuple[Finding, ...]:
-    """Every nominal check of one recording, in no order."""
+    """Return the findings of all nominal checks of one recording, in no particular order."""
     return (
         _below(evidence, evidence.data, DATA_NOT_BELOW),
         _below(evidence, np.isin(evidence.kinds, (Kind.HANDSHAKE, Kind.FIN)), SYN_FIN_NOT_BELOW),
@@ -95,15 +94,15 @@ def check_nominal(evidence: Evidence) -> tuple[Finding, ...]:
 
 
 def _below(evidence: Evidence, chosen: Booleans, check: Check) -> Finding:
-    """One-sided: noise can only add, so that a single sample under the link's lower bound is a failure."""
+    """Check the lower bound. Noise can only add time, so a single sample below the bound is a failure."""
     values = evidence.values_us[chosen]
     missing = evidence.lowest_us[chosen] - values
     early = missing > 0
     expected = f"{format_us(evidence.whole.lowest_us)} or more ({evidence.whole.source})"
     coarse = int(maybe_coarse(evidence.events[chosen]).sum())
     if coarse:
-        told = "from timestamps" if evidence.recording.view.every_sample else "that may be from timestamps"
-        expected += f"; 1 ms less for {coarse} {told}, which count milliseconds"
+        origin = "from timestamps" if evidence.recording.view.every_sample else "that may be from timestamps"
+        expected += f"; 1 ms less for {coarse} {origin}, which count milliseconds"
     if not early.any():
         outcome, message = Outcome.PASSED, f"{len(values)} samples, none below {format_us(evidence.whole.lowest_us)}"
         return check.finding(outcome, message, expected, spread(values), len(values))
@@ -117,7 +116,7 @@ def _below(evidence: Evidence, chosen: Booleans, check: Check) -> Finding:
 
 
 def _analyzer(evidence: Evidence) -> Finding:
-    """Both values that nettrace's analyzer shows lie over the lower bound, in every data event that it shows."""
+    """Check that both values that nettrace's analyzer prints are above the lower bound, in every event it prints."""
     check = ANALYZER
     events, lowest = evidence.events[evidence.shown], evidence.lowest_us[evidence.shown]
     expected = f"first-acked and last-acked {format_us(evidence.whole.lowest_us)} or more"
@@ -130,10 +129,10 @@ def _analyzer(evidence: Evidence) -> Finding:
     if any(bad.values()):
         which = " and ".join(f"{name} in {count}" for name, count in bad.items() if count)
         message = (
-            f"of {len(events)} events that nettrace shows, {which} are below the injected {evidence.whole.render()}"
+            f"of {len(events)} events that nettrace displays, {which} are below the injected {evidence.whole.render()}"
         )
         return check.finding(Outcome.FAILED, message, expected, seen, len(events))
-    message = f"{len(events)} events, both values over the lower bound"
+    message = f"{len(events)} events, both values not below the lower bound"
     return check.finding(Outcome.PASSED, message, expected, seen, len(events))
 
 
@@ -141,20 +140,20 @@ def _above(evidence: Evidence) -> Finding:
     check = NOT_ABOVE
     chosen, slack = evidence.bounded_above, evidence.slack
     if not chosen.any():
-        message = f"no upper bound follows from the link ({evidence.whole.source})"
+        message = f"the link has no upper bound ({evidence.whole.source})"
         if evidence.whole.highest_us is not None:
-            message = "no sample has an upper bound that could be checked"
+            message = "no sample has an upper bound"
             return check.finding(Outcome.INCONCLUSIVE, message, "at least one data sample", "none", 0)
         return check.finding(Outcome.PASSED, message, "nothing", spread(evidence.values_us[evidence.data]), 0)
     values = evidence.values_us[chosen]
     excess = values - evidence.highest_us[chosen]
     most = format_us(int(evidence.highest_us[chosen].max()))
     if not slack.samples:
-        message = f"there is no control run to tell the machine's part in {spread(values)}"
+        message = f"there is no control run to measure the machine's part of {spread(values)}"
         return check.finding(Outcome.INCONCLUSIVE, message, f"{most} and a control run's overhead", spread(values), 0)
     if evidence.virtual:
         return _above_exactly(evidence, values, excess, most)
-    # One side's fault must not hide among the other side's good samples.
+    # A fault of one side must not hide among the other side's good samples.
     sides = evidence.sides[chosen]
     by_side = [
         _above_by_rank(evidence, np.flatnonzero(chosen)[sides == side], excess[sides == side], most)
@@ -164,18 +163,18 @@ def _above(evidence: Evidence) -> Finding:
 
 
 def _above_exactly(evidence: Evidence, values: Microseconds, excess: Microseconds, most: str) -> Finding:
-    """In virtual time nothing but the kernel makes a sample longer: all obey the slack but what is `explained`."""
+    """Check the upper bound in virtual time, where only the kernel adds time; what is `explained` is inconclusive."""
     slack = evidence.slack
     expected = f"at most {most} + {slack.upper_us} us ({slack.render()})"
     late = excess > slack.upper_us
     if not late.any():
-        message = f"{len(values)} samples, at most {int(excess.max())} us over the link's own bound"
+        message = f"{len(values)} samples, at most {int(excess.max())} us above the link's own bound"
         return NOT_ABOVE.finding(Outcome.PASSED, message, expected, spread(values), len(values))
     worst = int(np.argmax(excess))
     message = (
         f"{int(late.sum())} of {len(values)} samples are longer than the link and this machine explain, the worst "
-        f"{int(values[worst])} us, {int(excess[worst])} us over the link's bound where {slack.upper_us} us are "
-        f"granted{_likeness(evidence, values)}"
+        f"{int(values[worst])} us, {int(excess[worst])} us above the link's bound where {slack.upper_us} us are "
+        f"allowed{_likeness(evidence, values)}"
     )
     judged = unless_stalled(
         message,
@@ -187,32 +186,35 @@ def _above_exactly(evidence: Evidence, values: Microseconds, excess: Microsecond
 
 
 def enough_samples() -> int:
-    """How many samples and as many of the control run it takes for the check by rank to be able to fail."""
+    """Return how many samples, and as many of the control run, the check by rank needs to be able to fail."""
     return next(number for number in count(1) if chance_of_exceeding(number, number, number) <= FALSE_ALARM)
 
 
 def _late(late: np.ndarray, excess: Microseconds, total: int) -> Late:
-    """These events of ``total``: what made them late came while their segments and ACKs were under way."""
+    """Return these events of ``total`` as `Late`: they waited while their segments and ACKs were in flight."""
     ends: Microseconds = late["timestamp_ns"].astype(np.int64)
     return Late(
         begin_ns=ends - late["sample_us"] * 1_000,
         end_ns=ends,
         excess_ns=excess * 1_000,
         total=total,
-        needs=_NEEDS,
+        waits=_WAITS,
     )
 
 
 def _above_by_rank(evidence: Evidence, places: npt.NDArray[np.intp], excess: Microseconds, most: str) -> Finding:
-    """In real time any one sample may be late; too many, and each by more than noise scatters, are the kernel's."""
+    """Check the upper bound in real time: a failure is too many late samples, each later than noise can explain."""
     slack, values = evidence.slack, evidence.values_us[places]
     measured = len(values)
     limit = slack.highest_us + slack.burst_us
-    expected = f"no more often above {most} + {limit} us than by chance, 1 in {1 / FALSE_ALARM:,.0f} ({slack.render()})"
+    expected = (
+        f"no more samples above {most} + {limit} us than by chance, false alarm in 1 of {1 / FALSE_ALARM:,.0f} runs "
+        f"({slack.render()})"
+    )
     if chance_of_exceeding(measured, measured, slack.samples) > FALSE_ALARM:
         message = (
-            f"{measured} samples and {slack.samples} of the control run are too few to tell noise from a fault, which "
-            f"takes {enough_samples()} of each: raise count, size or flows"
+            f"{measured} samples and {slack.samples} of the control run are too few to distinguish noise from a fault, "
+            f"which takes {enough_samples()} of each: raise count, size or flows"
         )
         return NOT_ABOVE.finding(Outcome.INCONCLUSIVE, message, expected, spread(values), measured)
     over = int((excess > limit).sum())
@@ -224,26 +226,27 @@ def _above_by_rank(evidence: Evidence, places: npt.NDArray[np.intp], excess: Mic
     least, scatter = int(excess.min()) - limit, high - low
     figures = (
         f"{over} of {measured} overheads are above the control run's largest, {limit} us (by chance: {chance:.0e}); "
-        f"they scatter by {scatter} us around {middle} us"
+        f"their spread is {scatter} us around {middle} us"
     )
     if least > max(scatter, REAL_TIME_GRAIN_US):
         message = (
-            f"{figures}, and even the smallest is {least} us over it: that is no noise{_likeness(evidence, values)}"
+            f"{figures}, and even the smallest is {least} us above it, which noise does not explain"
+            f"{_likeness(evidence, values)}"
         )
         late = _late(evidence.events[places], excess - limit, measured)
         return NOT_ABOVE.finding(*unless_stalled(message, late, evidence.noise), expected, spread(values), measured)
     if middle - limit < REAL_TIME_GRAIN_US and evidence.scenario.unit == "ms":
-        message = f"{figures}: what waking up from idle costs, less than the millisecond that is shown"
+        message = f"{figures}: the cost of waking up from idle, less than the displayed millisecond"
         return NOT_ABOVE.finding(Outcome.PASSED, message, expected, spread(values), measured)
-    message = f"{figures}: this machine is too noisy in real time to tell{_accounts(evidence)}"
+    message = f"{figures}: this machine is too noisy in real time to decide{_noise(evidence)}"
     return NOT_ABOVE.finding(Outcome.INCONCLUSIVE, message, expected, spread(values), measured)
 
 
-def granted_us(evidence: Evidence) -> int:
-    """What a sample may lie above the link's own bound and still be in its bucket.
+def allowed_us(evidence: Evidence) -> int:
+    """Return how far a sample may be above the link's own bound and still be in an expected bucket.
 
-    In real time without the control run's outliers: one of them would stretch what is expected over the next bucket's
-    edge. Those of the measured run are counted.
+    In real time this leaves out the control run's outliers: one of them could extend the expected range over the next
+    bucket's edge. Outliers of the measured run are counted.
     """
     slack = evidence.slack
     if not slack.samples:
@@ -252,12 +255,12 @@ def granted_us(evidence: Evidence) -> int:
 
 
 def expected_buckets(evidence: Evidence) -> tuple[Booleans, Microseconds, Microseconds]:
-    """Which buckets a shown data sample may fall in: the set, and each shown sample's own first and last bucket."""
+    """Return the allowed buckets, and the first and last allowed bucket of each displayed data sample."""
     chosen = evidence.shown
     lowest = np.maximum(evidence.lowest_us[chosen], 0)
-    granted = granted_us(evidence)
+    slack_us = allowed_us(evidence)
     bounded = evidence.bounded_above[chosen]
-    highest = np.where(bounded, evidence.highest_us[chosen], UNBOUNDED_US - granted) + granted
+    highest = np.where(bounded, evidence.highest_us[chosen], UNBOUNDED_US - slack_us) + slack_us
     first = buckets_of(lowest, evidence.unit).astype(np.int64)
     last = buckets_of(highest, evidence.unit).astype(np.int64)
     allowed = np.zeros(BUCKETS, dtype=np.bool_)
@@ -280,53 +283,53 @@ def _buckets(evidence: Evidence) -> Finding:
     )
     low, high = int((found < first).sum()), int((found > last).sum())
     if not len(values):
-        message = "no data sample that a histogram would show"
+        message = "no data sample that a histogram counts"
         return check.finding(Outcome.INCONCLUSIVE, message, expected, seen, 0)
     late = found > last
     excess = evidence.events["sample_us"][evidence.shown] - evidence.highest_us[evidence.shown]
     paused = _late(evidence.events[evidence.shown][late], excess[late], len(values))
     cause = explained(paused, preemptible=evidence.preemptible) if evidence.virtual else ""
     if cause and not low:
-        message = f"{high} of {len(values)} samples lie in a bucket above, which {cause} explains"
+        message = f"{high} of {len(values)} samples are in a bucket above the expected ones, which {cause} explains"
         return check.finding(Outcome.INCONCLUSIVE, message, expected, seen, len(values))
     if low or (high and evidence.virtual):
-        message = f"of {len(values)} samples {low} lie in a bucket below the expected ones and {high} above: {seen}"
+        message = f"of {len(values)} samples {low} are in a bucket below the expected ones and {high} above: {seen}"
         return check.finding(Outcome.FAILED, message, expected, seen, len(values))
     if 2 * high > len(values):
         message = (
-            f"{high} of {len(values)} samples lie in a bucket above, in real time, where the machine may be why: {seen}"
-            f"{_accounts(evidence)}"
+            f"{high} of {len(values)} samples are in a bucket above the expected ones; in real time the machine may be "
+            f"the cause: {seen}{_noise(evidence)}"
         )
         return check.finding(Outcome.INCONCLUSIVE, message, expected, seen, len(values))
     constant = all(bounds.constant for bounds in evidence.bounds)
-    # In real time the control run may have met noise that the measured one did not: samples that are all in the bucket
-    # of what was injected need no excuse.
+    # In real time the control run may have had noise that the measured run did not: samples that are all in the bucket
+    # of the injected latency pass.
     excused = evidence.virtual or (found > first).any()
     if constant and excused and (last > first)[bounded].any() and not evidence.slack.burst_us:
         message = (
-            f"the overhead, {evidence.slack.render()}, reaches over a bucket's edge with the {granted_us(evidence)} us "
-            "that are granted, so that a bucket proves nothing"
+            f"the allowed overhead of {allowed_us(evidence)} us ({evidence.slack.render()}) extends over a bucket's "
+            "edge, so the bucket is not significant"
         )
         return check.finding(Outcome.INCONCLUSIVE, message, expected, seen, len(values))
     outliers = f", {high} outliers above" if high else ""
     return check.finding(Outcome.PASSED, f"{seen}{outliers}", expected, seen, len(values))
 
 
-def _accounts(evidence: Evidence) -> str:
-    """What machine and relay say of themselves, to end a sentence with; empty where nothing is known."""
-    told = evidence.noise.render() if evidence.noise is not None else ""
-    return f" ({told})" if told else ""
+def _noise(evidence: Evidence) -> str:
+    """Return the measured noise to end a sentence with; empty where none was measured."""
+    text = evidence.noise.render() if evidence.noise is not None else ""
+    return f" ({text})" if text else ""
 
 
 def spread(values: np.ndarray) -> str:
-    """Smallest, median and largest value, in microseconds."""
+    """Return smallest, largest and median value as text, microseconds."""
     if not len(values):
         return "no sample"
     return f"{int(values.min())} to {int(values.max())} us, median {int(np.median(values))} us"
 
 
 def _likeness(evidence: Evidence, values: np.ndarray) -> str:
-    """What the factor between expected and seen looks like, when it is one that people know."""
+    """Return the likely cause of the factor between expected and seen, when it is a well-known one; else empty."""
     whole = evidence.whole
     if not whole.lowest_us or not all(bounds.constant for bounds in evidence.bounds) or len(set(evidence.bounds)) > 1:
         return ""
@@ -337,7 +340,7 @@ def _likeness(evidence: Evidence, values: np.ndarray) -> str:
         0.5: "half as much: one direction is not delayed",
         2.0: "twice as much: one-way delay and round trip are mixed up",
     }
-    for likely, words in known.items():
+    for likely, cause in known.items():
         if 0.97 * likely < factor < 1.03 * likely + 100 / whole.lowest_us:
-            return f" ({words})"
+            return f" ({cause})"
     return ""

@@ -9,7 +9,7 @@ import pytest
 
 from rttcheck.judge.check import Quality
 from rttcheck.judge.checks import CHECKS
-from rttcheck.judge.data_quality import reason_of, weighed
+from rttcheck.judge.data_quality import apply_data_quality, reason_of
 from rttcheck.judge.evidence import CLOCK_STEP_NS, Evidence
 from rttcheck.judge.findings import Finding, Outcome
 from tests.support.planted_wire import FACTS, witnessed
@@ -35,7 +35,11 @@ def failures(*, control: bool = False) -> list[Finding]:
 
 def inconclusive(evidence: Evidence, *, control: bool = False) -> set[str]:
     """Checks whose failure proves nothing."""
-    return {one.check for one in weighed(failures(control=control), evidence) if one.outcome is Outcome.INCONCLUSIVE}
+    return {
+        one.check
+        for one in apply_data_quality(failures(control=control), evidence)
+        if one.outcome is Outcome.INCONCLUSIVE
+    }
 
 
 def of(*qualities: Quality) -> set[str]:
@@ -54,7 +58,7 @@ def test_nothing_is_excused_in_a_recording_that_is_whole() -> None:
     ("changes", "qualities", "reason"),
     [
         (dropping("client"), BOTH, "the captures dropped 7 packets"),
-        (clock_set(2 * CLOCK_STEP_NS), (*BOTH, Quality.LINK_CAPTURES), "was set by 200000 ns meanwhile"),
+        (clock_set(2 * CLOCK_STEP_NS), (*BOTH, Quality.LINK_CAPTURES), "was set by 200000 ns during the run"),
         (clock_set(CLOCK_STEP_NS), (), ""),
         ({"lost": 3}, BOTH, "3 events were lost"),
         ({"scenario": {**witnessed().scenario, "corrupt": "1%"}}, BOTH, "corrupts packets"),

@@ -76,7 +76,7 @@ def test_what_a_program_wrote_into_the_log_is_no_complaint_of_the_kernels() -> N
 def test_lost_records_are_inconclusive_and_a_splat_beside_them_fails() -> None:
     verdict = judged("veth0: link becomes ready", lost=7)
     assert (verdict.outcome, verdict.guilty) == (Outcome.INCONCLUSIVE, Layer.KERNEL)
-    assert "at least 7 records of its log were overwritten" in verdict.findings[0].message
+    assert "at least 7 records of the kernel's log were overwritten" in verdict.findings[0].message
     assert judged(WARN, lost=7).outcome is Outcome.FAILED
 
 
@@ -86,7 +86,7 @@ def test_a_log_that_cannot_be_read_decides_nothing_and_is_told() -> None:
     assert [finding.key for finding in verdict.blind] == [QUIET.id]
     told = " ".join(verdict.render(width=200).split())
     assert f"not run {QUIET.title}: /dev/kmsg cannot be read (Operation not permitted), which takes CAP_SYSLOG" in told
-    assert "too little for" not in told
+    assert "not enough for" not in told
 
 
 def test_a_probe_that_sees_little_does_not_make_the_check_blind() -> None:

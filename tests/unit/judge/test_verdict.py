@@ -69,7 +69,7 @@ def test_a_sample_above_the_control_runs_overhead_is_a_failure_in_virtual_time()
     assert judge(record(client=[20_140] * 100, control=control)).outcome is Outcome.PASSED
     verdict = judge(record(client=[20_140] * 50 + [20_141] + [20_140] * 48 + [20_141], control=control))
     assert failed(verdict) == {"nominal.data-not-above"}
-    assert "141 us over the link's bound where 140 us are granted" in verdict.findings[0].message
+    assert "141 us above the link's bound where 140 us are allowed" in verdict.findings[0].message
 
 
 def test_one_late_sample_may_be_a_pause_of_the_processor_and_proves_nothing() -> None:
@@ -78,7 +78,7 @@ def test_one_late_sample_may_be_a_pause_of_the_processor_and_proves_nothing() ->
         found = finding(judge(record(client=[20_040] * 99 + [late_us])), above)
         assert found.outcome is outcome, late_us
     assert (
-        "one pause of the processor would explain it" in finding(judge(record(client=[20_040, 20_600])), above).message
+        "one pause of the processor can explain this" in finding(judge(record(client=[20_040, 20_600])), above).message
     )
 
 
@@ -110,7 +110,7 @@ def test_netem_that_does_not_hold_what_was_asked_for_is_the_links_fault() -> Non
     held = {**recording.netem, "back": {}}
     verdict = judge(dataclasses.replace(recording, netem=held))
     assert verdict.guilty is Layer.LINK
-    assert "back holds {} where delay_ns=10000000 was asked for" in verdict.findings[0].message
+    assert "back has {}, configured was delay_ns=10000000" in verdict.findings[0].message
     assert "nominal.data-not-below" in failed(verdict)
 
 
@@ -254,7 +254,7 @@ def test_no_data_sample_is_never_a_pass() -> None:
 def test_a_side_without_samples_is_a_failure() -> None:
     verdict = judge(record(server=[]))
     assert failed(verdict) == {"eligibility.every-side"}
-    assert "1 servers took no data sample" in verdict.findings[0].message
+    assert "1 servers have no data sample" in verdict.findings[0].message
 
 
 def test_a_recording_without_connections_is_never_a_pass() -> None:
@@ -312,7 +312,7 @@ def test_the_new_round_trip_before_a_step_is_a_failure() -> None:
 def test_a_step_that_was_not_taken_is_the_links_fault() -> None:
     verdict = step_scenario([20_040] * 20, taken=())
     assert verdict.guilty is Layer.LINK
-    assert "0 of 1 steps were taken" in verdict.findings[0].message
+    assert "0 of 1 steps were applied" in verdict.findings[0].message
 
 
 def test_delayed_acks_leave_the_servers_samples_without_an_upper_bound() -> None:
@@ -327,7 +327,7 @@ def test_delayed_acks_leave_the_servers_samples_without_an_upper_bound() -> None
 def test_loss_has_no_upper_bound_and_says_so() -> None:
     verdict = judge(record(loss="3%", client=[20_040] * 50 + [400_000] * 50))
     assert verdict.outcome is Outcome.PASSED
-    assert "no upper bound, as a lost ACK" in finding(verdict, "nominal.data-not-above").message
+    assert "no upper bound, as the next ACK" in finding(verdict, "nominal.data-not-above").message
 
 
 def test_knobs_that_netem_does_not_keep_its_word_on_are_noted() -> None:
@@ -355,7 +355,7 @@ def test_a_constant_excess_in_real_time_is_a_failure() -> None:
     client = [20_000 + overhead for overhead in overheads(100, 4_035, 4_060)]
     verdict = judge(record(client=client, clock="real"))
     assert failed(verdict) == {"nominal.data-not-above"}
-    assert "that is no noise" in verdict.findings[0].message
+    assert "which noise does not explain" in verdict.findings[0].message
 
 
 def test_one_sides_excess_in_real_time_does_not_hide_behind_the_other() -> None:
@@ -368,20 +368,20 @@ def test_waking_up_from_idle_in_real_time_is_no_failure() -> None:
     client = [20_000 + overhead for overhead in overheads(100, 150, 160)]
     verdict = judge(record(client=client, server=client, clock="real"))
     assert verdict.outcome is Outcome.PASSED
-    assert "what waking up from idle costs" in finding(verdict, "nominal.data-not-above").message
+    assert "the cost of waking up from idle" in finding(verdict, "nominal.data-not-above").message
 
 
 def test_a_machine_that_scatters_in_real_time_is_inconclusive() -> None:
     client = [21_000 + 80 * index for index in range(100)]
     verdict = judge(record(client=client, server=client, clock="real"))
     assert verdict.outcome is Outcome.INCONCLUSIVE
-    assert "too noisy in real time to tell" in verdict.findings[0].message
+    assert "too noisy in real time to decide" in verdict.findings[0].message
 
 
 def test_too_few_samples_in_real_time_are_inconclusive() -> None:
     verdict = judge(record(count=4, client=[25_000] * 4, server=[25_000] * 4, control=[40] * 4, clock="real"))
     assert verdict.outcome is Outcome.INCONCLUSIVE
-    assert "too few to tell noise from a fault, which takes 12 of each" in verdict.findings[0].message
+    assert "too few to distinguish noise from a fault, which takes 12 of each" in verdict.findings[0].message
 
 
 @pytest.mark.parametrize(("number", "outcome"), [(11, Outcome.INCONCLUSIVE), (12, Outcome.FAILED)])
@@ -401,7 +401,7 @@ def test_one_outlier_of_the_control_run_takes_no_bucket_away_in_real_time() -> N
     high = [1_030] * 100
     check = finding(judge(record(clock="real", client=high, server=high, **asked)), "nominal.bucket")
     assert check.outcome is Outcome.INCONCLUSIVE
-    assert "200 of 200 samples lie in a bucket above" in check.message
+    assert "200 of 200 samples are in a bucket above" in check.message
 
 
 @pytest.mark.parametrize(("outliers", "outcome"), [(0, Outcome.PASSED), (1, Outcome.INCONCLUSIVE)])
@@ -424,7 +424,7 @@ def test_an_overhead_over_the_buckets_edge_proves_nothing() -> None:
     verdict = judge(record(rtt="31900us", control=[100] * 100, client=[31_950] * 100, server=[31_950] * 100))
     check = finding(verdict, "nominal.bucket")
     assert check.outcome is Outcome.INCONCLUSIVE
-    assert "reaches over a bucket's edge" in check.message
+    assert "extends over a bucket's edge" in check.message
 
 
 # The text: what a person reads.
@@ -487,4 +487,4 @@ def test_events_of_no_connection_are_the_probes_fault_and_still_held_to_the_lowe
     assert "observer.possible-events" in failed(verdict)
     found = finding(verdict, "nominal.data-not-below")
     assert found.outcome is Outcome.INCONCLUSIVE
-    assert found.message.endswith("but the probe is not to be believed")
+    assert found.message.endswith("but the probe's data is inconsistent")

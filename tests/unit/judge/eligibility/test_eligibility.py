@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rttcheck.judge.data_quality import weighed
+from rttcheck.judge.data_quality import apply_data_quality
 from rttcheck.judge.eligibility.check import DUE_ONLY, GIVEN, KARN, ORIGIN, check_eligibility
 from rttcheck.judge.evidence import Evidence
 from rttcheck.judge.findings import Finding, Layer, Outcome
@@ -49,7 +49,7 @@ def recorded(planted: PlantedSocket, lie: Callable[[np.ndarray], None] | None = 
 
 def found(recording: Recording) -> dict[str, Finding]:
     evidence = Evidence.of(recording)
-    findings = weighed(check_eligibility(evidence), evidence)
+    findings = apply_data_quality(check_eligibility(evidence), evidence)
     assert all(finding.layer is Layer.ELIGIBILITY for finding in findings)
     return {finding.key: finding for finding in findings}
 

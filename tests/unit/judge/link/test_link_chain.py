@@ -11,7 +11,7 @@ import pytest
 from rttcheck.judge.link.chain import (
     LARGEST_GAP,
     Chain,
-    Stretch,
+    PacketRun,
     ahead_chain,
     doubling_chain,
     loss_chain,
@@ -63,7 +63,7 @@ def test_counts_that_are_not_usual_are_rarer_than_the_chance(name: str) -> None:
     chain = CHAINS[name]
     assert chain is not None
     chances = distribution(chain, 12)
-    least, most = usual_events([Stretch(chain=chain, packets=12)], 0.02)
+    least, most = usual_events([PacketRun(chain=chain, packets=12)], 0.02)
     assert sum(chances[most + 1 :]) < 0.02
     assert sum(chances[:least]) < 0.02
     assert most < 12
@@ -72,18 +72,18 @@ def test_counts_that_are_not_usual_are_rarer_than_the_chance(name: str) -> None:
 def test_what_nobody_saw_is_granted_on_both_sides() -> None:
     chain = CHAINS["gilbert-elliott"]
     assert chain is not None
-    least, most = usual_events([Stretch(chain=chain, packets=600)], 1e-6)
-    wider = usual_events([Stretch(chain=chain, packets=600, unseen=5)], 1e-6)
+    least, most = usual_events([PacketRun(chain=chain, packets=600)], 1e-6)
+    wider = usual_events([PacketRun(chain=chain, packets=600, unseen=5)], 1e-6)
     assert wider[0] < least
     assert most < wider[1] <= most + 5
     independent = CHAINS["each for itself"]
     assert independent is not None
-    assert usual_events([Stretch(chain=independent, packets=600, unseen=5)], 1e-6) == usual_counts(600, 0.15, 1e-6)
+    assert usual_events([PacketRun(chain=independent, packets=600, unseen=5)], 1e-6) == usual_counts(600, 0.15, 1e-6)
 
 
 def test_unlike_stretches_are_counted_together() -> None:
     one, other = Chain.independent(0.1), Chain.independent(0.5)
-    least, most = usual_events([Stretch(chain=one, packets=10), Stretch(chain=other, packets=10)], 0.01)
+    least, most = usual_events([PacketRun(chain=one, packets=10), PacketRun(chain=other, packets=10)], 0.01)
     chances = np.convolve(distribution(one, 10), distribution(other, 10))
     assert chances[most + 1 :].sum() < 0.01
     assert chances[:least].sum() < 0.01
@@ -161,6 +161,6 @@ def test_what_is_not_modelled_is_said() -> None:
 
 def test_a_million_packets_are_bounded_closely() -> None:
     chain = loss_chain(Netem(loss=GilbertElliott(p=1, r=30)))
-    least, most = usual_events([Stretch(chain=chain, packets=1_000_000)], 1e-6)
+    least, most = usual_events([PacketRun(chain=chain, packets=1_000_000)], 1e-6)
     mean = 1_000_000 * chain.mean
     assert mean * 0.92 < least < mean < most < mean * 1.08

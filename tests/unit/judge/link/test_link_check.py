@@ -71,7 +71,7 @@ def test_one_nanosecond_too_soon_is_too_soon() -> None:
 def test_a_delay_shorter_than_asked_is_found(asked: str, clock: str) -> None:
     found = finding(checked(linked(rtt=asked, truth={"rtt": "20ms"}, clock=clock)), SOONER)
     assert found.outcome is Outcome.FAILED
-    assert found.message.startswith("120 of 120 packets out passed sooner than the link may let them")
+    assert found.message.startswith("120 of 120 packets out passed earlier than the link allows")
 
 
 @pytest.mark.parametrize(
@@ -290,7 +290,7 @@ def test_what_was_under_way_during_a_change_is_left_out_and_counted() -> None:
     recording = stepped(linked(count=80, steps=[{"after": 20, "rtt": "20ms"}]), START_NS + 101 * MS)
     checks = checked(recording)
     assert failed(checks) == []
-    assert any("10 packets were under way while the link was changed" in note for note in checks.notes)
+    assert any("10 packets were in flight while the link was changed" in note for note in checks.notes)
 
 
 def test_behind_a_rate_each_packet_is_due_when_those_before_it_are_through() -> None:
@@ -307,7 +307,7 @@ def test_packets_neither_delayed_nor_sent_ahead_are_found() -> None:
     halfway = shifted(recording, "out", lambda rows, _: -5 * MS * (rows["tsval"] == 17))
     found = finding(checked(halfway), SOONER)
     assert found.outcome is Outcome.FAILED
-    assert "neither sent ahead nor delayed as asked" in found.message
+    assert "neither sent ahead nor delayed as configured" in found.message
 
 
 def test_without_a_control_run_nothing_is_said_of_late_packets() -> None:
@@ -334,7 +334,7 @@ def test_a_link_that_nothing_passed_is_not_passed() -> None:
 def test_where_the_link_is_not_seen_a_note_says_so_and_nothing_is_found() -> None:
     for recording, words in (
         (witnessed(), "no packets were captured at the link"),
-        (linked(topology="direct"), "the delay is at the ends"),
+        (linked(topology="direct"), "netem runs at the ends"),
         (dataclasses.replace(linked(), engine="carrier pigeons"), "no model of the engine carrier pigeons"),
     ):
         checks = checked(recording)

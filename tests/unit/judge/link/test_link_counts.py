@@ -24,7 +24,7 @@ def test_loss_that_was_not_asked_for_is_found_in_one_packet() -> None:
 
     found = finding(checked(linked(link=link)), LOST)
     assert found.outcome is Outcome.FAILED
-    assert found.message.startswith("out: 1 of 120 packets were lost, where 0.0 are the mean")
+    assert found.message.startswith("out: 1 of 120 packets were lost, where the settings give 0.0 in the mean")
 
 
 @pytest.mark.parametrize(
@@ -36,14 +36,14 @@ def test_shares_of_loss_are_held_against_chance(asked: str, real: str, outcome: 
     found = finding(checked(linked(loss=asked, truth={"rtt": "20ms", "loss": real}, count=400)), LOST)
     assert found.outcome is outcome
     assert found.samples == 800
-    assert "both ways 13 to 75 of 800 (by chance otherwise in 1 of 1,000,000 runs)" in found.expected
+    assert "both ways 13 to 75 of 800 (false alarm in 1 of 1,000,000 runs)" in found.expected
 
 
 def test_one_direction_that_loses_nothing_is_found_beside_one_that_does() -> None:
     truth = {"rtt": None, "out": {"delay": "10ms", "loss": "5%"}, "back": "10ms"}
     found = finding(checked(linked(loss="5%", truth=truth, count=400)), LOST)
     assert found.outcome is Outcome.FAILED
-    assert found.message.startswith("back: 0 of 400 packets were lost, where 20.0 are the mean")
+    assert found.message.startswith("back: 0 of 400 packets were lost, where the settings give 20.0 in the mean")
 
 
 def test_no_loss_in_few_packets_is_not_passed_and_in_very_few_is_noted() -> None:
@@ -52,10 +52,10 @@ def test_no_loss_in_few_packets_is_not_passed_and_in_very_few_is_noted() -> None
 
     suspicious = finding(none_lost(120, "5%"), LOST)
     assert suspicious.outcome is Outcome.INCONCLUSIVE
-    assert "by chance that is so in 1 of 221,991 runs" in suspicious.message
+    assert "that happens by chance in 1 of 221,991 runs" in suspicious.message
     checks = none_lost(60, "1%")
     assert finding(checks, LOST).outcome is Outcome.PASSED
-    assert any("too few packets to tell from a link on which none is lost: out 60" in note for note in checks.notes)
+    assert any("too few packets to detect a link on which none is lost: out 60" in note for note in checks.notes)
 
 
 def test_loss_with_a_memory_is_held_against_its_own_chances() -> None:
@@ -70,15 +70,15 @@ def test_loss_with_a_memory_is_held_against_its_own_chances() -> None:
 def test_the_limit_of_the_queue_is_named_where_nobody_asked_for_it() -> None:
     checks = checked(linked(count=1_500, apart_us=5, rtt="20ms"))
     assert failed(checks) == ["link.loss"]
-    assert "the queue's limit of 1000 packets was hit" in finding(checks, LOST).message
-    assert "500 out that found 1000 waiting" in finding(checks, LOST).message
+    assert "the queue's default limit of 1000 packets was hit" in finding(checks, LOST).message
+    assert "500 out with 1000 waiting" in finding(checks, LOST).message
 
 
 def test_a_limit_that_was_asked_for_drops_what_it_must_and_no_more() -> None:
     keywords: dict[str, Any] = {"count": 300, "apart_us": 1_000, "rtt": "40ms", "limit": 8}
     asked = finding(checked(linked(**keywords)), LOST)
     assert asked.outcome is Outcome.PASSED
-    assert "by the limit that was asked for" in asked.message
+    assert "by the configured limit" in asked.message
     smaller = linked(**keywords, truth={"rtt": "40ms", "limit": 5})
     assert finding(checked(smaller), LOST).outcome is Outcome.FAILED
 
@@ -87,7 +87,7 @@ def test_a_limit_that_is_smaller_than_asked_is_recognised() -> None:
     checks = checked(linked(count=300, apart_us=1_000, rtt="40ms", truth={"rtt": "40ms", "limit": 12}))
     assert failed(checks) == ["link.loss"]
     assert (
-        "they are those that found 12 waiting, as a queue's limit does it, which is 1000"
+        "all found 12 packets waiting, which looks like a queue's limit (configured: 1000)"
         in finding(checks, LOST).message
     )
 
@@ -110,7 +110,10 @@ def test_copies_are_lost_like_all_others() -> None:
     keywords: dict[str, Any] = {"loss": "20%", "duplicate": "30%", "count": 1_000}
     checks = checked(linked(**keywords))
     assert failed(checks) == []
-    assert "where 140.0 are the mean" in finding(checked(linked(**keywords, truth={"rtt": "20ms"})), LOST).message
+    assert (
+        "where the settings give 140.0 in the mean"
+        in finding(checked(linked(**keywords, truth={"rtt": "20ms"})), LOST).message
+    )
     without = checked(linked(**keywords, truth={"rtt": "20ms", "loss": "20%"}))
     assert finding(without, DOUBLED).outcome is Outcome.FAILED
     assert finding(without, LOST).outcome is Outcome.FAILED  # 20 % vanish, where copies should have saved some
@@ -195,7 +198,7 @@ def test_delays_that_are_drawn_may_mix_packets_up() -> None:
         ({"loss": "5%", "loss_correlation": "25%"}, "0 of 120 packets lost, not judged"),
         ({"loss": "5%", "ecn": True}, "0 of 120 packets lost, not judged"),
         ({"corrupt": "5%"}, "0 of 120 packets lost, not judged"),
-        ({"duplicate": "5%", "duplicate_correlation": "25%"}, "0 of 120 packets doubled, not judged"),
+        ({"duplicate": "5%", "duplicate_correlation": "25%"}, "0 of 120 packets duplicated, not judged"),
         ({"reorder": "5%", "reorder_correlation": "25%"}, "0 of 120 packets sent ahead, not judged"),
         ({"loss": {"model": "gilbert-elliott", "p": "1%"}, "duplicate": "5%"}, "0 of 120 packets lost, not judged"),
     ],

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from rttcheck.judge.findings import Finding, Outcome
-from rttcheck.judge.link.delays import Sample, check_delays
+from rttcheck.judge.link.delays import DelaySample, check_delays
 from rttcheck.judge.link.model import Delay, netem_delay
 from rttcheck_netns.distribution import Distribution
 from rttcheck_netns.netem import Netem
@@ -54,7 +54,7 @@ def test_other_delays_are_found(name: str) -> None:
     asked, real, check, count = FAULTS[name]
     found = finding(checked(linked(**asked, truth=real, count=count)), check)
     assert found.outcome is Outcome.FAILED, found.seen
-    assert "by chance otherwise in 1 of 1,000,000 runs" in found.expected
+    assert "false alarm in 1 of 1,000,000 runs" in found.expected
 
 
 def test_a_delay_that_moves_in_mid_run_is_found_though_its_mean_is_right() -> None:
@@ -92,7 +92,7 @@ def test_in_real_time_longer_delays_may_be_the_machines_and_shorter_ones_are_the
     assert noisy(0.3).outcome is Outcome.PASSED
     assert noisy(0.3, SHAPE).outcome is Outcome.PASSED
     assert noisy(6).outcome is Outcome.INCONCLUSIVE
-    assert "may be the machine's doing" in noisy(6).message
+    assert "which the machine may have caused" in noisy(6).message
     early = linked(**NORMAL, truth={**NORMAL, "rtt": "76ms"}, clock="real", count=400)
     assert finding(checked(early), AROUND).outcome is Outcome.FAILED
 
@@ -120,7 +120,7 @@ def test_a_few_delays_too_many_at_one_end_are_found_by_their_rank(place: int, wo
     delay = netem_delay(Netem(delay_ns=40 * MS, jitter_ns=5 * MS, distribution=Distribution.named("normal")))
     held = np.random.default_rng(2).choice(delay.values_ns, 300).astype(np.int64)
     held[:12] = np.sort(delay.values_ns)[place]
-    around, _, shape, _ = check_delays([Sample(way="out", delay=delay, least_ns=held, most_ns=held)], virtual=True)
+    around, _, shape, _ = check_delays([DelaySample(way="out", delay=delay, least_ns=held, most_ns=held)], virtual=True)
     assert around.outcome is Outcome.PASSED
     assert shape.outcome is Outcome.FAILED
     assert shape.message.startswith(words)
@@ -131,9 +131,9 @@ def test_steps_have_delays_of_their_own() -> None:
     narrow = netem_delay(Netem(delay_ns=20 * MS, jitter_ns=2 * MS))
     source = np.random.default_rng(7)
 
-    def sample(delay: Delay, drawn: Delay) -> Sample:
+    def sample(delay: Delay, drawn: Delay) -> DelaySample:
         held = source.choice(drawn.values_ns, 150).astype(np.int64)
-        return Sample(way="out", delay=delay, least_ns=held, most_ns=held + 5_000)
+        return DelaySample(way="out", delay=delay, least_ns=held, most_ns=held + 5_000)
 
     assert [each.outcome for each in check_delays([sample(wide, wide), sample(narrow, narrow)], virtual=True)] == [
         Outcome.PASSED
@@ -156,5 +156,5 @@ def test_true_delays_hardly_ever_fail(netem: Netem) -> None:
     source = np.random.default_rng(11)
     for _ in range(100):
         held = source.choice(delay.values_ns, 60).astype(np.int64)
-        samples = [Sample(way="out", delay=delay, least_ns=held, most_ns=held)]
+        samples = [DelaySample(way="out", delay=delay, least_ns=held, most_ns=held)]
         assert {each.outcome for each in check_delays(samples, virtual=True)} == {Outcome.PASSED}

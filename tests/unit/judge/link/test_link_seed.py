@@ -124,7 +124,7 @@ def test_delays_that_follow_the_seed_and_are_off_by_more_than_a_replay_follows_a
     late = shifted(seeded(*others, **keywords), "out", lambda rows, _: 2_000_000 + 0 * rows["tsval"])
     found = finding(checked(late), SEED_CHECK)
     assert found.outcome is Outcome.FAILED
-    assert re.search(r"half of them are off: out by \+20\d\d\.\d us", found.message)
+    assert re.search(r"with an offset, in the median out by \+20\d\d\.\d us", found.message)
 
 
 def test_delays_that_do_not_follow_the_seed_are_not_passed() -> None:

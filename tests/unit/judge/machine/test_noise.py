@@ -1,4 +1,4 @@
-"""Noise explains values that are late as often and by as much as the machine was, and nothing else."""
+"""Machine noise explains values that are late as often and by as much as the machine was, and nothing else."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from rttcheck.judge.findings import Finding, Outcome
-from rttcheck.judge.machine.noise import Account, Late, Noise
+from rttcheck.judge.machine.noise import Late, LatenessRecord, MachineNoise
 from rttcheck.judge.verdict import Verdict, judge
 from rttcheck.record.recording import Recording
 from rttcheck.record.tick import TICK
@@ -83,7 +83,7 @@ def test_a_shift_of_all_samples_is_explained_by_a_machine_that_is_as_late_all_th
     verdict = judge(noisy(shifted_by(4_000), nearly_always(5 * MS)))
     found = finding(verdict, ABOVE)
     assert found.outcome is Outcome.INCONCLUSIVE
-    assert "but timers on core 0 ran 5000 us late (half of them)" in found.message
+    assert "but timers on core 0 ran 5000 us late in the median" in found.message
     assert verdict.outcome is Outcome.INCONCLUSIVE
 
 
@@ -120,7 +120,7 @@ def test_a_late_relay_is_no_reason_for_a_stamp_to_be_early() -> None:
 def test_a_late_relay_is_a_reason_for_long_samples() -> None:
     found = finding(judge(relayed(shifted_by(4_000), nearly_always(5 * MS))), ABOVE)
     assert found.outcome is Outcome.INCONCLUSIVE
-    assert "but the relay let packets go 5000 us late" in found.message
+    assert "but the relay released packets 5000 us late" in found.message
     assert finding(judge(relayed(shifted_by(4_000), rare_peaks)), ABOVE).outcome is Outcome.FAILED
 
 
@@ -164,7 +164,7 @@ def test_the_machines_figures_are_in_the_verdict() -> None:
     figures = dict(verdict.figures)
     assert (figures["noise_p99_us"], figures["noise_max_us"]) == (240, 20_000)
     assert (figures["relay_p99_us"], figures["relay_max_us"], figures["relay_early"]) == (7, 7, 1)
-    assert any(note.startswith("timers on core 0 ran 40 us late (half of them)") for note in verdict.notes)
+    assert any(note.startswith("timers on core 0 ran 40 us late in the median") for note in verdict.notes)
     assert verdict.as_dict()["figures"]["relay_p99_us"] == 7
 
 
@@ -183,22 +183,22 @@ def test_control_runs_that_differ_are_a_sign_of_noise(second_us: int, drift: boo
     )
     verdict = judge(recording)
     assert finding(verdict, ABOVE).outcome is (Outcome.INCONCLUSIVE if drift else Outcome.FAILED)
-    assert any("the machine was not the same" in note for note in verdict.notes) is drift
+    assert any("the machine changed meanwhile" in note for note in verdict.notes) is drift
 
 
-def late(*excess_us: int, total: int, needs: int = 1) -> Late:
+def late(*excess_us: int, total: int, waits: int = 1) -> Late:
     count = len(excess_us)
     ends = SECOND + np.arange(count) * 10 * MS
     return Late(
-        begin_ns=ends - 5 * MS, end_ns=ends, excess_ns=np.array(excess_us) * US, total=total, needs=needs
+        begin_ns=ends - 5 * MS, end_ns=ends, excess_ns=np.array(excess_us) * US, total=total, waits=waits
     )  # fmt: skip
 
 
-def account(*late_us: int) -> Noise:
+def account(*late_us: int) -> MachineNoise:
     every = np.array(late_us, dtype=np.int64)
     ticks = SECOND + np.arange(1_000) * MS
-    one = Account(name="timers ran", due_ns=ticks, late_ns=np.resize(every, 1_000) * US)
-    return Noise(cores=(one,))
+    one = LatenessRecord(name="timers ran", due_ns=ticks, late_ns=np.resize(every, 1_000) * US)
+    return MachineNoise(cores=(one,))
 
 
 def test_less_than_half_needs_no_explanation_and_gets_none() -> None:
@@ -219,5 +219,5 @@ def test_few_high_values_do_not_make_many_low_ones_explained() -> None:
 
 def test_waits_add_up() -> None:
     noise = account(1_000)
-    assert not noise.explains(late(*[3_000] * 60, total=100, needs=2), relayed=True)
-    assert noise.explains(late(*[3_000] * 60, total=100, needs=3), relayed=True)
+    assert not noise.explains(late(*[3_000] * 60, total=100, waits=2), relayed=True)
+    assert noise.explains(late(*[3_000] * 60, total=100, waits=3), relayed=True)

@@ -19,8 +19,8 @@ def test_every_segment_that_may_arrive_at_the_same_instant_is_granted_one_overhe
     paced = {"traffic": "paced", "interval": "5ms"}
     # A segment meets the ACK of another that left a round trip before.
     assert Slack.of(Scenario.make(rtt="20ms", **paced), control).upper_us == 70 * 3 + 30
-    assert Slack.of(Scenario.make(rtt="20ms", jitter="5ms", **paced), control).abreast == 1 + 6
-    assert Slack.of(Scenario.make(rtt="20ms", jitter="5ms", count=3, **paced), control).abreast == 3
+    assert Slack.of(Scenario.make(rtt="20ms", jitter="5ms", **paced), control).concurrent == 1 + 6
+    assert Slack.of(Scenario.make(rtt="20ms", jitter="5ms", count=3, **paced), control).concurrent == 3
 
 
 def test_an_outlier_moves_the_slack_and_not_what_is_typical() -> None:
