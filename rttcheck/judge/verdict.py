@@ -249,7 +249,7 @@ def _machine_figures(evidence: Evidence) -> tuple[tuple[str, int], ...]:
     """Return how late timers on the traffic's cores were, and the relay's releases."""
     if evidence.noise is None:
         return ()
-    late = {"noise": [account.late_ns for account in evidence.noise.cores]}
+    late = {"noise": [record.late_ns for record in evidence.noise.cores]}
     if evidence.noise.relay is not None:
         late["relay"] = [evidence.noise.relay.late_ns]
     figures = []
@@ -282,7 +282,7 @@ def _notes(evidence: Evidence) -> tuple[str, ...]:
         notes.append(
             "bursts are stamped when they begin: the time in their own queue is allowed, as in the control run"
         )
-    if evidence.noise is not None and evidence.noise.accounts:
+    if evidence.noise is not None and evidence.noise.records:
         notes.append(evidence.noise.render())
     if evidence.slack.drift_us:
         notes.append(

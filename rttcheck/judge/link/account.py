@@ -22,7 +22,7 @@ _SAME_NS = 200_000
 clock's offset (``CLOCK_REALTIME`` less ``CLOCK_MONOTONIC``): some microseconds."""
 
 
-def account_of(recording: Recording, name: str, entered_ns: Integers, left_ns: Integers) -> Integers:
+def relay_due_of(recording: Recording, name: str, entered_ns: Integers, left_ns: Integers) -> Integers:
     """Return when each packet of a direction was due by the relay's records; 0 where no record surely matches.
 
     The matching record is the one received nearest to when the packet came in, and released before it left.

@@ -29,7 +29,7 @@ RELAY_ACCOUNT: Final = Check(
 )
 
 
-def check_account(ways: Sequence[Way], recording: Recording) -> tuple[Finding, ...]:
+def check_relay_account(ways: Sequence[Way], recording: Recording) -> tuple[Finding, ...]:
     """Check each held packet's due time against its setting; return no finding with another engine."""
     total, wrong, worst_ns = 0, 0, 0
     for way in ways:

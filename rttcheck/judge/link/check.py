@@ -23,7 +23,7 @@ import numpy as np
 from rttcheck.judge.check import NOTHING, Check, Quality
 from rttcheck.judge.evidence import Evidence
 from rttcheck.judge.findings import Finding, Layer, Outcome
-from rttcheck.judge.link.account_check import check_account
+from rttcheck.judge.link.account_check import check_relay_account
 from rttcheck.judge.link.counts import check_counts
 from rttcheck.judge.link.delays import check_delays, samples_of
 from rttcheck.judge.link.late import check_late, check_timers, spread, too_late, unless_paused
@@ -108,7 +108,7 @@ def check_link(evidence: Evidence) -> LinkChecks:
         *_seeded(ways, evidence),
         *counted,
         *_early(evidence),
-        *check_account(ways, recording),
+        *check_relay_account(ways, recording),
     )
     return LinkChecks(
         findings=tuple(found),

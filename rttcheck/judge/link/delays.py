@@ -122,11 +122,11 @@ def _noise_ns(way: Way, chosen: npt.NDArray[np.intp]) -> Integers:
     half of all packets at most (`HALF_NS`), and any time for one packet in ten: packets that are later than timers
     explain are found by `check_noisy`.
     """
-    took_ns, account_ns = way.shortest_ns[chosen], way.account_ns[chosen]
+    took_ns, relay_due_ns = way.shortest_ns[chosen], way.relay_due_ns[chosen]
     added = np.full(len(took_ns), HALF_NS, dtype=np.int64)
     longest = np.argsort(took_ns)[len(took_ns) - len(took_ns) // _OUTLIERS :]
     added[longest] = took_ns[longest]
-    return np.where(account_ns > 0, np.maximum(way.left_ns[chosen] - account_ns, 0), added)
+    return np.where(relay_due_ns > 0, np.maximum(way.left_ns[chosen] - relay_due_ns, 0), added)
 
 
 MEAN: Final = Check(

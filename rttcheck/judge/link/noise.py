@@ -61,7 +61,7 @@ LEVELS_NS: Final = tuple(level * _US for level in (200, 1_000, 5_000))
 def check_noisy(ways: Sequence[Way], noise: MachineNoise) -> Finding:
     """Check the upper bound in real time."""
     noise = noise.in_link
-    chosen = [(way, bounded(way) | (way.account_ns > 0)) for way in ways]
+    chosen = [(way, bounded(way) | (way.relay_due_ns > 0)) for way in ways]
     total = sum(int(each.sum()) for _, each in chosen)
     seen = "; ".join(f"{way.name} {spread(_late_ns(way)[each])} after they were due" for way, each in chosen)
     if not total:
@@ -126,7 +126,7 @@ _UNKNOWN: Final = "no timers were measured during the run"
 def _late_ns(way: Way) -> Integers:
     """Return how long after it was due each packet left, ns: by the model, or by the relay's record if that is more."""
     modelled = way.left_ns - way.due_last_ns - unseen_ns(way)
-    return np.where(way.account_ns > 0, np.maximum(modelled, way.left_ns - way.account_ns), modelled)
+    return np.where(way.relay_due_ns > 0, np.maximum(modelled, way.left_ns - way.relay_due_ns), modelled)
 
 
 def _beyond_ns(way: Way) -> Integers:

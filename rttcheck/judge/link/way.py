@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rttcheck.judge.evidence import Evidence
-from rttcheck.judge.link.account import account_of
+from rttcheck.judge.link.account import relay_due_of
 from rttcheck.judge.link.model import ENGINES, Delay, EngineModel, frame_lengths
 from rttcheck.judge.link.overhead import LinkOverhead
 from rttcheck.judge.link.seed import due_by_seed, off_by_ns, seed_is_usable
@@ -68,7 +68,7 @@ class Way:
     """Whether packets did not leave at the times that netem's usable seed gives."""
     off_ns: int | None
     """The median difference from the draws in that case; None where delays do not follow the draws."""
-    account_ns: Integers
+    relay_due_ns: Integers
     """When each packet was due by the relay's record; 0 without a record."""
     unseen_bytes: int
     """Non-TCP bytes that the engine counted under the last setting: neighbour discovery, markers."""
@@ -118,10 +118,10 @@ class Way:
                 _fill(due_first, engine.due, netem, least, delay.lowest_ns, np.array([one]))
             _fill(due_last, engine.due, netem, most, delay.highest_ns, np.flatnonzero(held))
         constant = np.array([delay.constant for delay in delays] + [False])
-        account_ns = account_of(recording, name, transit.entered_ns[last], left_ns)
+        relay_due_ns = relay_due_of(recording, name, transit.entered_ns[last], left_ns)
         drawn_ns, unfitting, off_ns = _drawn(recording, name, netems, transit)
         drawn_ns = drawn_ns[first]
-        account_ns[(setting == NOBODY) | (first != last)] = drawn_ns[(setting == NOBODY) | (first != last)] = 0
+        relay_due_ns[(setting == NOBODY) | (first != last)] = drawn_ns[(setting == NOBODY) | (first != last)] = 0
         due_first, due_last = (np.where(drawn_ns > 0, drawn_ns, each) for each in (due_first, due_last))
         statistics = recording.netem.get("statistics", {}).get(name, {})
         under_last = setting == len(netems) - 1
@@ -148,10 +148,10 @@ class Way:
             due_first_ns=due_first,
             due_last_ns=due_last,
             constant=constant[setting],
-            exact=constant[setting] | (account_ns > 0) | (drawn_ns > 0),
+            exact=constant[setting] | (relay_due_ns > 0) | (drawn_ns > 0),
             unfitting=unfitting,
             off_ns=off_ns,
-            account_ns=account_ns,
+            relay_due_ns=relay_due_ns,
             unseen=unseen,
             unread_ns=unread[:, 0],
             unread_bytes=unread[:, 1],

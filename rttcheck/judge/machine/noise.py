@@ -115,7 +115,7 @@ class MachineNoise:
         )
 
     @property
-    def accounts(self) -> tuple[LatenessRecord, ...]:
+    def records(self) -> tuple[LatenessRecord, ...]:
         """The records of the cores, and of the relay if there is one."""
         return self.cores if self.relay is None else (*self.cores, self.relay)
 
@@ -126,11 +126,11 @@ class MachineNoise:
 
     def render(self) -> str:
         """Return all records as text; empty without any."""
-        return "; ".join(account.render() for account in self.accounts)
+        return "; ".join(record.render() for record in self.records)
 
     def render_cores(self) -> str:
         """Return the cores' records as text; empty without any."""
-        return "; ".join(account.render() for account in self.cores)
+        return "; ".join(record.render() for record in self.cores)
 
     def explains(self, late: Late, *, relayed: bool) -> str:
         """Return the noise that explains the late values, as text, else empty; ``relayed``: the relay counts too."""
@@ -146,11 +146,11 @@ class MachineNoise:
         if self.drift_ns and int(levels[0]) <= self.drift_ns:
             return f"the control runs before and after are {self.drift_ns / _US:.0f} us apart"
         span = int(late.begin_ns.min()), int(late.end_ns.max())
-        for account in self.accounts if relayed else self.cores:
-            shares = [min(1.0, late.waits * account.share(level / late.waits, *span)) for level in levels.tolist()]
+        for record in self.records if relayed else self.cores:
+            shares = [min(1.0, late.waits * record.share(level / late.waits, *span)) for level in levels.tolist()]
             chances = [at_least(int(count), late.total, share) for count, share in zip(counts, shares, strict=True)]
             if min(chances) >= FALSE_ALARM / len(levels):
-                return account.render()
+                return record.render()
         return ""
 
 

@@ -1,4 +1,4 @@
-"""Damage to a recording turns a failure into *inconclusive* where the check rests on it, and nowhere else."""
+"""Damage to a recording turns a failure into *inconclusive* where the check needs undamaged data, and only there."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def failures(*, control: bool = False) -> list[Finding]:
 
 
 def inconclusive(evidence: Evidence, *, control: bool = False) -> set[str]:
-    """Checks whose failure proves nothing."""
+    """Ids of checks whose failure becomes inconclusive."""
     return {
         one.check
         for one in apply_data_quality(failures(control=control), evidence)
@@ -49,7 +49,7 @@ def of(*qualities: Quality) -> set[str]:
 BOTH = (Quality.PACKETS_AND_EVENTS, Quality.END_CAPTURES)
 
 
-def test_nothing_is_excused_in_a_recording_that_is_whole() -> None:
+def test_no_failure_is_changed_in_an_undamaged_recording() -> None:
     evidence = Evidence.of(witnessed())
     assert inconclusive(evidence) == inconclusive(evidence, control=True) == set()
 
@@ -65,7 +65,7 @@ def test_nothing_is_excused_in_a_recording_that_is_whole() -> None:
     ],
     ids=["dropped", "clock set", "clock read", "lost", "corrupt"],
 )
-def test_damage_excuses_what_rests_on_it(changes: dict[str, Any], qualities: tuple[Quality, ...], reason: str) -> None:
+def test_damage_makes_failures_of_the_affected_checks_inconclusive(changes: dict[str, Any], qualities: tuple[Quality, ...], reason: str) -> None:
     evidence = damaged(**changes)
     assert inconclusive(evidence) == of(*qualities)
     assert all(reason in reason_of(evidence, quality) for quality in qualities)
@@ -78,7 +78,7 @@ def test_the_link_is_judged_by_its_own_captures() -> None:
     assert (at_the_end, at_the_link) == ("", "the link's captures dropped 7 packets")
 
 
-def test_the_control_run_is_excused_by_its_own_losses_only() -> None:
+def test_only_its_own_lost_events_affect_the_control_run() -> None:
     lost = damaged(control_lost=2)
     assert inconclusive(lost) == set()
     assert "sample.exact" in inconclusive(lost, control=True)

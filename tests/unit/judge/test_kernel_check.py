@@ -1,4 +1,4 @@
-"""A kernel that complained while a scenario ran has failed it, and before all other layers."""
+"""A splat in the kernel's log fails the scenario, ranked before all other layers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def judged(*texts: str, facility: int = 0, lies: dict[str, Any] | None = None, *
     return judge(dataclasses.replace(record(rtt="40ms", **(lies or {})), kernel_log=log))
 
 
-def test_a_quiet_kernel_passes() -> None:
+def test_a_log_without_splats_passes() -> None:
     verdict = judged("veth0: link becomes ready")
     assert verdict.outcome is Outcome.PASSED
     (found,) = (finding for finding in verdict.findings if finding.layer is Layer.KERNEL)
@@ -42,7 +42,7 @@ def test_a_splat_fails_and_the_kernel_is_guilty() -> None:
     assert "look at the kernel layer" in verdict.render()
 
 
-def test_a_splat_is_told_before_what_may_have_come_of_it() -> None:
+def test_a_splat_is_ranked_before_its_possible_consequences() -> None:
     others = judged().findings
     below = judge(dataclasses.replace(record(rtt="40ms"), scenario=record(rtt="80ms").scenario))
     assert below.outcome is Outcome.FAILED, "the recording is to be wrong in another layer, too"
@@ -53,7 +53,7 @@ def test_a_splat_is_told_before_what_may_have_come_of_it() -> None:
     assert len(both.findings) == len(others)
 
 
-def test_a_kernel_that_others_use_is_called_so() -> None:
+def test_the_message_names_a_kernel_that_other_programs_use() -> None:
     message = judged(WARN, shared=True).findings[0].message
     assert message == (
         "the kernel complained while the scenario ran (this is the machine's own kernel: another program may have "
@@ -69,7 +69,7 @@ def test_many_are_counted_and_the_first_two_named() -> None:
     )
 
 
-def test_what_a_program_wrote_into_the_log_is_no_complaint_of_the_kernels() -> None:
+def test_records_written_by_programs_are_no_splats() -> None:
     assert judged(WARN, facility=1).outcome is Outcome.PASSED
 
 
@@ -80,7 +80,7 @@ def test_lost_records_are_inconclusive_and_a_splat_beside_them_fails() -> None:
     assert judged(WARN, lost=7).outcome is Outcome.FAILED
 
 
-def test_a_log_that_cannot_be_read_decides_nothing_and_is_told() -> None:
+def test_an_unreadable_log_is_reported_as_not_run() -> None:
     verdict = judged(unseen="/dev/kmsg cannot be read (Operation not permitted), which takes CAP_SYSLOG")
     assert verdict.outcome is Outcome.PASSED
     assert [finding.key for finding in verdict.blind] == [QUIET.id]
@@ -89,7 +89,7 @@ def test_a_log_that_cannot_be_read_decides_nothing_and_is_told() -> None:
     assert "not enough for" not in told
 
 
-def test_a_probe_that_sees_little_does_not_make_the_check_blind() -> None:
+def test_the_check_runs_with_a_narrow_probe() -> None:
     log = {"records": [[0, 4, 1, 1, WARN]]}
     narrow = dataclasses.replace(record(rtt="40ms"), view=SOCKOPS_WITHOUT_ARGUMENTS, kernel_log=log)
     verdict = judge(narrow)
@@ -102,7 +102,7 @@ def test_a_recording_without_a_log_has_no_such_check() -> None:
 
 
 @pytest.mark.parametrize(("since", "outcome"), [("", Outcome.PASSED), ("99", Outcome.FAILED)])
-def test_what_is_allowed_on_this_kernel_is_a_note(since: str, outcome: Outcome) -> None:
+def test_an_allowed_splat_is_a_note(since: str, outcome: Outcome) -> None:
     known = Allowed(pattern="tcp_input.c:3197", since=since, reason="known and harmless", until="7.4")
     verdict = judged(WARN, allowed=[known])
     assert verdict.outcome is outcome

@@ -1,4 +1,4 @@
-"""Verdicts on what narrower probes see: what they can answer is answered, the rest is named, and lies are found."""
+"""Verdicts with narrower probes: checks that can run find faults, and the others are named."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def lied(change: Callable[[np.ndarray], None], recording: Recording | None = Non
     return judge(replace(told, events=events))
 
 
-def test_a_truthful_recording_of_sockops_passes_with_what_it_cannot_answer_named() -> None:
+def test_a_sound_sockops_recording_passes_and_names_checks_that_were_not_run() -> None:
     verdict = judge(seen_by_sockops(witnessed()))
     assert verdict.outcome is Outcome.PASSED
     assert verdict.guilty is None
@@ -53,13 +53,13 @@ def test_what_was_not_run_never_counts_as_passed() -> None:
         assert finding.samples == 0
 
 
-def test_every_step_of_a_ping_pong_is_proven_although_not_every_sample_is_seen() -> None:
+def test_every_step_of_a_ping_pong_is_checked_although_not_every_sample_is_seen() -> None:
     told = seen_by_sockops(witnessed())
     steps = next(f for f in judge(told).findings if f.key.startswith("arithmetic.srtt"))
     assert (steps.outcome, steps.samples) == (Outcome.PASSED, len(told.events))
 
 
-def test_a_step_after_samples_that_were_not_seen_is_not_looked_at() -> None:
+def test_a_step_after_unseen_samples_is_not_checked() -> None:
     told = seen_by_sockops(witnessed(), thin=True)
     events = told.events.copy()
     events["mdev_us"][-1] += 1  # wrong, and nothing is known of the sample before
@@ -69,14 +69,14 @@ def test_a_step_after_samples_that_were_not_seen_is_not_looked_at() -> None:
     assert 0 < steps.samples < len(events)
 
 
-def test_an_estimator_that_lies_is_found_through_sockops() -> None:
+def test_a_wrong_estimator_is_found_through_sockops() -> None:
     def change(events: np.ndarray) -> None:
         events["srtt_us"][20] += 1
 
     assert failed(lied(change)) == {"arithmetic.srtt": Layer.ARITHMETIC}
 
 
-def test_a_minimum_that_lies_is_found_through_sockops() -> None:
+def test_a_wrong_minimum_is_found_through_sockops() -> None:
     def change(events: np.ndarray) -> None:
         events["min_rtt"]["v"][20:, 0] -= 5
 
@@ -106,7 +106,7 @@ def test_a_sample_below_the_injected_latency_is_found_without_packets_too() -> N
     assert failed(lied(change, record()))["nominal.data-not-below"] is Layer.NOMINAL
 
 
-def test_a_whole_millisecond_may_be_from_a_timestamp_and_lie_one_below() -> None:
+def test_a_whole_millisecond_may_be_from_a_timestamp_and_one_ms_too_short() -> None:
     def change(value: int) -> Callable[[np.ndarray], None]:
         def change(events: np.ndarray) -> None:
             events["saw_tstamp"] = 1
@@ -120,7 +120,7 @@ def test_a_whole_millisecond_may_be_from_a_timestamp_and_lie_one_below() -> None
     assert check in failed(lied(change(18_000), record()))
 
 
-def test_a_kernel_side_table_that_lies_is_found_through_sockops() -> None:
+def test_a_wrong_kernel_side_table_is_found_through_sockops() -> None:
     told = seen_by_sockops(witnessed())
     tables = {unit: np.roll(table, 1) for unit, table in told.histograms.items()}
     assert set(failed(judge(replace(told, histograms=tables)))) == {
@@ -129,14 +129,14 @@ def test_a_kernel_side_table_that_lies_is_found_through_sockops() -> None:
     }
 
 
-def test_tcp_info_that_lies_is_found_through_sockops() -> None:
+def test_wrong_tcp_info_is_found_through_sockops() -> None:
     told = seen_by_sockops(witnessed())
     client = dict(told.flows[0]["client_info"])
     flows = ({**told.flows[0], "client_info": {**client, "rtt_us": client["rtt_us"] * 2}},)
     assert set(failed(judge(replace(told, flows=flows)))) == {"arithmetic.tcp-info"}
 
 
-def test_tcp_info_after_samples_that_were_not_seen_is_compared_with_nothing() -> None:
+def test_tcp_info_after_unseen_samples_is_not_compared() -> None:
     told = seen_by_sockops(witnessed())
     flows = tuple(
         {
@@ -164,7 +164,7 @@ def test_without_arguments_the_last_acked_samples_are_judged() -> None:
     assert "sample.not-below-wire" in found
 
 
-def test_states_without_samples_judge_nothing() -> None:
+def test_states_without_samples_are_not_enough_for_a_verdict() -> None:
     verdict = judge(seen_by_tracepoint(witnessed()))
     assert verdict.outcome is Outcome.INCONCLUSIVE
     assert not failed(verdict)
@@ -230,7 +230,7 @@ def test_an_event_begins_where_the_ack_before_its_own_ended(
 
 
 @pytest.mark.parametrize(("at", "una", "before"), [(4, 1, 0), (5, 50, 1)])
-def test_another_connections_acks_say_nothing(at: int, una: int, before: int) -> None:
+def test_acks_of_another_connection_do_not_count(at: int, una: int, before: int) -> None:
     assert found(arrivals(*TWO), B, una, at) == (at, before)
 
 

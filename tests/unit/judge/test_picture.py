@@ -11,7 +11,7 @@ def picture(filled: dict[int, int], allowed: set[int], unit: Unit = Unit.MS) -> 
     return in_buckets([filled.get(index, 0) for index in range(17)], [index in allowed for index in range(17)], unit)
 
 
-def test_expected_stands_over_seen() -> None:
+def test_expected_is_above_seen() -> None:
     assert picture({4: 98, 5: 2}, {4}).render(60, ascii_only=True).splitlines() == [
         "              expected . over seen #: data samples in each bucket",
         " 8 -    15ms |",

@@ -1,4 +1,4 @@
-"""Kinds, sources and sides of samples, told from the events' own fields."""
+"""Kinds, sources and sides of samples, derived from the events' own fields."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_nettrace_sees_first_acked_samples_only() -> None:
     assert visible_to_nettrace(array).tolist() == [True, False, False, False, True]
 
 
-def test_whole_arrays_are_told_at_once_and_empty_ones_too() -> None:
+def test_whole_and_empty_arrays_are_classified() -> None:
     array = events({}, {"flag": FLAG_SYN_ACKED}, NOTHING_TAKEN)
     assert classify(array).tolist() == [Kind.DATA, Kind.HANDSHAKE, Kind.NONE]
     nothing = np.zeros(0, EVENT)

@@ -1,4 +1,4 @@
-"""Lies planted in a truthful recording, and the layer that the verdict names for each."""
+"""Faults planted in a sound recording, and the guilty layer of each verdict."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def finding(verdict: Verdict, check: str) -> Finding:
     return next(found for found in verdict.findings if found.key.startswith(check))
 
 
-def test_a_truthful_recording_passes_every_check() -> None:
+def test_a_sound_recording_passes_every_check() -> None:
     verdict = judge(record())
     assert verdict.outcome is Outcome.PASSED
     assert verdict.guilty is None
@@ -54,12 +54,12 @@ def test_a_sample_just_on_the_wire_is_no_failure() -> None:
 
 
 def test_an_odd_injected_value_is_compared_with_whole_microseconds() -> None:
-    """The kernel cuts both clock readings to microseconds, so that 20000.6 us may be shown as 20000."""
+    """The kernel truncates both clock readings to microseconds, so that 20000.6 us may be reported as 20000."""
     assert judge(record(rtt="20000600ns", client=[20_000] * 100)).outcome is Outcome.PASSED
 
 
 @pytest.mark.parametrize("clock", ["virtual", "real"])
-def test_noise_excuses_no_sample_below_the_wire(clock: str) -> None:
+def test_noise_does_not_explain_a_sample_below_the_wire(clock: str) -> None:
     verdict = judge(record(client=[19_000] + [25_000] * 99, control=[30, 9_000] * 50, clock=clock))
     assert "nominal.data-not-below" in failed(verdict)
 
@@ -72,7 +72,7 @@ def test_a_sample_above_the_control_runs_overhead_is_a_failure_in_virtual_time()
     assert "141 us above the link's bound where 140 us are allowed" in verdict.findings[0].message
 
 
-def test_one_late_sample_may_be_a_pause_of_the_processor_and_proves_nothing() -> None:
+def test_one_late_sample_may_be_a_pause_of_the_processor_and_is_inconclusive() -> None:
     above = "nominal.data-not-above"
     for late_us, outcome in ((20_600, Outcome.INCONCLUSIVE), (25_000, Outcome.FAILED)):
         found = finding(judge(record(client=[20_040] * 99 + [late_us])), above)
@@ -82,7 +82,7 @@ def test_one_late_sample_may_be_a_pause_of_the_processor_and_proves_nothing() ->
     )
 
 
-def test_handshake_samples_are_judged_from_below_only() -> None:
+def test_handshake_samples_have_a_lower_bound_only() -> None:
     def slow_handshake(events: np.ndarray) -> None:
         for name in ("first_rtt_us", "last_rtt_us", "rs_rtt_us", "sample_us"):
             events[name][0] += 5_000
@@ -97,7 +97,7 @@ def test_handshake_samples_are_judged_from_below_only() -> None:
     assert below in failed(judge(record(change=quick_handshake)))
 
 
-def test_a_timestamp_sample_may_lie_a_millisecond_below() -> None:
+def test_a_timestamp_sample_may_be_a_millisecond_below() -> None:
     client = [20_040] * 99 + [19_000]
     verdict = judge(record(client=client, tsecr=[99]))
     assert verdict.outcome is Outcome.PASSED
@@ -105,7 +105,7 @@ def test_a_timestamp_sample_may_lie_a_millisecond_below() -> None:
     assert "nominal.data-not-below" in failed(judge(record(client=[*client[:99], 18_999], tsecr=[99])))
 
 
-def test_netem_that_does_not_hold_what_was_asked_for_is_the_links_fault() -> None:
+def test_settings_read_back_that_differ_are_the_links_fault() -> None:
     recording = record(client=[10_040] * 100, server=[10_040] * 100)
     held = {**recording.netem, "back": {}}
     verdict = judge(dataclasses.replace(recording, netem=held))
@@ -114,7 +114,7 @@ def test_netem_that_does_not_hold_what_was_asked_for_is_the_links_fault() -> Non
     assert "nominal.data-not-below" in failed(verdict)
 
 
-def test_netem_that_delays_half_of_what_it_says_is_found_by_the_samples() -> None:
+def test_half_the_configured_delay_is_found_by_the_samples() -> None:
     verdict = judge(record(client=[10_040] * 100, server=[10_040] * 100))
     assert verdict.outcome is Outcome.FAILED
     assert "half as much: one direction is not delayed" in verdict.findings[0].message
@@ -196,7 +196,7 @@ def test_a_kernel_side_table_with_a_wrong_edge_is_the_observers_fault(unit: str)
     assert verdict.guilty is Layer.OBSERVER
 
 
-def test_a_table_of_microseconds_under_the_name_of_milliseconds_is_told_so() -> None:
+def test_a_table_of_microseconds_labelled_milliseconds_is_named() -> None:
     recording = record()
     tables = {**recording.histograms, "ms": recording.histograms["us"]}
     verdict = judge(dataclasses.replace(recording, histograms=tables))
@@ -268,7 +268,7 @@ def test_no_sample_is_inconclusive_where_events_were_lost() -> None:
     assert "and 300 events were lost" in finding(verdict, "eligibility.every-side").message
 
 
-def test_lost_events_leave_counts_open_and_not_values() -> None:
+def test_lost_events_make_counts_inconclusive_and_not_values() -> None:
     recording = record(lost=3)
     short = with_events(recording, lambda _: None)
     short = dataclasses.replace(short, events=recording.events[3:])
@@ -309,7 +309,7 @@ def test_the_new_round_trip_before_a_step_is_a_failure() -> None:
     }
 
 
-def test_a_step_that_was_not_taken_is_the_links_fault() -> None:
+def test_a_step_that_was_not_applied_is_the_links_fault() -> None:
     verdict = step_scenario([20_040] * 20, taken=())
     assert verdict.guilty is Layer.LINK
     assert "0 of 1 steps were applied" in verdict.findings[0].message
@@ -324,13 +324,13 @@ def test_delayed_acks_leave_the_servers_samples_without_an_upper_bound() -> None
     assert judge(record(quickack=False, client=server)).outcome is Outcome.FAILED
 
 
-def test_loss_has_no_upper_bound_and_says_so() -> None:
+def test_loss_has_no_upper_bound() -> None:
     verdict = judge(record(loss="3%", client=[20_040] * 50 + [400_000] * 50))
     assert verdict.outcome is Outcome.PASSED
     assert "no upper bound, as the next ACK" in finding(verdict, "nominal.data-not-above").message
 
 
-def test_knobs_that_netem_does_not_keep_its_word_on_are_noted() -> None:
+def test_settings_that_netem_does_not_implement_as_named_are_noted() -> None:
     verdict = judge(record(loss="3%", loss_correlation="25%"))
     assert any(note.startswith("loss_correlation is set and not asserted") for note in verdict.notes)
 
@@ -358,7 +358,7 @@ def test_a_constant_excess_in_real_time_is_a_failure() -> None:
     assert "which noise does not explain" in verdict.findings[0].message
 
 
-def test_one_sides_excess_in_real_time_does_not_hide_behind_the_other() -> None:
+def test_one_sides_excess_in_real_time_is_not_hidden_by_the_other() -> None:
     client = [20_000 + overhead for overhead in overheads(100, 4_035, 4_060)]
     server = [20_000 + overhead for overhead in overheads(100, 35, 60)] * 10
     assert judge(record(client=client, server=server, clock="real")).outcome is Outcome.FAILED
@@ -371,7 +371,7 @@ def test_waking_up_from_idle_in_real_time_is_no_failure() -> None:
     assert "the cost of waking up from idle" in finding(verdict, "nominal.data-not-above").message
 
 
-def test_a_machine_that_scatters_in_real_time_is_inconclusive() -> None:
+def test_a_noisy_machine_in_real_time_is_inconclusive() -> None:
     client = [21_000 + 80 * index for index in range(100)]
     verdict = judge(record(client=client, server=client, clock="real"))
     assert verdict.outcome is Outcome.INCONCLUSIVE
@@ -385,13 +385,13 @@ def test_too_few_samples_in_real_time_are_inconclusive() -> None:
 
 
 @pytest.mark.parametrize(("number", "outcome"), [(11, Outcome.INCONCLUSIVE), (12, Outcome.FAILED)])
-def test_as_many_samples_as_it_says_are_enough_to_fail(number: int, outcome: Outcome) -> None:
+def test_the_named_number_of_samples_is_enough_to_fail(number: int, outcome: Outcome) -> None:
     high = [25_000 + index for index in range(number)]
     verdict = judge(record(count=number, client=high, server=high, control=[40] * number, clock="real"))
     assert finding(verdict, "nominal.data-not-above").outcome is outcome
 
 
-def test_one_outlier_of_the_control_run_takes_no_bucket_away_in_real_time() -> None:
+def test_one_outlier_of_the_control_run_does_not_widen_the_buckets_in_real_time() -> None:
     control = [*overheads(99, 30, 60), 700]
     asked: dict[str, Any] = {"rtt": "520us", "unit": "us", "control": control}
     check = finding(judge(record(clock="real", **asked)), "nominal.bucket")
@@ -405,7 +405,7 @@ def test_one_outlier_of_the_control_run_takes_no_bucket_away_in_real_time() -> N
 
 
 @pytest.mark.parametrize(("outliers", "outcome"), [(0, Outcome.PASSED), (1, Outcome.INCONCLUSIVE)])
-def test_a_noisy_control_run_takes_no_bucket_away_from_samples_that_are_all_in_it(
+def test_samples_all_in_the_expected_bucket_pass_with_a_noisy_control_run(
     outliers: int, outcome: Outcome
 ) -> None:
     client = [520 + overhead for overhead in overheads(100 - outliers)] + [1_030] * outliers
@@ -420,7 +420,7 @@ def test_no_control_run_is_inconclusive() -> None:
     assert "there is no control run" in verdict.findings[0].message
 
 
-def test_an_overhead_over_the_buckets_edge_proves_nothing() -> None:
+def test_an_overhead_over_the_buckets_edge_is_inconclusive() -> None:
     verdict = judge(record(rtt="31900us", control=[100] * 100, client=[31_950] * 100, server=[31_950] * 100))
     check = finding(verdict, "nominal.bucket")
     assert check.outcome is Outcome.INCONCLUSIVE
@@ -472,13 +472,13 @@ def test_a_summary_is_one_row_of_plain_values() -> None:
     assert (summary["samples"], summary["min_us"], summary["slack_us"]) == (200, 20_035, 195)
 
 
-def test_a_scenario_of_another_version_is_named_and_not_guessed() -> None:
+def test_an_unknown_scenario_of_another_version_is_an_error() -> None:
     recording = record()
     with pytest.raises(ValueError, match="warp"):
         judge(dataclasses.replace(recording, scenario={**recording.scenario, "warp": 9}))
 
 
-def test_events_of_no_connection_are_the_probes_fault_and_still_held_to_the_lower_bound() -> None:
+def test_events_of_no_connection_are_the_probes_fault_and_have_the_lower_bound() -> None:
     recording = record()
     stranger = socket_events([15_000], own=(CLIENT, 41_000), start_ns=300 * SECOND)
     events = np.concatenate([recording.events, stranger])

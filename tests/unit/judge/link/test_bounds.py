@@ -1,4 +1,4 @@
-"""What netem's model allows, against the kernel's own arithmetic worked by hand."""
+"""The bounds of netem's model, against the kernel's own arithmetic computed by hand."""
 
 from __future__ import annotations
 
@@ -64,13 +64,13 @@ def test_reordering_sends_some_packets_without_delay() -> None:
         ({"limit": 17, "duplicate": 1.0}, "may overflow"),
     ],
 )
-def test_what_has_no_latest_arrival_says_why(netem: dict[str, Any], why: str) -> None:
+def test_a_missing_upper_bound_has_a_reason(netem: dict[str, Any], why: str) -> None:
     found = bounds(delay_ns=10 * MS, **netem)
     assert (found.lowest_ns, found.highest_ns) == (10 * MS, None)
     assert why in found.source
 
 
-def test_a_queue_that_just_holds_the_traffic_has_a_latest_arrival() -> None:
+def test_a_queue_that_just_holds_the_traffic_has_an_upper_bound() -> None:
     assert bounds(delay_ns=MS, limit=9).highest_ns == MS
     assert bounds(delay_ns=MS, limit=18, duplicate=1.0).highest_ns == MS
 
@@ -101,7 +101,7 @@ def test_a_frame_keeps_the_wire_busy_as_the_kernel_counts(netem: Netem, length: 
     assert packet_time_ns(netem, length) == nanoseconds
 
 
-def test_the_round_trip_is_cut_below_and_rounded_up_above() -> None:
+def test_the_round_trip_is_rounded_down_below_and_up_above() -> None:
     trip = round_trip(OneWay(10_000_700, 11_000_700, "a"), OneWay(200, 400, "b"))
     assert (trip.lowest_us, trip.highest_us, trip.source) == (10_000, 11_002, "out a; back b")
     assert round_trip(OneWay(5, 5, "a"), OneWay(5, None, "b")).highest_us is None
@@ -141,5 +141,5 @@ def test_longer_addresses_make_longer_frames() -> None:
         ({"rtt": "20ms", "loss": "1%"}, "20ms or more"),
     ],
 )
-def test_bounds_are_written_for_a_person(keywords: dict[str, Any], text: str) -> None:
+def test_bounds_as_text(keywords: dict[str, Any], text: str) -> None:
     assert scenario_bounds(Scenario.make(**keywords))[0].render() == text

@@ -1,4 +1,4 @@
-"""The relay's account of each packet: its arithmetic, and what it says of delays that are drawn."""
+"""The relay's records: their arithmetic, and random delays that are known from them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ JITTER: dict[str, Any] = {"rtt": "40ms", "jitter": "8ms"}
 
 
 def relayed(recording: Recording, change: Callable[[np.ndarray], None] = lambda _: None) -> Recording:
-    """The recording with the account of a relay that did what the planted link did; taken 2 us after the capture."""
+    """The recording with records of a relay that did what the planted link did; received 2 us after the capture."""
     wire = recording.wire
     tables = []
     for direction, (first, last) in enumerate(WAYS.values()):
@@ -41,7 +41,7 @@ def relayed(recording: Recording, change: Callable[[np.ndarray], None] = lambda 
     return dataclasses.replace(recording, relay=account, engine="relay")
 
 
-def test_a_relay_that_holds_packets_for_as_long_as_it_was_told_passes() -> None:
+def test_a_relay_that_delays_as_configured_passes() -> None:
     each: list[dict[str, Any]] = [{}, JITTER, {"rate": "2mbit", "rtt": "10ms"}]
     for keywords in each:
         found = finding(checked(relayed(linked(clock="real", **keywords))), HOLDS)
@@ -49,7 +49,7 @@ def test_a_relay_that_holds_packets_for_as_long_as_it_was_told_passes() -> None:
 
 
 @pytest.mark.parametrize("by_ns", [1, -1, 200_000])
-def test_one_packet_that_was_due_at_another_time_is_found(by_ns: int) -> None:
+def test_one_wrong_due_time_is_found(by_ns: int) -> None:
     def change(account: np.ndarray) -> None:
         account["due_ns"][17] += by_ns
 
@@ -58,15 +58,15 @@ def test_one_packet_that_was_due_at_another_time_is_found(by_ns: int) -> None:
     assert found.message.startswith("1 of 240 packets that the relay held have a wrong due time")
 
 
-def test_a_packet_that_was_sent_ahead_is_due_when_it_comes() -> None:
+def test_a_packet_that_was_sent_ahead_is_due_when_it_comes_in() -> None:
     def change(account: np.ndarray) -> None:
         account["fate"][5], account["due_ns"][5] = Fate.REORDERED, account["taken_ns"][5] + 1
 
     assert finding(checked(relayed(linked(clock="real"), change)), HOLDS).outcome is Outcome.FAILED
 
 
-def test_a_relay_that_lets_packets_go_late_is_found_where_delays_are_drawn() -> None:
-    """Nobody but the relay knows what was drawn: 200 us are nothing beside 8 ms of jitter."""
+def test_late_releases_of_the_relay_are_found_with_random_delays() -> None:
+    """Only the relay knows the draws: 200 us are not significant within 8 ms of jitter."""
     truthful = linked(clock="real", **JITTER)
 
     def late(account_says: bool) -> list[str]:
@@ -82,7 +82,7 @@ def test_a_relay_that_lets_packets_go_late_is_found_where_delays_are_drawn() -> 
 
 
 def test_the_relays_draws_are_those_of_its_seed() -> None:
-    """200 us more than was asked for are nothing beside 8 ms of jitter, and each packet shows them."""
+    """200 us more than configured are not significant within 8 ms of jitter, but each packet shows them."""
 
     def judged(more_ns: int, seed: int) -> Outcome:
         def change(account: np.ndarray) -> None:
@@ -101,7 +101,7 @@ def test_the_relays_draws_are_those_of_its_seed() -> None:
     assert judged(0, seed=18) is Outcome.FAILED
 
 
-def test_what_another_direction_says_is_not_believed() -> None:
+def test_records_of_another_direction_do_not_match() -> None:
     recording = relayed(linked(clock="real", **JITTER))
     account = recording.relay.copy()
     account["taken_ns"] += START_NS

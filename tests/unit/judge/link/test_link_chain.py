@@ -1,4 +1,4 @@
-"""Counts of a link's random models: against all that can happen, and against the kernel's code written by hand."""
+"""Counts of a link's random models: against all possible outcomes, and against the kernel's code written by hand."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_counts_that_are_not_usual_are_rarer_than_the_chance(name: str) -> None:
     assert most < 12
 
 
-def test_what_nobody_saw_is_granted_on_both_sides() -> None:
+def test_unseen_packets_widen_both_sides() -> None:
     chain = CHAINS["gilbert-elliott"]
     assert chain is not None
     least, most = usual_events([PacketRun(chain=chain, packets=600)], 1e-6)
@@ -81,7 +81,7 @@ def test_what_nobody_saw_is_granted_on_both_sides() -> None:
     assert usual_events([PacketRun(chain=independent, packets=600, unseen=5)], 1e-6) == usual_counts(600, 0.15, 1e-6)
 
 
-def test_unlike_stretches_are_counted_together() -> None:
+def test_different_runs_are_counted_together() -> None:
     one, other = Chain.independent(0.1), Chain.independent(0.5)
     least, most = usual_events([PacketRun(chain=one, packets=10), PacketRun(chain=other, packets=10)], 0.01)
     chances = np.convolve(distribution(one, 10), distribution(other, 10))
@@ -116,7 +116,7 @@ def test_shares_are_those_of_the_kernel_by_hand(netem: Netem) -> None:
 
 
 def test_four_states_are_those_of_the_kernel_by_hand() -> None:
-    """``loss_4state()``, word by word."""
+    """``loss_4state()``, line by line."""
     loss = StateLoss(p13=10, p31=40, p32=30, p23=20, p14=5)
     dice, state, lost, number = random.Random(3), 1, 0, 60_000
     for _ in range(number):
@@ -152,7 +152,7 @@ def test_packets_sent_ahead_are_those_of_the_kernel_by_hand(percent: float, gap:
     assert ahead == pytest.approx(chain.mean, abs=0.01)
 
 
-def test_what_is_not_modelled_is_said() -> None:
+def test_settings_without_a_model_give_none() -> None:
     assert ahead_chain(Netem(delay_ns=1, reorder=5, gap=LARGEST_GAP + 1)) is None
     memory = Netem(loss=GilbertElliott(p=1), duplicate=1)
     assert vanishing_chain(memory) is None

@@ -1,4 +1,4 @@
-"""Faults of a link's times that each packet shows by itself, and the link that has none."""
+"""Faults of a link's times that single packets show, and a link without faults."""
 
 from __future__ import annotations
 
@@ -49,14 +49,14 @@ TRUTHFUL: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("name", TRUTHFUL)
 @pytest.mark.parametrize("clock", ["virtual", "real"])
-def test_a_link_that_does_as_told_passes(name: str, clock: str) -> None:
+def test_a_link_as_configured_passes(name: str, clock: str) -> None:
     checks = checked(linked(clock=clock, **TRUTHFUL[name]))
     assert [each.message for each in checks.findings if each.outcome is not Outcome.PASSED] == []
     assert {each.layer for each in checks.findings} == {Layer.LINK}
     assert len(checks.findings) >= 4
 
 
-def test_one_nanosecond_too_soon_is_too_soon() -> None:
+def test_one_nanosecond_too_early_fails() -> None:
     def early(by_ns: int) -> list[str]:
         # Packet 9 leaves 4.5 us after it was due.
         truthful = linked()
@@ -68,7 +68,7 @@ def test_one_nanosecond_too_soon_is_too_soon() -> None:
 
 @pytest.mark.parametrize("clock", ["virtual", "real"])
 @pytest.mark.parametrize("asked", ["21ms", "22ms"])
-def test_a_delay_shorter_than_asked_is_found(asked: str, clock: str) -> None:
+def test_a_delay_shorter_than_configured_is_found(asked: str, clock: str) -> None:
     found = finding(checked(linked(rtt=asked, truth={"rtt": "20ms"}, clock=clock)), SOONER)
     assert found.outcome is Outcome.FAILED
     assert found.message.startswith("120 of 120 packets out passed earlier than the link allows")
@@ -77,7 +77,7 @@ def test_a_delay_shorter_than_asked_is_found(asked: str, clock: str) -> None:
 @pytest.mark.parametrize(
     ("asked", "real"), [("20ms", "21ms"), ("20ms", "22ms"), ("300us", "330us"), ("750us", "780us")]
 )
-def test_a_delay_longer_than_asked_is_found_in_virtual_time(asked: str, real: str) -> None:
+def test_a_delay_longer_than_configured_is_found_in_virtual_time(asked: str, real: str) -> None:
     checks = checked(linked(rtt=asked, truth={"rtt": real}))
     assert failed(checks) == ["link.never-late"]
     assert "half of the 120 packets out left" in finding(checks, LATER).message
@@ -90,8 +90,8 @@ def test_one_direction_doubled_is_found_and_named() -> None:
 
 
 @pytest.mark.parametrize("way", ["out", "back"])
-def test_half_of_the_packets_may_be_late_by_passing_on_and_a_timer_and_half_as_much(way: str) -> None:
-    """Passed on in 4.0 us (control run, no qdisc), timers 6 us late: 15 us, of which 4.9 are the planted machine's."""
+def test_the_median_may_be_late_by_one_and_a_half_of_forwarding_plus_timer(way: str) -> None:
+    """Forwarded in 4.0 us (control run, no qdisc), timers 6 us late: 15 us, of which 4.9 are the planted machine's."""
 
     def late(by_us: int) -> Outcome:
         return finding(
@@ -102,7 +102,7 @@ def test_half_of_the_packets_may_be_late_by_passing_on_and_a_timer_and_half_as_m
     assert late(11) is Outcome.FAILED
 
 
-def test_no_kernel_grants_its_netem_more_by_forwarding_or_waking_slowly() -> None:
+def test_slow_forwarding_or_waking_does_not_excuse_netem() -> None:
     def late(by_us: int, forward_us: int, timer_us: int) -> Outcome:
         recording = timed(linked(), lambda _: 1_000 * timer_us)
         control = recording.control_wire.copy()
@@ -117,14 +117,14 @@ def test_no_kernel_grants_its_netem_more_by_forwarding_or_waking_slowly() -> Non
 
 
 @pytest.mark.parametrize(("late_us", "outcome"), [(90, Outcome.PASSED), (110, Outcome.FAILED)])
-def test_timers_that_are_late_with_nothing_else_at_work_are_found(late_us: int, outcome: Outcome) -> None:
+def test_late_timers_of_an_idle_kernel_are_found(late_us: int, outcome: Outcome) -> None:
     found = finding(checked(timed(linked(), lambda _: 1_000 * late_us)), "link.timers")
     assert found.outcome is outcome
     assert f"{late_us}.0 us late" in found.message
 
 
-def test_without_timers_passing_on_counts_twice() -> None:
-    """As older recordings are, whose control run went through a netem without delay."""
+def test_without_timers_forwarding_counts_twice() -> None:
+    """As in older recordings, whose control run went through a netem without delay."""
     recording = dataclasses.replace(linked(), timers=linked().timers[:0])
     assert failed(checked(recording)) == []
     assert not [each for each in checked(recording).findings if "timers" in each.key]
@@ -142,7 +142,7 @@ def test_a_bump_for_large_packets_alone_is_found(bump_us: int) -> None:
     assert "half of the 24 packets out of 724 bytes or more left" in found.message
 
 
-def test_a_bump_for_large_packets_does_not_hide_among_smaller_ones() -> None:
+def test_a_bump_for_large_packets_is_found_among_smaller_ones() -> None:
     recording = linked(payload=lambda place: (1_448, 100, 100, 100, 0, 0)[place % 6])
     bumped = shifted(recording, "back", lambda rows, _: 20_000 * (rows["payload"] > 1_000))
     found = finding(checked(bumped), LATER)
@@ -150,7 +150,7 @@ def test_a_bump_for_large_packets_does_not_hide_among_smaller_ones() -> None:
     assert "half of the 20 packets back of 724 bytes or more left" in found.message
 
 
-def test_behind_a_rate_packets_that_are_alike_keep_nobody_waiting_for_sure() -> None:
+def test_behind_a_rate_identical_packets_do_not_surely_delay_others() -> None:
     """The third may be the first, sent again: then it came before the second, or after."""
     recording = linked(rtt="40ms", rate="2mbit", payload=lambda _: 1_448, apart_us=7_000)
     wire = recording.wire.copy()
@@ -178,11 +178,11 @@ def test_single_packets_may_be_late_by_the_machine_and_few_by_a_tenth_of_a_milli
 
 
 APART = "20600us"
-"""Each way as long as packets never come in just when others are due: the processor is idle then."""
+"""Delays of each way such that no packet comes in just when others are due: the processor is idle then."""
 
 
 def at_work(which: range, apart_ns: int, answered: bool) -> Recording:
-    """Something comes to the client just before these packets out are due, and goes from it ``apart_ns`` later."""
+    """A packet arrives at the client just before these packets out are due, and it answers ``apart_ns`` later."""
     recording = linked(rtt=APART)
     wire = recording.wire.copy()
     due = wire[(wire["point"] == WAYS["out"][1]) & (wire["outgoing"] == 1) & np.isin(wire["tsval"], which)]
@@ -194,16 +194,16 @@ def at_work(which: range, apart_ns: int, answered: bool) -> Recording:
     return dataclasses.replace(recording, wire=in_order([wire, came, went]))
 
 
-def test_a_packet_waits_for_the_work_on_what_came_to_an_end() -> None:
-    """Until it is answered the processor is at work for sure; what merely came by is a unit of 10 us."""
+def test_a_packet_waits_for_the_work_on_arrivals_at_an_end() -> None:
+    """The processor surely works until it answers; a packet that only passes is a unit of 10 us."""
     which = range(0, 100, 10)
     assert late_ones(at_work(which, 90_000, answered=True), 95, *which) is Outcome.PASSED
     assert late_ones(at_work(which, 90_000, answered=False), 95, *which) is Outcome.FAILED
     assert late_ones(at_work(which, 20_000, answered=True), 95, *which) is Outcome.FAILED
 
 
-def test_how_long_an_end_is_at_work_without_an_answer_no_packet_shows() -> None:
-    """A few packets may wait for it, up to 150 us; three are no chance, and what came by on the link is none."""
+def test_work_of_an_end_without_an_answer_is_not_visible() -> None:
+    """A few packets may wait for it, up to 150 us; three are significant, and packets on the link do not count."""
 
     def late(by_us: int, *which: int, point: Point = Point.SERVER) -> Outcome:
         recording = linked(rtt=APART)
@@ -219,7 +219,7 @@ def test_how_long_an_end_is_at_work_without_an_answer_no_packet_shows() -> None:
     assert late(280, 9, 40) is Outcome.FAILED
 
 
-def test_what_comes_by_after_a_packet_should_have_left_an_idle_processor_is_no_reason() -> None:
+def test_later_packets_do_not_make_a_processor_busy() -> None:
     recording = linked(rtt=APART)
     wire = recording.wire.copy()
     due = wire[(wire["point"] == WAYS["out"][1]) & (wire["outgoing"] == 1)]
@@ -231,7 +231,7 @@ def test_what_comes_by_after_a_packet_should_have_left_an_idle_processor_is_no_r
     assert late_ones(busy, 20, *range(120)) is Outcome.FAILED
 
 
-def test_under_preempt_rt_few_packets_may_wait_for_a_thread_that_is_put_aside() -> None:
+def test_under_preempt_rt_few_packets_may_wait_for_a_preempted_thread() -> None:
     recording = dataclasses.replace(linked(), machine={"kernel_version": "#1 SMP PREEMPT_RT Debian"})
     assert late_ones(recording, 300, 9, 40) is Outcome.INCONCLUSIVE
     assert late_ones(recording, 300, *range(0, 120, 8)) is Outcome.FAILED
@@ -247,7 +247,7 @@ def test_one_pause_of_each_direction_is_two() -> None:
     assert found.message.startswith("of 240 packets 1 out and 1 back left later")
 
 
-def test_packets_that_came_by_meanwhile_excuse_each_other() -> None:
+def test_packets_due_at_once_wait_for_each_other() -> None:
     """Sixty packets due at once leave one after the other, each 4 us after the one before."""
 
     def burst(recording: Any, apart_ns: int) -> Outcome:
@@ -270,7 +270,7 @@ def test_a_delay_that_changes_in_mid_run_is_found() -> None:
     assert failed(checked(changed)) == ["link.never-late"]
 
 
-def test_each_packet_is_judged_by_the_setting_that_it_found() -> None:
+def test_each_packet_is_judged_by_the_setting_at_its_arrival() -> None:
     steps = [{"after": 20, "rtt": "80ms"}]
     at_ns = START_NS + 120 * 1_000 * 1_000
     early = linked(traffic="pingpong", steps=steps)
@@ -286,7 +286,7 @@ def test_each_packet_is_judged_by_the_setting_that_it_found() -> None:
     assert sooner.outcome is Outcome.FAILED
 
 
-def test_what_was_under_way_during_a_change_is_left_out_and_counted() -> None:
+def test_packets_in_flight_during_a_change_are_left_out_and_counted() -> None:
     recording = stepped(linked(count=80, steps=[{"after": 20, "rtt": "20ms"}]), START_NS + 101 * MS)
     checks = checked(recording)
     assert failed(checks) == []
@@ -310,14 +310,14 @@ def test_packets_neither_delayed_nor_sent_ahead_are_found() -> None:
     assert "neither sent ahead nor delayed as configured" in found.message
 
 
-def test_without_a_control_run_nothing_is_said_of_late_packets() -> None:
+def test_without_a_control_run_late_packets_are_inconclusive() -> None:
     recording = linked()
     found = finding(checked(dataclasses.replace(recording, control_wire=recording.control_wire[:0])), LATER)
     assert found.outcome is Outcome.INCONCLUSIVE
     assert "control run" in found.message
 
 
-def test_captures_that_dropped_packets_prove_no_fault() -> None:
+def test_captures_that_dropped_packets_are_inconclusive() -> None:
     recording = linked(rtt="21ms", truth={"rtt": "20ms"})
     checks = checked(dataclasses.replace(recording, wire_facts=facts(dropped=3)))
     found = finding(checks, SOONER)
@@ -331,7 +331,7 @@ def test_a_link_that_nothing_passed_is_not_passed() -> None:
     assert found.outcome is Outcome.INCONCLUSIVE
 
 
-def test_where_the_link_is_not_seen_a_note_says_so_and_nothing_is_found() -> None:
+def test_a_link_that_was_not_captured_gives_a_note_and_no_finding() -> None:
     for recording, words in (
         (witnessed(), "no packets were captured at the link"),
         (linked(topology="direct"), "netem runs at the ends"),
@@ -343,7 +343,7 @@ def test_where_the_link_is_not_seen_a_note_says_so_and_nothing_is_found() -> Non
     assert checked(record()).notes == ()
 
 
-def test_slots_are_held_against_the_lower_bound_only() -> None:
+def test_slots_have_a_lower_bound_only() -> None:
     recording = linked(slot={"min": "2ms", "max": "4ms"})
     late = shifted(recording, "out", lambda rows, _: 3 * MS + 0 * rows["tsval"])
     late = shifted(late, "back", lambda rows, _: 3 * MS + 0 * rows["tsval"])
@@ -371,7 +371,7 @@ def swapped(clock: str, apart_ns: int) -> list[str]:
     return failed(checked(dataclasses.replace(truthful, wire=in_order([wire]))))
 
 
-def test_two_processors_may_hand_packets_over_in_another_order_than_they_are_captured() -> None:
+def test_two_processors_may_enqueue_in_another_order_than_they_capture() -> None:
     # 3.6 us is what the control run's quickest packet takes from one side to the other.
     assert swapped("real", 1_000) == []
     # A virtual machine has one processor, and no two of anything at once.
@@ -379,7 +379,7 @@ def test_two_processors_may_hand_packets_over_in_another_order_than_they_are_cap
     assert "link.never-early" in swapped("real", 30_000)
 
 
-def test_packets_that_come_within_what_the_machine_needs_for_one_may_leave_the_other_way_round() -> None:
+def test_packets_within_the_forwarding_time_of_one_may_leave_in_reverse_order() -> None:
     def overtaken(clock: str, apart_ns: int) -> Outcome:
         truthful = linked(clock=clock, late_ns=4_500)
         wire = truthful.wire.copy()

@@ -1,4 +1,4 @@
-"""Links that lose, double, send ahead or mix up other packets than they were told to."""
+"""Links that lose, duplicate, send ahead or reorder other packets than configured."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MS = 1_000_000
 LOST, DOUBLED, AHEAD, ORDER = "link.loss", "link.duplicates", "link.reordered", "link.order"
 
 
-def test_loss_that_was_not_asked_for_is_found_in_one_packet() -> None:
+def test_loss_that_is_not_configured_is_found_in_one_packet() -> None:
     def link(netem: Netem, packets: list[tuple[int, int]], dice: random.Random) -> list[Fate]:
         fates = netem_by_hand(netem, packets, dice)
         return [*fates[:50], (), *fates[51:]]
@@ -32,7 +32,7 @@ def test_loss_that_was_not_asked_for_is_found_in_one_packet() -> None:
     [("5%", "0%", Outcome.FAILED), ("5%", "15%", Outcome.FAILED), ("5%", "5%", Outcome.PASSED),
      ("5%", "4%", Outcome.PASSED)],
 )  # fmt: skip
-def test_shares_of_loss_are_held_against_chance(asked: str, real: str, outcome: Outcome) -> None:
+def test_shares_of_loss_are_tested_statistically(asked: str, real: str, outcome: Outcome) -> None:
     found = finding(checked(linked(loss=asked, truth={"rtt": "20ms", "loss": real}, count=400)), LOST)
     assert found.outcome is outcome
     assert found.samples == 800
@@ -46,7 +46,7 @@ def test_one_direction_that_loses_nothing_is_found_beside_one_that_does() -> Non
     assert found.message.startswith("back: 0 of 400 packets were lost, where the settings give 20.0 in the mean")
 
 
-def test_no_loss_in_few_packets_is_not_passed_and_in_very_few_is_noted() -> None:
+def test_no_loss_in_few_packets_is_inconclusive_and_in_very_few_noted() -> None:
     def none_lost(count: int, share: str) -> Any:
         return checked(linked(loss=share, truth={"rtt": "20ms"}, count=count))
 
@@ -58,7 +58,7 @@ def test_no_loss_in_few_packets_is_not_passed_and_in_very_few_is_noted() -> None
     assert any("too few packets to detect a link on which none is lost: out 60" in note for note in checks.notes)
 
 
-def test_loss_with_a_memory_is_held_against_its_own_chances() -> None:
+def test_stateful_loss_is_tested_against_its_own_model() -> None:
     """Bursts of three packets, 9 % in all."""
     model = {"model": "gilbert-elliott", "p": "3%", "r": "30%"}
     for real, outcome in (({"loss": model}, Outcome.PASSED), ({"loss": "0%"}, Outcome.FAILED),
@@ -67,14 +67,14 @@ def test_loss_with_a_memory_is_held_against_its_own_chances() -> None:
         assert found.outcome is outcome
 
 
-def test_the_limit_of_the_queue_is_named_where_nobody_asked_for_it() -> None:
+def test_a_hit_default_limit_of_the_queue_is_named() -> None:
     checks = checked(linked(count=1_500, apart_us=5, rtt="20ms"))
     assert failed(checks) == ["link.loss"]
     assert "the queue's default limit of 1000 packets was hit" in finding(checks, LOST).message
     assert "500 out with 1000 waiting" in finding(checks, LOST).message
 
 
-def test_a_limit_that_was_asked_for_drops_what_it_must_and_no_more() -> None:
+def test_a_configured_limit_explains_its_own_drops_only() -> None:
     keywords: dict[str, Any] = {"count": 300, "apart_us": 1_000, "rtt": "40ms", "limit": 8}
     asked = finding(checked(linked(**keywords)), LOST)
     assert asked.outcome is Outcome.PASSED
@@ -83,7 +83,7 @@ def test_a_limit_that_was_asked_for_drops_what_it_must_and_no_more() -> None:
     assert finding(checked(smaller), LOST).outcome is Outcome.FAILED
 
 
-def test_a_limit_that_is_smaller_than_asked_is_recognised() -> None:
+def test_a_limit_smaller_than_configured_is_recognised() -> None:
     checks = checked(linked(count=300, apart_us=1_000, rtt="40ms", truth={"rtt": "40ms", "limit": 12}))
     assert failed(checks) == ["link.loss"]
     assert (
@@ -95,18 +95,18 @@ def test_a_limit_that_is_smaller_than_asked_is_recognised() -> None:
 @pytest.mark.parametrize(
     ("real", "outcome"), [("0%", Outcome.FAILED), ("40%", Outcome.FAILED), ("10%", Outcome.PASSED)]
 )
-def test_shares_of_doubling_are_held_against_chance(real: str, outcome: Outcome) -> None:
+def test_shares_of_duplicates_are_tested_statistically(real: str, outcome: Outcome) -> None:
     found = finding(checked(linked(duplicate="10%", truth={"rtt": "20ms", "duplicate": real}, count=300)), DOUBLED)
     assert found.outcome is outcome
 
 
-def test_a_copy_that_was_not_asked_for_is_found() -> None:
+def test_a_copy_that_is_not_configured_is_found() -> None:
     checks = checked(linked(truth={"rtt": "20ms", "duplicate": "3%"}))
     assert failed(checks) == ["link.duplicates"]
 
 
 def test_copies_are_lost_like_all_others() -> None:
-    """20 % loss and 30 % doubling: 14 % vanish and 19.2 % leave twice."""
+    """20 % loss and 30 % duplication: 14 % vanish and 19.2 % leave twice."""
     keywords: dict[str, Any] = {"loss": "20%", "duplicate": "30%", "count": 1_000}
     checks = checked(linked(**keywords))
     assert failed(checks) == []
@@ -119,7 +119,7 @@ def test_copies_are_lost_like_all_others() -> None:
     assert finding(without, LOST).outcome is Outcome.FAILED  # 20 % vanish, where copies should have saved some
 
 
-def test_packets_that_nobody_sent_are_found() -> None:
+def test_packets_that_never_came_in_are_found() -> None:
     recording = linked()
     wire = recording.wire.copy()
     wire["window"][np.flatnonzero(wire["outgoing"] == 1)[7]] += 1
@@ -139,7 +139,7 @@ def test_packets_that_nobody_sent_are_found() -> None:
         ({"reorder": "60%", "gap": 2}, {"reorder": "60%", "gap": 5}, Outcome.FAILED),
     ],
 )
-def test_packets_sent_ahead_are_held_against_chance(
+def test_packets_sent_ahead_are_tested_statistically(
     asked: dict[str, Any], real: dict[str, Any], outcome: Outcome
 ) -> None:
     checks = checked(linked(**asked, truth={"rtt": "20ms", **real}, count=400))
@@ -161,7 +161,7 @@ def test_a_packet_sent_again_without_timestamps_may_have_been_sent_ahead() -> No
     assert failed(checks) == ["link.loss"]
 
 
-def test_sent_ahead_without_being_asked_is_too_soon() -> None:
+def test_sent_ahead_without_a_setting_is_too_early() -> None:
     checks = checked(linked(truth={"rtt": "20ms", "reorder": "5%"}, count=100))
     assert "link.never-early" in failed(checks)
     assert not [each for each in checks.findings if AHEAD in each.key]
@@ -187,7 +187,7 @@ def test_packets_of_different_connections_may_overtake_each_other() -> None:
     assert finding(checked(overtaken), ORDER).outcome is Outcome.PASSED
 
 
-def test_delays_that_are_drawn_may_mix_packets_up() -> None:
+def test_random_delays_may_reorder_packets() -> None:
     checks = checked(linked(rtt="40ms", jitter="8ms"))
     assert not [each for each in checks.findings if ORDER in each.key]
 
@@ -203,13 +203,13 @@ def test_delays_that_are_drawn_may_mix_packets_up() -> None:
         ({"loss": {"model": "gilbert-elliott", "p": "1%"}, "duplicate": "5%"}, "0 of 120 packets lost, not judged"),
     ],
 )
-def test_what_netem_does_not_do_as_it_says_is_reported_and_not_judged(keywords: dict[str, Any], what: str) -> None:
+def test_settings_that_netem_does_not_implement_as_named_are_noted_and_not_judged(keywords: dict[str, Any], what: str) -> None:
     checks = checked(linked(**keywords, truth={"rtt": "20ms"}))
     assert failed(checks) == []
     assert any(what in note for note in checks.notes)
 
 
-def test_dropped_captures_make_losses_doubtful() -> None:
+def test_dropped_captures_make_losses_inconclusive() -> None:
     recording = linked(truth={"rtt": "20ms", "loss": "20%"})
     found = finding(checked(dataclasses.replace(recording, wire_facts=facts(dropped=9))), LOST)
     assert found.outcome is Outcome.INCONCLUSIVE

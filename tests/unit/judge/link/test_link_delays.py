@@ -1,4 +1,4 @@
-"""Random delays that are not those that were asked for, and those that are."""
+"""Random delays that are as configured, and that are not."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ UNIFORM: dict[str, Any] = {"rtt": "40ms", "jitter": "8ms"}
 
 @pytest.mark.parametrize("keywords", [NORMAL, UNIFORM, {**NORMAL, "distribution": "paretonormal"}])
 @pytest.mark.parametrize("dice", range(4))
-def test_the_delays_that_were_asked_for_pass(keywords: dict[str, Any], dice: int) -> None:
+def test_delays_as_configured_pass(keywords: dict[str, Any], dice: int) -> None:
     checks = checked(linked(**keywords, dice=dice, count=100 + 200 * dice))
     assert failed(checks) == []
     assert sum(each.key.startswith("link.delay-") for each in checks.findings) == 4
@@ -80,7 +80,7 @@ def test_what_the_machine_adds_is_no_shift_of_the_delays() -> None:
     assert failed(checked(linked(**keywords, late_ns=8_000))) == []
 
 
-def test_in_real_time_longer_delays_may_be_the_machines_and_shorter_ones_are_the_links() -> None:
+def test_in_real_time_longer_delays_are_inconclusive_and_shorter_ones_fail() -> None:
     def noisy(share: float, check: str = AROUND) -> Finding:
         """So many in ten of the packets are late by 30 ms."""
         recording = linked(**NORMAL, clock="real", count=400)
@@ -107,7 +107,7 @@ def test_two_packets_are_too_few() -> None:
     ("more", "words"),
     [({"delay_correlation": "30%"}, "delays are correlated"), ({"rate": "5mbit"}, "behind a rate")],
 )
-def test_delays_that_are_not_drawn_one_by_one_are_held_against_their_bounds_only(
+def test_dependent_delays_are_checked_against_their_bounds_only(
     more: dict[str, Any], words: str
 ) -> None:
     checks = checked(linked(**UNIFORM, **more))
@@ -150,7 +150,7 @@ def test_steps_have_delays_of_their_own() -> None:
     ],
     ids=["normal", "uniform"],
 )
-def test_true_delays_hardly_ever_fail(netem: Netem) -> None:
+def test_sound_delays_hardly_ever_fail(netem: Netem) -> None:
     """None of a hundred runs of four checks may fail: at 1 in 1,000,000 a check that happens in 1 of 2,500."""
     delay = netem_delay(netem)
     source = np.random.default_rng(11)

@@ -68,7 +68,7 @@ def test_a_table_whose_size_divides_no_power_of_two_favours_its_first_entries() 
     assert (delay.weights * WORDS).tolist() == [whole, whole + 1, whole]  # 2^32 is one more than three times that
 
 
-def test_what_would_leave_in_the_past_leaves_at_once() -> None:
+def test_negative_delays_are_zero() -> None:
     delay = netem_delay(Netem(delay_ns=MS, jitter_ns=4 * MS))
     assert delay.lowest_ns == 0
     assert delay.values_ns.min() == 0

@@ -1,4 +1,4 @@
-"""Packets that are late in real time, beside timers of the same seconds that are or are not."""
+"""Packets that are late in real time, with timers of the same seconds that are late or not."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_in_real_time_half_of_the_packets_may_be_a_tenth_of_a_millisecond_late(w
     assert late(3_000, ticks_us=120) is Outcome.FAILED
 
 
-def test_in_real_time_without_timers_nothing_that_is_late_is_proven() -> None:
+def test_in_real_time_without_timers_late_packets_are_inconclusive() -> None:
     recording = linked(rtt="20ms", truth={"rtt": "26ms"}, clock="real")
     assert finding(checked(recording), LATER).outcome is Outcome.FAILED
     found = finding(checked(dataclasses.replace(recording, noise=recording.noise[:0])), LATER)
@@ -49,7 +49,7 @@ def test_in_real_time_as_many_packets_are_late_as_timers_and_no_more(by_us: int)
     assert late(every=10, ticks_every=10) is Outcome.PASSED
 
 
-def test_in_real_time_few_timers_prove_little() -> None:
+def test_in_real_time_few_timers_are_inconclusive() -> None:
     recording = timed(linked(clock="real"), lambda _: 30_000, count=100)
     late = shifted(recording, "out", lambda rows, _: MS * (rows["tsval"] % 6 == 3))
     found = finding(checked(late), LATER)
@@ -78,7 +78,7 @@ def test_the_chance_of_so_many_marked_ones(count: int, drawn: int, marked: int, 
     assert at_least_of(count, drawn, marked, total) == pytest.approx(chance)
 
 
-def test_in_real_time_what_waking_up_may_cost_is_neither_passed_nor_failed() -> None:
+def test_in_real_time_the_cost_of_waking_up_is_inconclusive() -> None:
     recording = timed(linked(rtt="21ms", clock="real"), lambda _: 30_000, count=4_000)
     # Packets come every 2 ms: with 10.5 ms each way none leaves when another comes.
     shift = shifted(recording, "out", lambda rows, _: 150_000 + 0 * rows["tsval"])

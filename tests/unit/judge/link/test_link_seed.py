@@ -1,4 +1,4 @@
-"""Delays that are known from netem's seed: its numbers, and packets that leave when none of them says so."""
+"""Delays that are known from netem's seed: its numbers, and packets that leave at other times."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_a_seed_is_what_the_kernel_holds() -> None:
 
 
 class Numbers(random.Random):
-    """Gives netem's numbers; each that is somebody else's is left out."""
+    """Gives netem's numbers, without those of other packets."""
 
     def __init__(self, seed: int, others: tuple[int, ...]) -> None:
         super().__init__(0)
@@ -57,7 +57,7 @@ SEED_CHECK = "link.delay-seed"
 
 
 def seeded(*others: int, clock: str = "virtual", **keywords: Any) -> Recording:
-    """A recording of a link that drew with `SEED` each way; these numbers went to packets that nobody saw."""
+    """A recording of a link that drew with `SEED` each way; the ``others`` numbers went to uncaptured packets."""
 
     def link(netem: Netem, packets: list[tuple[int, int]], _dice: random.Random) -> list[Fate]:
         return netem_by_hand(netem, packets, Numbers(SEED, others))
@@ -70,7 +70,7 @@ def seeded(*others: int, clock: str = "virtual", **keywords: Any) -> Recording:
 
 @pytest.mark.parametrize("keywords", [UNIFORM, NORMAL, {**NORMAL, "distribution": "pareto"}])
 @pytest.mark.parametrize("others", [(), (0, 1), (0, 60, 61)])
-def test_a_netem_that_draws_with_its_seed_is_in_time(keywords: dict[str, Any], others: tuple[int, ...]) -> None:
+def test_a_netem_that_draws_with_its_seed_passes(keywords: dict[str, Any], others: tuple[int, ...]) -> None:
     recording = seeded(*others, **keywords)
     assert failed(checked(recording)) == []
     found = finding(checked(recording), LATER)
@@ -103,7 +103,7 @@ def test_without_a_seed_or_with_another_such_a_shift_is_lost_in_the_jitter() -> 
         assert failed(checked(dataclasses.replace(late, netem=unknown))) == []
 
 
-def test_only_where_each_packet_takes_one_number_the_draws_are_told_apart() -> None:
+def test_draws_are_matched_only_where_each_packet_takes_one_number() -> None:
     came = np.arange(100, dtype=np.int64) * 1_000_000
     jittery = Netem(delay_ns=20_000_000, jitter_ns=4_000_000)
     left = came + 16_000_000 + draws(SEED, 100) % 8_000_000 + 5_000

@@ -1,4 +1,4 @@
-"""Chances that are called rare are: against sums of all that can happen, in exact fractions."""
+"""Probabilities, against sums of all possible outcomes in exact fractions."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_usual_counts_are_all_that_are_not_rare(number: int, share: Fraction) ->
     )
 
 
-def test_of_no_chance_no_event_is_usual() -> None:
+def test_at_probability_zero_no_event_is_usual() -> None:
     assert usual_counts(100, 0.0, 1e-7) == (0, 0)
 
 
@@ -80,7 +80,7 @@ def test_sums_of_unlike_draws_are_bounded_together() -> None:
     assert 0 < spread[sums < lowest].sum() < 1e-3
 
 
-def test_ranks_looked_at_hold_both_ends() -> None:
+def test_tested_ranks_include_both_ends() -> None:
     assert ranks_of(5).tolist() == [1, 2, 3, 4, 5]
     ranks = ranks_of(100_000)
     assert ranks[:4].tolist() == [1, 2, 3, 4]
@@ -97,7 +97,7 @@ def test_shares_that_are_too_small_anywhere_are_found() -> None:
     assert rarest_low(np.zeros(0)) == (1.0, 0)
 
 
-def test_even_shares_are_hardly_ever_called_rare() -> None:
+def test_uniform_shares_are_hardly_ever_called_rare() -> None:
     source = np.random.default_rng(4)
     rare = sum(rarest_low(source.random(50))[0] < 0.05 for _ in range(400))
     assert rare <= 400 * 0.05

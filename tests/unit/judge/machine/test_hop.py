@@ -39,7 +39,7 @@ def test_the_median_of_both_pairs_counts() -> None:
     assert hop(way(Point.CLIENT, [1_000, 2_000]), way(Point.SERVER, [3_000, 4_000, 5_000])) == 3_000
 
 
-def test_what_the_link_delays_has_no_part_in_it() -> None:
+def test_delays_of_the_link_are_not_included() -> None:
     behind = [
         passing(point, 20_000_000 + number, number, outgoing=outgoing)
         for point, outgoing in ((Point.LINK_FAR, 1), (Point.SERVER, 0))

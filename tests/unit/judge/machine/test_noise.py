@@ -1,4 +1,4 @@
-"""Machine noise explains values that are late as often and by as much as the machine was, and nothing else."""
+"""Machine noise explains values that are late as often and by as much as the machine was, and no others."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def nearly_always(late_ns: int) -> Lateness:
 
 
 def noisy(recording: Recording, late: Lateness, *, from_ns: int = 99 * SECOND, seconds: int = 130) -> Recording:
-    """The recording with timers on two cores; the second is always in time."""
+    """The recording with timers on two cores; the second is always on time."""
     ticks = np.zeros(2 * seconds * 1_000, dtype=TICK)
     of_one = np.arange(len(ticks) // 2)
     ticks["cpu"][len(of_one) :] = 1
@@ -47,7 +47,7 @@ def noisy(recording: Recording, late: Lateness, *, from_ns: int = 99 * SECOND, s
 
 
 def relayed(recording: Recording, late: Lateness, *, count: int = 13_000) -> Recording:
-    """The recording with the relay's account of packets, one every 10 ms."""
+    """The recording with the relay's records of packets, one every 10 ms."""
     packets = np.zeros(count, dtype=PACKET)
     packets["taken_ns"] = 99 * SECOND + np.arange(count) * 10 * MS
     packets["due_ns"] = packets["taken_ns"] + 10 * MS
@@ -93,7 +93,7 @@ def test_a_shift_is_not_explained_by_a_machine_that_is_always_less_late() -> Non
     assert finding(verdict, ABOVE).outcome is Outcome.FAILED
 
 
-def test_noise_before_and_after_the_samples_explains_nothing() -> None:
+def test_noise_before_and_after_the_samples_does_not_count() -> None:
     recording = shifted_by(4_000)
     before = noisy(recording, nearly_always(5 * MS), from_ns=90 * SECOND, seconds=9)
     assert finding(judge(before), ABOVE).outcome is Outcome.FAILED
@@ -137,7 +137,7 @@ def test_virtual_time_has_no_noise() -> None:
     assert "noise_max_us" not in dict(verdict.figures)
 
 
-def test_a_relay_does_not_excuse_itself_and_timers_do() -> None:
+def test_timers_excuse_late_packets_and_the_relay_does_not() -> None:
     far = linked(rtt="20ms", truth={"rtt": "26ms"}, clock="real")
     late = "link.never-late"
     assert link_finding(checked(far), late).outcome is Outcome.FAILED

@@ -13,7 +13,7 @@ def test_slack_is_the_largest_overhead_twice_and_the_spread() -> None:
     assert (slack.samples, slack.highest_us, slack.spread_us, slack.upper_us) == (3, 70, 30, 170)
 
 
-def test_every_segment_that_may_arrive_at_the_same_instant_is_granted_one_overhead() -> None:
+def test_every_segment_that_may_arrive_at_the_same_instant_adds_one_overhead() -> None:
     control = socket_events([40, 50, 70])
     assert Slack.of(Scenario.make(rtt="20ms", flows=16), control).upper_us == 70 * 17 + 30
     paced = {"traffic": "paced", "interval": "5ms"}
@@ -23,19 +23,19 @@ def test_every_segment_that_may_arrive_at_the_same_instant_is_granted_one_overhe
     assert Slack.of(Scenario.make(rtt="20ms", jitter="5ms", count=3, **paced), control).concurrent == 3
 
 
-def test_an_outlier_moves_the_slack_and_not_what_is_typical() -> None:
+def test_an_outlier_changes_the_slack_and_not_the_typical_value() -> None:
     scenario = Scenario.make(rtt="20ms")
     quiet, busy = (Slack.of(scenario, socket_events([40] * 50 + extra)) for extra in ([], [9_000]))
     assert quiet.typical_us == busy.typical_us == quiet.upper_us == 80
     assert busy.upper_us > 9_000
 
 
-def test_the_handshake_of_the_control_run_grants_nothing() -> None:
+def test_the_handshake_of_the_control_run_does_not_count() -> None:
     control = socket_events([40, 50, 70], handshake_us=900)
     assert Slack.of(Scenario.make(rtt="20ms"), control).highest_us == 70
 
 
-def test_a_burst_is_granted_twice_what_the_control_run_took() -> None:
+def test_a_burst_adds_twice_the_time_of_the_control_run() -> None:
     control = socket_events([40] * 10, handshake_us=900)
     # Since its first segment left, which is the second event's: connecting is no part of the burst.
     took_us = (int(control["timestamp_ns"][-1]) - int(control["timestamp_ns"][1])) // 1_000 + 40
@@ -46,7 +46,7 @@ def test_a_burst_is_granted_twice_what_the_control_run_took() -> None:
     assert Slack.of(Scenario.make(rtt="20ms"), control).burst_us == 0
 
 
-def test_delayed_acks_of_the_control_run_grant_nothing() -> None:
+def test_delayed_acks_of_the_control_run_do_not_count() -> None:
     control = np.concatenate(
         [socket_events([40] * 5), socket_events([40_000] * 5, own=(SERVER, 5_000), peer=(CLIENT, 40_000))]
     )
@@ -101,15 +101,15 @@ def test_control_runs_drift_where_half_of_one_lies_above_all_of_the_other() -> N
     assert Slack.of(scenario, socket_events(quiet)).drift_us == 0
 
 
-def test_no_sample_of_the_control_run_grants_more_than_its_packets_explain() -> None:
-    """The samples are the suspect's own: a kernel that adds a millisecond everywhere is not granted it."""
+def test_no_sample_of_the_control_run_counts_for_more_than_its_packets_explain() -> None:
+    """The samples are the tested kernel's own: one that adds a millisecond everywhere is not excused."""
     control = socket_events([1_040, 1_050, 1_070])
     most = np.array([240, 250, 270], dtype=np.int64)
     slack = Slack.of(Scenario.make(rtt="20ms"), control, most_us=most)
     assert (slack.highest_us, slack.spread_us) == (270, 30)
 
 
-def test_the_links_own_timers_are_paid_for() -> None:
+def test_the_links_own_timers_are_added() -> None:
     control = socket_events([40, 50, 70])
     slack = Slack.of(Scenario.make(rtt="20ms"), control, link_us=40)
     assert slack.upper_us == 170 + 40

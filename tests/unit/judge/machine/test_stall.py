@@ -44,7 +44,7 @@ def test_what_one_short_pause_explains_is_a_few_values_at_one_time() -> None:
     assert not explained(late(excess=()))
 
 
-def test_a_kernel_that_puts_threads_aside_explains_few_values_at_several_times() -> None:
+def test_preemption_explains_few_values_at_several_times() -> None:
     assert "PREEMPT_RT" in explained(late((0, 10), (11 + REST_NS, 20 + REST_NS)), preemptible=True)
     assert "one pause" in explained(late((0, 10), (5, 20)), preemptible=True)
     assert not explained(late((0, 10), (11 + REST_NS, 20 + REST_NS), total=39), preemptible=True)
@@ -54,7 +54,7 @@ def test_a_kernel_that_puts_threads_aside_explains_few_values_at_several_times()
     assert not explained(late(excess=()), preemptible=True)
 
 
-def test_flows_in_step_that_meet_one_pause_are_late_at_one_of_many_moments() -> None:
+def test_synchronous_flows_in_one_pause_are_late_at_one_of_many_moments() -> None:
     due = np.repeat(np.arange(10, dtype=np.int64) * 40_000_000, [1] * 8 + [16, 16])
     stalled = late(*[(int(at), int(at) + 18_000_000) for at in due[-16:]], excess=(18_000_000,) * 16, total=len(due))
     assert at_few_moments(due, 100_000, stalled) == "that was at 1 of 10 moments"

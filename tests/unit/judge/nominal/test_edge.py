@@ -35,7 +35,7 @@ def test_a_value_on_an_edge_is_safe_because_no_sample_is_below_it() -> None:
     refuse_near_edge(Scenario.make(rtt="16ms"))
 
 
-def test_without_a_control_run_only_the_certain_is_refused() -> None:
+def test_without_a_control_run_only_the_least_overhead_counts() -> None:
     refuse_near_edge(Scenario.make(rtt="31950us"))
     assert "the least overhead of any kernel of 10 us" in refusal(control=None, rtt="31995us")
 
@@ -66,7 +66,7 @@ def test_an_outlier_of_a_busy_machine_does_not_refuse_a_good_value() -> None:
     refuse_near_edge(Scenario.make(rtt="10ms"), control)
 
 
-def test_an_overhead_as_wide_as_a_bucket_is_left_to_the_verdict() -> None:
+def test_an_overhead_as_wide_as_a_bucket_is_not_refused() -> None:
     refuse_near_edge(Scenario.make(rtt="5ms"), socket_events([4_000] * 50))
 
 
