@@ -28,6 +28,7 @@ from rttcheck.collect.cores import ANYWHERE, Cores, choose_cores
 from rttcheck.collect.engine import choose_engine
 from rttcheck.collect.noise import Noise, open_noise, summary_of, timers_for
 from rttcheck.collect.probe.probe import Probe, open_probe, open_second
+from rttcheck.collect.spare_pages import give_back_spare_pages
 from rttcheck.collect.stamp.stamps import Stamped, Stamps, open_stamps
 from rttcheck.collect.timers import idle_ticks
 from rttcheck.collect.traffic import FlowResult, run_traffic
@@ -232,7 +233,14 @@ class Collector:
                 steps.append(StepTaken(at_ns=time.monotonic_ns(), index=index))
 
             timers = idle_ticks() if self.clock == "virtual" else np.zeros(0, dtype=TICK)
-            traffic = run_traffic(lab, scenario, on_step=on_step if scenario.steps else None, cores=self.cores)
+            traffic = run_traffic(
+                lab,
+                scenario,
+                # In real time there is more than one processor, and each keeps its own.
+                on_start=give_back_spare_pages if self.clock == "virtual" else None,
+                on_step=on_step if scenario.steps else None,
+                cores=self.cores,
+            )
             # The ACK of the last FIN is still under way when both ends have seen the end of the stream.
             lab.drain(deadline_s=DRAIN_DEADLINE_S)
             noise = ticked()
