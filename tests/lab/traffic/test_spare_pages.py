@@ -12,9 +12,9 @@ from rttcheck.collect.collector import current_clock, open_collector
 from rttcheck.collect.spare_pages import give_back_spare_pages
 from rttcheck.judge.evidence import Evidence
 from rttcheck.judge.findings import Outcome
-from rttcheck.judge.link_overhead import MOST_NS
-from rttcheck.judge.link_way import Way
-from rttcheck.judge.transit import WAYS
+from rttcheck.judge.link.overhead import MOST_NS
+from rttcheck.judge.link.way import Way
+from rttcheck.judge.pairing.transit import WAYS
 from rttcheck.judge.verdict import judge
 from rttcheck.scenario.library import NAMED
 
