@@ -62,7 +62,7 @@ def link_table() -> str:
             for fault in link_faults.FAULTS
             for recording in (Recording.load(made / f"{fault.name}{SUFFIX}"),)
         ]
-    return titled("The link", rows)
+    return titled("The link", rows, recordings="judged as")
 
 
 def settings(keywords: Mapping[str, Any]) -> str:

@@ -8,18 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
 
 from rttcheck.judge.findings import Layer, Outcome
 from tests.faults import display_faults
 from tests.faults.catalogue import FAMILIES, Judged, cases, judge_case
 from tests.faults.truth import truth
-
-_HEAD: Final = (
-    "| fault | what is wrong | planted in | guilty | verdict and first finding |",
-    "|---|---|---|---|---|",
-)
-
 
 def marks(name: str) -> tuple[str, str]:
     """Return the lines before and after the part ``name`` of the file."""
@@ -70,9 +63,10 @@ def planted_tables() -> str:
     return "\n".join([*parts, titled("What a tool prints", shown)])
 
 
-def titled(title: str, rows: Sequence[str]) -> str:
-    """Return a table of ``rows`` under a title."""
-    return "\n".join([f"## {title}", "", *_HEAD, *rows])
+def titled(title: str, rows: Sequence[str], *, recordings: str = "planted in") -> str:
+    """Return a table of ``rows`` under a title; ``recordings`` is the head of the column that names them."""
+    head = ("fault", "what is wrong", recordings, "guilty", "verdict and first finding")
+    return "\n".join([f"## {title}", "", markdown_row(head), "|---|---|---|---|---|", *rows])
 
 
 def part_of(text: str, name: str) -> str:
