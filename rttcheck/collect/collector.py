@@ -73,6 +73,7 @@ class Run:
     noise: np.ndarray
     timers: np.ndarray
     relay: np.ndarray
+    relay_facts: Mapping[str, Any]
     scheduling: Mapping[str, str]
     """How the threads of the traffic were scheduled, and the relay, in words."""
     log: KernelLog
@@ -183,6 +184,7 @@ class Collector:
             timers=run.timers if self.clock == "virtual" else np.concatenate([control.noise for control in controls]),
             noise_facts=self._noise_facts(controls),
             relay=run.relay,
+            relay_facts=run.relay_facts,
             steps=run.steps,
             netem={
                 **run.netem,
@@ -255,6 +257,7 @@ class Collector:
                 noise=noise,
                 timers=timers,
                 relay=lab.relay.packets() if lab.relay is not None else np.zeros(0, dtype=PACKET),
+                relay_facts=_relay_facts(lab),
                 scheduling={"traffic": traffic.scheduling, **({"relay": lab.relay.scheduling} if lab.relay else {})},
                 log=log,
             )
@@ -372,6 +375,13 @@ def open_lab(
         expected_rate_bytes=scenario.traffic.paced_bytes,
     ) as lab:
         yield lab
+
+
+def _relay_facts(lab: netns.Lab) -> dict[str, Any]:
+    """Return what the relay's own account lacks; nothing where netem delays."""
+    if lab.relay is None:
+        return {}
+    return {"unrecorded": lab.relay.unrecorded, "clock_set": lab.relay.clock_set}
 
 
 def _netem(lab: netns.Lab) -> dict[str, Any]:
