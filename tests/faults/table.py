@@ -14,6 +14,7 @@ from tests.faults import display_faults
 from tests.faults.catalogue import FAMILIES, Judged, cases, judge_case
 from tests.faults.truth import truth
 
+
 def marks(name: str) -> tuple[str, str]:
     """Return the lines before and after the part ``name`` of the file."""
     return f"<!-- {name} -->", f"<!-- /{name} -->"
