@@ -85,7 +85,7 @@ def measure() -> Cost:
 
 
 def rows(cost: Cost) -> list[str]:
-    """The lines of the README's table."""
+    """Return the lines of the table in docs/performance.md."""
     return [
         f"| captures at four points add to a data sample (of {cost.without_us:.1f} µs over the injected round trip) "
         f"| {cost.with_us - cost.without_us:.1f} µs | |",

@@ -28,6 +28,7 @@ from rttcheck.collect.cores import ANYWHERE, Cores, choose_cores
 from rttcheck.collect.engine import choose_engine
 from rttcheck.collect.noise import Noise, open_noise, summary_of, timers_for
 from rttcheck.collect.probe.probe import Probe, open_probe, open_second
+from rttcheck.collect.spare_pages import give_back_spare_pages
 from rttcheck.collect.stamp.stamps import Stamped, Stamps, open_stamps
 from rttcheck.collect.timers import idle_ticks
 from rttcheck.collect.traffic import FlowResult, run_traffic
@@ -73,6 +74,7 @@ class Run:
     noise: np.ndarray
     timers: np.ndarray
     relay: np.ndarray
+    relay_facts: Mapping[str, Any]
     scheduling: Mapping[str, str]
     """How the threads of the traffic were scheduled, and the relay, in words."""
     log: KernelLog
@@ -183,6 +185,7 @@ class Collector:
             timers=run.timers if self.clock == "virtual" else np.concatenate([control.noise for control in controls]),
             noise_facts=self._noise_facts(controls),
             relay=run.relay,
+            relay_facts=run.relay_facts,
             steps=run.steps,
             netem={
                 **run.netem,
@@ -230,7 +233,14 @@ class Collector:
                 steps.append(StepTaken(at_ns=time.monotonic_ns(), index=index))
 
             timers = idle_ticks() if self.clock == "virtual" else np.zeros(0, dtype=TICK)
-            traffic = run_traffic(lab, scenario, on_step=on_step if scenario.steps else None, cores=self.cores)
+            traffic = run_traffic(
+                lab,
+                scenario,
+                # In real time there is more than one processor, and each keeps its own.
+                on_start=give_back_spare_pages if self.clock == "virtual" else None,
+                on_step=on_step if scenario.steps else None,
+                cores=self.cores,
+            )
             # The ACK of the last FIN is still under way when both ends have seen the end of the stream.
             lab.drain(deadline_s=DRAIN_DEADLINE_S)
             noise = ticked()
@@ -255,6 +265,7 @@ class Collector:
                 noise=noise,
                 timers=timers,
                 relay=lab.relay.packets() if lab.relay is not None else np.zeros(0, dtype=PACKET),
+                relay_facts=_relay_facts(lab),
                 scheduling={"traffic": traffic.scheduling, **({"relay": lab.relay.scheduling} if lab.relay else {})},
                 log=log,
             )
@@ -372,6 +383,13 @@ def open_lab(
         expected_rate_bytes=scenario.traffic.paced_bytes,
     ) as lab:
         yield lab
+
+
+def _relay_facts(lab: netns.Lab) -> dict[str, Any]:
+    """Return what the relay's own account lacks; nothing where netem delays."""
+    if lab.relay is None:
+        return {}
+    return {"unrecorded": lab.relay.unrecorded, "clock_set": lab.relay.clock_set}
 
 
 def _netem(lab: netns.Lab) -> dict[str, Any]:

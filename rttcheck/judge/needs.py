@@ -1,4 +1,4 @@
-"""Mark checks that need events or event fields which the probe does not see.
+"""Mark checks that need events, event fields or columns which the recording does not have.
 
 Such a check counts as not run, whatever its result on the available data: it is inconclusive, with the reason, and
 never passed. The needs are declared with each check.
@@ -13,18 +13,19 @@ from typing import Final
 from rttcheck.judge.check import NOTHING
 from rttcheck.judge.checks import BY_ID
 from rttcheck.judge.findings import NEEDED, Finding, Layer, Outcome
-from rttcheck.record.view import View
+from rttcheck.record.recording import Recording
 
 _COMPARING: Final = frozenset({Layer.SAMPLE, Layer.NOMINAL})
 
 
-def mark_unmet_needs(findings: Iterable[Finding], view: View, probe: str) -> tuple[Finding, ...]:
-    """Return the findings; those whose needs ``view`` does not meet are ``blind``, inconclusive, with the reason."""
-    return tuple(_marked(finding, view, probe) for finding in findings)
+def mark_unmet_needs(findings: Iterable[Finding], recording: Recording) -> tuple[Finding, ...]:
+    """Return the findings; those whose needs the recording does not meet are ``blind``, inconclusive, with why."""
+    return tuple(_marked(finding, recording) for finding in findings)
 
 
-def _marked(finding: Finding, view: View, probe: str) -> Finding:
-    lacks = "" if finding.blind else BY_ID[finding.check].needs.unmet(view)
+def _marked(finding: Finding, recording: Recording) -> Finding:
+    view, probe = recording.view, recording.probe
+    lacks = "" if finding.blind else BY_ID[finding.check].needs.unmet(view, recording.absent)
     if not lacks:
         return finding
     return replace(

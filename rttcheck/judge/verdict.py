@@ -153,9 +153,7 @@ def judge(recording: Recording, *, path: Path | None = None, reproduce: str | No
     """
     evidence = Evidence.of(recording)
     kernel, link, wire = check_kernel(recording), check_link(evidence), check_wire(evidence)
-    consistency = mark_unmet_needs(
-        apply_data_quality(check_consistency(evidence), evidence), recording.view, recording.probe
-    )
+    consistency = mark_unmet_needs(apply_data_quality(check_consistency(evidence), evidence), recording)
     findings = ranked(
         mark_unmet_needs(
             (
@@ -179,8 +177,7 @@ def judge(recording: Recording, *, path: Path | None = None, reproduce: str | No
                     ),
                 ),
             ),
-            recording.view,
-            recording.probe,
+            recording,
         )
     )
     values = evidence.values_us[evidence.data]

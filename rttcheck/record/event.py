@@ -79,6 +79,38 @@ when srtt and min_rtt hold the sample already. Backends that look from elsewhere
 members that say nothing in their events.
 """
 
+EVENT_ALWAYS: Final = frozenset(
+    [
+        "timestamp_ns",
+        "tcp_mstamp_us",
+        "sk",
+        "first_rtt_us",
+        "last_rtt_us",
+        "rs_rtt_us",
+        "sample_us",
+        "min_rtt",
+        "srtt_us",
+        "mdev_us",
+        "mdev_max_us",
+        "rttvar_us",
+        "rtt_seq",
+        "snd_una",
+        "snd_nxt",
+        "delivered",
+        "flag",
+        "jiffies",
+        "netns",
+        "hz",
+        "sport",
+        "dport",
+        "saddr",
+        "daddr",
+        "taken",
+    ]
+)
+"""Columns that every version wrote, and that checks use without naming them as a need. A file without one is damaged;
+any other column may be absent from an older file."""
+
 FLAG_DATA_ACKED: Final = 0x04
 FLAG_RETRANS_DATA_ACKED: Final = 0x08
 FLAG_SYN_ACKED: Final = 0x10

@@ -6,7 +6,7 @@ It owns the words that a recording carries from the backend to the judge. It doe
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Final
 
@@ -44,6 +44,10 @@ class View:
     def samples(self) -> bool:
         """Whether events show samples at all."""
         return self.coverage is not Coverage.SMOOTHED_ONLY and self.sees("sample_us")
+
+    def without(self, members: frozenset[str]) -> View:
+        """Return the view less these members of an event."""
+        return replace(self, unseen=self.unseen | members) if members else self
 
     def render(self) -> str:
         """For a person: the coverage, and what is not seen of what a person asks for."""

@@ -41,19 +41,26 @@ _REMEDIES = {
 
 
 def run_traffic(
-    lab: Lab, scenario: Scenario, *, on_step: Callable[[int], None] | None = None, cores: Cores = ANYWHERE
+    lab: Lab,
+    scenario: Scenario,
+    *,
+    on_start: Callable[[], None] | None = None,
+    on_step: Callable[[int], None] | None = None,
+    cores: Cores = ANYWHERE,
 ) -> TrafficResult:
     """Run ``scenario.traffic`` from ``lab.client`` to ``lab.server``; return when the last FIN is acknowledged.
 
-    All flows connect first and then start together (``connections``: each connects as it comes). Where a step of the
+    All flows connect first and then start together (``connections``: each connects as it comes). Between the two, with
+    all threads there and nothing under way, ``on_start`` is called once in the calling thread. Where a step of the
     scenario is due (``Step.after`` exchanges or writes of each flow; for ``connections`` that many connections, for
     ``bulk`` that many writes of 64 KiB), all flows pause with nothing unacknowledged at either end, ``on_step(i)`` is
     called once in the calling thread, and all go on when it returns. Without ``on_step`` nothing pauses. The deadline
-    is for all of it but the time in ``on_step``, which has deadlines of its own. ``cores`` says where the threads of
-    both ends are to run.
+    is for all of it but the time in ``on_start`` and ``on_step``, which have deadlines of their own. ``cores`` says
+    where the threads of both ends are to run.
 
     Raises TrafficError when the deadline passes or a connection fails, ScenarioError for a step or a pace that the
-    traffic never reaches, and whatever ``on_step`` raises; in each case no thread and no socket is left.
+    traffic never reaches, and whatever ``on_start`` and ``on_step`` raise; in each case no thread and no socket is
+    left.
     """
     traffic = replace(scenario.traffic, deadline_s=scenario.deadline_s)
     connections = traffic.flows * (traffic.count if traffic.kind == "connections" else 1)
@@ -95,6 +102,9 @@ def run_traffic(
                 stage.spawn(f"server {index}", server.run)
                 stage.spawn(f"client {index}", flow.run)
             stage.await_all_at(start)
+            if on_start is not None:
+                with stage.clock_stopped():
+                    on_start()
             start.opened.set()
             for step, gate in pauses:
                 stage.await_all_at(gate)

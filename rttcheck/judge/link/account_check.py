@@ -25,7 +25,7 @@ RELAY_ACCOUNT: Final = Check(
     against="the relay's arithmetic, recomputed from when it received each packet",
     tolerance="none: to the nanosecond",
     needs=NOTHING,
-    quality=Quality.LINK_CAPTURES,
+    quality=Quality.RELAY_ACCOUNT,
 )
 
 
@@ -59,9 +59,11 @@ def check_relay_account(ways: Sequence[Way], recording: Recording) -> tuple[Find
         return ()
     message = f"{wrong} of {total} packets that the relay held have a wrong due time in its own records"
     message += f", the worst by {worst_ns / 1_000:.1f} us" if wrong else ""
+    unrecorded = int(recording.relay_facts.get("unrecorded", 0))
+    message += f"; {unrecorded} more were not recorded, as the record's memory was full" if unrecorded else ""
     return (
         RELAY_ACCOUNT.finding(
-            Outcome.FAILED if wrong else Outcome.PASSED,
+            Outcome.FAILED if wrong else Outcome.INCONCLUSIVE if unrecorded else Outcome.PASSED,
             message,
             expected="due times to the nanosecond",
             seen=message,

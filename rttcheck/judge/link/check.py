@@ -65,7 +65,7 @@ RELAY_EARLY: Final = Check(
     against="the relay's own records",
     tolerance="none",
     needs=NOTHING,
-    quality=Quality.LINK_CAPTURES,
+    quality=Quality.RELAY_ACCOUNT,
 )
 
 

@@ -47,6 +47,7 @@ def of(*qualities: Quality) -> set[str]:
 
 
 BOTH = (Quality.PACKETS_AND_EVENTS, Quality.END_CAPTURES)
+LINK = (Quality.LINK_CAPTURES, Quality.RELAY_ACCOUNT)
 
 
 def test_no_failure_is_changed_in_an_undamaged_recording() -> None:
@@ -58,14 +59,20 @@ def test_no_failure_is_changed_in_an_undamaged_recording() -> None:
     ("changes", "qualities", "reason"),
     [
         (dropping("client"), BOTH, "the captures dropped 7 packets"),
-        (clock_set(2 * CLOCK_STEP_NS), (*BOTH, Quality.LINK_CAPTURES), "was set by 200000 ns during the run"),
+        (
+            clock_set(2 * CLOCK_STEP_NS),
+            (*BOTH, Quality.LINK_CAPTURES, Quality.RELAY_ACCOUNT),
+            "was set by 200000 ns during the run",
+        ),
         (clock_set(CLOCK_STEP_NS), (), ""),
         ({"lost": 3}, BOTH, "3 events were lost"),
         ({"scenario": {**witnessed().scenario, "corrupt": "1%"}}, BOTH, "corrupts packets"),
     ],
     ids=["dropped", "clock set", "clock read", "lost", "corrupt"],
 )
-def test_damage_makes_failures_of_the_affected_checks_inconclusive(changes: dict[str, Any], qualities: tuple[Quality, ...], reason: str) -> None:
+def test_damage_makes_failures_of_the_affected_checks_inconclusive(
+    changes: dict[str, Any], qualities: tuple[Quality, ...], reason: str
+) -> None:
     evidence = damaged(**changes)
     assert inconclusive(evidence) == of(*qualities)
     assert all(reason in reason_of(evidence, quality) for quality in qualities)
@@ -76,6 +83,12 @@ def test_the_link_is_judged_by_its_own_captures() -> None:
         reason_of(damaged(**dropping(point)), Quality.LINK_CAPTURES) for point in ("client", "link_near")
     )
     assert (at_the_end, at_the_link) == ("", "the link's captures dropped 7 packets")
+
+
+def test_an_incomplete_relay_account_affects_the_checks_that_use_it() -> None:
+    assert inconclusive(damaged(relay_facts={"unrecorded": 3, "clock_set": 0})) == of(Quality.RELAY_ACCOUNT)
+    assert inconclusive(damaged(relay_facts={"unrecorded": 0, "clock_set": 1})) == of(*LINK)
+    assert inconclusive(damaged(relay_facts={"unrecorded": 0, "clock_set": 0})) == set()
 
 
 def test_only_its_own_lost_events_affect_the_control_run() -> None:

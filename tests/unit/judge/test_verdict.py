@@ -405,9 +405,7 @@ def test_one_outlier_of_the_control_run_does_not_widen_the_buckets_in_real_time(
 
 
 @pytest.mark.parametrize(("outliers", "outcome"), [(0, Outcome.PASSED), (1, Outcome.INCONCLUSIVE)])
-def test_samples_all_in_the_expected_bucket_pass_with_a_noisy_control_run(
-    outliers: int, outcome: Outcome
-) -> None:
+def test_samples_all_in_the_expected_bucket_pass_with_a_noisy_control_run(outliers: int, outcome: Outcome) -> None:
     client = [520 + overhead for overhead in overheads(100 - outliers)] + [1_030] * outliers
     asked: dict[str, Any] = {"rtt": "520us", "unit": "us", "control": overheads(100, 80, 480), "clock": "real"}
     check = finding(judge(record(client=client, **asked)), "nominal.bucket")

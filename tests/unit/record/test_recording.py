@@ -221,9 +221,23 @@ def test_packets_that_the_header_speaks_of_and_are_not_there_are_missed(tmp_path
         Recording.load(path)
 
 
-def test_packets_of_another_layout_are_refused(tmp_path: Path) -> None:
+def test_what_is_no_table_is_refused(tmp_path: Path) -> None:
     path = dataclasses.replace(planted(), wire=np.zeros(1, np.uint8)).save(tmp_path / "forty.rttrec")
-    with pytest.raises(RecordingError, match=r"the wire of .* another layout"):
+    with pytest.raises(RecordingError, match=r"the table wire of .* holds uint8 without names of columns"):
+        Recording.load(path)
+
+
+def test_a_column_of_another_kind_is_refused_by_its_name(tmp_path: Path) -> None:
+    layout = [(name, "<f8" if name == "time_ns" else of, *shape) for name, of, *shape in WIRE.descr]
+    path = dataclasses.replace(planted(), wire=np.zeros(1, layout)).save(tmp_path / "forty.rttrec")
+    with pytest.raises(RecordingError, match=r"the column time_ns holds float64 where int64 was expected"):
+        Recording.load(path)
+
+
+def test_a_column_that_every_version_wrote_may_not_be_missing(tmp_path: Path) -> None:
+    wire = np.zeros(2, [column for column in WIRE.descr if column[0] != "window"])
+    path = dataclasses.replace(planted(), wire=wire).save(tmp_path / "forty.rttrec")
+    with pytest.raises(RecordingError, match=r"the table wire of .*: the column window is missing"):
         Recording.load(path)
 
 

@@ -167,6 +167,17 @@ def test_a_step_is_taken_once_after_its_exchanges_with_all_flows_still(kind: str
             assert (rows["sent_ns"][after:] >= at_ns).all()
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_done_at_the_start_is_done_once_with_all_flows_still(kind: str) -> None:
+    started: list[int] = []
+    asked = scenario(replace(KINDS[kind], flows=3))
+    flows = run_traffic(LOOPBACK, asked, on_start=lambda: started.append(time.monotonic_ns())).flows
+    (at_ns,) = started
+    for flow in flows:
+        assert (flow.timings["sent_ns"] >= at_ns).all()
+        assert (flow.connected_ns <= at_ns) == (kind != "connections")
+
+
 def test_a_step_of_bulk_counts_writes() -> None:
     taken: list[int] = []
     flow = run_traffic(
@@ -243,6 +254,17 @@ def test_the_time_that_a_step_takes_is_not_counted_against_the_deadline() -> Non
 
     flow = run_traffic(LOOPBACK, asked, on_step=slow).flows[0]
     assert flow.timings["sent_ns"][2] - flow.timings["done_ns"][1] >= 400_000_000
+
+
+def test_the_time_that_the_start_takes_is_not_counted_against_the_deadline() -> None:
+    asked = scenario(Traffic(count=4, deadline_s=0.3))
+    never = threading.Event()
+
+    def slow() -> None:
+        never.wait(0.4)
+
+    flow = run_traffic(LOOPBACK, asked, on_start=slow).flows[0]
+    assert flow.timings["sent_ns"][0] - flow.connected_ns >= 400_000_000
 
 
 def test_a_server_that_never_answers_is_given_up_at_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:

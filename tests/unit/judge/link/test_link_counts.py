@@ -203,7 +203,9 @@ def test_random_delays_may_reorder_packets() -> None:
         ({"loss": {"model": "gilbert-elliott", "p": "1%"}, "duplicate": "5%"}, "0 of 120 packets lost, not judged"),
     ],
 )
-def test_settings_that_netem_does_not_implement_as_named_are_noted_and_not_judged(keywords: dict[str, Any], what: str) -> None:
+def test_settings_that_netem_does_not_implement_as_named_are_noted_and_not_judged(
+    keywords: dict[str, Any], what: str
+) -> None:
     checks = checked(linked(**keywords, truth={"rtt": "20ms"}))
     assert failed(checks) == []
     assert any(what in note for note in checks.notes)

@@ -107,9 +107,7 @@ def test_two_packets_are_too_few() -> None:
     ("more", "words"),
     [({"delay_correlation": "30%"}, "delays are correlated"), ({"rate": "5mbit"}, "behind a rate")],
 )
-def test_dependent_delays_are_checked_against_their_bounds_only(
-    more: dict[str, Any], words: str
-) -> None:
+def test_dependent_delays_are_checked_against_their_bounds_only(more: dict[str, Any], words: str) -> None:
     checks = checked(linked(**UNIFORM, **more))
     assert not [each for each in checks.findings if each.key.startswith("link.delay-")]
     assert any(words in note for note in checks.notes)
