@@ -157,8 +157,3 @@ def connections_of(
     index[hit] = row_of[hit] // 2
     side[hit] = np.where(row_of[hit] % 2 == 0, Side.CLIENT, Side.SERVER)
     return index, side
-
-
-def sides(events: np.ndarray, connections: Sequence[tuple[Address, Address]]) -> npt.NDArray[np.uint8]:
-    """Return the `Side` of each event; ``connections`` holds each one's client and server address."""
-    return connections_of(events, connections)[1]

@@ -1,4 +1,4 @@
-"""Recordings made by hand: a kernel and a probe that tell the truth, for the tests to plant lies in."""
+"""Synthetic recordings of a sound kernel and probe, for tests to plant faults in."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ def socket_events(
     pause_ns: int = 0,
     delayed: bool = True,
 ) -> np.ndarray:
-    """One socket's events: a handshake sample, then data samples, with the kernel's arithmetic carried along.
+    """Return one socket's events: a handshake sample, then data samples, with the kernel's estimator state.
 
-    ``tsecr`` are indices into ``samples_us`` of samples that came from echoed timestamps. ``kernel`` is a broken one,
-    ``pause_ns`` passes before each sample, and ``delayed`` says whether the ACKs of data may have been.
+    ``tsecr`` are indices into ``samples_us`` of samples that came from echoed timestamps. ``kernel`` may be a faulty
+    one, ``pause_ns`` passes before each sample, and ``delayed`` is whether the ACKs of data may have been delayed.
     """
     handshake = [] if handshake_us is None else [handshake_us]
     values = [*handshake, *samples_us]
@@ -79,7 +79,7 @@ def socket_events(
 
 
 def info_of(events: np.ndarray, own: tuple[str, int]) -> dict[str, int]:
-    """TCP_INFO of a socket after its last event, as far as the estimators are in it."""
+    """Return the estimators' fields of TCP_INFO of a socket after its last event."""
     address = np.frombuffer(address_bytes(own[0]), dtype=np.uint8)
     last = events[(events["sport"] == own[1]) & (events["saddr"] == address).all(axis=1)][-1]
     return {
@@ -94,13 +94,13 @@ def info_of(events: np.ndarray, own: tuple[str, int]) -> dict[str, int]:
 
 
 def tables_of(events: np.ndarray) -> dict[str, np.ndarray]:
-    """The kernel-side histograms that go with ``events``."""
+    """Return the kernel-side histograms of ``events``."""
     shown = events["first_rtt_us"][visible_to_nettrace(events)]
     return {unit.value: np.array(Histogram.of(shown, unit).counts, dtype=np.uint64) for unit in Unit}
 
 
 def overheads(count: int, least: int = 35, most: int = 60) -> list[int]:
-    """The overheads of a quiet machine: the same every time."""
+    """Return the overheads of a quiet machine, us: the same every time."""
     return [least + (index * 7) % (most - least + 1) for index in range(count)]
 
 
@@ -121,16 +121,16 @@ def record(
     sysctls: Mapping[str, str] | None = None,
     **keywords: Any,
 ) -> Recording:
-    """``record(rtt="20ms")``: a truthful recording of it; ``client=`` and ``server=`` replace the samples (us).
+    """Return a sound recording, as in ``record(rtt="20ms")``; ``client=`` and ``server=`` replace the samples (us).
 
     ``change`` is called with the events of both sides before the kernel-side tables and TCP_INFO are made of them.
     ``kernel`` makes the kernel of each side.
     """
     scenario = Scenario.make(**{"name": "planted", "rtt": "20ms", **keywords})
     injected = scenario.rtt_us
-    truth = [injected + overhead for overhead in overheads(scenario.traffic.count)]
-    client = truth if client is None else client
-    server = truth if server is None else server
+    sound = [injected + overhead for overhead in overheads(scenario.traffic.count)]
+    client = sound if client is None else client
+    server = sound if server is None else server
     server_own, client_own = (SERVER, 5_000), (CLIENT, 40_000)
     both = [
         socket_events(client, last_us=client_last, handshake_us=injected + 70, tsecr=tsecr, kernel=kernel(),
@@ -170,7 +170,7 @@ def record(
 
 
 def with_events(recording: Recording, change: Callable[[np.ndarray], None]) -> Recording:
-    """The recording with its events changed and its kernel-side tables left as they were."""
+    """Return the recording with its events changed and its kernel-side tables unchanged."""
     events = recording.events.copy()
     change(events)
     return dataclasses.replace(recording, events=events)

@@ -1,7 +1,6 @@
-"""Packets on both sides of a link, delayed by a netem made by hand, for the tests to plant faults in.
+"""Synthetic packets on both sides of a link with a simulated netem, for tests to plant faults in.
 
-The netem here is written as the kernel's is, packet by packet in plain integers, and shares no code with the judge's
-model of it.
+The netem here follows the kernel's code, packet by packet in plain integers, and shares no code with the judge's model.
 """
 
 from __future__ import annotations
@@ -32,33 +31,33 @@ WAYS = {"out": (Point.LINK_NEAR, Point.LINK_FAR), "back": (Point.LINK_FAR, Point
 Fate = tuple[int, ...]
 """When each copy of a packet leaves; empty: it is lost."""
 Link = Callable[[Netem, list[tuple[int, int]], random.Random], list[Fate]]
-"""From when packets come in and how long they are to what becomes of each."""
+"""From the arrival times and lengths of packets to the `Fate` of each."""
 
 
 def facts(dropped: int = 0) -> dict[str, Any]:
-    """What the captures say of themselves."""
+    """Return the captures' own counters."""
     one = {"interface": "x", "captured": 900, "dropped": 0, "others": 0, "fragments": 0, "damaged": 0}
     points = {name: dict(one) for name in ("client", "link_near", "link_far", "server")}
     points["link_far"]["dropped"] = dropped
     return {"points": points, "clock_step_ns": 12}
 
 
-def tabledist(netem: Netem, word: int) -> int:
-    """``tabledist()``, with C's division."""
+def tabledist(netem: Netem, number: int) -> int:
+    """Return the delay of ``tabledist()``, with C's division."""
     mu, sigma = netem.delay_ns, netem.jitter_ns
     if not sigma:
         return mu
     if netem.distribution is None:
-        return word % (2 * sigma) + mu - sigma
+        return number % (2 * sigma) + mu - sigma
     table = netem.distribution.table
-    entry = table[word % len(table)]
+    entry = table[number % len(table)]
     x = sigma % 8192 * entry
     x += 4096 if x >= 0 else -4096
     return int(x / 8192) + sigma // 8192 * entry + mu
 
 
 def netem_by_hand(netem: Netem, packets: list[tuple[int, int]], dice: random.Random) -> list[Fate]:
-    """``netem_enqueue()`` for packets of random or Gilbert-Elliott loss, doubling, reordering, rate and limit."""
+    """Run ``netem_enqueue()`` with random or Gilbert-Elliott loss, duplication, reordering, rate and limit."""
     fates: list[list[int]] = [[] for _ in packets]
     due: list[int] = []
     counter, bad, last = 0, False, 0
@@ -101,7 +100,7 @@ def netem_by_hand(netem: Netem, packets: list[tuple[int, int]], dice: random.Ran
 
 
 def packets(way: str, came_ns: list[int], fates: list[Fate], payload: list[int], late_ns: int) -> list[np.ndarray]:
-    """The rows of both sides of the link; each packet leaves a few microseconds late, in the order of being due."""
+    """Return the rows of both sides of the link; each packet leaves a few microseconds late, in order of due time."""
     first, last = WAYS[way]
     rows = []
     for place, (came, fate) in enumerate(zip(came_ns, fates, strict=True)):
@@ -115,7 +114,7 @@ def packets(way: str, came_ns: list[int], fates: list[Fate], payload: list[int],
 def packet(
     way: str, point: Point, time_ns: int, number: int, payload: int, *, outgoing: int, port: int = 40_000
 ) -> np.ndarray:
-    """One packet of the client's (``out``) or the server's connection at one point."""
+    """Return one packet of the client's (``out``) or the server's connection at one point."""
     row = np.zeros(1, dtype=WIRE)
     row["time_ns"], row["point"], row["outgoing"], row["payload"] = time_ns, point, outgoing, payload
     row["seq"], row["flags"], row["has_ts"], row["tsval"] = 1 + 1_448 * number, ACK, 1, number
@@ -139,10 +138,10 @@ def linked(
     clock: str = "virtual",
     **keywords: Any,
 ) -> Recording:
-    """A recording of ``keywords`` whose packets went through a link of ``truth``, or of the same keywords.
+    """Return a recording of ``keywords`` whose link really had the settings ``truth``, or the same ones.
 
-    ``count`` packets of each direction, one ``apart_us``; those of the control run, whose link has no qdisc, took
-    3.6 us and some. Timers were 6 us late in virtual time and 30 us in real time.
+    It has ``count`` packets in each direction, ``apart_us`` apart; those of the control run, whose link has no qdisc,
+    took at least 3.6 us. Timers were 6 us late in virtual time and 30 us in real time.
     """
     asked = Scenario.make(**{"name": "planted", "rtt": "20ms", **keywords})
     base = dataclasses.replace(record(clock=clock), scenario=asked.keywords())
@@ -150,7 +149,7 @@ def linked(
     source = random.Random(dice)
     rows: list[np.ndarray] = []
     control: list[np.ndarray] = []
-    # What the machine takes beside the link is no netem's: in the control run there is none.
+    # The control run has the machine's overhead only, no netem.
     for way, netem in (("out", real.out), ("back", real.back)):
         came = [START_NS + place * apart_us * 1_000 + (way == "back") * 777_000 for place in range(count)]
         sizes = [payload(place) for place in range(count)]
@@ -164,7 +163,7 @@ def linked(
 
 
 def timed(recording: Recording, late_ns: Callable[[int], int], *, count: int = 40) -> Recording:
-    """The recording with timers: how late the n-th of them was. In real time they ran on two cores, during the run."""
+    """Return the recording with timers; ``late_ns`` of the n-th. In real time they ran on two cores, during the run."""
     ticks = np.zeros(count, dtype=TICK)
     ticks["due_ns"] = START_NS + np.arange(count) * 997_000
     ticks["late_ns"] = [late_ns(number) for number in range(count)]
@@ -176,7 +175,7 @@ def timed(recording: Recording, late_ns: Callable[[int], int], *, count: int = 4
 
 
 def in_order(rows: list[np.ndarray]) -> np.ndarray:
-    """One table, by point, in order of time at each."""
+    """Return one table, sorted by point and time."""
     wire = np.concatenate(rows)
     order: np.ndarray = np.lexsort((wire["time_ns"], wire["point"]))
     ordered: np.ndarray = wire[order]
@@ -184,14 +183,14 @@ def in_order(rows: list[np.ndarray]) -> np.ndarray:
 
 
 def stepped(recording: Recording, *at_ns: int) -> Recording:
-    """The recording with its steps taken at these times."""
+    """Return the recording with its steps applied at these times."""
     return dataclasses.replace(
         recording, steps=tuple(StepTaken(at_ns=when, index=index) for index, when in enumerate(at_ns))
     )
 
 
 def shifted(recording: Recording, way: str, change: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Recording:
-    """Packets of one direction leave later: by nanoseconds that are made of the leaving rows and when each leaves."""
+    """Return the recording with one direction delayed: ``change`` gives the ns from the leaving rows and times."""
     wire = recording.wire.copy()
     left = np.flatnonzero((wire["point"] == WAYS[way][1]) & (wire["outgoing"] == 1))
     wire["time_ns"][left] += change(wire[left], wire["time_ns"][left]).astype(np.int64)
@@ -199,18 +198,18 @@ def shifted(recording: Recording, way: str, change: Callable[[np.ndarray, np.nda
 
 
 def checked(recording: Recording) -> LinkChecks:
-    """The link's checks."""
+    """Return the link's checks, after data quality."""
     evidence = Evidence.of(recording)
     checks = check_link(evidence)
     return dataclasses.replace(checks, findings=apply_data_quality(checks.findings, evidence))
 
 
 def finding(checks: LinkChecks, check: str) -> Finding:
-    """The finding of this check."""
+    """Return the finding of this check."""
     (found,) = [each for each in checks.findings if each.key == check]
     return found
 
 
 def failed(checks: LinkChecks) -> list[str]:
-    """The checks that failed."""
+    """Return the keys of failed checks."""
     return [each.key for each in checks.findings if each.outcome == "failed"]

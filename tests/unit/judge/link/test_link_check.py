@@ -349,7 +349,7 @@ def test_slots_have_a_lower_bound_only() -> None:
     late = shifted(late, "back", lambda rows, _: 3 * MS + 0 * rows["tsval"])
     checks = checked(late)
     assert failed(checks) == []
-    assert any("lower bound only" in note for note in checks.notes)
+    assert any("only the lower bound is checked" in note for note in checks.notes)
     assert failed(checked(shifted(late, "out", lambda rows, _: -4 * MS * (rows["tsval"] == 5)))) != []
 
 
