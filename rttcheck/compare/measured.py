@@ -19,7 +19,7 @@ import numpy as np
 from rttcheck.compare.path import STAGES, Floats, Paths
 from rttcheck.judge.evidence import Evidence
 from rttcheck.judge.findings import Outcome
-from rttcheck.judge.samples import Kind, Side, Source
+from rttcheck.judge.samples import Kind, SampleSource, Side
 from rttcheck.judge.verdict import judge
 from rttcheck.record.recording import Recording
 from rttcheck.scenario.model import Scenario
@@ -45,10 +45,10 @@ waits longest differs from run to run by chance (the medians repeat), so that th
 _SIDES: Final = {Side.CLIENT: "client", Side.SERVER: "server"}
 _KINDS: Final = {Kind.DATA: "data", Kind.HANDSHAKE: "handshake"}
 _SOURCES: Final = {
-    Source.FIRST: "from first-acked",
-    Source.SACK: "from SACK",
-    Source.TSECR: "from timestamps",
-    Source.UNTOLD: "from an untold source",
+    SampleSource.FIRST: "from first-acked",
+    SampleSource.SACK: "from SACK",
+    SampleSource.TSECR: "from timestamps",
+    SampleSource.UNKNOWN: "from an untold source",
 }
 
 
@@ -184,7 +184,7 @@ def _without_packets(evidence: Evidence, *, random: bool) -> Iterator[tuple[Name
         return
     for side, whose in _SIDES.items():
         for kind, what in _KINDS.items():
-            chosen = (evidence.sides == side) & (evidence.kinds == kind) & (evidence.sources != Source.TSECR)
+            chosen = (evidence.sides == side) & (evidence.kinds == kind) & (evidence.sources != SampleSource.TSECR)
             values = evidence.values_us[chosen].astype(np.float64)
             tail = evidence.scenario.traffic.kind not in _BURSTS
             yield from _of(Name(whose, what, TOTAL), values[values >= 0], 1.0, tail=tail)

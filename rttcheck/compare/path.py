@@ -27,7 +27,7 @@ from rttcheck.judge.pairing.scoreboard import NONE
 from rttcheck.judge.pairing.transit import identities
 from rttcheck.judge.pairing.wire_times import MICROSECOND_NS, Booleans, Integers, WireTimes
 from rttcheck.judge.sample.overhead import Overhead, passing_of
-from rttcheck.judge.samples import Source
+from rttcheck.judge.samples import SampleSource
 from rttcheck.record.packet import Point
 
 Floats = npt.NDArray[np.float64]
@@ -55,7 +55,7 @@ class Paths:
         wire, account = evidence.recording.wire, wire_times.exact[0]
         own = Overhead.of(account, evidence.events, passing_of(wire))
         pairs, event = wire_times.pairs, account.event
-        sacked = (evidence.sources[event] == Source.SACK) | (pairs.first[event] == NONE)
+        sacked = (evidence.sources[event] == SampleSource.SACK) | (pairs.first[event] == NONE)
         segment = np.where(sacked, pairs.sack[event], pairs.first[event]).astype(np.intp)
         ack = pairs.ack[event].astype(np.intp)
         far = np.where(account.point == Point.CLIENT, Point.SERVER, Point.CLIENT)

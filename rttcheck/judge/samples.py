@@ -35,7 +35,7 @@ class Kind(IntEnum):
     """The ACK covered the FIN, with or without data before it. It is often delayed, so it has no upper bound."""
 
 
-class Source(IntEnum):
+class SampleSource(IntEnum):
     """Which of the kernel's three sources the sample came from."""
 
     NONE = 0
@@ -45,7 +45,7 @@ class Source(IntEnum):
     """The first newly SACKed segment, to the microsecond."""
     TSECR = 3
     """The echoed timestamp, to the millisecond: may be up to 1 ms too short."""
-    UNTOLD = 4
+    UNKNOWN = 4
     """One of the three: the probe sees the sample where it is used, not where it comes from."""
 
 
@@ -72,12 +72,12 @@ def classify(events: np.ndarray) -> npt.NDArray[np.uint8]:
 
 
 def sources(events: np.ndarray) -> npt.NDArray[np.uint8]:
-    """Return the `Source` of each event's sample, in the order in which ``tcp_ack_update_rtt()`` tries them."""
-    found = np.full(len(events), Source.TSECR, dtype=np.uint8)
-    found[events["sack_rtt_us"] >= 0] = Source.SACK
-    found[events["first_rtt_us"] >= 0] = Source.FIRST
-    found[events["hook"] == Hook.SOCKOPS] = Source.UNTOLD
-    found[events["taken"] == 0] = Source.NONE
+    """Return the `SampleSource` of each event's sample, in the order in which ``tcp_ack_update_rtt()`` tries them."""
+    found = np.full(len(events), SampleSource.TSECR, dtype=np.uint8)
+    found[events["sack_rtt_us"] >= 0] = SampleSource.SACK
+    found[events["first_rtt_us"] >= 0] = SampleSource.FIRST
+    found[events["hook"] == Hook.SOCKOPS] = SampleSource.UNKNOWN
+    found[events["taken"] == 0] = SampleSource.NONE
     return found
 
 
@@ -96,8 +96,8 @@ def shown_us(events: np.ndarray) -> npt.NDArray[np.int64]:
 def maybe_coarse(events: np.ndarray) -> npt.NDArray[np.bool_]:
     """Return which samples are from the echoed timestamp or may be: whole milliseconds from an unknown source."""
     source = sources(events)
-    untold = (source == Source.UNTOLD) & (events["saw_tstamp"] != 0) & (values_us(events) % 1_000 == 0)
-    coarse: npt.NDArray[np.bool_] = (source == Source.TSECR) | untold
+    unknown = (source == SampleSource.UNKNOWN) & (events["saw_tstamp"] != 0) & (values_us(events) % 1_000 == 0)
+    coarse: npt.NDArray[np.bool_] = (source == SampleSource.TSECR) | unknown
     return coarse
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rttcheck.judge.samples import Kind, Source, address_text, classify, sources, visible_to_nettrace
+from rttcheck.judge.samples import Kind, SampleSource, address_text, classify, sources, visible_to_nettrace
 from rttcheck.nettrace.event_line import EMPHASIS, ERROR, WARNING, Circumstances, Endpoint, EventLine, Timer
 from rttcheck.nettrace.message import AnalyzerError, Dialect, RttMessage
 from rttcheck.nettrace.trace_point import Level, Mode, Rule, TracePoint
@@ -45,7 +45,7 @@ _RULE_COLOURS = {Level.INFO: EMPHASIS, Level.WARNING: WARNING, Level.ERROR: ERRO
 _CA_NAMES = {0: "CA_Open", 1: "CA_Disorder", 2: "CA_CWR", 3: "CA_Recovery", 4: "CA_Loss"}
 _STATE_NAMES = {int(state): state.name for state in TcpState}
 _TIMER_NAMES = {int(timer): timer.name.lower() for timer in PendingTimer if timer is not PendingTimer.NONE}
-_SOURCE_WORDS = {Source.SACK: "SACK", Source.TSECR: "timestamp"}
+_SOURCE_WORDS = {SampleSource.SACK: "SACK", SampleSource.TSECR: "timestamp"}
 
 InterfaceName = Callable[[int, int], str]
 """Name of an interface, given its namespace's inode and its index there; empty when it has none that is known."""
@@ -222,8 +222,8 @@ def as_record(entry: Entry, *, interface_name: InterfaceName) -> dict[str, Any]:
     }
 
 
-def _source(entry: Entry) -> Source:
-    return Source(sources(entry.event)[0])
+def _source(entry: Entry) -> SampleSource:
+    return SampleSource(sources(entry.event)[0])
 
 
 def _timer(event: np.void) -> Timer | None:

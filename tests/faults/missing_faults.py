@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from rttcheck.judge.findings import Layer
 from rttcheck.judge.observation import addresses
-from rttcheck.judge.samples import Kind, Side, Source, classify, connections_of, sources
+from rttcheck.judge.samples import Kind, SampleSource, Side, classify, connections_of, sources
 from rttcheck.record.event import FLAG_SYN_ACKED
 from rttcheck.record.recording import Recording
 from tests.faults.fault import Fault, Plant
@@ -25,7 +25,7 @@ def _untaken(events: np.ndarray, rows: npt.NDArray[np.bool_]) -> None:
     events["taken"][rows] = 0
 
 
-def _without(source: Source) -> Plant:
+def _without(source: SampleSource) -> Plant:
     def plant(recording: Recording) -> Recording:
         events = recording.events.copy()
         _untaken(events, sources(events) == source)
@@ -37,7 +37,7 @@ def _without(source: Source) -> Plant:
 def middle(recording: Recording) -> int:
     """A data sample in the middle of the run, of an ACK of new data and from the clock."""
     events = recording.events
-    rows = np.flatnonzero((classify(events) == Kind.DATA) & (sources(events) == Source.FIRST))
+    rows = np.flatnonzero((classify(events) == Kind.DATA) & (sources(events) == SampleSource.FIRST))
     return int(rows[len(rows) // 2])
 
 
@@ -53,7 +53,7 @@ def _never_called(recording: Recording) -> Recording:
 
 def _one_in_three(recording: Recording) -> Recording:
     events = recording.events.copy()
-    data = np.flatnonzero((classify(events) == Kind.DATA) & (sources(events) == Source.FIRST))
+    data = np.flatnonzero((classify(events) == Kind.DATA) & (sources(events) == SampleSource.FIRST))
     _untaken(events, np.isin(np.arange(len(events)), data[::3]))
     return Kernel().relive(recording, events)
 
@@ -74,9 +74,9 @@ FAULTS: Final = (
            "ping-pong", "loss"),
     _fault("one sample in three missing", "every third ACK of new data gives no sample", _one_in_three,
            "ping-pong", "jitter"),
-    _fault("SACK gives no sample", "sack_rtt_us is not made use of", _without(Source.SACK), "loss"),
-    _fault("timestamps give no sample", "the fallback to the echoed timestamp is not taken", _without(Source.TSECR),
-           "loss"),
+    _fault("SACK gives no sample", "sack_rtt_us is not made use of", _without(SampleSource.SACK), "loss"),
+    _fault("timestamps give no sample", "the fallback to the echoed timestamp is not taken",
+           _without(SampleSource.TSECR), "loss"),
     _fault("no sample of a passive handshake", "tcp_synack_rtt_meas() is not called", _without_passive_handshake,
            "ping-pong"),
 )  # fmt: skip

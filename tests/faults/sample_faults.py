@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from rttcheck.judge.findings import Layer
 from rttcheck.judge.observation import addresses
-from rttcheck.judge.samples import Side, Source, connections_of, sources
+from rttcheck.judge.samples import SampleSource, Side, connections_of, sources
 from rttcheck.record.recording import Recording
 from tests.faults.fault import Fault, Plant
 from tests.faults.kernel import Integers, Kernel
@@ -47,7 +47,7 @@ def fed_from_arguments(events: np.ndarray) -> np.ndarray:
     Source: ``tcp_ack_update_rtt()``: the first-acked time, else the SACKed one.
     """
     source = sources(events)
-    for origin, name in ((Source.FIRST, "first_rtt_us"), (Source.SACK, "sack_rtt_us")):
+    for origin, name in ((SampleSource.FIRST, "first_rtt_us"), (SampleSource.SACK, "sack_rtt_us")):
         rows = source == origin
         events["sample_us"][rows] = events[name][rows]
         events["rs_rtt_us"][rows] = events["last_rtt_us"][rows]
@@ -84,7 +84,7 @@ def _of_timestamps(change: Callable[[Integers], Integers]) -> Plant:
 
     def plant(recording: Recording) -> Recording:
         events = recording.events.copy()
-        coarse = sources(events) == Source.TSECR
+        coarse = sources(events) == SampleSource.TSECR
         for name in ("sample_us", "rs_rtt_us"):
             events[name][coarse] = change(events[name][coarse])
         return Kernel().relive(recording, events)

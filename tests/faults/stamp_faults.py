@@ -17,7 +17,7 @@ from rttcheck.judge.observation import addresses
 from rttcheck.judge.pairing.scoreboard import NONE
 from rttcheck.judge.pairing.stamps import UNKNOWN, stamps_of
 from rttcheck.judge.pairing.wire_times import MICROSECOND_NS, WireTimes
-from rttcheck.judge.samples import Side, Source, connections_of, sources
+from rttcheck.judge.samples import SampleSource, Side, connections_of, sources
 from rttcheck.record.packet import FIN, SYN, Point
 from rttcheck.record.recording import Recording
 from tests.faults.fault import Fault, Plant
@@ -41,7 +41,7 @@ def restamped(change: Callable[[np.ndarray], Integers]) -> Plant:
         for name, segment in zip(ARGUMENTS, (pairs.first, pairs.sack, pairs.last), strict=True):
             rows = np.flatnonzero((events[name] >= 0) & (segment != NONE))
             events[name][rows] += (true_us - planted_us)[segment[rows]]
-        coarse = np.flatnonzero((sources(events) == Source.TSECR) & (pairs.echoed_first != NONE))
+        coarse = np.flatnonzero((sources(events) == SampleSource.TSECR) & (pairs.echoed_first != NONE))
         later_ms = (true_us // 1_000 - planted_us // 1_000)[pairs.echoed_first[coarse]]
         for name in ("sample_us", "rs_rtt_us"):
             events[name][coarse] += later_ms * 1_000

@@ -8,7 +8,7 @@ import numpy as np
 
 from rttcheck.judge.arithmetic.estimator import is_after
 from rttcheck.judge.arithmetic.steps import Steps
-from rttcheck.judge.samples import Source, shown_us, sources
+from rttcheck.judge.samples import SampleSource, shown_us, sources
 from rttcheck.record.event import FLAG_SYN_ACKED, Hook
 from rttcheck.record.histogram import BUCKETS, Unit, buckets_of
 from rttcheck.record.recording import Recording
@@ -40,7 +40,7 @@ def as_sockops(events: np.ndarray, view: View = SOCKOPS, *, thin: bool = True) -
     kept = once_a_round_trip(events) if thin else events
     shown = hide(kept, view, Hook.SOCKOPS)
     if view == SOCKOPS_WITHOUT_ARGUMENTS:  # of a SYN-ACK RACK knows nothing
-        shown["last_rtt_us"] = np.where(sources(kept) == Source.FIRST, kept["last_rtt_us"], -1)
+        shown["last_rtt_us"] = np.where(sources(kept) == SampleSource.FIRST, kept["last_rtt_us"], -1)
     return shown
 
 

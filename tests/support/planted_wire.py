@@ -191,18 +191,18 @@ def writes_of_wire(wire: np.ndarray) -> np.ndarray:
     return writes
 
 
-Lie = Callable[[np.ndarray], object]
+Change = Callable[[np.ndarray], object]
 
 
-def witnessed(
-    *, lie: Lie | None = None, control_lie: Lie | None = None, stamped: bool = False, stamp_lie: Lie | None = None,
-    **keywords: Any,
+def with_packets(
+    *, fault: Change | None = None, control_fault: Change | None = None, stamped: bool = False,
+    stamp_fault: Change | None = None, **keywords: Any,
 ) -> Recording:  # fmt: skip
-    """Return a sound recording with packets (see `planted.record`); ``lie`` changes the events afterwards.
+    """Return a sound recording with packets (see `planted.record`); ``fault`` changes the events afterwards.
 
     The kernel's state, the kernel-side tables and TCP_INFO agree with the changed events: only the packets do not.
-    ``stamped``: with stamps of packets and the application's writes. ``stamp_lie`` changes the stamps of the run and of
-    the control run, ``control_lie`` the control run's events.
+    ``stamped``: with stamps of packets and the application's writes. ``stamp_fault`` changes the stamps of the run and
+    of the control run, ``control_fault`` the control run's events.
     """
     recording = record(**keywords)
     events = _counted(recording.events.copy())
@@ -214,15 +214,15 @@ def witnessed(
         # The estimators' round trip is counted in sequence numbers, which `record` begins at 0.
         for field in ("snd_nxt", "rtt_seq"):
             table[field] = (table[field] + 1) * 10 + 1_000
-    if lie is not None:
-        changed = lie(events)
+    if fault is not None:
+        changed = fault(events)
         events = changed if isinstance(changed, np.ndarray) else events
         relive(events)
-    if control_lie is not None:
-        control_lie(control)
-    if stamp_lie is not None:
-        stamp_lie(stamps)
-        stamp_lie(control_stamps)
+    if control_fault is not None:
+        control_fault(control)
+    if stamp_fault is not None:
+        stamp_fault(stamps)
+        stamp_fault(control_stamps)
     infos = {"client_info": info_of(events, OWN), "server_info": info_of(events, PEER)}
     made = dataclasses.replace(
         recording,

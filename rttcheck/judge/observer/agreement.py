@@ -13,7 +13,7 @@ import numpy as np
 from rttcheck.judge.check import VALUES, Check, Needs
 from rttcheck.judge.evidence import Evidence
 from rttcheck.judge.findings import Finding, Layer, Outcome
-from rttcheck.judge.samples import Kind, Source, visible_to_nettrace
+from rttcheck.judge.samples import Kind, SampleSource, visible_to_nettrace
 from rttcheck.record.histogram import Histogram, Unit, bucket_label
 
 FIRST_AND_LAST: Final = Check(
@@ -55,7 +55,7 @@ def _order(evidence: Evidence) -> Finding:
 
     Source: ``tcp_clean_rtx_queue()``. The kernel feeds the first to the estimator and keeps the last in ``rs->rtt_us``.
     """
-    events = evidence.events[(evidence.sources == Source.FIRST) & (evidence.kinds != Kind.HANDSHAKE)]
+    events = evidence.events[(evidence.sources == SampleSource.FIRST) & (evidence.kinds != Kind.HANDSHAKE)]
     first, last = events["first_rtt_us"], events["last_rtt_us"]
     swapped = last > first
     fed = events["sample_us"] != first

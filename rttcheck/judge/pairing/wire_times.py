@@ -16,7 +16,7 @@ import numpy.typing as npt
 from rttcheck.judge.pairing.pairs import Pairs
 from rttcheck.judge.pairing.present import paired_at_present
 from rttcheck.judge.pairing.scoreboard import NONE
-from rttcheck.judge.samples import Source, maybe_coarse, sources
+from rttcheck.judge.samples import SampleSource, maybe_coarse, sources
 
 MICROSECOND_NS: Final = 1_000
 MILLISECOND_NS: Final = 1_000_000
@@ -85,12 +85,17 @@ class WireTimes:
         pairs, timed = paired_at_present(events, wire, flows)
         source = sources(events)
         # Where the probe does not tell which, the wire does: the first, unless it gives none.
-        untold = (source == Source.UNTOLD) & (events["sample_us"] >= 0)
-        fed = np.where((source == Source.FIRST) | (untold & (pairs.first != NONE)), pairs.first, pairs.sack)
-        fed[(source == Source.NONE) | (source == Source.TSECR)] = NONE
-        coarse = (source == Source.TSECR) | (untold & (fed == NONE) & maybe_coarse(events))
+        unknown = (source == SampleSource.UNKNOWN) & (events["sample_us"] >= 0)
+        fed = np.where((source == SampleSource.FIRST) | (unknown & (pairs.first != NONE)), pairs.first, pairs.sack)
+        fed[(source == SampleSource.NONE) | (source == SampleSource.TSECR)] = NONE
+        coarse = (source == SampleSource.TSECR) | (unknown & (fed == NONE) & maybe_coarse(events))
         exact = [
-            ("sample", "sample_us", ((source == Source.FIRST) | (source == Source.SACK) | untold) & ~coarse, fed),
+            (
+                "sample",
+                "sample_us",
+                ((source == SampleSource.FIRST) | (source == SampleSource.SACK) | unknown) & ~coarse,
+                fed,
+            ),
             ("rtt", "first_rtt_us", events["first_rtt_us"] >= 0, pairs.first),
             ("rtt_min", "last_rtt_us", events["last_rtt_us"] >= 0, pairs.last),
             ("SACK time", "sack_rtt_us", events["sack_rtt_us"] >= 0, pairs.sack),

@@ -12,11 +12,11 @@ from rttcheck.judge.checks import CHECKS
 from rttcheck.judge.data_quality import apply_data_quality, reason_of
 from rttcheck.judge.evidence import CLOCK_STEP_NS, Evidence
 from rttcheck.judge.findings import Finding, Outcome
-from tests.support.planted_wire import FACTS, witnessed
+from tests.support.planted_wire import FACTS, with_packets
 
 
 def damaged(**changes: Any) -> Evidence:
-    return Evidence.of(dataclasses.replace(witnessed(), **changes))
+    return Evidence.of(dataclasses.replace(with_packets(), **changes))
 
 
 def dropping(point: str) -> dict[str, Any]:
@@ -51,7 +51,7 @@ LINK = (Quality.LINK_CAPTURES, Quality.RELAY_ACCOUNT)
 
 
 def test_no_failure_is_changed_in_an_undamaged_recording() -> None:
-    evidence = Evidence.of(witnessed())
+    evidence = Evidence.of(with_packets())
     assert inconclusive(evidence) == inconclusive(evidence, control=True) == set()
 
 
@@ -66,7 +66,7 @@ def test_no_failure_is_changed_in_an_undamaged_recording() -> None:
         ),
         (clock_set(CLOCK_STEP_NS), (), ""),
         ({"lost": 3}, BOTH, "3 events were lost"),
-        ({"scenario": {**witnessed().scenario, "corrupt": "1%"}}, BOTH, "corrupts packets"),
+        ({"scenario": {**with_packets().scenario, "corrupt": "1%"}}, BOTH, "corrupts packets"),
     ],
     ids=["dropped", "clock set", "clock read", "lost", "corrupt"],
 )

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from rttcheck.judge.samples import (
     Address,
     Kind,
+    SampleSource,
     Side,
-    Source,
     address_bytes,
     address_text,
     classify,
@@ -54,7 +54,13 @@ def test_what_was_not_taken_is_no_sample_whatever_else_it_looks_like() -> None:
 
 def test_sources_are_tried_in_the_kernels_order() -> None:
     array = events({}, FROM_SACK, FROM_TIMESTAMP, NOTHING_TAKEN, {"sack_rtt_us": 9})
-    assert sources(array).tolist() == [Source.FIRST, Source.SACK, Source.TSECR, Source.NONE, Source.FIRST]
+    assert sources(array).tolist() == [
+        SampleSource.FIRST,
+        SampleSource.SACK,
+        SampleSource.TSECR,
+        SampleSource.NONE,
+        SampleSource.FIRST,
+    ]
 
 
 def test_nettrace_sees_first_acked_samples_only() -> None:

@@ -14,7 +14,7 @@ from rttcheck.judge.sample.stamp_check import ONE_SEGMENT, STAMPED, check_stamps
 from rttcheck.judge.verdict import Verdict, judge
 from rttcheck.record.event import FLAG_SYN_ACKED, Hook, Owned
 from rttcheck.record.packet import ACK, SYN
-from tests.support.planted_wire import PlantedWire, witnessed
+from tests.support.planted_wire import PlantedWire, with_packets
 
 FIELDS = ("first_rtt_us", "last_rtt_us", "rs_rtt_us", "sample_us")
 SYN_ACK = SYN | ACK
@@ -43,11 +43,11 @@ def sample(value_us: int, *, stamp_ns: int = 100_000, **fields: int) -> Observat
 
 
 def shifted(by_us: int, *fields: str) -> Callable[[np.ndarray], None]:
-    def lie(events: np.ndarray) -> None:
+    def fault(events: np.ndarray) -> None:
         for field in fields or FIELDS:
             events[field] += by_us
 
-    return lie
+    return fault
 
 
 def found(verdict: Verdict, check: str) -> Finding:
@@ -238,7 +238,7 @@ def test_one_time_alone_is_no_contradiction() -> None:
 
 @pytest.mark.parametrize("clock", ["virtual", "real"])
 def test_a_truthful_kernel_is_exact_with_either_clock(clock: str) -> None:
-    verdict = judge(witnessed(stamped=True, clock=clock))
+    verdict = judge(with_packets(stamped=True, clock=clock))
     assert verdict.outcome is Outcome.PASSED, verdict.render()
     assert verdict.blind == ()
     assert found(verdict, STAMPED.id).message == "606 of 606 values, 606 of them exact"
@@ -247,24 +247,24 @@ def test_a_truthful_kernel_is_exact_with_either_clock(clock: str) -> None:
 @pytest.mark.parametrize("clock", ["virtual", "real"])
 @pytest.mark.parametrize("by_us", [1, 5, 20_000])
 def test_a_lie_is_found_to_the_microsecond_with_either_clock(clock: str, by_us: int) -> None:
-    verdict = judge(witnessed(stamped=True, lie=shifted(by_us), clock=clock))
+    verdict = judge(with_packets(stamped=True, fault=shifted(by_us), clock=clock))
     assert (verdict.outcome, verdict.guilty) == (Outcome.FAILED, Layer.SAMPLE)
     assert f"so that the kernel is {by_us} us above it" in found(verdict, STAMPED.id).message
 
 
 def test_a_kernel_that_lies_in_the_control_run_alone_fails_the_scenario() -> None:
-    verdict = judge(witnessed(stamped=True, control_lie=shifted(1)))
+    verdict = judge(with_packets(stamped=True, control_fault=shifted(1)))
     assert (verdict.outcome, verdict.guilty) == (Outcome.FAILED, Layer.SAMPLE)
     first = verdict.findings[0]
     assert first.key == f"control:{STAMPED.id}"
     assert first.message.startswith("at zero delay: 100 of 100 values of sample, ")
-    lost = judge(replace(witnessed(stamped=True, control_lie=shifted(1)), control_lost=2))
+    lost = judge(replace(with_packets(stamped=True, control_fault=shifted(1)), control_lost=2))
     assert found(lost, first.key).outcome is Outcome.INCONCLUSIVE
     assert found(lost, first.key).message.endswith("; but 2 events of the control run were lost")
 
 
 def test_two_times_of_one_segment_in_the_control_run_fail_the_scenario() -> None:
-    verdict = judge(witnessed(control_lie=shifted(1, "first_rtt_us", "sample_us")))
+    verdict = judge(with_packets(control_fault=shifted(1, "first_rtt_us", "sample_us")))
     finding = found(verdict, f"control:{ONE_SEGMENT.id}")
     assert finding.outcome is Outcome.FAILED
     assert finding.message.startswith("at zero delay: 100 of 100 ACKs of one segment show two")
