@@ -13,8 +13,8 @@ for each, and work that is seen to take longer, such as from a packet's arrival 
 kernel, packets with a known due time, in microseconds:
 
 =======  ============  ============  ========================  =====================  =========================
-kernel   forwarding    timers late   late, median of any       late, less the work    later than 20, less work
-                       (median)      group (like size) at most (99 %, 99.9 %, most)
+kernel   forwarding    timers late   late, median of a group   late, less the work    later than 20, less work
+         (median)                    (of like size) at most    (99 %, 99.9 %, most)
 =======  ============  ============  ========================  =====================  =========================
 5.10     3.0 to 4.4    5.8           7.4                       7.9, 16.9, 22.5        2 of 4670
 6.1      3.3 to 5.1    5.9           7.6                       8.1, 16.2, 20.4        1 of 4686
