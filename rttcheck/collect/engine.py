@@ -35,8 +35,8 @@ def try_netem() -> EngineAttempt:
         with Namespace.create() as namespace, Channel(namespace) as channel:
             channel.transact([request])
     except NetnsError as error:
-        said = re.search(r"the kernel says '(.+)'", str(error))
-        return EngineAttempt("netem", False, f"the kernel says: {said.group(1)}" if said else str(error))
+        found = re.search(r"the kernel reports '(.+)'", str(error))
+        return EngineAttempt("netem", False, f"the kernel reports: {found.group(1)}" if found else str(error))
     return EngineAttempt("netem", True, "installed in a throwaway namespace")
 
 

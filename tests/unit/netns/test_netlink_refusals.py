@@ -8,7 +8,7 @@ import struct
 import pytest
 
 from rttcheck_netns import Netem, NetnsError, UnsupportedByKernel
-from rttcheck_netns.netlink import Request, kernel_words
+from rttcheck_netns.netlink import Request, kernel_message_of
 from rttcheck_netns.qdisc import add_netem
 from rttcheck_netns.rtnetlink import address, link_up, veth_pair
 
@@ -25,12 +25,12 @@ def refusal(words: bytes, *, capped: bool) -> bytes:
 
 @pytest.mark.parametrize("capped", [True, False])
 def test_the_kernels_own_words_are_found(capped: bool) -> None:
-    assert kernel_words(refusal(b"netem: invalid\0", capped=capped)) == "netem: invalid"
+    assert kernel_message_of(refusal(b"netem: invalid\0", capped=capped)) == "netem: invalid"
 
 
 def test_no_words_are_no_words() -> None:
     plain = struct.pack("=IHHIIi", 36, 2, 0x100, 1, 0, -errno.EINVAL) + struct.pack("=IHHII", 40, 16, 5, 1, 0)
-    assert kernel_words(plain) == ""
+    assert kernel_message_of(plain) == ""
 
 
 PAIR = veth_pair("a", 5, "02:00:00:00:00:01", "b", 6, "02:00:00:00:00:02", 3, 1500, 1)
