@@ -40,7 +40,7 @@ def wait_until_empty(
             missing = _send_round(number, ways, sockets, patience_s, deadline)
             if missing:
                 raise LinkSilent(
-                    f"no marker arrived {' and '.join(missing)} within {deadline_s:g} s: "
+                    f"no marker passed the link ({' and '.join(missing)}) within {deadline_s:g} s: "
                     "look at the drops in its statistics, or give it longer than its delays and queues take"
                 )
             waiting = queued()

@@ -59,7 +59,7 @@ class SplatWatch:
         if heard.lost:
             lost = f"at least {heard.lost} records were overwritten before they could be read"
             report.sections.append(("kernel log", lost))
-        found = splats(heard.kernels, os.uname().release, (*self.allowed, *ALLOWED))
+        found = splats(heard.kernel_texts, os.uname().release, (*self.allowed, *ALLOWED))
         if found:
             item.stash.setdefault(SPLATS, []).extend(found)
             tell(report, found)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from rttcheck.kernel_log.reader import open_kernel_log
-from rttcheck.kernel_log.record import Heard, LogRecord, records_of
+from rttcheck.kernel_log.record import LogExcerpt, LogRecord, records_of
 
 Answers = list[bytes | OSError]
 
@@ -66,7 +66,7 @@ def test_what_was_overwritten_is_counted_by_the_records_numbers(answering: Calla
         heard = log.take()
     assert [said.text for said in heard.records] == ["a", "b", "c"]
     assert heard.lost == 20
-    assert log.take() == Heard(shared=True)
+    assert log.take() == LogExcerpt(shared=True)
 
 
 @pytest.mark.parametrize("answers", [[BrokenPipeError(), b"4,30,1,-;b\n"], [BrokenPipeError()]])
@@ -128,9 +128,9 @@ def test_only_a_guests_kernel_is_nobody_elses(monkeypatch: pytest.MonkeyPatch, g
 
 
 def test_what_was_heard_comes_back_as_it_was_and_adds_up() -> None:
-    heard = Heard(records=(record("a", 1), record("b", 2, facility=1)), lost=3, shared=True)
-    assert Heard.of(json.loads(json.dumps(heard.as_dict()))) == heard
-    both = heard + Heard(records=(record("c", 6),), lost=1, unseen="why")
-    assert both.kernels == ("a", "c")
+    heard = LogExcerpt(records=(record("a", 1), record("b", 2, facility=1)), lost=3, shared=True)
+    assert LogExcerpt.of(json.loads(json.dumps(heard.as_dict()))) == heard
+    both = heard + LogExcerpt(records=(record("c", 6),), lost=1, unseen="why")
+    assert both.kernel_texts == ("a", "c")
     assert (both.lost, both.unseen, both.shared) == (4, "why", True)
-    assert Heard.of({}) == Heard()
+    assert LogExcerpt.of({}) == LogExcerpt()

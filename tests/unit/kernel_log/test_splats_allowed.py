@@ -64,7 +64,7 @@ def test_a_file_of_entries_is_read_and_comes_back_from_a_recording(tmp_path: Pat
         ('[[splat]]\npattern = "x"\nreason = " "\nuntil = "y"', "entry 1 of .* lacks reason"),
         ('[[splat]]\npattern = 3\nreason = "x"\nuntil = "y"', "write them in quotes"),
         ('[[splat]]\npattern = "["\nreason = "x"\nuntil = "y"', "no regular expression"),
-        ('[[splat]]\npattern = "x"\nreason = "x"\nuntil = "y"\nkernel = "6.1"', "has kernel, which nobody knows"),
+        ('[[splat]]\npattern = "x"\nreason = "x"\nuntil = "y"\nkernel = "6.1"', "has the unknown kernel"),
         ('[[splat]]\npattern = "x"\nreason = "x"\nuntil = "y"\nsince = "v6"', 'since = "v6", which is no version'),
     ],
 )

@@ -9,14 +9,14 @@ from tests.support.plugin_sessions import HARNESS
 LOG = """
 import contextlib
 import rttcheck.plugin.splats
-from rttcheck.kernel_log.record import Heard, LogRecord
+from rttcheck.kernel_log.record import LogExcerpt, LogRecord
 
 class Log:
     said = []
 
     def take(self):
         said, self.said[:] = tuple(self.said), []
-        return Heard(records=said)
+        return LogExcerpt(records=said)
 
     read = take
 

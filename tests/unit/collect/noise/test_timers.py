@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from rttcheck.collect.cores import ANYWHERE, Cores
-from rttcheck.collect.noise import Noise, open_noise, summary_of, timers_for
+from rttcheck.collect.noise import NoiseTimers, open_noise, summary_of, timers_for
 from rttcheck.collect.noise_process import PERIOD_NS
 from rttcheck.record.tick import TICK
 from rttcheck_netns.relay.process import PRIORITY as RELAY_PRIORITY
@@ -23,7 +23,7 @@ from rttcheck_netns.relay.process import PRIORITY as RELAY_PRIORITY
 CPU = max(os.sched_getaffinity(0))
 
 
-def ticking(noise: Noise, seconds: float) -> tuple[np.ndarray, int, int]:
+def ticking(noise: NoiseTimers, seconds: float) -> tuple[np.ndarray, int, int]:
     begun_ns = time.monotonic_ns()
     noise.start()
     threading.Event().wait(seconds)

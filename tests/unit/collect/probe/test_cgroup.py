@@ -90,7 +90,7 @@ def test_the_mounted_hierarchy_is_used_and_let_go_of(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("mountinfo", "words"), [(LEGACY, "has cgroup version 1 alone"), ("", "has no cgroups mounted")]
+    ("mountinfo", "words"), [(LEGACY, "has only cgroup version 1"), ("", "has no cgroups mounted")]
 )
 def test_without_version_2_and_without_a_kernel_that_gives_one_the_remedy_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mountinfo: str, words: str

@@ -65,7 +65,7 @@ def test_auto_falls_back_to_kprobe_and_keeps_the_reason(plant: Plant) -> None:
         assert opened.backend == "kprobe"
         assert [(attempt.backend, attempt.ok) for attempt in opened.tried] == [("fexit", False), ("kprobe", True)]
         assert opened.tried[0].reason == (
-            "the kernel refused to load rtt_fexit with ENOENT (No such file or directory); it said: no such thing"
+            "the kernel refused to load rtt_fexit with ENOENT (No such file or directory); message: no such thing"
         )
         assert attached == ["kprobe"]
 
@@ -118,7 +118,7 @@ def test_the_kernel_is_asked_once_for_the_function_and_an_unproven_one_is_the_re
 
     monkeypatch.setattr(backend, "proven_symbol", unproven)
     monkeypatch.setattr(probe, "require_privilege", lambda: None)
-    kernel, tried = backend.Kernel(), list[Attempt]()
+    kernel, tried = backend.ProbedKernel(), list[Attempt]()
     for row in BACKENDS[:2]:
         with ExitStack() as stack:
             assert probe._try(stack, row, kernel, 4096, tried) is None
@@ -188,7 +188,7 @@ def test_a_sentence_has_the_end_of_a_long_log_only(plant: Plant) -> None:
     plant(fexit=Refused("load rtt_fexit", errno.EINVAL, log))
     with pytest.raises(CapabilityError) as caught:
         open_probe("fexit").__enter__()
-    assert "; it said: ... / line 37 / line 38 / line 39: run on" in str(caught.value)
+    assert "; message: ... / line 37 / line 38 / line 39: run on" in str(caught.value)
     assert "line 0 / line 1 /" in probe_support()[0].reason
 
 
@@ -242,13 +242,13 @@ def test_too_little_privilege_names_root_and_what_helps_one_who_is_root_already(
 
 def test_the_words_of_the_kernel_are_kept_without_those_that_mean_nothing() -> None:
     library = libbpf()
-    library.words()
+    library.take_messages()
     # An object that is not there: libbpf says so through the function that keeps its words.
     assert not library.call.bpf_object__open_file(b"/nonexistent/object.o", None)
-    words = library.words()
-    assert "/nonexistent/object.o" in words
-    assert "\n" not in words
-    assert library.words() == ""
+    message = library.take_messages()
+    assert "/nonexistent/object.o" in message
+    assert "\n" not in message
+    assert library.take_messages() == ""
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gets as far as the kernel's refusal")

@@ -11,9 +11,9 @@ import pytest
 
 from rttcheck.collect.probe.watch import Watch, ticks_per_second
 from rttcheck.errors import ProbeError
-from rttcheck.record.event import CONFIG, COUNTS, EVENT, Mode
+from rttcheck.record.event import CONFIG, COUNTS, EVENT, ProbeMode
 
-BOTH = Mode.EVENTS | Mode.HISTOGRAM
+BOTH = ProbeMode.EVENTS | ProbeMode.HISTOGRAM
 
 
 class Kernel:
@@ -191,9 +191,9 @@ def test_every_kind_of_loss_is_named_and_summed(kernel: Kernel) -> None:
 
 def test_polling_turns_waking_on_and_only_then(kernel: Kernel) -> None:
     watch = started(kernel)
-    assert not kernel.config["modes"] & Mode.WAKE
+    assert not kernel.config["modes"] & ProbeMode.WAKE
     assert len(watch.poll(0.5)) == 0
-    assert kernel.config["modes"] == int(BOTH | Mode.WAKE)
+    assert kernel.config["modes"] == int(BOTH | ProbeMode.WAKE)
     assert kernel.log[-1] == "wait 0.5"
     kernel.event(watch=3)
     assert len(watch.poll(0.5)) == 1
@@ -208,7 +208,7 @@ def test_polling_a_stopped_watch_does_not_wait(kernel: Kernel) -> None:
 
 
 def test_more_namespaces_than_the_program_can_tell_apart_are_refused(kernel: Kernel) -> None:
-    with pytest.raises(ProbeError, match=r"257 network namespaces .* 256 apart"):
+    with pytest.raises(ProbeError, match=r"257 network namespaces .* at most 256"):
         started(kernel, inodes=range(257))
 
 

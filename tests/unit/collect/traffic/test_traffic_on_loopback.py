@@ -17,9 +17,9 @@ import numpy as np
 import pytest
 
 from rttcheck.collect.traffic import TIMING, run_traffic
-from rttcheck.collect.traffic.endpoint import Endpoint
+from rttcheck.collect.traffic.endpoint import TcpEndpoint
 from rttcheck.collect.traffic.pattern import CHUNK_BYTES, PingPong
-from rttcheck.collect.traffic.stage import Stage
+from rttcheck.collect.traffic.threads import TrafficThreads
 from rttcheck.errors import ScenarioError, TrafficError
 from rttcheck.record.event import TcpState
 from rttcheck.scenario.model import Scenario, Step
@@ -149,7 +149,7 @@ def test_paced_writes_keep_their_interval() -> None:
 
 def test_a_late_paced_write_does_not_put_off_the_next_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     turns_ns: list[int] = []
-    monkeypatch.setattr(Stage, "await_time", lambda _, at_ns: turns_ns.append(at_ns))
+    monkeypatch.setattr(TrafficThreads, "await_time", lambda _, at_ns: turns_ns.append(at_ns))
     run_traffic(LOOPBACK, scenario(Traffic(kind="paced", count=11, interval_us=3_000)))
     assert np.diff(turns_ns).tolist() == [3_000_000] * 9
 
@@ -188,14 +188,14 @@ def test_a_step_of_bulk_counts_writes() -> None:
 
 
 def test_at_a_step_everything_is_acknowledged_and_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    ends: list[Endpoint] = []
-    real = Endpoint.cookie
+    ends: list[TcpEndpoint] = []
+    real = TcpEndpoint.cookie
 
-    def noted(end: Endpoint) -> int:
+    def noted(end: TcpEndpoint) -> int:
         ends.append(end)
         return real(end)
 
-    monkeypatch.setattr(Endpoint, "cookie", noted)
+    monkeypatch.setattr(TcpEndpoint, "cookie", noted)
     seen: list[tuple[int, int]] = []
 
     def look(_: int) -> None:
@@ -268,7 +268,7 @@ def test_the_time_that_the_start_takes_is_not_counted_against_the_deadline() -> 
 
 
 def test_a_server_that_never_answers_is_given_up_at_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
-    def silent(_: PingPong, end: Endpoint, *__: int) -> None:
+    def silent(_: PingPong, end: TcpEndpoint, *__: int) -> None:
         end.read_exactly(memoryview(bytearray(1 << 20)))
 
     monkeypatch.setattr(PingPong, "server", silent)
@@ -279,10 +279,10 @@ def test_a_server_that_never_answers_is_given_up_at_the_deadline(monkeypatch: py
 
 
 def test_one_flow_that_fails_ends_all_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    served: list[Endpoint] = []
+    served: list[TcpEndpoint] = []
     real = PingPong.server
 
-    def resetting(pattern: PingPong, end: Endpoint, written_ns: array[int], first: int, last: int) -> None:
+    def resetting(pattern: PingPong, end: TcpEndpoint, written_ns: array[int], first: int, last: int) -> None:
         served.append(end)
         if len(served) == 3:
             raise OSError(errno.ECONNRESET, "made up")
@@ -300,7 +300,7 @@ def test_one_flow_that_fails_ends_all_at_once(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_an_end_that_closes_too_early_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    def rude(_: PingPong, end: Endpoint, *__: int) -> None:
+    def rude(_: PingPong, end: TcpEndpoint, *__: int) -> None:
         end.sock.shutdown(socket.SHUT_WR)
         end.read_exactly(memoryview(bytearray(1 << 20)))
 
@@ -311,7 +311,7 @@ def test_an_end_that_closes_too_early_is_named(monkeypatch: pytest.MonkeyPatch) 
 
 def test_an_end_that_says_too_much_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(PingPong, "server", lambda _, end, *__: end.sock.sendall(b"twice"))
-    with pytest.raises(TrafficError, match="was sent more than the traffic has to say"):
+    with pytest.raises(TrafficError, match="received more than the traffic sends"):
         run_traffic(LOOPBACK, scenario(Traffic(count=1)))
 
 
@@ -343,15 +343,15 @@ def test_a_congestion_control_that_is_not_there_is_named_beside_those_that_are(k
 
 
 def test_nobody_listening_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = Endpoint.cookie
+    real = TcpEndpoint.cookie
 
-    def deaf(end: Endpoint) -> int:
-        for sock in end.stage._sockets:
+    def deaf(end: TcpEndpoint) -> int:
+        for sock in end.threads._sockets:
             if sock is not end.sock:
                 sock.shutdown(socket.SHUT_RDWR)
         return real(end)
 
-    monkeypatch.setattr(Endpoint, "cookie", deaf)
+    monkeypatch.setattr(TcpEndpoint, "cookie", deaf)
     with pytest.raises(TrafficError, match=r"pingpong flow 0 \(not connected to 127.0.0.1 port \d+\) failed"):
         run_traffic(LOOPBACK, scenario(Traffic()))
 

@@ -17,7 +17,7 @@ from scapy.utils import PcapNgReader
 
 from rttcheck.collect.wire.frames import Frames
 from rttcheck.collect.wire.parser import SNAP
-from rttcheck.collect.wire.pcapng import PACKET_MOST, Source, interfaces_of, packets_at, pcapng
+from rttcheck.collect.wire.pcapng import PACKET_MOST, CapturedInterface, interfaces_of, packets_at, pcapng
 
 SECTION, INTERFACE, STATISTICS, PACKET = 0x0A0D0D0A, 1, 5, 6
 START_NS = 1_795_390_907_611_950_924
@@ -46,7 +46,7 @@ def frames(
 
 
 def file_of(comment: str = "", /, **points: Frames) -> bytes:
-    sources = [Source(name=name, interface=f"to-{name}", frames=held) for name, held in points.items()]
+    sources = [CapturedInterface(name=name, interface=f"to-{name}", frames=held) for name, held in points.items()]
     return pcapng(sources, started_ns=START_NS - 5, ended_ns=START_NS + 10**10, comment=comment)
 
 
@@ -191,7 +191,7 @@ def test_some_points_can_be_taken_out() -> None:
 def test_what_is_no_such_file_is_said() -> None:
     file = file_of(client=frames((0, b"x" * 60)))
     for other in (b"", b"PK\x03\x04" * 9, file[:-1], file[:40], file[:-76] + bytes(76)):
-        with pytest.raises(ValueError, match=r"does not begin|is not whole"):
+        with pytest.raises(ValueError, match=r"does not begin|is incomplete"):
             packets_at(other, ["client"])
     with pytest.raises(ValueError, match="no name"):
         interfaces_of(file.replace(b"\x02\x00\x06\x00client", b"\x0b\x00\x06\x00client"))
