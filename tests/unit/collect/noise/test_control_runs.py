@@ -43,7 +43,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             stamped=Stamped(), writes=np.zeros(0, WRITE),
             flows=({"client": ["c", number], "server": ["s", 1]},), steps=(), netem={}, sysctls={}, noise=ticks,
             timers=ticks,
-            relay=np.zeros(number, PACKET), scheduling={"traffic": "somehow"}, log=KernelLog(-1),
+            relay=np.zeros(number, PACKET), relay_facts={}, scheduling={"traffic": "somehow"}, log=KernelLog(-1),
         )  # fmt: skip
 
     monkeypatch.setattr(Collector, "_run", run)
