@@ -1,10 +1,10 @@
 """Make the processor give its free pages back to their zone just before traffic.
 
-Otherwise the kernel does it at a bad time: since Linux 6.7 a processor keeps as many free pages as its work once needed,
-thousands after a program was started, until it has freed 63 pages in blocks with no allocation between. It then gives
-all of them back, up to 2016 at once, with interrupts off (``free_unref_page_commit()`` and ``free_pcppages_bulk()``,
-mm/page_alloc.c). A burst of ACKs that frees the data sent by `bulk` is such work: giving back 1970 pages took 0.4 ms, in
-which all other packets waited, in the softirq that had taken the ACK.
+Otherwise the kernel does it at a bad time: since Linux 6.7 a processor keeps as many free pages as its work once
+needed, thousands after a program was started, until it has freed 63 pages in blocks with no allocation between. It then
+gives all of them back, up to 2016 at once, with interrupts off (``free_unref_page_commit()`` and
+``free_pcppages_bulk()``, mm/page_alloc.c). A burst of ACKs that frees the data sent by `bulk` is such work: giving back
+1970 pages took 0.4 ms, in which all other packets waited, in the softirq that had taken the ACK.
 """
 
 from __future__ import annotations
