@@ -155,7 +155,7 @@ class Collector:
         """
         run, controls = self._around(scenario)
         flows = [flow for control in controls for flow in control.flows]
-        heard = reduce(add, (one.log.take() for one in (*controls, run)))
+        excerpt = reduce(add, (one.log.take() for one in (*controls, run)))
         return Recording(
             scenario=scenario.keywords(),
             kernel=platform.release(),
@@ -194,7 +194,7 @@ class Collector:
             },
             sysctls=run.sysctls,
             machine={**machine_facts(), "scheduling": dict(run.scheduling)},
-            kernel_log=heard.as_dict() | {"allowed": list(self.allowed_splats)},
+            kernel_log=excerpt.as_dict() | {"allowed": list(self.allowed_splats)},
         )
 
     def _noise_facts(self, controls: Sequence[LabRun]) -> dict[str, Any]:

@@ -113,7 +113,7 @@ def test_the_table_is_nettraces_to_the_byte() -> None:
     assert Histogram.of(samples, Unit.MS).render() == EXAMPLE
 
 
-def test_the_same_samples_in_microseconds_say_us() -> None:
+def test_the_same_samples_in_microseconds_have_the_unit_us() -> None:
     text = Histogram.of([20_500] * 3 + [70_000], Unit.US).render()
     assert text.splitlines()[0] == "rtt distribution:                 4"
     assert text.splitlines()[-3:] == [

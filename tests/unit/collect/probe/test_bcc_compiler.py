@@ -110,13 +110,13 @@ def test_as_kfunc_nothing_else_is_attached(stand_in: Path) -> None:
     assert not (stand_in / "attached").exists()
 
 
-def test_the_compilers_words_are_in_the_reason(stand_in: Path) -> None:
+def test_the_compilers_message_is_in_the_reason(stand_in: Path) -> None:
     (stand_in / "how").write_text("refuses")
     with pytest.raises(Unproven, match=r"bcc: Failed to compile BPF module; message: .* no such header"):
         compiled(stand_in)
 
 
-def test_a_compiler_that_does_not_end_is_ended_at_its_deadline(stand_in: Path) -> None:
+def test_a_compiler_that_hangs_is_killed_at_its_deadline(stand_in: Path) -> None:
     (stand_in / "how").write_text("hangs")
     began = time.monotonic()
     with pytest.raises(Unproven, match=r"did not compile its program within 4 s"):
@@ -132,7 +132,7 @@ def test_a_compiler_that_dies_is_one_sentence(stand_in: Path) -> None:
     assert list((stand_in / "scratch").iterdir()) == []
 
 
-def test_a_module_that_cannot_be_had_there_is_told_with_its_remedy(stand_in: Path) -> None:
+def test_a_missing_module_is_named_with_its_remedy(stand_in: Path) -> None:
     (stand_in / "site/bcc/__init__.py").write_text("raise OSError('libbcc.so.0: no such file')\n")
     with pytest.raises(CapabilityError, match=r"cannot be loaded \(libbcc\.so\.0.*apt install python3-bpfcc"):
         compiled(stand_in)
@@ -154,7 +154,7 @@ def test_headers_of_another_kernel_are_named_to_it_unless_the_user_names_some(
     assert (stand_in / "source").read_text() == "/my/own"
 
 
-def test_it_ends_in_mid_compilation_when_its_starter_is_killed(stand_in: Path) -> None:
+def test_it_ends_in_mid_compilation_when_its_parent_is_killed(stand_in: Path) -> None:
     (stand_in / "how").write_text("hangs")
     held = (
         "import os, sys\nfrom pathlib import Path\nfrom rttcheck.collect.probe import bcc_object\n"

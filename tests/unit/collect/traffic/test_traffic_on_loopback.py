@@ -90,7 +90,7 @@ ROWS = {"pingpong": 20, "oneway": 20, "paced": 5, "bulk": 4, "connections": 1}
 
 @pytest.mark.parametrize("family", [4, 6])
 @pytest.mark.parametrize("kind", KINDS)
-def test_each_kind_says_all_it_has_to_say(kind: str, family: int) -> None:
+def test_each_kind_exchanges_all_its_data(kind: str, family: int) -> None:
     flows = run_traffic(LOOPBACK, scenario(KINDS[kind], family=family)).flows
     assert len(flows) == (5 if kind == "connections" else 1)
     for flow in flows:
@@ -131,7 +131,7 @@ def test_flows_run_at_once_and_keep_their_number() -> None:
     assert len({flow.client_address for flow in flows}) == 16
     assert len({flow.server_address for flow in flows}) == 1
     assert len({cookie for flow in flows for cookie in (flow.client_cookie, flow.server_cookie)}) == 32
-    # All are connected before the first one says anything.
+    # All are connected before the first one sends anything.
     assert max(flow.connected_ns for flow in flows) <= min(int(flow.timings["sent_ns"][0]) for flow in flows)
 
 
@@ -236,13 +236,13 @@ def test_a_deadline_in_mid_traffic_ends_all_with_one_sentence() -> None:
     with pytest.raises(TrafficError) as caught:
         run_traffic(LOOPBACK, scenario(endless))
     assert 0.2 <= time.monotonic() - begun_s < 2
-    said = str(caught.value)
-    assert "pingpong flow 0 (127.0.0.1 port " in said
-    assert "(and 3 more flows)" in said
-    assert "of 100000 exchanges done" in said
-    assert "when its deadline of 0.2 s passed" in said
-    assert "raise the deadline" in said
-    assert "\n" not in said
+    message = str(caught.value)
+    assert "pingpong flow 0 (127.0.0.1 port " in message
+    assert "(and 3 more flows)" in message
+    assert "of 100000 exchanges done" in message
+    assert "when its deadline of 0.2 s passed" in message
+    assert "raise the deadline" in message
+    assert "\n" not in message
 
 
 def test_the_time_that_a_step_takes_is_not_counted_against_the_deadline() -> None:
@@ -293,9 +293,9 @@ def test_one_flow_that_fails_ends_all_at_once(monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(TrafficError) as caught:
         run_traffic(LOOPBACK, scenario(Traffic(count=100_000, flows=4)))
     assert time.monotonic() - begun_s < 5
-    said = str(caught.value)
-    assert "failed on the server's side while " in said
-    assert "Connection reset by peer" in said
+    message = str(caught.value)
+    assert "failed on the server's side while " in message
+    assert "Connection reset by peer" in message
     assert isinstance(caught.value.__cause__, OSError)
 
 
@@ -309,7 +309,7 @@ def test_an_end_that_closes_too_early_is_named(monkeypatch: pytest.MonkeyPatch) 
         run_traffic(LOOPBACK, scenario(Traffic()))
 
 
-def test_an_end_that_says_too_much_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_end_that_sends_too_much_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(PingPong, "server", lambda _, end, *__: end.sock.sendall(b"twice"))
     with pytest.raises(TrafficError, match="received more than the traffic sends"):
         run_traffic(LOOPBACK, scenario(Traffic(count=1)))
@@ -336,13 +336,13 @@ def test_a_congestion_control_that_is_not_there_is_named_beside_those_that_are(k
     asked = scenario(Traffic(kind=kind, flows=3))
     with pytest.raises(TrafficError) as caught:
         run_traffic(LOOPBACK, replace(asked, traffic=replace(asked.traffic, congestion="vegetables")))
-    said = str(caught.value)
-    assert "congestion='vegetables'" in said
-    assert "reno" in said
-    assert "tcp_vegetables" in said
+    message = str(caught.value)
+    assert "congestion='vegetables'" in message
+    assert "reno" in message
+    assert "tcp_vegetables" in message
 
 
-def test_nobody_listening_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_listener_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     real = TcpEndpoint.cookie
 
     def deaf(end: TcpEndpoint) -> int:
