@@ -23,8 +23,7 @@ _ETHERNET_HEADER = 14
 
 @dataclass(frozen=True, slots=True)
 class RandomLoss:
-    """Each packet is lost with this chance. With correlation the actual loss rate collapses; `GilbertElliott` avoids
-    that."""
+    """Each packet is lost with this chance. Correlation makes the loss rate collapse; `GilbertElliott` avoids that."""
 
     percent: float
     correlation: float = 0
@@ -182,8 +181,7 @@ class Netem:
                 )
 
     def changed(self) -> dict[str, object]:
-        """Return the settings that differ from their defaults, for JSON: tables by name, loss models by their
-        fields."""
+        """Return the settings that differ from the defaults, for JSON: tables by name, loss models by fields."""
         plain: dict[str, object] = {}
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)

@@ -135,8 +135,7 @@ class Collector:
         return self._controls[key]
 
     def _around(self, scenario: Scenario) -> tuple[LabRun, tuple[LabRun, ...]]:
-        """Record the scenario; return its run and its control runs: the cached one, or one just before and just
-        after."""
+        """Return the scenario's run and its control runs: the cached one, or one just before and just after."""
         if self.clock == "virtual":
             control = self.control(scenario)
             return self._run(scenario), (control,)

@@ -93,8 +93,7 @@ class NoiseTimers:
 
     @contextmanager
     def ticking(self) -> Iterator[Callable[[], np.ndarray]]:
-        """Tick from here on; the yielded function stops the timers and returns the ticks, as the end of the block
-        does."""
+        """Tick until the end of the block, or until the yielded function is called, which returns the ticks."""
         self.start()
         stopped = False
 

@@ -16,8 +16,7 @@ from rttcheck.errors import AllowListError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Allowed:
-    """An allowed splat: a ``pattern`` of its title (a regular expression), the kernels it applies to, the reason, and
-    when the entry becomes obsolete."""
+    """An allowed splat: a regular expression of its title, the kernels, the reason, and when the entry is obsolete."""
 
     pattern: str
     reason: str

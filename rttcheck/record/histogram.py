@@ -70,8 +70,7 @@ def bounds(index: int) -> tuple[int, int | None]:
 
 
 def buckets_of(values_us: npt.ArrayLike, unit: Unit) -> npt.NDArray[np.intp]:
-    """Return the bucket of each value, given in microseconds; milliseconds are truncated first, as in nettrace's
-    program.
+    """Return the bucket of each value, given in microseconds; milliseconds are truncated first, as in nettrace.
 
     Raises HistogramError when a value is below 0.
     """

@@ -70,8 +70,7 @@ def _fraction(percent: float) -> int:
 
 
 def _stream(setting: str, correlation: float, seed: int) -> Draw:
-    """Return a stream of 32-bit numbers, each with ``correlation`` percent of the last, mixed as ``get_crandom()``
-    does."""
+    """Return a stream of 32-bit numbers, each with ``correlation`` percent of the last, as in ``get_crandom()``."""
     random = Random(f"{seed}/{setting}").random
 
     def fresh() -> int:

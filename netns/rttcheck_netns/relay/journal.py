@@ -70,8 +70,7 @@ class Journal:
         return fd
 
     def enter(self, taken_ns: int, due_ns: int, tagged: int) -> int:
-        """Write a record, not yet released; return the index of its first word, or 0 (and count it) when there is no
-        room."""
+        """Write a record, not yet released; return the index of its first word, or count it and return 0 when full."""
         words = self.words
         written = words[RECORDS]
         at = PAGE_WORDS + RECORD_WORDS * written

@@ -89,8 +89,7 @@ class Port:
         self._oldest_ns = now_ns
 
     def take(self, other: Port) -> tuple[int, int, bytes | None]:
-        """Return the next frame: when it arrived (CLOCK_MONOTONIC, ns), its length, its bytes as the other port sends
-        it.
+        """Return the next frame: its arrival (CLOCK_MONOTONIC, ns), its length, its bytes for the other port.
 
         The bytes are None where the ring could not hold all of them.
         """
@@ -116,8 +115,7 @@ class Port:
 
 
 def _attach(packet_socket: socket.socket, program: bytes) -> None:
-    """SO_ATTACH_FILTER takes a struct sock_fprog, which holds an address: the program must live until the call
-    returns."""
+    """SO_ATTACH_FILTER takes a struct sock_fprog with the program's address: it must live until the call returns."""
     held = ctypes.create_string_buffer(program, len(program))
     header = struct.pack("HP", len(program) // 8, ctypes.addressof(held))
     packet_socket.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, header)

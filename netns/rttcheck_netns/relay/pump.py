@@ -50,8 +50,7 @@ class Pump:
         self._base = tuple(counter(direction, Count.TAKEN) for direction in DIRECTIONS)
 
     def impair(self, out: Line, back: Line) -> None:
-        """Take the packets that have arrived, drop the waiting ones, reset the counters, and continue with these
-        lines."""
+        """Take all packets that have arrived, drop the waiting ones, reset the counters, and use these lines."""
         for direction in DIRECTIONS:
             while self._ports[direction].ready():
                 self._take(direction)

@@ -112,8 +112,7 @@ class Relay:
         return self._journal.words[CLOCK_SET]
 
     def packets(self) -> Packets:
-        """Return a record of every packet since the relay was started, in the order in which they were taken; a
-        copy."""
+        """Return a copy of the records of all packets since the relay started, in the order of arrival."""
         from .packets import recorded
 
         return recorded(self._journal)

@@ -187,7 +187,7 @@ def _either_tracepoint(ring_bytes: int) -> Iterator[tuple[Loaded, str]]:
 
 
 def require_kprobes() -> None:
-    """Raise Unproven unless the kernel has kprobes and the registers of our programs."""
+    """Raise Unproven unless the kernel has kprobes and this machine the registers that the program reads."""
     if platform.machine() != "x86_64":
         raise Unproven(f"the kprobe program reads the registers of x86_64 and this is {platform.machine()}")
     if not KPROBE_EVENTS.exists():

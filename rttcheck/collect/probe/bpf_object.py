@@ -74,8 +74,7 @@ class BpfObject:
         self._links.append(self._library.pointer(link, f"attach {program} to {symbol}"))
 
     def attach_cgroup(self, program: str, cgroup_fd: int) -> None:
-        """Attach a sockops program to a cgroup (version 2) and all below it, beside existing programs. Raises
-        Refused."""
+        """Attach a sockops program to a cgroup (version 2) and those below, beside other programs. Raises Refused."""
         link = self._library.call.bpf_program__attach_cgroup(self._programs[program], cgroup_fd)
         self._links.append(self._library.pointer(link, f"attach {program} to the cgroup"))
 
@@ -84,8 +83,7 @@ class BpfObject:
         return int(self._library.call.bpf_program__fd(self._programs[program]))
 
     def skipped(self) -> int:
-        """Return how often the kernel skipped a loaded program because it was running on that CPU already (since
-        5.12)."""
+        """Return how often the kernel skipped a program because it was running on that CPU already (since 5.12)."""
         return sum(self._library.recursion_misses(self.program_fd(program)) for program in self._programs)
 
     def close(self) -> None:

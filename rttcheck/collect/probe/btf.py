@@ -33,8 +33,7 @@ class Prototype:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A member of a structure: offset and size in bytes; ``type`` of an array is its element's, ``size`` the
-    array's."""
+    """A member of a structure: offset and size in bytes; ``type`` of an array is its element's."""
 
     name: str
     offset: int
@@ -102,8 +101,7 @@ class Btf:
         return None if at is None else Place(at[0] // 8, at[1], at[0] % 8 if at[1] else 0)
 
     def _within(self, type_id: int, name: str) -> tuple[int, int, int] | None:
-        """Return a member's offset in bits, its width as a bit field, and its type; unnamed members are searched
-        too."""
+        """Return a member's offset in bits, its width as a bit field, and its type; search unnamed members too."""
         _, info, rest = self._words(type_id)
         while info >> 24 & 0x1F in _TRANSPARENT:
             type_id = rest

@@ -97,7 +97,7 @@ class Flow:
         self.threads.await_event(connection.report.acknowledged)
         finished_ns = time.monotonic_ns()
         client_info, server_info = connection.end.info(), connection.report.info
-        assert server_info is not None  # set before `quiet`
+        assert server_info is not None  # set before `acknowledged`
         self.phase = "closing"
         closed_ns = time.monotonic_ns()
         connection.end.close_first()

@@ -273,8 +273,7 @@ class TcpInfo:
         return decoded
 
     def as_array(self) -> np.ndarray:
-        """Return the bytes as a NumPy record (shape ``()``) of ``dtype_of(len(raw))``, with the kernel's field
-        names."""
+        """Return a NumPy record (shape ``()``) of ``dtype_of(len(raw))``, with the kernel's field names."""
         import numpy as np
 
         return np.frombuffer(self.raw, dtype=dtype_of(len(self.raw))).reshape(())

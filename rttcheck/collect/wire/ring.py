@@ -1,5 +1,4 @@
-"""One packet socket with its own ring: the packets that pass an interface, with the kernel's time, read once at the
-end.
+"""One packet socket with its own ring: packets that pass an interface, with the kernel's time, read once at the end.
 
 Nothing reads while traffic runs: a frame costs the kernel a copy of its headers and this process nothing, and a full
 ring keeps its content and counts what it drops.
@@ -68,8 +67,7 @@ class CaptureRing:
     """A running capture on one interface, from its creation on; ``close`` frees everything."""
 
     def __init__(self, namespace: Namespace, interface: str, *, frames: int, only_tcp: bool = True) -> None:
-        """Start the capture. Raises CaptureError when the kernel refuses: no CAP_NET_RAW, no packet sockets, no
-        memory."""
+        """Start the capture. Raises CaptureError when the kernel refuses: no CAP_NET_RAW, no sockets, no memory."""
         blocks = max(1, -(-frames // _FRAMES_A_BLOCK))
         self._dropped = 0
         try:
