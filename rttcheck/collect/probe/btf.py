@@ -33,7 +33,7 @@ class Prototype:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A member of a structure: offset and size in bytes; ``type`` of an array is its element's."""
+    """A member of a structure: offset and size in bytes; an array's ``type`` is its element's, ``size`` the whole."""
 
     name: str
     offset: int
