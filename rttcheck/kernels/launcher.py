@@ -26,7 +26,7 @@ from rttcheck.kernels.initramfs import initramfs_of
 from rttcheck.kernels.kernel import Kernel
 from rttcheck.kernels.kvm import DEVICE, kvm_works
 from rttcheck.kernels.machine import Machine
-from rttcheck.kernels.parent_death import hear_of_parents_death
+from rttcheck.kernels.parent_death import exit_when_parent_dies
 from rttcheck.kernels.session import Session
 
 _PASSED_ON = (
@@ -203,7 +203,7 @@ def main(command_line: Sequence[str] | None = None) -> int:
     """The launcher; returns its exit status."""
     parent = os.getppid()
     with _ended_by(signal.SIGTERM, signal.SIGHUP):
-        hear_of_parents_death(parent)
+        exit_when_parent_dies(parent)
         return _run(command_line)
 
 

@@ -1,7 +1,7 @@
 """A session on several kernels: each is a worker of pytest-xdist's, started when there is room for it.
 
 xdist starts all of its workers at the beginning and takes a dead one for a failed test. Owned here is what it lacks:
-kernels that wait for a seat, and guests that are lost, tried once more, and lost for good. Everything else is xdist's.
+kernels that wait for a slot, and guests that are lost, tried once more, and lost for good. Everything else is xdist's.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from xdist.scheduler import Scheduling
     from xdist.workermanage import WorkerController
 
-    from rttcheck.plugin.slots import Machine, Seats
+    from rttcheck.plugin.slots import Machine, Slots
 
 LEAVE_S = 2.0
 """Host seconds that a kernel has for its end after an interruption; services kill a job some 10 s after they ask."""
@@ -40,15 +40,15 @@ class KernelSession(DSession):  # type: ignore[misc]  # xdist has no types
     """xdist's session with kernels for workers; registered in its place, under its name."""
 
     def __init__(
-        self, session: pytest.Session, runs: Sequence[KernelRun], seats: Seats, *, say: Callable[[str], None]
+        self, session: pytest.Session, runs: Sequence[KernelRun], slots: Slots, *, say: Callable[[str], None]
     ) -> None:
-        """``runs`` in the order in which they get a seat; ``say`` writes a line of progress."""
+        """``runs`` in the order in which they get a slot; ``say`` writes a line of progress."""
         super().__init__(session.config)
         self._session = session
         self.runs = runs
         self._interrupted = False
         self._waiting = list(runs)
-        self._seats = seats
+        self._slots = slots
         self._say = say
         self._nodes: dict[str, KernelRun] = {}
         self._parts: dict[str, list[pytest.TestReport]] = {}
@@ -152,7 +152,7 @@ class KernelSession(DSession):  # type: ignore[misc]  # xdist has no types
                 super().worker_testreport(node, part)
 
     def worker_workerfinished(self, node: WorkerController) -> None:
-        """A kernel has done its tests: the next one gets its seat."""
+        """A kernel has done its tests: the next one gets its slot."""
         run = self.run_of(node)
         super().worker_workerfinished(node)
         if self._nodes.pop(node.gateway.id, None) is not None:
@@ -181,10 +181,10 @@ class KernelSession(DSession):  # type: ignore[misc]  # xdist has no types
         self._fill()
 
     def _fill(self) -> None:
-        """Give every free seat to who has waited longest."""
+        """Give every free slot to who has waited longest."""
         while self._waiting and not self.shouldstop:
             run, machine = self._next()
-            if machine is None and not self._seats.may_wait(run):
+            if machine is None and not self._slots.may_wait(run):
                 self._waiting.remove(run)
                 self._lose_for_good(run, "there is no machine left that it could be given to")
                 continue
@@ -196,7 +196,7 @@ class KernelSession(DSession):  # type: ignore[misc]  # xdist has no types
     def _next(self) -> tuple[KernelRun, Machine | None]:
         # In order: were a small one let past the host, the host would wait until all guests are done.
         run = self._waiting[0]
-        return run, self._seats.take(run)
+        return run, self._slots.take(run)
 
     def _start(self, run: KernelRun, machine: Machine) -> None:
         """Boot, which takes seconds; what reports meanwhile is read by execnet's threads and waits its turn."""
@@ -234,21 +234,21 @@ class KernelSession(DSession):  # type: ignore[misc]  # xdist has no types
 
     def _leave(self, run: KernelRun) -> None:
         run.ended_s = time.monotonic()
-        self._seats.leave(run)
+        self._slots.leave(run)
         cache = getattr(self.config, "cache", None)
         if cache is not None and not run.losses:
             cache.set(TOOK, {**cache.get(TOOK, {}), run.asked: run.ended_s - run.started_s})
 
     def _brought_home(self, run: KernelRun) -> bool:
         """What its guest left is in its place; False when the machine that it was on has gone away."""
-        machine = self._seats.taken[run]
+        machine = self._slots.taken[run]
         if run.is_host:
             return True
         try:
             machine.bring_home(run.attempt_settings(), name=run.gateway)
         except RemoteError as error:
             self._say(str(error))
-            self._seats.close(machine)
+            self._slots.close(machine)
             return False
         return True
 

@@ -14,7 +14,7 @@ import pytest
 from rttcheck.errors import RemoteError
 from rttcheck.plugin.kernel_run import KernelRun
 from rttcheck.plugin.options import Options
-from rttcheck.plugin.slots import seats_here
+from rttcheck.plugin.slots import guest_slots
 from rttcheck.remote import transfer
 from rttcheck.remote.destination import Destination
 from rttcheck.remote.machine import RemoteMachine, open_machine
@@ -23,7 +23,7 @@ from rttcheck.remote.machine import RemoteMachine, open_machine
 def destinations_of(config: pytest.Config, options: Options, runs: Sequence[KernelRun]) -> tuple[Destination, ...]:
     """The machines that were asked for.
 
-    Raises UsageError for what is none, for kernels that would get no seat, and for tests that would not be there.
+    Raises UsageError for what is none, for kernels that would get no slot, and for tests that would not be there.
     """
     try:
         found = tuple(Destination.parse(text, config=options.ssh_config) for text in options.machines)
@@ -56,10 +56,10 @@ def machines(
             for destination in destinations:
                 machine = stack.enter_context(open_machine(destination, root=root, cwd=cwd, say=say))
                 guests = tuple(run.settings for run in runs if run.settings is not None)
-                machine.seats = seats_here(guests, cores=machine.cores, available_mb=machine.available_mb)
+                machine.slots = guest_slots(guests, cores=machine.cores, available_mb=machine.available_mb)
                 for note in machine.notes:
                     say(note)
-                say(f"{machine.name} has room for {machine.seats} guest{'s' if machine.seats > 1 else ''} at a time")
+                say(f"{machine.name} has room for {machine.slots} guest{'s' if machine.slots > 1 else ''} at a time")
                 opened.append(machine)
         except RemoteError as error:
             raise pytest.UsageError(str(error)) from error

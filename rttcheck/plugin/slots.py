@@ -20,13 +20,13 @@ _SPARE_MB = 256
 
 
 class Machine(Protocol):
-    """A machine that has room for guests. ``name`` is empty for this one, ``seats`` how many it has room for."""
+    """A machine that has room for guests. ``name`` is empty for this one, ``slots`` how many it has room for."""
 
     @property
     def name(self) -> str: ...
 
     @property
-    def seats(self) -> int: ...
+    def slots(self) -> int: ...
 
     def gateway_spec(self, settings: GuestSettings, *, name: str) -> str:
         """The execnet spec of a gateway into such a guest there."""
@@ -39,7 +39,7 @@ class Machine(Protocol):
 class ThisMachine:
     """The machine that the session was started on."""
 
-    seats: int
+    slots: int
     name: str = ""
 
     def gateway_spec(self, settings: GuestSettings, *, name: str) -> str:
@@ -51,7 +51,7 @@ class ThisMachine:
 
 
 @dataclass(slots=True, eq=False)
-class Seats:
+class Slots:
     """Machines with room, and the runs that sit there."""
 
     machines: list[Machine]
@@ -63,14 +63,14 @@ class Seats:
             there = [other for other, where in self.taken.items() if where is machine]
             # The running kernel is timed in real time: nothing of ours may keep its cores busy.
             crowded = bool(there) if run.is_host else any(other.is_host for other in there)
-            if not crowded and len(there) < machine.seats and self._suits(run, machine):
+            if not crowded and len(there) < machine.slots and self._suits(run, machine):
                 self.taken[run] = machine
                 return machine
         return None
 
     def may_wait(self, run: KernelRun) -> bool:
-        """Whether ``run`` will get a seat when others have left; not where its machines have all gone away."""
-        return any(machine.seats > 0 and self._suits(run, machine) for machine in self.machines)
+        """Whether ``run`` will get a slot when others have left; not where its machines have all gone away."""
+        return any(machine.slots > 0 and self._suits(run, machine) for machine in self.machines)
 
     @staticmethod
     def _suits(run: KernelRun, machine: Machine) -> bool:
@@ -82,12 +82,12 @@ class Seats:
         self.taken.pop(run, None)
 
     def close(self, machine: Machine) -> None:
-        """A machine has gone away: nobody gets a seat there any more."""
+        """A machine has gone away: nobody gets a slot there any more."""
         if machine in self.machines:
             self.machines.remove(machine)
 
 
-def seats_here(settings: Iterable[GuestSettings], *, cores: int | None = None, available_mb: int | None = None) -> int:
+def guest_slots(settings: Iterable[GuestSettings], *, cores: int | None = None, available_mb: int | None = None) -> int:
     """How many of such guests run at the same time on a machine without getting into each other's way; at least 1.
 
     ``cores`` and ``available_mb`` (mebibytes of memory) are this machine's where they are not given.
@@ -114,7 +114,7 @@ def _available_mb() -> int:
 
 
 def in_turn(runs: Iterable[KernelRun], took_s: Mapping[str, float]) -> list[KernelRun]:
-    """The running kernel first, then the longest: a long guest that starts last is waited for by all seats.
+    """The running kernel first, then the longest: a long guest that starts last is waited for by all slots.
 
     ``took_s`` is how long each took the last time, by what it is called; one that is new here may have to be booted.
     """

@@ -2,7 +2,7 @@
 
 Sent there as text through an execnet gateway before anything else is there, so it imports the standard library only and
 runs on any Python 3.9. When its caller is silent for too long, or the connection ends, the launchers that were started
-there are ended, and the directory is removed. What is left of a visit whose steward was killed, the next one removes.
+there are ended, and the directory is removed. What is left of a session whose agent was killed, the next one removes.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ _END_S = 10.0
 
 
 def lease(channel: Any, *, packages: list[str], lease_s: float) -> None:
-    """Make the visit's directory, tell of the machine, and answer until nobody asks any more.
+    """Make the session's directory, tell of the machine, and answer until nobody asks any more.
 
     The caller sends whether it is to go on. The channel's end tells it that the directory is gone.
     """
-    visits = os.path.join(_cache(), "visits")  # noqa: PTH118  # as are those below: the oldest Pythons that get here
-    os.makedirs(visits, exist_ok=True)  # noqa: PTH103
-    _sweep(visits)
-    directory = tempfile.mkdtemp(dir=visits)
+    sessions = os.path.join(_cache(), "sessions")  # noqa: PTH118  # as are those below: the oldest Pythons that get here
+    os.makedirs(sessions, exist_ok=True)  # noqa: PTH103
+    _sweep(sessions)
+    directory = tempfile.mkdtemp(dir=sessions)
     lock = _lock(directory)
     silent = False
     try:
@@ -162,9 +162,9 @@ def _lock(directory: str) -> int | None:
     return descriptor
 
 
-def _sweep(visits: str) -> None:
-    """Remove what visits left whose steward is gone; one that is just being made has no lock for a moment."""
-    for directory in glob.glob(os.path.join(visits, "*")):  # noqa: PTH118, PTH207
+def _sweep(sessions: str) -> None:
+    """Remove what sessions left whose agent is gone; one that is just being made has no lock for a moment."""
+    for directory in glob.glob(os.path.join(sessions, "*")):  # noqa: PTH118, PTH207
         try:
             if time.time() - os.stat(directory).st_mtime < 60:  # noqa: PTH116
                 continue
@@ -178,7 +178,7 @@ def _sweep(visits: str) -> None:
 
 
 def _pids(directory: str) -> list[int]:
-    """The launchers of a visit that still run."""
+    """The launchers of a session that still run."""
     found = []
     for guest in glob.glob(os.path.join(directory, "guests", "*")):  # noqa: PTH118, PTH207
         found += _pids_in(guest)

@@ -27,7 +27,7 @@ from rttcheck.remote import agent, transfer
 from rttcheck.remote.destination import ALIVE_S, CONNECT_S, GONE_S, Destination
 
 LEASE_S = float(GONE_S)
-"""The steward ends the visit when it was asked nothing for so many seconds."""
+"""The agent ends the session when it was asked nothing for so many seconds."""
 
 PACKAGES = ("execnet", "numpy", "pyroute2", "pytest", "pytest-xdist", "rich", "virtme-ng")
 """What rttcheck requires; it is in a Python there, and only rttcheck itself is brought along."""
@@ -43,7 +43,7 @@ _END_S = 20.0
 
 @dataclass(slots=True, eq=False)
 class RemoteMachine:
-    """A machine with a steward on it; made by `open_machine`. ``seats`` is how many guests it is given."""
+    """A machine with a agent on it; made by `open_machine`. ``slots`` is how many guests it is given."""
 
     destination: Destination
     directory: Path
@@ -55,7 +55,7 @@ class RemoteMachine:
     cwd: Path
     _gateway: Any = field(repr=False)
     _lease: Any = field(repr=False)
-    seats: int = 1
+    slots: int = 1
     _answers: int = 0
     _ended: bool = False
     _news: threading.Condition = field(default_factory=threading.Condition, repr=False)
@@ -229,7 +229,7 @@ def _keep_asking(machine: RemoteMachine, closing: threading.Event) -> None:
 
 
 def _leave(machine: RemoteMachine) -> None:
-    """Have the steward tidy up, and wait for it to have done so; a machine that has gone away is not waited for."""
+    """Have the agent tidy up, and wait for it to have done so; a machine that has gone away is not waited for."""
     with contextlib.suppress(OSError), machine._news:
         if not machine._ended:
             machine._lease.send(False)

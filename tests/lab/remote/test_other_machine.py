@@ -96,7 +96,7 @@ def test_a_machine_that_is_switched_off_is_known_to_be_gone(other: Elsewhere, ro
 
 def test_a_cable_that_is_pulled_is_noticed_on_both_sides(other: Elsewhere, root: Path) -> None:
     with opened(other, root) as machine:
-        # This stands for a launcher; the steward ends it, though nothing of the pulled cable is told to sshd.
+        # This stands for a launcher; the agent ends it, though nothing of the pulled cable is told to sshd.
         guest = machine.directory / "guests" / "guest0"
         waits = shlex.join([sys.executable, "-c", WAITING, f"{guest}/pid"])
         up = other.ssh(f"mkdir -p {guest}; mkfifo {guest}/up; {waits} > {guest}/up 2>/dev/null & head -n 1 {guest}/up")
@@ -131,7 +131,7 @@ def test_a_session_that_is_killed_leaves_nothing_there(other: Elsewhere, root: P
         directory = session.stdout.readline().strip()
         assert "root" in other.ssh(f"ls {directory}")
         session.send_signal(signal.SIGKILL)
-    # The steward lets go of its lock when all else is gone.
+    # The agent lets go of its lock when all else is gone.
     left = other.ssh(f"(exec 9<{directory}/.lock && flock -w {int(SLACK_S)} 9) 2>/dev/null; ls {directory}")
     assert left.strip().endswith("No such file or directory")
 

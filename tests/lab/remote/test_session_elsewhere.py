@@ -119,7 +119,7 @@ def test_the_report_is_as_if_it_had_been_here(other: Elsewhere, root: Path) -> N
     assert (root / ".rttcheck/recordings/seen").read_text() == "debian:9.9.9\n"
     assert (root / ".rttcheck/consoles/9.9.9-amd64.log").read_text() == "up\n"
     assert [kernel["where"] for kernel in kernels(root)] == ["elsewhere"]
-    assert other.ssh("ls $RTTCHECK_CACHE/visits | wc -l").strip() == "0"
+    assert other.ssh("ls $RTTCHECK_CACHE/sessions | wc -l").strip() == "0"
 
 
 def test_two_kernels_use_two_machines(other: Elsewhere, root: Path) -> None:

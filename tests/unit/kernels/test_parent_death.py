@@ -21,8 +21,8 @@ import os, subprocess, sys
 program = '''
 import os, signal
 parent = os.getppid()
-from rttcheck.kernels.parent_death import hear_of_parents_death
-hear_of_parents_death(parent)
+from rttcheck.kernels.parent_death import exit_when_parent_dies
+exit_when_parent_dies(parent)
 print("ready", os.getpid(), flush=True)
 signal.pause()
 '''
@@ -35,8 +35,8 @@ import os, subprocess, sys, threading
 program = '''
 import os, sys
 parent = os.getppid()
-from rttcheck.kernels.parent_death import hear_of_parents_death
-hear_of_parents_death(parent)
+from rttcheck.kernels.parent_death import exit_when_parent_dies
+exit_when_parent_dies(parent)
 print("ready", flush=True)
 sys.stdin.readline()
 print("alive", flush=True)

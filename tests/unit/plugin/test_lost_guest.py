@@ -113,7 +113,7 @@ def test_guests_that_live_pass(pytester: pytest.Pytester) -> None:
     result.stdout.no_fnmatch_line("*guest lost*")
 
 
-def test_kernels_take_turns_where_there_is_one_seat(pytester: pytest.Pytester) -> None:
+def test_kernels_take_turns_where_there_is_one_slot(pytester: pytest.Pytester) -> None:
     kernels = [word for series in ("8.1", "8.2", "8.3") for word in ("--rtt-kernel", f"debian:{series}")]
     result = run(pytester, sys.executable, "-k", "before", "--rtt-jobs", "1", "-v", *kernels)
     assert result.ret == 0
