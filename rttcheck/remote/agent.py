@@ -13,6 +13,7 @@ import glob
 import io
 import json
 import os
+import select
 import shutil
 import signal
 import subprocess
@@ -87,7 +88,7 @@ def pack(channel: Any, *, directory: str, wait_s: float) -> None:
     """Wait for the launcher that works in the directory to end, and send what it left, as tar."""
     deadline = time.monotonic() + wait_s
     for pid in _pids_in(directory):
-        _wait_for(pid, deadline)
+        wait_for_exit(pid, within_s=deadline - time.monotonic())
     with tempfile.TemporaryFile() as file:
         with tarfile.open(fileobj=file, mode="w") as archive:
             # None where the connection did not get as far as to make it.
@@ -200,7 +201,7 @@ def _end(pids: list[int]) -> None:
         _signal(pid, signal.SIGTERM)
     deadline = time.monotonic() + _END_S
     for pid in pids:
-        if not _wait_for(pid, deadline):
+        if not wait_for_exit(pid, within_s=deadline - time.monotonic()):
             _signal(pid, signal.SIGKILL)
 
 
@@ -209,18 +210,16 @@ def _signal(pid: int, number: int) -> None:
         os.kill(pid, number)
 
 
-def _wait_for(pid: int, deadline: float) -> bool:
-    """Whether the process ends before the deadline."""
-    import select
-
+def wait_for_exit(pid: int, *, within_s: float) -> bool:
+    """Return whether the process `pid` ends within that many seconds; True if there is no such process."""
     try:
         descriptor = os.pidfd_open(pid)
-    except OSError:
+    except ProcessLookupError:
         return True
     try:
         poll = select.poll()
         poll.register(descriptor, select.POLLIN)
-        return bool(poll.poll(max(0.0, 1000 * (deadline - time.monotonic()))))
+        return bool(poll.poll(max(0.0, 1000 * within_s)))
     finally:
         os.close(descriptor)
 

@@ -19,6 +19,7 @@ import pytest
 
 from rttcheck.errors import RemoteError
 from rttcheck.kernels.guest import GuestSettings
+from rttcheck.remote.agent import wait_for_exit
 from rttcheck.remote.destination import GONE_S, Destination
 from rttcheck.remote.machine import LEASE_S, RemoteMachine, open_machine
 from tests.support.other_machine import Elsewhere, elsewhere
@@ -101,13 +102,13 @@ def test_a_cable_that_is_pulled_is_noticed_on_both_sides(other: Elsewhere, root:
         waits = shlex.join([sys.executable, "-c", WAITING, f"{guest}/pid"])
         up = other.ssh(f"mkdir -p {guest}; mkfifo {guest}/up; {waits} > {guest}/up 2>/dev/null & head -n 1 {guest}/up")
         assert up == "up\n"
-        launcher = os.pidfd_open(_pid_of(f"{guest}/pid"))
+        launcher = _pid_of(f"{guest}/pid")
         began = time.monotonic()
         other.unplug()
         with pytest.raises(RemoteError, match="gone away"):
             machine.require()
         assert time.monotonic() - began < GONE_S + SLACK_S
-        assert _ends(launcher, LEASE_S + SLACK_S)
+        assert wait_for_exit(launcher, within_s=LEASE_S + SLACK_S)
 
 
 def test_a_session_that_is_killed_leaves_nothing_there(other: Elsewhere, root: Path) -> None:
@@ -188,14 +189,3 @@ def _pid_of(path: str) -> int:
         if path.encode() in with_name:
             return int(found.parent.name)
     raise LookupError(path)
-
-
-def _ends(descriptor: int, within_s: float) -> bool:
-    import select
-
-    poll = select.poll()
-    poll.register(descriptor, select.POLLIN)
-    try:
-        return bool(poll.poll(1000 * within_s))
-    finally:
-        os.close(descriptor)
