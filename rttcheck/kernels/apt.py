@@ -35,11 +35,10 @@ _IMAGE = re.compile(r"linux-image-(?P<release>\d+\.\d+\.[0-9A-Za-z.+~-]*?)-(?P<f
 
 
 @dataclass(frozen=True, slots=True)
-class Suite:
-    """One suite of the archive and the kernel series that it may hold (empty: any)."""
+class ArchiveSuite:
+    """One suite of the archive, as in ``dists/NAME``."""
 
     name: str
-    series: tuple[str, ...] = ()
 
     @property
     def line(self) -> str:
@@ -47,22 +46,26 @@ class Suite:
         where = "debian-security" if self.name.endswith("-security") else "debian"
         return f"deb [arch=amd64 signed-by={KEYRING}] {MIRROR}/{where} {self.name} main"
 
-    def may_hold(self, series: str) -> bool:
-        """Whether a kernel of `series` can be in it."""
-        return not self.series or series in self.series
 
-
-SUITES = (
-    Suite("trixie-security", ("6.12",)),
-    Suite("trixie", ("6.12",)),
-    Suite("trixie-backports", ("6.16", "6.17", "6.18", "6.19", "7.0", "7.1", "7.2", "7.3")),
-    Suite("bookworm-security", ("6.1", "6.12")),
-    Suite("bookworm", ("6.1",)),
-    Suite("bookworm-backports", ("6.5", "6.6", "6.7", "6.9", "6.10", "6.11", "6.12")),
-    Suite("bullseye-security", ("5.10", "6.1")),
-    Suite("sid", ("7.2", "7.3", "7.4")),
+SUITES = tuple(
+    ArchiveSuite(name)
+    for name in (
+        "trixie-security",
+        "trixie",
+        "trixie-backports",
+        "bookworm-security",
+        "bookworm",
+        "bookworm-backports",
+        "bullseye-security",
+        "sid",
+    )
 )
-"""Every suite that is asked, the preferred first: of two builds of one version the earlier suite's is taken."""
+"""All suites that are read, the preferred first: of two builds of one version the earlier suite's is taken. Which
+kernel series a suite holds is read from its package list."""
+
+
+class IncompleteLists(KernelError):
+    """The lists of some suites could not be read; those of the others are up to date."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,18 +105,33 @@ class Archive:
     Every method raises `KernelError` with apt's own last words when it fails.
     """
 
-    def __init__(self, directory: Path, suites: Sequence[Suite] = SUITES) -> None:
+    def __init__(self, directory: Path, suites: Sequence[ArchiveSuite] = SUITES) -> None:
         self.directory = directory
         self.suites = tuple(suites)
 
     def refresh(self, *, progress: Progress, within_s: float = FRESH_S) -> None:
-        """Bring the suites' lists up to date unless they are younger than ``within_s``; signatures are checked."""
+        """Update the suites' lists unless they are younger than ``within_s`` seconds. Apt checks the signatures.
+
+        Raises `IncompleteLists` when some suites could not be read, `KernelError` when none could.
+        """
         if self.is_fresh(within_s):
             return
         progress(f"asking Debian's archive which kernels there are ({len(self.suites)} suites)")
         self._configure()
-        self._apt("apt-get", "update", "--error-on=any", failed="read the package lists of")
+        done = _run(["apt-get", "update", "--error-on=any"], env=self._environment())
+        if done.returncode:
+            # Some lists may have changed.
+            (self.directory / "images.json").unlink(missing_ok=True)
+            output = done.stdout + done.stderr
+            kind = IncompleteLists if 0 < len(self._failing(output)) < len(self.suites) else KernelError
+            raise kind(_refusal("read the package lists of", output))
         (self.directory / "stamp").write_text(self._wanted)
+
+    def _failing(self, output: str) -> list[ArchiveSuite]:
+        """Return the suites that apt's error lines name, as a word or as a part of an address."""
+        errors = [line for line in output.splitlines() if line.startswith(("E:", "Err:"))]
+        words = {word for line in errors for word in re.split(r"[\s/]+", line)}
+        return [suite for suite in self.suites if suite.name in words]
 
     @property
     def asked(self) -> float | None:
@@ -140,12 +158,14 @@ class Archive:
         Left out are cloud kernels, which have no 9p, and those whose modules the archive has no longer.
         """
         # Apt takes seconds to read its lists, each time.
+        if self.asked is None:
+            return self._read_images()
         known = self.directory / "images.json"
         read_of = {"reading": _READING, "asked": self.asked, "suites": [suite.name for suite in self.suites]}
         try:
-            told = json.loads(known.read_text())
-            if told["of"] == read_of:
-                return tuple(ImagePackage(**row) for row in told["images"])
+            kept = json.loads(known.read_text())
+            if kept["of"] == read_of:
+                return tuple(ImagePackage(**row) for row in kept["images"])
         except (OSError, ValueError, KeyError, TypeError):
             pass
         images = self._read_images()
@@ -227,7 +247,7 @@ class Archive:
             try:
                 while True:
                     try:
-                        said, _ = process.communicate(timeout=2.0)
+                        output, _ = process.communicate(timeout=2.0)
                         break
                     except subprocess.TimeoutExpired:
                         have = sum(_sizes(into)) + sum(_sizes(self.directory / "cache/archives/partial"))
@@ -236,7 +256,7 @@ class Archive:
                 process.kill()
         debs = sorted(into.glob("*.deb"))
         if process.returncode or len(debs) != len(parts):
-            raise _refused(f"download {parts[0]} from", said)
+            raise KernelError(_refusal(f"download {parts[0]} from", output))
         return tuple(debs)
 
     def _rank(self, source: str) -> int:
@@ -293,7 +313,7 @@ class Archive:
     def _apt(self, *command: str, failed: str = "read") -> str:
         done = _run(list(command), env=self._environment())
         if done.returncode:
-            raise _refused(failed, done.stdout + done.stderr)
+            raise KernelError(_refusal(failed, done.stdout + done.stderr))
         return done.stdout
 
 
@@ -323,13 +343,14 @@ def _run(command: list[str], *, env: dict[str, str]) -> subprocess.CompletedProc
         ) from error
 
 
-def _refused(what: str, said: str) -> KernelError:
-    if any(words in said for words in ("No space left", "enough free space", "write error")):
-        return KernelError(f"apt could not {what} Debian's archive: the disk is full; free some space")
-    lines = said.splitlines()
+def _refusal(what: str, output: str) -> str:
+    """Return the message for a failure of apt; `what` was tried, `output` is what apt wrote."""
+    if any(words in output for words in ("No space left", "enough free space", "write error")):
+        return f"apt could not {what} Debian's archive: the disk is full; free some space"
+    lines = output.splitlines()
     errors = [line.removeprefix("E:").strip() for line in lines if line.startswith("E:")]
     reason = errors[0] if errors else (lines[-1].strip() if lines else "it gave no reason")
-    return KernelError(f"{UNREACHABLE} {what} Debian's archive ({reason}); check the network or the proxy")
+    return f"{UNREACHABLE} {what} Debian's archive ({reason}); check the network or the proxy"
 
 
 def series_of(images: Iterable[ImagePackage]) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from rttcheck.errors import KernelError
 from rttcheck.kernels import modules
-from rttcheck.kernels.apt import FRESH_S, SUITES, UNREACHABLE, Archive, ImagePackage, series_of
+from rttcheck.kernels.apt import FRESH_S, SUITES, UNREACHABLE, Archive, ImagePackage, IncompleteLists, series_of
 from rttcheck.kernels.built import kernel_at
 from rttcheck.kernels.cache import Progress, cache_root, exclusive, say, staged
 from rttcheck.kernels.headers import fetch_headers
@@ -157,46 +157,46 @@ def _newest(root: Path, spec: KernelSpec, progress: Progress, within_s: float = 
 
 
 def _choose(root: Path, spec: KernelSpec, progress: Progress, within_s: float) -> tuple[ImagePackage, Archive]:
-    """The newest package that `spec` names: from the suites that should have it, else from all.
+    """Return the newest package that `spec` names and the archive that has it.
 
-    Lists are to be younger than ``within_s``.
+    The lists are updated unless they are younger than ``within_s`` seconds. Raises `KernelError` when the archive has
+    no such kernel, or when the suite that may have it cannot be read.
     """
-    images: list[ImagePackage] = []
-    for archive in _archives(root, spec, within_s):
-        try:
-            archive.refresh(progress=progress, within_s=within_s)
-        except KernelError:
-            # A mirror that is stale in some other suite does not take away what the likely ones have said.
-            if not images:
-                raise
-            break
-        images = [image for image in archive.images() if image.flavour == spec.flavour]
-        matching = [image for image in images if _matches(image, spec)]
-        if matching:
-            return matching[-1], archive
+    archive = whole_archive(root)
+    unread = _refreshed(archive, progress, within_s)
+    images = [image for image in archive.images() if image.flavour == spec.flavour]
+    matching = [image for image in images if _matches(image, spec)]
+    if matching:
+        if unread is not None:
+            progress(f"{unread}; using the other suites")
+        return matching[-1], archive
+    if unread is not None and not any(image.series == spec.series for image in images):
+        raise unread
     raise KernelError(_no_such_kernel(spec, images))
 
 
-def _archives(root: Path, spec: KernelSpec, within_s: float = FRESH_S) -> Iterator[Archive]:
-    """Where to look, in this order: lists that are at hand, those of the suites that should have it, all."""
-    every = whole_archive(root)
-    likely = [suite for suite in SUITES if suite.may_hold(spec.series)]
-    if likely and not every.is_fresh(within_s):
-        yield Archive(root / LISTS / spec.series, likely)
-    yield every
+def _refreshed(archive: Archive, progress: Progress, within_s: float = FRESH_S) -> IncompleteLists | None:
+    """Update the archive's lists; return the error where some suites could not be read."""
+    try:
+        archive.refresh(progress=progress, within_s=within_s)
+    except IncompleteLists as error:
+        return error
+    return None
 
 
 def whole_archive(root: Path) -> Archive:
-    """All suites."""
+    """Return the archive of all suites, with its lists in the cache at `root`."""
     return Archive(root / LISTS / "all", SUITES)
 
 
 def archive_of(root: Path, spec: KernelSpec, kernel: Kernel, progress: Progress) -> Archive:
-    """The archive that still has just this kernel. Raises `KernelError` where it has a newer one by now."""
-    for archive in _archives(root, spec):
-        archive.refresh(progress=progress)
-        if any((image.name, image.version) == (kernel.package, kernel.version) for image in archive.images()):
-            return archive
+    """Return the archive if it still has exactly this kernel. Raises `KernelError` if it has only a newer one."""
+    archive = whole_archive(root)
+    unread = _refreshed(archive, progress)
+    if any((image.name, image.version) == (kernel.package, kernel.version) for image in archive.images()):
+        return archive
+    if unread is not None:
+        raise unread
     raise KernelError(
         f"Debian's archive has no headers for the cached {kernel.release} any more; ask for those of the newest of its "
         f"series: debian:{spec.series}"

@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from rttcheck.errors import KernelError
-from rttcheck.kernels.apt import SUITES, Archive, series_of
-from rttcheck.kernels.archive import cached
+from rttcheck.kernels.apt import series_of
+from rttcheck.kernels.archive import cached, whole_archive
 from rttcheck.kernels.cache import Progress, cache_root, exclusive, say
 from rttcheck.kernels.kernel import Kernel
 from rttcheck.kernels.spec import FLAVOURS
@@ -48,7 +48,7 @@ def offered(root: Path | None = None, *, progress: Progress = say) -> tuple[str,
     Raises KernelError where the archive cannot be asked.
     """
     root = cache_root() if root is None else root
-    archive = Archive(root / "apt" / "all", SUITES)
+    archive = whole_archive(root)
     with exclusive(root, progress=progress):
         archive.refresh(progress=progress)
         images = archive.images()

@@ -14,7 +14,7 @@ import pytest
 
 from rttcheck.errors import KernelError
 from rttcheck.kernels import apt, archive
-from rttcheck.kernels.apt import KEYRING, SUITES, Archive, Suite
+from rttcheck.kernels.apt import KEYRING, SUITES, Archive, ArchiveSuite
 from rttcheck.kernels.kernel import Kernel
 
 MADISON = """\
@@ -187,9 +187,9 @@ def test_a_cached_kernel_asks_nobody(stand_in: Path, tmp_path: Path) -> None:
 
 
 def test_lists_that_name_what_has_left_the_archive_are_asked_for_again(stand_in: Path, tmp_path: Path) -> None:
-    Archive(tmp_path / "cache/apt/6.12", [suite for suite in SUITES if suite.may_hold("6.12")]).refresh(progress=quiet)
+    archive.whole_archive(tmp_path / "cache").refresh(progress=quiet)
     an_hour_ago = time.time() - 3600
-    os.utime(tmp_path / "cache/apt/6.12/stamp", (an_hour_ago, an_hour_ago))
+    os.utime(tmp_path / "cache/apt/all/stamp", (an_hour_ago, an_hour_ago))
     (stand_in / "superseded").touch()
     said: list[str] = []
     kernel = archive.fetch("debian:6.12", progress=said.append, root=tmp_path / "cache")
@@ -199,7 +199,7 @@ def test_lists_that_name_what_has_left_the_archive_are_asked_for_again(stand_in:
 
 
 def test_lists_that_were_just_asked_for_are_not_asked_for_again(stand_in: Path, tmp_path: Path) -> None:
-    Archive(tmp_path / "cache/apt/6.12", [suite for suite in SUITES if suite.may_hold("6.12")]).refresh(progress=quiet)
+    archive.whole_archive(tmp_path / "cache").refresh(progress=quiet)
     (stand_in / "superseded").touch()
     with pytest.raises(KernelError, match="404  Not Found"):
         fetch("debian:6.12", tmp_path)
@@ -210,7 +210,7 @@ def test_without_network_an_old_answer_is_better_than_none(stand_in: Path, tmp_p
     first = fetch("debian:6.12", tmp_path)
     answers = tmp_path / "cache/answers.json"
     answers.write_text(json.dumps({"debian:6.12": {"release": first.release, "time": 0}}))
-    (tmp_path / "cache/apt/6.12/stamp").unlink()
+    (tmp_path / "cache/apt/all/stamp").unlink()
     (stand_in / "offline").touch()
     said: list[str] = []
     assert archive.fetch("debian:6.12", progress=said.append, root=tmp_path / "cache") == first
@@ -251,20 +251,20 @@ def test_a_package_that_cannot_be_unpacked_leaves_nothing(stand_in: Path, tmp_pa
 @pytest.mark.usefixtures("stand_in")
 def test_apt_is_private_and_keeps_the_machines_proxy(tmp_path: Path) -> None:
     fetch("debian:6.12", tmp_path)
-    configuration = (tmp_path / "cache/apt/6.12/apt.conf").read_text()
+    configuration = (tmp_path / "cache/apt/all/apt.conf").read_text()
     assert 'Acquire::http::Proxy "http://proxy.example:3128";' in configuration
     assert 'Acquire::Languages "none";' in configuration
     assert '"de"' not in configuration
     assert 'Dir::Etc::parts "/dev/null";' in configuration
-    assert f'Dir::State "{tmp_path}/cache/apt/6.12/state";' in configuration
-    sources = (tmp_path / "cache/apt/6.12/etc/sources.list").read_text().splitlines()
+    assert f'Dir::State "{tmp_path}/cache/apt/all/state";' in configuration
+    sources = (tmp_path / "cache/apt/all/etc/sources.list").read_text().splitlines()
     assert all(f"signed-by={KEYRING}" in line for line in sources)
-    assert not any("bullseye" in line or "sid" in line for line in sources), "an index that nobody needs"
+    assert [line.split()[-2] for line in sources] == [suite.name for suite in SUITES]
 
 
 @pytest.mark.usefixtures("stand_in")
 def test_of_two_builds_of_one_version_the_preferred_suites_is_taken(tmp_path: Path) -> None:
-    asked_first = Archive(tmp_path / "apt", [Suite("bookworm-security"), Suite("trixie-security")])
+    asked_first = Archive(tmp_path / "apt", [ArchiveSuite("bookworm-security"), ArchiveSuite("trixie-security")])
     asked_first.refresh(progress=quiet)
     newest = [image for image in asked_first.images() if image.flavour == "amd64"][-1]
     assert newest.release == "6.12.117+deb12"
@@ -365,7 +365,7 @@ def test_a_kernel_that_was_pruned_before_it_was_used_is_fetched_again(
 
 
 def test_apt_reads_its_lists_once(stand_in: Path, tmp_path: Path) -> None:
-    lists = Archive(tmp_path / "apt", [Suite("trixie-security")])
+    lists = Archive(tmp_path / "apt", [ArchiveSuite("trixie-security")])
     lists.refresh(progress=quiet)
     first = lists.images()
     (stand_in / "madison").write_text("")
@@ -376,7 +376,7 @@ def test_apt_reads_its_lists_once(stand_in: Path, tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("stand_in")
 def test_lists_as_an_older_rttcheck_read_them_are_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    lists = Archive(tmp_path / "apt", [Suite("trixie-security")])
+    lists = Archive(tmp_path / "apt", [ArchiveSuite("trixie-security")])
     lists.refresh(progress=quiet)
     with monkeypatch.context() as older:
         older.setattr(apt, "_READING", apt._READING - 1)
@@ -406,7 +406,28 @@ def test_a_file_that_is_no_kernel_is_refused(tmp_path: Path) -> None:
         fetch(str(tmp_path / "bzImage"), tmp_path)
 
 
-def test_a_stale_suite_does_not_hide_what_the_likely_ones_say(stand_in: Path, tmp_path: Path) -> None:
+def test_a_series_is_found_in_whichever_suite_has_it(stand_in: Path, tmp_path: Path) -> None:
+    name = "linux-image-7.4.1+deb14-amd64"
+    row = f"{name} | 7.4.1-1~bpo13+1 | http://x trixie-backports/main amd64 Packages\n"
+    (stand_in / "madison").write_text(MADISON + row)
+    (stand_in / "pkgnames").write_text(f"{NAMES}{name}\n")
+    shutil.copyfile(stand_in / "linux-image.deb", stand_in / f"{name}.deb")
+    fetch("debian:7.4", tmp_path)
+    assert asked(stand_in)[-1].endswith(f"{name}=7.4.1-1~bpo13+1")
+
+
+def test_a_stale_suite_does_not_keep_from_a_kernel_of_another(stand_in: Path, tmp_path: Path) -> None:
+    (stand_in / "stale").touch()
+    lines: list[str] = []
+    assert archive.fetch("debian:6.12", root=tmp_path / "cache", progress=lines.append).image.exists()
+    assert any("sid/InRelease is expired" in line and line.endswith("using the other suites") for line in lines)
+    # Nor are its lists taken for whole ones: a kernel of it is found as soon as it can be read.
+    (stand_in / "stale").unlink()
+    fetch("debian:6.1", tmp_path)
+    assert sum(line.startswith("update") for line in asked(stand_in)) == 2
+
+
+def test_a_stale_suite_does_not_hide_what_the_others_have(stand_in: Path, tmp_path: Path) -> None:
     (stand_in / "stale").touch()
     with pytest.raises(
         KernelError, match=r"no kernel debian:6\.12\.1\+deb13; of that series it has .*6\.12\.117\+deb13"
@@ -414,7 +435,7 @@ def test_a_stale_suite_does_not_hide_what_the_likely_ones_say(stand_in: Path, tm
         archive.fetch("debian:6.12.1+deb13", root=tmp_path / "cache", progress=lambda _line: None)
 
 
-def test_a_stale_suite_is_told_where_nothing_else_is_known(stand_in: Path, tmp_path: Path) -> None:
+def test_a_stale_suite_is_named_where_no_other_has_the_series(stand_in: Path, tmp_path: Path) -> None:
     (stand_in / "stale").touch()
     with pytest.raises(KernelError, match=r"sid/InRelease is expired"):
         archive.fetch("debian:7.3", root=tmp_path / "cache", progress=lambda _line: None)
@@ -441,7 +462,7 @@ def superseded(stand_in: Path, *others: str) -> None:
 
 
 def newest(directory: Path) -> str:
-    lists = Archive(directory, [Suite("trixie-security")])
+    lists = Archive(directory, [ArchiveSuite("trixie-security")])
     lists.refresh(progress=quiet)
     return [image for image in lists.images() if image.flavour == "amd64"][-1].release
 
