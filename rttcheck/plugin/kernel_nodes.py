@@ -26,13 +26,13 @@ class KernelNodes(NodeManager):  # type: ignore[misc]  # xdist has no types
             return super().setup_node(spec, putevent)
         gateway = self.group.makegateway(f"execmodel=main_thread_only//{spec}")
         self.config.hook.pytest_xdist_newgateway(gateway=gateway)
-        node = WorkerElsewhere(self, gateway, self.config, putevent)
+        node = RemoteWorker(self, gateway, self.config, putevent)
         gateway.node = node
         node.setup()
         return node
 
 
-class WorkerElsewhere(WorkerController):  # type: ignore[misc]  # xdist has no types
+class RemoteWorker(WorkerController):  # type: ignore[misc]  # xdist has no types
     """A worker on another machine."""
 
     def setup(self) -> None:
