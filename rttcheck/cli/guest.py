@@ -53,9 +53,9 @@ def run(args: argparse.Namespace) -> int:
     """Boot, run, and return the command's exit status."""
     from rttcheck.kernels.guest import GuestSettings
     from rttcheck.kernels.launcher import main
-    from rttcheck.kernels.spec import KernelSpec, Source
+    from rttcheck.kernels.spec import KernelSource, KernelSpec
 
-    if KernelSpec.parse(args.kernel).source is Source.HOST:
+    if KernelSpec.parse(args.kernel).source is KernelSource.HOST:
         raise KernelError("`rttcheck guest` boots a kernel and host is the running one: name it as in debian:6.12")
     settings = GuestSettings(
         kernel=args.kernel,

@@ -21,9 +21,9 @@ from rttcheck.kernels.built import kernel_at
 from rttcheck.kernels.cache import Progress, cache_root, exclusive, say, staged
 from rttcheck.kernels.headers import fetch_headers
 from rttcheck.kernels.inventory import LISTS
-from rttcheck.kernels.kernel import Kernel, version_key
+from rttcheck.kernels.kernel import BootableKernel, version_key
 from rttcheck.kernels.pruning import keep_within_limit
-from rttcheck.kernels.spec import KernelSpec, Source
+from rttcheck.kernels.spec import KernelSource, KernelSpec
 from rttcheck.kernels.unpacking import unpacked
 from rttcheck.kernels.use import in_use, touch
 
@@ -36,7 +36,7 @@ _JUST_ASKED_S = 300.0
 
 def fetch(
     spec: KernelSpec | str, *, headers: bool = False, progress: Progress = say, root: Path | None = None
-) -> Kernel:
+) -> BootableKernel:
     """The kernel that `spec` names, from the cache or from Debian's archive (signatures checked by apt).
 
     A cached kernel needs no network. `headers` has its headers beside it, for programs that are compiled in a guest.
@@ -45,7 +45,7 @@ def fetch(
     """
     spec = KernelSpec.parse(spec) if isinstance(spec, str) else spec
     root = cache_root() if root is None else root
-    if spec.source is Source.HOST:
+    if spec.source is KernelSource.HOST:
         raise KernelError("the running kernel needs no fetching; name a guest's kernel as in debian:6.12")
     if spec.path is not None:
         if headers:
@@ -69,7 +69,7 @@ def fetch(
 
 
 @contextlib.contextmanager
-def at_hand(spec: KernelSpec | str, *, progress: Progress = say, root: Path | None = None) -> Iterator[Kernel]:
+def at_hand(spec: KernelSpec | str, *, progress: Progress = say, root: Path | None = None) -> Iterator[BootableKernel]:
     """As `fetch`; nobody prunes the kernel while the block lasts."""
     root = cache_root() if root is None else root
     while True:
@@ -81,15 +81,15 @@ def at_hand(spec: KernelSpec | str, *, progress: Progress = say, root: Path | No
                 return
 
 
-def cached(root: Path | None = None) -> tuple[Kernel, ...]:
+def cached(root: Path | None = None) -> tuple[BootableKernel, ...]:
     """All kernels in the cache, the oldest version first."""
     root = cache_root() if root is None else root
     found = (path.parent for path in (root / "kernels").glob("*/kernel.json"))
-    kernels = [Kernel.load(directory) for directory in found if not directory.name.startswith(".")]
+    kernels = [BootableKernel.load(directory) for directory in found if not directory.name.startswith(".")]
     return tuple(sorted(kernels, key=lambda kernel: version_key(kernel.release)))
 
 
-def _remembered(root: Path, spec: KernelSpec, *, within_s: float) -> Kernel | None:
+def _remembered(root: Path, spec: KernelSpec, *, within_s: float) -> BootableKernel | None:
     """The cached kernel that `spec` was found to be, at most `within_s` seconds ago (an exact release: ever)."""
     if spec.release is not None:
         return next((kernel for kernel in reversed(cached(root)) if _is(kernel, spec)), None)
@@ -97,12 +97,12 @@ def _remembered(root: Path, spec: KernelSpec, *, within_s: float) -> Kernel | No
         answer = json.loads((root / "answers.json").read_text())[spec.text]
         if time.time() - float(answer["time"]) > within_s:
             return None
-        return Kernel.load(root / "kernels" / str(answer["release"]))
+        return BootableKernel.load(root / "kernels" / str(answer["release"]))
     except (OSError, ValueError, KeyError, TypeError, KernelError):
         return None
 
 
-def _is(kernel: Kernel, spec: KernelSpec) -> bool:
+def _is(kernel: BootableKernel, spec: KernelSpec) -> bool:
     """Whether a cached kernel is one that `spec` names: of its flavour, and of its release, version or series."""
     release = kernel.release.removesuffix(f"-{spec.flavour}")
     if release == kernel.release or release.endswith("-rt"):
@@ -113,7 +113,7 @@ def _is(kernel: Kernel, spec: KernelSpec) -> bool:
     return spec.release in (release, upstream)
 
 
-def _remember(root: Path, spec: KernelSpec, kernel: Kernel) -> None:
+def _remember(root: Path, spec: KernelSpec, kernel: BootableKernel) -> None:
     answers = root / "answers.json"
     try:
         known = json.loads(answers.read_text())
@@ -125,7 +125,7 @@ def _remember(root: Path, spec: KernelSpec, kernel: Kernel) -> None:
     fresh.rename(answers)
 
 
-def _from_archive(root: Path, spec: KernelSpec, progress: Progress) -> Kernel:
+def _from_archive(root: Path, spec: KernelSpec, progress: Progress) -> BootableKernel:
     try:
         kernel = _newest(root, spec, progress)
     except KernelError as error:
@@ -140,7 +140,7 @@ def _from_archive(root: Path, spec: KernelSpec, progress: Progress) -> Kernel:
     return kernel
 
 
-def _newest(root: Path, spec: KernelSpec, progress: Progress, within_s: float = FRESH_S) -> Kernel:
+def _newest(root: Path, spec: KernelSpec, progress: Progress, within_s: float = FRESH_S) -> BootableKernel:
     package, archive = _choose(root, spec, progress, within_s)
     target = root / "kernels" / f"{package.release}-{package.flavour}"
     if not (target / "kernel.json").exists():
@@ -153,7 +153,7 @@ def _newest(root: Path, spec: KernelSpec, progress: Progress, within_s: float = 
                 raise
             progress(f"{error}; its lists may be too old")
             return _newest(root, spec, progress, _JUST_ASKED_S)
-    return Kernel.load(target)
+    return BootableKernel.load(target)
 
 
 def _choose(root: Path, spec: KernelSpec, progress: Progress, within_s: float) -> tuple[ImagePackage, Archive]:
@@ -189,7 +189,7 @@ def whole_archive(root: Path) -> Archive:
     return Archive(root / LISTS / "all", SUITES)
 
 
-def archive_of(root: Path, spec: KernelSpec, kernel: Kernel, progress: Progress) -> Archive:
+def archive_of(root: Path, spec: KernelSpec, kernel: BootableKernel, progress: Progress) -> Archive:
     """Return the archive if it still has exactly this kernel. Raises `KernelError` if it has only a newer one."""
     archive = whole_archive(root)
     unread = _refreshed(archive, progress)
@@ -230,7 +230,7 @@ def _install(archive: Archive, package: ImagePackage, target: Path, progress: Pr
                 found = next((place for place in places if place.exists()), places[0])
                 shutil.copyfile(found, staging / name)
             modules.install(tree, staging / "lib/modules" / tree.name)
-        kernel = Kernel(
+        kernel = BootableKernel(
             image=staging / "vmlinuz",
             modules=staging / "lib/modules" / tree.name,
             release=tree.name,

@@ -10,7 +10,7 @@ import time
 from rttcheck.errors import GuestLost
 from rttcheck.kernels.console import Console
 from rttcheck.kernels.qemu import Qemu
-from rttcheck.kernels.stream import Stream, wait
+from rttcheck.kernels.stream import ByteStream, wait
 
 
 def wait_for_init(qemu: Qemu, console: Console, *, deadline_s: float) -> None:
@@ -21,8 +21,8 @@ def wait_for_init(qemu: Qemu, console: Console, *, deadline_s: float) -> None:
     ends = time.monotonic() + deadline_s
     said = bytearray()
     streams = [
-        Stream(source=qemu.ports["control"].fileno(), heard=said.extend),
-        Stream(source=qemu.console, heard=console.write),
+        ByteStream(source=qemu.ports["control"].fileno(), heard=said.extend),
+        ByteStream(source=qemu.console, heard=console.write),
     ]
     while b"hello\n" not in said:
         ready = wait(streams, also=qemu.ended, timeout_s=ends - time.monotonic())

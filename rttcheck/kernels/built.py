@@ -14,14 +14,14 @@ from rttcheck.errors import KernelError
 from rttcheck.kernels import modules
 from rttcheck.kernels.cache import Progress, exclusive, staged
 from rttcheck.kernels.configuration import Configuration, lacking_for_a_guest, lacking_for_a_probe
-from rttcheck.kernels.kernel import Kernel, release_of, version_key
+from rttcheck.kernels.kernel import BootableKernel, release_of, version_key
 
 _IMAGE = Path("arch/x86/boot/bzImage")
 _SOURCES = ("Kbuild", "Makefile", "arch/x86")
 """What a directory of kernel sources has, built or not."""
 
 
-def kernel_at(path: Path, *, root: Path, progress: Progress) -> Kernel:
+def kernel_at(path: Path, *, root: Path, progress: Progress) -> BootableKernel:
     """The kernel at `path`: a bzImage, a directory that holds ``boot`` and ``lib/modules``, or a build tree.
 
     Raises `KernelError` when there is none, when it was not built yet, or when its configuration says that it cannot be
@@ -40,7 +40,7 @@ def kernel_at(path: Path, *, root: Path, progress: Progress) -> Kernel:
     configuration = _configuration(image, tree, release)
     if configuration is not None:
         _judge(path, configuration, found, progress)
-    return Kernel(image=image, modules=found, release=release)
+    return BootableKernel(image=image, modules=found, release=release)
 
 
 def _image(path: Path) -> Path:

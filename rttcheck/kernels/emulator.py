@@ -15,10 +15,10 @@ from rttcheck.errors import GuestLost
 from rttcheck.kernels.console import Console
 from rttcheck.kernels.frozen import thaw
 from rttcheck.kernels.guest import GuestSettings
-from rttcheck.kernels.machine import Machine
+from rttcheck.kernels.machine import GuestMachine
 from rttcheck.kernels.qemu import Qemu
-from rttcheck.kernels.session import Session
-from rttcheck.kernels.stream import Stream, wait
+from rttcheck.kernels.session import GuestSession
+from rttcheck.kernels.stream import ByteStream, wait
 
 _THAW_S = 30.0
 """Host seconds in which a frozen guest goes on, or never does."""
@@ -33,7 +33,9 @@ class NotThawed(GuestLost):
 class Emulator:
     """Runs one session; made for one call of `run`."""
 
-    def __init__(self, machine: Machine, settings: GuestSettings, console: Console, *, frozen: Path | None) -> None:
+    def __init__(
+        self, machine: GuestMachine, settings: GuestSettings, console: Console, *, frozen: Path | None
+    ) -> None:
         self._machine = machine
         self._settings = settings
         self._console = console
@@ -43,7 +45,7 @@ class Emulator:
         self._phase = "boot" if frozen is None else "thaw"
         self._began = self._phase_began = 0.0
 
-    def run(self, session: Session, *, rw: Path, stdin: int, stdout: int, stderr: int) -> int:
+    def run(self, session: GuestSession, *, rw: Path, stdin: int, stdout: int, stderr: int) -> int:
         """Carry bytes until the guest has ended; the exit status of its Python (128 + N: killed by signal N).
 
         Raises `GuestLost`, with the console's tail, when the guest dies or passes one of its deadlines.
@@ -64,7 +66,7 @@ class Emulator:
             raise self._lost(how)
         return self._status
 
-    def _carry(self, qemu: Qemu, session: Session, stdin: int, stdout: int, stderr: int) -> list[Stream]:
+    def _carry(self, qemu: Qemu, session: GuestSession, stdin: int, stdout: int, stderr: int) -> list[ByteStream]:
         """Until QEMU has ended; the streams that may still hold something of the guest's."""
         script = session.script().encode()
         port = {name: end.fileno() for name, end in qemu.ports.items()}
@@ -75,14 +77,14 @@ class Emulator:
             if self._settings.gateway:
                 self._enter("leave", "end of input")
 
-        inward = Stream(source=stdin, sink=port["stdin"], closed=end_of_input)
+        inward = ByteStream(source=stdin, sink=port["stdin"], closed=end_of_input)
         outward = [
-            Stream(source=port["stdout"], sink=stdout),
-            Stream(source=port["stderr"], sink=stderr),
-            Stream(source=port["control"], heard=self._reported),
-            Stream(source=qemu.console, heard=self._console.write),
+            ByteStream(source=port["stdout"], sink=stdout),
+            ByteStream(source=port["stderr"], sink=stderr),
+            ByteStream(source=port["control"], heard=self._reported),
+            ByteStream(source=qemu.console, heard=self._console.write),
         ]
-        orders = Stream(sink=port["control"], pending=b"%d\n%b" % (len(script), script))
+        orders = ByteStream(sink=port["control"], pending=b"%d\n%b" % (len(script), script))
         moved, heard = 0, self._began
         while True:
             # Input is left alone until Python runs: a guest that does not thaw has taken nothing of it.

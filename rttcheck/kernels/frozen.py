@@ -19,7 +19,7 @@ from rttcheck.errors import GuestLost, KernelError
 from rttcheck.kernels.boot import wait_for_init
 from rttcheck.kernels.cache import Progress, exclusive, staged
 from rttcheck.kernels.console import Console
-from rttcheck.kernels.machine import Machine
+from rttcheck.kernels.machine import GuestMachine
 from rttcheck.kernels.pruning import keep_within_limit
 from rttcheck.kernels.qemu import Qemu
 
@@ -30,7 +30,7 @@ _KEPT = 2
 
 
 def frozen_guest(
-    machine: Machine, *, label: str, root: Path, boot_s: float, console: Console, progress: Progress
+    machine: GuestMachine, *, label: str, root: Path, boot_s: float, console: Console, progress: Progress
 ) -> Path:
     """The saved state of `machine` after its boot; made now when there is none yet.
 
@@ -73,7 +73,7 @@ def discard(state: Path) -> None:
     shutil.rmtree(state.parent, ignore_errors=True)
 
 
-def _freeze(machine: Machine, state: Path, *, root: Path, boot_s: float, console: Console) -> None:
+def _freeze(machine: GuestMachine, state: Path, *, root: Path, boot_s: float, console: Console) -> None:
     with Qemu(machine, rw=empty_directory(root)) as qemu:
         console.mark("power-on, to be frozen")
         wait_for_init(qemu, console, deadline_s=boot_s)

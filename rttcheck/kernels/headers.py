@@ -13,7 +13,7 @@ from pathlib import Path
 from rttcheck.errors import KernelError
 from rttcheck.kernels.apt import Archive
 from rttcheck.kernels.cache import Progress, staged
-from rttcheck.kernels.kernel import HEADERS, Kernel
+from rttcheck.kernels.kernel import HEADERS, BootableKernel
 from rttcheck.kernels.unpacking import unpacked
 
 _KEPT = ("include", "arch/x86/include")
@@ -22,7 +22,7 @@ _KEPT = ("include", "arch/x86/include")
 _LANDMARKS = ("include/linux/kconfig.h", "include/generated/autoconf.h", "arch/x86/include/generated")
 
 
-def fetch_headers(kernel: Kernel, archive: Archive, *, progress: Progress) -> None:
+def fetch_headers(kernel: BootableKernel, archive: Archive, *, progress: Progress) -> None:
     """Put the headers of a cached kernel beside it; whoever calls holds `exclusive`.
 
     Raises `KernelError` when they cannot be fetched or are no whole tree.

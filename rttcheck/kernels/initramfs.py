@@ -15,7 +15,7 @@ from pathlib import Path
 
 from rttcheck.errors import KernelError
 from rttcheck.kernels.cache import cache_root, exclusive, say, staged
-from rttcheck.kernels.kernel import Kernel
+from rttcheck.kernels.kernel import BootableKernel
 from rttcheck.kernels.modules import load_order
 
 NEEDED_MODULES = ("virtio_pci", "virtio_console", "9pnet_virtio", "9p", "overlay")
@@ -24,7 +24,7 @@ NEEDED_MODULES = ("virtio_pci", "virtio_console", "9pnet_virtio", "9p", "overlay
 _DIRECTORIES = ("bin", "dev", "modules", "newroot", "proc", "sys")
 
 
-def initramfs_of(kernel: Kernel, root: Path | None = None) -> Path:
+def initramfs_of(kernel: BootableKernel, root: Path | None = None) -> Path:
     """The image for `kernel`, from the cache or made now.
 
     Raises `KernelError` when no static busybox is installed.

@@ -24,7 +24,7 @@ _DIGEST = re.compile(r"\.[0-9a-f]{16}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Kept:
+class CacheEntry:
     """All that is kept of one release (``label``), or the package lists of one name.
 
     ``used`` is the last use, seconds since the epoch; ``holds`` says what the ``parts`` are.
@@ -45,7 +45,7 @@ class Kept:
         return ", ".join(name if count == 1 else f"{count} {name}s" for name, count in counts.items())
 
 
-def inventory(root: Path) -> tuple[Kept, ...]:
+def inventory(root: Path) -> tuple[CacheEntry, ...]:
     """Everything in the cache at `root`, the least recently used first."""
     found: dict[str, list[tuple[Path, str]]] = {}
     for place, kind in _PARTS.items():
@@ -79,10 +79,10 @@ def size_of(path: Path) -> int:
     return total
 
 
-def _kept(root: Path, label: str, parts: list[tuple[Path, str]]) -> Kept:
+def _kept(root: Path, label: str, parts: list[tuple[Path, str]]) -> CacheEntry:
     whole = tuple(path for path, kind in parts if kind != "headers")
     used = last_used(root, label)
-    return Kept(
+    return CacheEntry(
         label=label,
         parts=whole,
         bytes=sum(size_of(path) for path in whole),
@@ -94,9 +94,9 @@ def _kept(root: Path, label: str, parts: list[tuple[Path, str]]) -> Kept:
     )
 
 
-def _lists(directory: Path) -> Kept:
+def _lists(directory: Path) -> CacheEntry:
     stamp = directory / "stamp"
-    return Kept(
+    return CacheEntry(
         label=f"package lists {directory.name}",
         parts=(directory,),
         bytes=size_of(directory),

@@ -18,7 +18,7 @@ HEADERS = "headers"
 
 
 @dataclass(frozen=True, slots=True)
-class Kernel:
+class BootableKernel:
     """One kernel at hand.
 
     ``image`` is a bzImage, ``modules`` the ``lib/modules/RELEASE`` directory (``None`` for a kernel without modules),
@@ -58,7 +58,7 @@ class Kernel:
         (directory / "kernel.json").write_text(json.dumps(facts, indent=1) + "\n")
 
     @classmethod
-    def load(cls, directory: Path) -> Kernel:
+    def load(cls, directory: Path) -> BootableKernel:
         """The kernel cached in `directory`; `KernelError` when there is none."""
         try:
             facts = json.loads((directory / "kernel.json").read_text())

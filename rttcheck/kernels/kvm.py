@@ -17,7 +17,7 @@ from rttcheck.kernels.boot import wait_for_init
 from rttcheck.kernels.cache import exclusive, say, staged
 from rttcheck.kernels.console import Console
 from rttcheck.kernels.frozen import empty_directory
-from rttcheck.kernels.machine import Machine
+from rttcheck.kernels.machine import GuestMachine
 from rttcheck.kernels.qemu import Qemu
 
 DEVICE = Path("/dev/kvm")
@@ -50,7 +50,7 @@ def remembered_trial(root: Path) -> Trial | None:
         return None
 
 
-def kvm_works(machine: Machine, *, root: Path) -> bool:
+def kvm_works(machine: GuestMachine, *, root: Path) -> bool:
     """Whether `machine` (one that was built for KVM) boots here; the answer is kept until the host's kernel changes."""
     if not os.access(DEVICE, os.R_OK | os.W_OK):
         return False
@@ -67,7 +67,7 @@ def kvm_works(machine: Machine, *, root: Path) -> bool:
     return works
 
 
-def _boots(machine: Machine, root: Path) -> tuple[bool, str]:
+def _boots(machine: GuestMachine, root: Path) -> tuple[bool, str]:
     try:
         with Qemu(machine, rw=empty_directory(root)) as qemu:
             wait_for_init(qemu, Console(), deadline_s=TRIAL_S)

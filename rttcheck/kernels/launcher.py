@@ -25,11 +25,11 @@ from rttcheck.kernels.emulator import Emulator, NotThawed
 from rttcheck.kernels.frozen import discard, empty_directory, frozen_guest
 from rttcheck.kernels.guest import BOOT_VARIABLE, EXIT_LOST, EXIT_USAGE, GuestSettings
 from rttcheck.kernels.initramfs import initramfs_of
-from rttcheck.kernels.kernel import Kernel
+from rttcheck.kernels.kernel import BootableKernel
 from rttcheck.kernels.kvm import DEVICE, kvm_works
-from rttcheck.kernels.machine import Machine
+from rttcheck.kernels.machine import GuestMachine
 from rttcheck.kernels.parent_death import exit_when_parent_dies
-from rttcheck.kernels.session import Session
+from rttcheck.kernels.session import GuestSession
 
 _PASSED_ON = (
     "COLUMNS",
@@ -64,9 +64,9 @@ def guest_environment(settings: GuestSettings, environment: Mapping[str, str]) -
     }
 
 
-def session_of(kernel: Kernel, settings: GuestSettings, arguments: Sequence[str]) -> Session:
+def session_of(kernel: BootableKernel, settings: GuestSettings, arguments: Sequence[str]) -> GuestSession:
     """Return the session that runs this Python with `arguments`, in ``settings.cwd`` or else in this directory."""
-    return Session(
+    return GuestSession(
         argv=[sys.executable, *arguments],
         cwd=settings.cwd if settings.cwd is not None else Path.cwd(),
         environment=guest_environment(settings, os.environ),
@@ -115,7 +115,7 @@ def launch(settings: GuestSettings, arguments: Sequence[str]) -> int:
         return _launch(kernel, settings, arguments)
 
 
-def _launch(kernel: Kernel, settings: GuestSettings, arguments: Sequence[str]) -> int:
+def _launch(kernel: BootableKernel, settings: GuestSettings, arguments: Sequence[str]) -> int:
     root = cache_root()
     machine = _machine(kernel, settings, root)
     with contextlib.ExitStack() as stack:
@@ -139,14 +139,14 @@ def _launch(kernel: Kernel, settings: GuestSettings, arguments: Sequence[str]) -
         return Emulator(machine, settings, console, frozen=None).run(session, rw=rw, stdin=0, stdout=1, stderr=2)
 
 
-def _machine(kernel: Kernel, settings: GuestSettings, root: Path) -> Machine:
+def _machine(kernel: BootableKernel, settings: GuestSettings, root: Path) -> GuestMachine:
     """Return an emulated machine, or one with KVM for real time where KVM works."""
     initramfs = initramfs_of(kernel, root)
     if settings.clock == "real" and os.access(DEVICE, os.R_OK | os.W_OK):
-        fast = Machine.build(kernel, settings, initramfs=initramfs, kvm=True)
+        fast = GuestMachine.build(kernel, settings, initramfs=initramfs, kvm=True)
         if kvm_works(fast, root=root):
             return fast
-    return Machine.build(kernel, settings, initramfs=initramfs)
+    return GuestMachine.build(kernel, settings, initramfs=initramfs)
 
 
 def _console_file(path: Path) -> BinaryIO:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from rttcheck.errors import KernelError
 from rttcheck.kernels.guest import GuestSettings
-from rttcheck.kernels.kernel import Kernel
+from rttcheck.kernels.kernel import BootableKernel
 from rttcheck.kernels.session import RW_TAG
 
 PORTS = ("control", "stdin", "stdout", "stderr")
@@ -54,14 +54,16 @@ _KERNEL_OPTIONS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Machine:
+class GuestMachine:
     """A machine for one kernel; ``template`` is QEMU's command line with places for what differs between sessions."""
 
     template: tuple[str, ...]
     image: Path
 
     @classmethod
-    def build(cls, kernel: Kernel, settings: GuestSettings, *, initramfs: Path, kvm: bool = False) -> Machine:
+    def build(
+        cls, kernel: BootableKernel, settings: GuestSettings, *, initramfs: Path, kvm: bool = False
+    ) -> GuestMachine:
         """The machine that `settings` ask for.
 
         Raises `KernelError` when virtme-ng or QEMU is missing or refuses the kernel.

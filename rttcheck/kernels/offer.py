@@ -13,7 +13,7 @@ from rttcheck.errors import KernelError
 from rttcheck.kernels.apt import Archive
 from rttcheck.kernels.archive import cached, whole_archive
 from rttcheck.kernels.cache import Progress, exclusive
-from rttcheck.kernels.inventory import Kept, inventory
+from rttcheck.kernels.inventory import CacheEntry, inventory
 from rttcheck.kernels.kernel import version_key
 from rttcheck.kernels.spec import FLAVOURS
 
@@ -117,7 +117,7 @@ def _order(offer: Offer) -> tuple[tuple[int, ...], str, tuple[int, ...]]:
     return version_key(offer.version.partition("-")[0]), offer.flavour, version_key(offer.release)
 
 
-def _offered(archive: Archive, kept: Mapping[str, Kept]) -> list[Offer]:
+def _offered(archive: Archive, kept: Mapping[str, CacheEntry]) -> list[Offer]:
     if archive.asked is None:
         return []
     return [
@@ -136,7 +136,7 @@ def _offered(archive: Archive, kept: Mapping[str, Kept]) -> list[Offer]:
     ]
 
 
-def _held(root: Path, kept: Mapping[str, Kept]) -> list[Offer]:
+def _held(root: Path, kept: Mapping[str, CacheEntry]) -> list[Offer]:
     return [
         _with_kept(
             Offer(
@@ -153,7 +153,7 @@ def _held(root: Path, kept: Mapping[str, Kept]) -> list[Offer]:
     ]
 
 
-def _with_kept(offer: Offer, kept: Mapping[str, Kept]) -> Offer:
+def _with_kept(offer: Offer, kept: Mapping[str, CacheEntry]) -> Offer:
     known = kept.get(offer.release)
     if known is None:
         return offer

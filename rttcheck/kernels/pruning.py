@@ -16,7 +16,7 @@ from pathlib import Path
 from rttcheck.errors import KernelError
 from rttcheck.kernels.amount import parse_size, size_text
 from rttcheck.kernels.cache import Progress
-from rttcheck.kernels.inventory import Kept, inventory
+from rttcheck.kernels.inventory import CacheEntry, inventory
 from rttcheck.kernels.use import unused
 
 LIMIT_VARIABLE = "RTTCHECK_CACHE_LIMIT"
@@ -28,7 +28,7 @@ _LEFT_OVER_S = 24 * 3600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
+class PruneRequest:
     """What is to go: until `size` bytes are left, what was not used for `age_s` seconds, or everything."""
 
     size: int | None = None
@@ -40,8 +40,8 @@ class Wish:
 class Pruned:
     """What went, what would have had to go and is in use, and the bytes that are left."""
 
-    gone: tuple[Kept, ...]
-    spared: tuple[Kept, ...]
+    gone: tuple[CacheEntry, ...]
+    spared: tuple[CacheEntry, ...]
     left: int
 
     @property
@@ -59,7 +59,9 @@ def cache_limit() -> int | None:
     return None if told.strip().lower() == "none" else parse_size(told, what=LIMIT_VARIABLE)
 
 
-def choose(kept: Sequence[Kept], wish: Wish, *, now: float, keep: Collection[str] = ()) -> tuple[Kept, ...]:
+def choose(
+    kept: Sequence[CacheEntry], wish: PruneRequest, *, now: float, keep: Collection[str] = ()
+) -> tuple[CacheEntry, ...]:
     """Those of `kept` (the least recently used first) that have to go, in that order; labels in `keep` never do."""
     left = sum(one.bytes for one in kept)
     going = []
@@ -74,14 +76,14 @@ def choose(kept: Sequence[Kept], wish: Wish, *, now: float, keep: Collection[str
     return tuple(going)
 
 
-def prune(root: Path, wish: Wish, *, keep: Collection[str] = (), dry_run: bool = False) -> Pruned:
+def prune(root: Path, wish: PruneRequest, *, keep: Collection[str] = (), dry_run: bool = False) -> Pruned:
     """Remove what `wish` says from the cache at `root`; with `dry_run` only say what that would be.
 
     Whoever calls holds `exclusive` unless it is a dry run.
     """
     kept = inventory(root)
-    gone: list[Kept] = []
-    spared: list[Kept] = []
+    gone: list[CacheEntry] = []
+    spared: list[CacheEntry] = []
     for one in choose(kept, wish, now=time.time(), keep=keep):
         (gone if _take_away(root, one, dry_run=dry_run) else spared).append(one)
     if not dry_run:
@@ -95,12 +97,12 @@ def keep_within_limit(root: Path, *, keep: Iterable[str], progress: Progress) ->
     limit = cache_limit()
     if limit is None:
         return
-    pruned = prune(root, Wish(size=limit), keep=frozenset(keep))
+    pruned = prune(root, PruneRequest(size=limit), keep=frozenset(keep))
     for one in pruned.gone:
         progress(f"removed {one.label} ({size_text(one.bytes)}): the cache is limited to {size_text(limit)}")
 
 
-def _take_away(root: Path, one: Kept, *, dry_run: bool) -> bool:
+def _take_away(root: Path, one: CacheEntry, *, dry_run: bool) -> bool:
     """Whether it went, or would have."""
     if not one.release or dry_run:
         if not dry_run:

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 
 from rttcheck.errors import KernelError
-from rttcheck.kernels.machine import PORTS, Machine
+from rttcheck.kernels.machine import PORTS, GuestMachine
 from rttcheck.kernels.parent_death import die_with_parent
 
 
@@ -28,7 +28,7 @@ class Qemu:
     Entering raises `KernelError` when it cannot be started.
     """
 
-    def __init__(self, machine: Machine, *, rw: Path, extra: Sequence[str] = ()) -> None:
+    def __init__(self, machine: GuestMachine, *, rw: Path, extra: Sequence[str] = ()) -> None:
         self._machine = machine
         self._rw = rw
         self._extra = tuple(extra)

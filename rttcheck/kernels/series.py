@@ -13,7 +13,7 @@ from rttcheck.errors import KernelError
 from rttcheck.kernels.apt import series_of
 from rttcheck.kernels.archive import cached, whole_archive
 from rttcheck.kernels.cache import Progress, cache_root, exclusive, say
-from rttcheck.kernels.kernel import Kernel
+from rttcheck.kernels.kernel import BootableKernel
 from rttcheck.kernels.spec import FLAVOURS
 
 
@@ -33,9 +33,9 @@ def newest_cached(root: Path | None = None) -> tuple[str, ...]:
     return found
 
 
-def newest_of_each_series(kernels: Iterable[Kernel]) -> tuple[str, ...]:
+def newest_of_each_series(kernels: Iterable[BootableKernel]) -> tuple[str, ...]:
     """What `newest_cached` gives, of ``kernels``; of their flavours the first counts, the others are for who asks."""
-    newest: dict[tuple[int, ...], Kernel] = {}
+    newest: dict[tuple[int, ...], BootableKernel] = {}
     for kernel in sorted(kernels, key=lambda kernel: _numbers(kernel.release)):
         if not any(kernel.release.endswith(f"-{flavour}") for flavour in FLAVOURS[1:]):
             newest[_numbers(kernel.release)[:2]] = kernel

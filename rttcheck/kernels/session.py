@@ -25,7 +25,7 @@ _9P = "trans=virtio,version=9p2000.L,access=any,msize=65536,noxattr"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Session:
+class GuestSession:
     """One command in a guest.
 
     ``argv`` is run in ``cwd`` with ``environment``; ``modules`` is the host's ``lib/modules/RELEASE`` directory;

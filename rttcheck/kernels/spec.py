@@ -19,7 +19,7 @@ _SERIES = re.compile(r"\d+\.\d+")
 _RELEASE = re.compile(r"\d+\.\d+(\.\d+)?[0-9A-Za-z.+~-]*")
 
 
-class Source(enum.Enum):
+class KernelSource(enum.Enum):
     """Where a kernel comes from."""
 
     HOST = "host"
@@ -36,7 +36,7 @@ class KernelSpec:
     """
 
     text: str
-    source: Source
+    source: KernelSource
     series: str = ""
     release: str | None = None
     flavour: str = "amd64"
@@ -49,12 +49,12 @@ class KernelSpec:
         Raises `KernelError` when it is neither ``host``, ``debian:VERSION`` nor a path that exists.
         """
         if text == "host":
-            return cls(text, Source.HOST)
+            return cls(text, KernelSource.HOST)
         if text.startswith("debian:"):
             return cls._debian(text)
         path = Path(text).expanduser()
         if path.exists():
-            return cls(text, Source.PATH, path=path.resolve())
+            return cls(text, KernelSource.PATH, path=path.resolve())
         if _RELEASE.fullmatch(text):
             raise KernelError(f"kernel {text!r} names no source; write debian:{text} for the one in Debian's archive")
         raise KernelError(
@@ -78,7 +78,7 @@ class KernelSpec:
                 "debian:6.12.107+deb13"
             )
         release = None if series.group() == version else version
-        return cls(text, Source.DEBIAN, series=series.group(), release=release, flavour=flavour)
+        return cls(text, KernelSource.DEBIAN, series=series.group(), release=release, flavour=flavour)
 
     def __str__(self) -> str:
         return self.text

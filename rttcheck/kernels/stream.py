@@ -17,7 +17,7 @@ _HELD = 1 << 20
 """So much is held for a slow reader before its writer has to wait."""
 
 
-class Stream:
+class ByteStream:
     """From `source` to `sink`; either may be missing: then `pending` is filled by others, or `heard` is all there is.
 
     `heard` is told every byte that came out of `source`. `closed` is called once, after the last byte has gone.
@@ -97,7 +97,7 @@ class Stream:
             self._closed = None
 
 
-def wait(streams: Iterable[Stream], *, also: int, timeout_s: float) -> dict[int, int]:
+def wait(streams: Iterable[ByteStream], *, also: int, timeout_s: float) -> dict[int, int]:
     """Sleep until one of `streams` can go on, `also` polls readable, or `timeout_s` is over; poll(2)'s events."""
     masks = {also: select.POLLIN}
     for stream in streams:

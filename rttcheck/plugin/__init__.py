@@ -45,10 +45,10 @@ def pytest_configure(config: pytest.Config) -> None:
     if not options.wants_scenarios or config.option.collectonly or config.option.help or config.option.version:
         return
     from rttcheck.plugin.controller import start
-    from rttcheck.plugin.ending import Ending
+    from rttcheck.plugin.ending import SigtermHandling
     from rttcheck.plugin.splats import allowed_of
 
-    Ending.begin(config)
+    SigtermHandling.begin(config)
     # Before a guest is booted for nothing.
     allowed_of(config)
     if start(config, options):

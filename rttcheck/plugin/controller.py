@@ -66,7 +66,7 @@ class KernelSessionStart:
         """Register the session that starts the kernels in xdist's place."""
         yield
         from rttcheck.plugin.kernel_session import TOOK, KernelSession
-        from rttcheck.plugin.slots import Machine, Slots, ThisMachine, guest_slots, in_turn
+        from rttcheck.plugin.slots import LocalMachine, SessionMachine, Slots, guest_slots, start_order
 
         config = session.config
         reporter = config.pluginmanager.getplugin("terminalreporter")
@@ -84,14 +84,16 @@ class KernelSessionStart:
         cache = getattr(config, "cache", None)
         took_s = cache.get(TOOK, {}) if cache is not None else {}
         jobs = self.options.jobs
-        places: list[Machine] = [ThisMachine(slots=guest_slots(guests_of(self.plan.runs)) if jobs is None else jobs)]
+        places: list[SessionMachine] = [
+            LocalMachine(slots=guest_slots(guests_of(self.plan.runs)) if jobs is None else jobs)
+        ]
         if self.destinations:
             from rttcheck.plugin.machines import machines
 
             places += self.resources.enter_context(machines(config, self.destinations, self.plan.runs, say=say))
         slots = Slots(places)
         config.option.dist = "each"
-        kernels = KernelSession(session, in_turn(self.plan.runs, took_s), slots, say=say)
+        kernels = KernelSession(session, start_order(self.plan.runs, took_s), slots, say=say)
         config.pluginmanager.register(kernels, "dsession")
 
     @pytest.hookimpl(trylast=True)

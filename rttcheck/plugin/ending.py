@@ -16,7 +16,7 @@ from rttcheck.interruption import Interruption, interrupted_by_sigterm
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Ending:
+class SigtermHandling:
     """Lets SIGTERM interrupt a session until its end has begun, whatever began it."""
 
     interruption: Interruption

@@ -86,7 +86,7 @@ def _host(options: Options) -> tuple[KernelRun, str]:
 
 def _guest(options: Options, kernel: str, number: int, clock: str) -> tuple[KernelRun, str]:
     from rttcheck.kernels.archive import fetch
-    from rttcheck.kernels.spec import KernelSpec, Source
+    from rttcheck.kernels.spec import KernelSource, KernelSpec
 
     spec = KernelSpec.parse(kernel)
     release = fetch(spec).release
@@ -111,7 +111,7 @@ def _guest(options: Options, kernel: str, number: int, clock: str) -> tuple[Kern
     engine = "netem" if options.engine == AUTO else options.engine
     probe = "the first that works" if options.probe == AUTO else options.probe
     line = f"{kernel} ({release}), clock {clock}, engine {engine}, probe {probe}"
-    exact = f"debian:{release.removesuffix('-amd64')}" if spec.source is Source.DEBIAN else ""
+    exact = f"debian:{release.removesuffix('-amd64')}" if spec.source is KernelSource.DEBIAN else ""
     return KernelRun(asked=kernel, release=release, name=f"guest{number}", settings=settings, exact=exact), line
 
 

@@ -79,7 +79,7 @@ class KernelRun:
         assert self.settings is not None, "the running kernel has no guest"
         return replace(self.settings, console=self.console, fresh=bool(self.losses))
 
-    def settings_elsewhere(self) -> GuestSettings:
+    def remote_settings(self) -> GuestSettings:
         """The same for another machine: this very kernel, whatever is the newest of its series there."""
         settings = self.attempt_settings()
         names = (("RTTCHECK_KERNEL", settings.kernel), *settings.environment)
@@ -94,10 +94,10 @@ class KernelRun:
 
         how = "" if self.console is None else read_loss(self.console)
         why = f"it {how}" if how else cause
-        self.losses.append(self.obituary(f" {when}: {why}" if when else f": {why}"))
+        self.losses.append(self.loss_report(f" {when}: {why}" if when else f": {why}"))
         return why
 
-    def obituary(self, loss: str) -> str:
+    def loss_report(self, loss: str) -> str:
         """Why its guest is lost, and the last it said."""
         from rttcheck.kernels.console import read_console_tail
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from xdist.scheduler import Scheduling
     from xdist.workermanage import WorkerController
 
-    from rttcheck.plugin.slots import Machine, Slots
+    from rttcheck.plugin.slots import SessionMachine, Slots
 
 LEAVE_S = 2.0
 """Host seconds that a kernel has for its end after an interruption; services kill a job some 10 s after they ask."""
@@ -158,7 +158,7 @@ class KernelSession(DSession):  # type: ignore[misc]  # xdist has no types
         if self._nodes.pop(node.gateway.id, None) is not None:
             # xdist lets its workers idle until the last is done; a guest ends with its input, and its memory is free.
             node.gateway.exit()
-            if not self._brought_home(run):
+            if not self._files_fetched(run):
                 self._say(f"what {run.asked} recorded on {run.where} stayed there; its tests are done")
             self._leave(run)
             self._fill()
@@ -193,12 +193,12 @@ class KernelSession(DSession):  # type: ignore[misc]  # xdist has no types
             self._waiting.remove(run)
             self._start(run, machine)
 
-    def _next(self) -> tuple[KernelRun, Machine | None]:
+    def _next(self) -> tuple[KernelRun, SessionMachine | None]:
         # In order: were a small one let past the host, the host would wait until all guests are done.
         run = self._waiting[0]
         return run, self._slots.take(run)
 
-    def _start(self, run: KernelRun, machine: Machine) -> None:
+    def _start(self, run: KernelRun, machine: SessionMachine) -> None:
         """Boot, which takes seconds; what reports meanwhile is read by execnet's threads and waits its turn."""
         import execnet
 
@@ -208,8 +208,8 @@ class KernelSession(DSession):  # type: ignore[misc]  # xdist has no types
         try:
             spec = f"popen//id={run.gateway}"
             if not run.is_host:
-                self._prepare_console(run)
-                settings = run.settings_elsewhere() if machine.name else run.attempt_settings()
+                self._empty_console(run)
+                settings = run.remote_settings() if machine.name else run.attempt_settings()
                 spec = machine.gateway_spec(settings, name=run.gateway)
             self._say(
                 f"{'starting' if run.is_host else 'booting'} {run.asked}{' on ' + run.where if run.where else ''}"
@@ -227,7 +227,7 @@ class KernelSession(DSession):  # type: ignore[misc]  # xdist has no types
         self._active_nodes.add(node)
 
     @staticmethod
-    def _prepare_console(run: KernelRun) -> None:
+    def _empty_console(run: KernelRun) -> None:
         """An empty file: what an earlier session left there is not this guest's."""
         if run.console is not None:
             run.console.write_bytes(b"")
@@ -239,13 +239,13 @@ class KernelSession(DSession):  # type: ignore[misc]  # xdist has no types
         if cache is not None and not run.losses:
             cache.set(TOOK, {**cache.get(TOOK, {}), run.asked: run.ended_s - run.started_s})
 
-    def _brought_home(self, run: KernelRun) -> bool:
+    def _files_fetched(self, run: KernelRun) -> bool:
         """What its guest left is in its place; False when the machine that it was on has gone away."""
         machine = self._slots.taken[run]
         if run.is_host:
             return True
         try:
-            machine.bring_home(run.attempt_settings(), name=run.gateway)
+            machine.fetch_files(run.attempt_settings(), name=run.gateway)
         except RemoteError as error:
             self._say(str(error))
             self._slots.close(machine)
@@ -254,7 +254,7 @@ class KernelSession(DSession):  # type: ignore[misc]  # xdist has no types
 
     def _lose_or_move(self, run: KernelRun, cause: str, when: str) -> None:
         """Its guest is gone; where its machine is, too, that is no loss of the kernel's, and it goes elsewhere."""
-        if self._brought_home(run):
+        if self._files_fetched(run):
             self._lose(run, cause, when)
             return
         run.departures.append(f"{run.asked} was on {run.where}, and the machine went away {when}: {cause}")

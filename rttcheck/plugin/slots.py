@@ -19,7 +19,7 @@ _SPARE_MB = 256
 """What a guest's QEMU and its launcher take beside the guest's own memory."""
 
 
-class Machine(Protocol):
+class SessionMachine(Protocol):
     """A machine that has room for guests. ``name`` is empty for this one, ``slots`` how many it has room for."""
 
     @property
@@ -31,12 +31,12 @@ class Machine(Protocol):
     def gateway_spec(self, settings: GuestSettings, *, name: str) -> str:
         """The execnet spec of a gateway into such a guest there."""
 
-    def bring_home(self, settings: GuestSettings, *, name: str) -> None:
+    def fetch_files(self, settings: GuestSettings, *, name: str) -> None:
         """The guest has ended: put its console and its recordings in their places here; RemoteError if it is gone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ThisMachine:
+class LocalMachine:
     """The machine that the session was started on."""
 
     slots: int
@@ -46,7 +46,7 @@ class ThisMachine:
         """As `rttcheck.kernels.guest.gateway_spec`."""
         return gateway_spec(settings, name=name)
 
-    def bring_home(self, settings: GuestSettings, *, name: str) -> None:
+    def fetch_files(self, settings: GuestSettings, *, name: str) -> None:
         """They are."""
 
 
@@ -54,10 +54,10 @@ class ThisMachine:
 class Slots:
     """Machines with room, and the runs that sit there."""
 
-    machines: list[Machine]
-    taken: dict[KernelRun, Machine] = field(default_factory=dict)
+    machines: list[SessionMachine]
+    taken: dict[KernelRun, SessionMachine] = field(default_factory=dict)
 
-    def take(self, run: KernelRun) -> Machine | None:
+    def take(self, run: KernelRun) -> SessionMachine | None:
         """A machine for ``run``, which it has until `leave`; None while there is no room."""
         for machine in self.machines:
             there = [other for other, where in self.taken.items() if where is machine]
@@ -73,7 +73,7 @@ class Slots:
         return any(machine.slots > 0 and self._suits(run, machine) for machine in self.machines)
 
     @staticmethod
-    def _suits(run: KernelRun, machine: Machine) -> bool:
+    def _suits(run: KernelRun, machine: SessionMachine) -> bool:
         """The running kernel, and one given by its path, are here and nowhere else."""
         return not machine.name or bool(run.exact)
 
@@ -81,7 +81,7 @@ class Slots:
         """``run`` has come to an end there."""
         self.taken.pop(run, None)
 
-    def close(self, machine: Machine) -> None:
+    def close(self, machine: SessionMachine) -> None:
         """A machine has gone away: nobody gets a slot there any more."""
         if machine in self.machines:
             self.machines.remove(machine)
@@ -113,7 +113,7 @@ def _available_mb() -> int:
     return 0
 
 
-def in_turn(runs: Iterable[KernelRun], took_s: Mapping[str, float]) -> list[KernelRun]:
+def start_order(runs: Iterable[KernelRun], took_s: Mapping[str, float]) -> list[KernelRun]:
     """The running kernel first, then the longest: a long guest that starts last is waited for by all slots.
 
     ``took_s`` is how long each took the last time, by what it is called; one that is new here may have to be booted.

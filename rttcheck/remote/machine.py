@@ -89,7 +89,7 @@ class RemoteMachine:
         begin += f'echo $$ > {shlex.quote(str(place / "pid"))} && exec "$@"'
         return self.destination.spec(name=name, python=shlex.join(["sh", "-c", begin, "sh", *launcher]))
 
-    def bring_home(self, settings: GuestSettings, *, name: str) -> None:
+    def fetch_files(self, settings: GuestSettings, *, name: str) -> None:
         """Wait for the guest's launcher to end, and put console and recordings where ``settings`` has them.
 
         Raises RemoteError when the machine has gone away, within `GONE_S` seconds.

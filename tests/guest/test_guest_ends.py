@@ -15,7 +15,7 @@ from rttcheck.kernels.cache import cache_root
 from rttcheck.kernels.console import read_console_tail, read_marks
 from rttcheck.kernels.guest import EXIT_LOST, EXIT_USAGE, GuestSettings, launcher_command
 from rttcheck.kernels.initramfs import initramfs_of
-from rttcheck.kernels.machine import Machine
+from rttcheck.kernels.machine import GuestMachine
 
 PROJECT = Path(__file__).parents[2]
 
@@ -97,7 +97,7 @@ def test_a_frozen_guest_that_does_not_thaw_is_booted(
     # Another amount of memory is another machine: its frozen state is nobody else's.
     odd = replace(settings, memory_mb=1000)
     kernel = fetch(odd.kernel)
-    machine = Machine.build(kernel, odd, initramfs=initramfs_of(kernel))
+    machine = GuestMachine.build(kernel, odd, initramfs=initramfs_of(kernel))
     state = cache_root() / "frozen" / f"{kernel.release}.{machine.digest()}" / "state"
     state.parent.mkdir(parents=True, exist_ok=True)
     state.write_bytes(b"no guest at all")

@@ -73,7 +73,7 @@ def test_what_a_guest_leaves_comes_home_whole(other: Elsewhere, root: Path, tmp_
             f"mkdir -p {left}/recordings/6.12 && echo seen > {left}/recordings/6.12/a && echo up > {left}/console"
         )
         other.ssh(f"ln -s /etc/passwd {left}/recordings/6.12/link; echo no > {left}/stray")
-        machine.bring_home(place(tmp_path), name="guest0")
+        machine.fetch_files(place(tmp_path), name="guest0")
         assert not Path(left).exists()
     assert (tmp_path / "console").read_text() == "up\n"
     assert [path.name for path in (tmp_path / "recordings").rglob("*")] == ["6.12", "a"]
@@ -82,7 +82,7 @@ def test_what_a_guest_leaves_comes_home_whole(other: Elsewhere, root: Path, tmp_
 
 def test_a_guest_that_never_began_left_nothing(other: Elsewhere, root: Path, tmp_path: Path) -> None:
     with opened(other, root) as machine:
-        machine.bring_home(place(tmp_path), name="guest0")
+        machine.fetch_files(place(tmp_path), name="guest0")
     assert not (tmp_path / "console").exists()
 
 
@@ -91,7 +91,7 @@ def test_a_machine_that_is_switched_off_is_known_to_be_gone(other: Elsewhere, ro
         other.switch_off()
         began = time.monotonic()
         with pytest.raises(RemoteError, match="the machine elsewhere has gone away"):
-            machine.bring_home(place(tmp_path), name="guest0")
+            machine.fetch_files(place(tmp_path), name="guest0")
         assert time.monotonic() - began < GONE_S + SLACK_S
 
 

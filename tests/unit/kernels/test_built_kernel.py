@@ -11,7 +11,7 @@ import pytest
 from rttcheck.errors import KernelError
 from rttcheck.kernels.archive import fetch
 from rttcheck.kernels.configuration import GUEST, PROBE
-from rttcheck.kernels.kernel import Kernel
+from rttcheck.kernels.kernel import BootableKernel
 
 RELEASE = "6.99.1-mine"
 BUILT_IN = "".join(f"CONFIG_{option}=y\n" for option in (*GUEST, *PROBE))
@@ -60,7 +60,7 @@ def build_modules(tree: Path, listing: str) -> None:
     (tree / "modules.order").write_text("".join(f"{listing.format(name)}\n" for name in names))
 
 
-def found(path: Path, tmp_path: Path, said: list[str] | None = None) -> Kernel:
+def found(path: Path, tmp_path: Path, said: list[str] | None = None) -> BootableKernel:
     told = [] if said is None else said
     return fetch(str(path), progress=told.append, root=tmp_path / "cache")
 

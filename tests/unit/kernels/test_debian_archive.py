@@ -15,7 +15,7 @@ import pytest
 from rttcheck.errors import KernelError
 from rttcheck.kernels import apt, archive
 from rttcheck.kernels.apt import KEYRING, SUITES, Archive, ArchiveSuite
-from rttcheck.kernels.kernel import Kernel
+from rttcheck.kernels.kernel import BootableKernel
 
 MADISON = """\
 linux-image-6.12.9+deb13-amd64 | 6.12.9-1 | http://deb.debian.org/debian trixie/main amd64 Packages
@@ -148,7 +148,7 @@ def quiet(_line: str) -> None:
     """Progress that nobody reads."""
 
 
-def fetch(spec: str, tmp_path: Path) -> Kernel:
+def fetch(spec: str, tmp_path: Path) -> BootableKernel:
     return archive.fetch(spec, progress=quiet, root=tmp_path / "cache")
 
 
@@ -351,7 +351,7 @@ def test_a_kernel_that_was_pruned_before_it_was_used_is_fetched_again(
     really = archive.fetch
     gone: list[Path] = []
 
-    def fetch_and_lose(*words: object, **keywords: object) -> Kernel:
+    def fetch_and_lose(*words: object, **keywords: object) -> BootableKernel:
         kernel = really(*words, **keywords)  # type: ignore[arg-type]  # passed on as they came
         if not gone:
             gone.append(kernel.image)

@@ -15,8 +15,8 @@ from rttcheck.errors import GuestLost, KernelError
 from rttcheck.kernels import launcher
 from rttcheck.kernels.console import read_loss
 from rttcheck.kernels.guest import EXIT_LOST, EXIT_USAGE, GuestSettings, gateway_spec, launcher_command
-from rttcheck.kernels.kernel import Kernel
-from rttcheck.kernels.machine import Machine
+from rttcheck.kernels.kernel import BootableKernel
+from rttcheck.kernels.machine import GuestMachine
 from rttcheck.kernels.qemu import Qemu
 
 
@@ -147,7 +147,9 @@ def image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A kernel that a launcher takes for one; virtme-run and QEMU are looked for in the same directory only."""
     path = tmp_path / "bzImage"
     path.touch()
-    monkeypatch.setattr(launcher, "at_hand", lambda _: nullcontext(Kernel(image=path, modules=None, release="9.9")))
+    monkeypatch.setattr(
+        launcher, "at_hand", lambda _: nullcontext(BootableKernel(image=path, modules=None, release="9.9"))
+    )
     monkeypatch.setattr(launcher, "initramfs_of", lambda *_: path)
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("RTTCHECK_CACHE", str(tmp_path / "cache"))
@@ -192,7 +194,7 @@ def test_a_qemu_that_cannot_be_executed_is_one_sentence(image: Path, tmp_path: P
         pytest.raises(
             KernelError, match=r"QEMU cannot be executed \(Permission denied: .*\), .* --reinstall qemu"
         ) as said,
-        Qemu(Machine((str(qemu),), image=image), rw=tmp_path),
+        Qemu(GuestMachine((str(qemu),), image=image), rw=tmp_path),
     ):
         pass
     assert "\n" not in str(said.value)

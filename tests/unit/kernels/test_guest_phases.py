@@ -16,18 +16,18 @@ from rttcheck.kernels.boot import wait_for_init
 from rttcheck.kernels.console import Console
 from rttcheck.kernels.emulator import Emulator, NotThawed
 from rttcheck.kernels.guest import GuestSettings
-from rttcheck.kernels.machine import PORTS, Machine
+from rttcheck.kernels.machine import PORTS, GuestMachine
 from rttcheck.kernels.qemu import Qemu
-from rttcheck.kernels.session import Session
+from rttcheck.kernels.session import GuestSession
 
 FAKE = Path(__file__).parents[2] / "support" / "fake_qemu.py"
 SETTINGS = GuestSettings(kernel="debian:6.12", boot_s=20.0, gateway_s=20.0, silence_s=20.0)
 
 
-def machine(behaviour: str) -> Machine:
+def machine(behaviour: str) -> GuestMachine:
     # QEMU's options for the monitor follow; a Python program leaves them alone.
     ports = tuple(f"{{{port}}}" for port in PORTS)
-    return Machine((sys.executable, str(FAKE), *ports, behaviour), image=FAKE)
+    return GuestMachine((sys.executable, str(FAKE), *ports, behaviour), image=FAKE)
 
 
 class Run:
@@ -48,7 +48,7 @@ class Run:
 
     def on(self, stdin: int, behaviour: str, settings: GuestSettings, *, frozen: Path | None = None) -> int:
         """With an input of the caller's."""
-        session = Session(argv=["true"], cwd=self.directory)
+        session = GuestSession(argv=["true"], cwd=self.directory)
         with TemporaryFile() as stdout, TemporaryFile() as stderr:
             try:
                 return Emulator(machine(behaviour), settings, self.console, frozen=frozen).run(
@@ -153,7 +153,7 @@ def test_waiting_for_init_has_a_deadline(tmp_path: Path) -> None:
 
 
 def test_a_qemu_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
-    nowhere = Machine(("/no/such/qemu",), image=FAKE)
+    nowhere = GuestMachine(("/no/such/qemu",), image=FAKE)
     with pytest.raises(KernelError, match="QEMU cannot be executed"), Qemu(nowhere, rw=tmp_path):
         pass
 

@@ -7,16 +7,16 @@ from pathlib import Path
 import pytest
 
 from rttcheck.errors import KernelError
-from rttcheck.kernels.spec import KernelSpec, Source
+from rttcheck.kernels.spec import KernelSource, KernelSpec
 
 
 def test_host_is_the_running_kernel() -> None:
-    assert KernelSpec.parse("host").source is Source.HOST
+    assert KernelSpec.parse("host").source is KernelSource.HOST
 
 
 def test_a_series_is_any_release_of_it() -> None:
     spec = KernelSpec.parse("debian:6.12")
-    assert (spec.source, spec.series, spec.release, spec.flavour) == (Source.DEBIAN, "6.12", None, "amd64")
+    assert (spec.source, spec.series, spec.release, spec.flavour) == (KernelSource.DEBIAN, "6.12", None, "amd64")
 
 
 @pytest.mark.parametrize("text", ["debian:6.12.107+deb13", "debian:6.12.107+deb13-amd64"])

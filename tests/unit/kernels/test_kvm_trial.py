@@ -11,7 +11,7 @@ import pytest
 from rttcheck.doctor import equipment
 from rttcheck.errors import GuestLost
 from rttcheck.kernels import kvm
-from rttcheck.kernels.machine import Machine
+from rttcheck.kernels.machine import GuestMachine
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def boots(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
 
 
 def works(cache: Path) -> bool:
-    return kvm.kvm_works(cast("Machine", object()), root=cache)
+    return kvm.kvm_works(cast("GuestMachine", object()), root=cache)
 
 
 def test_a_trial_is_made_once_and_its_reason_kept(cache: Path, boots: list[bool]) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from rttcheck.kernels.guest import GuestSettings
 from rttcheck.plugin.kernel_run import KernelRun
-from rttcheck.plugin.slots import Slots, ThisMachine, guest_slots, in_turn
+from rttcheck.plugin.slots import LocalMachine, Slots, guest_slots, start_order
 
 
 def guest(asked: str, *, exact: str = "debian:6.12.9") -> KernelRun:
@@ -19,7 +19,7 @@ HOST = KernelRun(asked="host", release="6.0", name="host")
 
 
 def test_the_running_kernel_has_the_machine_for_itself() -> None:
-    slots = Slots([ThisMachine(slots=4)])
+    slots = Slots([LocalMachine(slots=4)])
     one, two = guest("debian:6.1"), guest("debian:6.12")
     assert slots.take(HOST) is not None
     assert slots.take(one) is None
@@ -34,7 +34,7 @@ def test_the_running_kernel_has_the_machine_for_itself() -> None:
 
 
 def test_no_more_guests_than_seats() -> None:
-    slots = Slots([ThisMachine(slots=1), ThisMachine(slots=1, name="other")])
+    slots = Slots([LocalMachine(slots=1), LocalMachine(slots=1, name="other")])
     first, second, third = map(guest, ("a", "b", "c"))
     machines = [slots.take(first), slots.take(second)]
     assert [machine.name for machine in machines if machine is not None] == ["", "other"]
@@ -45,17 +45,17 @@ def test_no_more_guests_than_seats() -> None:
 
 
 def test_a_kernel_given_by_its_path_is_on_this_machine_only() -> None:
-    slots = Slots([ThisMachine(slots=0), ThisMachine(slots=1, name="other")])
+    slots = Slots([LocalMachine(slots=0), LocalMachine(slots=1, name="other")])
     mine = guest("./bzImage", exact="")
     assert slots.take(mine) is None
     assert not slots.may_wait(mine)
     assert slots.may_wait(guest("debian:6.12"))
-    slots.machines[0] = ThisMachine(slots=1)
+    slots.machines[0] = LocalMachine(slots=1)
     assert slots.may_wait(mine)
 
 
 def test_a_machine_that_is_gone_gets_nobody() -> None:
-    away = ThisMachine(slots=3, name="other")
+    away = LocalMachine(slots=3, name="other")
     slots = Slots([away])
     assert slots.may_wait(guest("a"))
     slots.close(away)
@@ -80,5 +80,5 @@ def test_memory_is_read_where_nobody_says() -> None:
 
 def test_the_running_kernel_is_first_then_the_longest_and_the_unknown_before_all() -> None:
     runs = [guest("short"), guest("long"), HOST, guest("new")]
-    turn = in_turn(runs, {"short": 3.0, "long": 30.0})
+    turn = start_order(runs, {"short": 3.0, "long": 30.0})
     assert [run.asked for run in turn] == ["host", "new", "long", "short"]
