@@ -1,8 +1,7 @@
-"""Debian's signed archive, seen through an apt of our own.
+"""Debian's signed archive, read with a private apt.
 
-Owns a private apt (configuration, lists and downloads under one directory): the machine's sources, lists and hooks are
-neither read nor touched, its proxies are honoured. Signatures are checked against Debian's archive keyring, by apt.
-Refuses to know what a kernel is for.
+The private apt has its configuration, lists and downloads below one directory. It neither reads nor changes the
+machine's sources, lists and hooks, but uses its proxies. Apt checks signatures against Debian's archive keyring.
 """
 
 from __future__ import annotations
@@ -23,13 +22,13 @@ from rttcheck.kernels.cache import Progress
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 MIRROR = "http://deb.debian.org"
 UNREACHABLE = "apt could not"
-"""How the sentence of a failure begins that a cached kernel is the answer to."""
+"""The beginning of messages of failures after which a cached kernel is used."""
 FRESH_S = 24 * 3600.0
-"""A package list younger than this is not asked for again."""
+"""A package list younger than this is not downloaded again."""
 
 _READING = 2
-"""Of what is kept of apt's lists; goes up when the same lists come to something else, as when images whose modules are
-gone were left out."""
+"""Version of ``images.json``; increased when the same lists give other images, as when images whose modules are gone
+were left out."""
 
 _IMAGE = re.compile(r"linux-image-(?P<release>\d+\.\d+\.[0-9A-Za-z.+~-]*?)-(?P<flavour>(?:rt-)?amd64)")
 
@@ -80,29 +79,29 @@ class ImagePackage:
 
     @property
     def upstream(self) -> tuple[int, ...]:
-        """The kernel's own version, from the package's: (6, 12, 117)."""
+        """The kernel version in the package's version: (6, 12, 117)."""
         return tuple(int(part) for part in re.split(r"[-~+]", self.version)[0].split(".") if part.isdigit())
 
     @property
     def series(self) -> str:
-        """The series that it belongs to: ``"6.12"``."""
+        """Its series: ``"6.12"``."""
         return ".".join(str(part) for part in self.upstream[:2])
 
     @property
     def spec(self) -> str:
-        """How a user names exactly this one: ``debian:6.12.117+deb13``, ``debian:6.1.0-56-rt``."""
+        """The spec of exactly this kernel: ``debian:6.12.117+deb13``, ``debian:6.1.0-56-rt``."""
         return f"debian:{self.release}" + ("-rt" if self.flavour.startswith("rt-") else "")
 
     @property
     def order(self) -> tuple[tuple[int, ...], int, tuple[int, ...]]:
-        """Sort key: the newest, and of equals the one from the preferred suite, comes last."""
+        """Sort key: the newest is last; of equal versions, the one of the preferred suite."""
         return (self.upstream, -self.rank, tuple(int(part) for part in re.findall(r"\d+", self.version)))
 
 
 class Archive:
-    """Debian's archive through a private apt in `directory`, for the given suites.
+    """Debian's archive, for the given suites, through a private apt in `directory`.
 
-    Every method raises `KernelError` with apt's own last words when it fails.
+    Every method raises `KernelError` with apt's first error message when it fails.
     """
 
     def __init__(self, directory: Path, suites: Sequence[ArchiveSuite] = SUITES) -> None:
@@ -116,7 +115,7 @@ class Archive:
         """
         if self.is_fresh(within_s):
             return
-        progress(f"asking Debian's archive which kernels there are ({len(self.suites)} suites)")
+        progress(f"reading the package lists of Debian's archive ({len(self.suites)} suites)")
         self._configure()
         done = _run(["apt-get", "update", "--error-on=any"], env=self._environment())
         if done.returncode:
@@ -135,14 +134,14 @@ class Archive:
 
     @property
     def asked(self) -> float | None:
-        """When the lists at hand were read from the archive, seconds since the epoch; None where there are none."""
+        """When the cached lists were read from the archive, seconds since the epoch; None if there are none."""
         try:
             return (self.directory / "stamp").stat().st_mtime
         except OSError:
             return None
 
     def is_fresh(self, within_s: float = FRESH_S) -> bool:
-        """Whether the lists at hand are those of the suites, and younger than ``within_s``."""
+        """Return whether there are lists of these suites that are younger than ``within_s`` seconds."""
         asked = self.asked
         if asked is None or time.time() - asked >= within_s:
             return False
@@ -153,9 +152,9 @@ class Archive:
         return "\n".join(sorted(suite.name for suite in self.suites))
 
     def images(self) -> tuple[ImagePackage, ...]:
-        """All kernel images in the lists at hand, the oldest first.
+        """Return all kernel images in the cached lists, the oldest first.
 
-        Left out are cloud kernels, which have no 9p, and those whose modules the archive has no longer.
+        Cloud kernels (no 9p) and images whose modules are no longer in the archive are left out.
         """
         # Apt takes seconds to read its lists, each time.
         if self.asked is None:
@@ -192,15 +191,15 @@ class Archive:
         return tuple(sorted(self._whole(found.values()), key=lambda package: package.order))
 
     def _whole(self, images: Iterable[ImagePackage]) -> list[ImagePackage]:
-        """Those of `images` all of whose parts are in the lists.
+        """Return those of `images` whose parts are all in the lists.
 
-        What is signed (the image, the binary) is a source package of its own, and the archive keeps it when the modules
-        of a superseded kernel are gone: so it was with 6.19, 7.0 and 7.1 in trixie-backports in November 2026.
+        The signed packages (image, binary) come from a source package of their own, and the archive keeps them after
+        the modules of a superseded kernel are gone: 6.19, 7.0 and 7.1 in trixie-backports in November 2026.
         """
         wanted = {(image.name, image.version): image for image in images}
-        told = self._apt("apt-cache", "show", *(f"{name}={version}" for name, version in wanted)) if wanted else ""
+        output = self._apt("apt-cache", "show", *(f"{name}={version}" for name, version in wanted)) if wanted else ""
         parts: dict[tuple[str, str], list[str]] = {}
-        for stanza in told.split("\n\n"):
+        for stanza in output.split("\n\n"):
             fields = dict(re.findall(r"(?m)^(Package|Version|Depends): (.*)$", stanza))
             version = fields.get("Version", "")
             parts[fields.get("Package", ""), version] = _parts_named(fields.get("Depends", ""), version)
@@ -212,27 +211,28 @@ class Archive:
         ]
 
     def suite_of(self, package: ImagePackage) -> str:
-        """The name of the suite that offers `package`."""
+        """Return the name of the suite that has `package`."""
         return self.suites[package.rank].name if package.rank < len(self.suites) else ""
 
     def parts(self, name: str, version: str) -> tuple[str, ...]:
-        """The package `name` and those of just its version that it depends on: an image's contents since 6.19.
+        """Return the package `name` and the packages of the same version that it depends on.
 
-        Raises `KernelError` when the archive has no such package (any more).
+        An image's contents are in several packages since 6.19. Raises `KernelError` when the archive has no such
+        package (any more).
         """
-        told = self._apt("apt-cache", "show", f"{name}={version}")
-        depends = next((line for line in told.splitlines() if line.startswith("Depends:")), "")
+        output = self._apt("apt-cache", "show", f"{name}={version}")
+        depends = next((line for line in output.splitlines() if line.startswith("Depends:")), "")
         return (name, *_parts_named(depends, version))
 
     def newest(self, name: str) -> str:
-        """The newest version of the package `name` in the lists at hand; raises `KernelError` where there is none."""
+        """Return the newest version of the package `name` in the lists. Raises `KernelError` if there is none."""
         rows = self._apt("apt-cache", "madison", name).splitlines()
         if not rows:
             raise KernelError(f"Debian's archive has no package {name}; ask for one that it has")
         return rows[0].split("|")[1].strip()
 
     def download(self, parts: Sequence[str], version: str, into: Path, *, progress: Progress) -> tuple[Path, ...]:
-        """The ``.deb`` files of the packages in `into`, their checksums verified by apt against the signed list."""
+        """Download the packages to `into` and return the ``.deb`` files; apt verifies their checksums with the list."""
         wanted = [f"{part}={version}" for part in parts]
         whole = sum(int(size) for size in re.findall(r"(?m)^Size: (\d+)$", self._apt("apt-cache", "show", *wanted)))
         of = f" of {whole / 1e6:.0f}" if whole else ""
@@ -276,9 +276,9 @@ class Archive:
         (self.directory / "apt.conf").write_text(self._configuration())
 
     def _configuration(self) -> str:
-        """What APT_CONFIG points at: it is read first, and turns apt away from the machine's own files.
+        """Return the text of the file that APT_CONFIG names, which replaces the machine's own configuration.
 
-        Of the machine's settings the ``Acquire`` tree (proxies, retries, timeouts) is kept; hooks are not.
+        Of the machine's settings, only the ``Acquire`` tree (proxies, retries, timeouts) is kept.
         """
         machine = _run(["apt-config", "dump", "Acquire"], env=dict(os.environ)).stdout
         own = {
@@ -293,7 +293,7 @@ class Archive:
             "Dir::State": str(self.directory / "state"),
             "Dir::State::status": "/dev/null",
             "Dir::Cache": str(self.directory / "cache"),
-            # Worth 100 MB of disk to who asks often; we ask once a week.
+            # They take 100 MB of disk and only help programs that read the lists often.
             "Dir::Cache::pkgcache": "",
             "Dir::Cache::srcpkgcache": "",
             "Acquire::Languages": "none",
@@ -318,16 +318,16 @@ class Archive:
 
 
 def _parts_named(depends: str, version: str) -> list[str]:
-    """The packages of just `version` in a line ``Depends``, but for what an image that holds its modules can lack."""
+    """Return the packages of exactly `version` in a line ``Depends``, without those that an image can do without."""
     names = re.findall(rf"(linux-[^\s,]+) \(= {re.escape(version)}\)", depends)
     if any(name.startswith("linux-modules-") for name in names):
         return names
-    # Of 6.18 it holds scripts only, and is gone from the archive while the image is still there.
+    # linux-base-* of 6.18 has scripts only, and is gone from the archive while the image is still there.
     return [name for name in names if not name.startswith("linux-base-")]
 
 
 def _sizes(directory: Path) -> Iterator[int]:
-    """Of the packages in it, whole or not; apt moves them about meanwhile."""
+    """Yield the sizes of the packages in it, complete or not; apt renames them meanwhile."""
     for part in directory.glob("*.deb*"):
         with contextlib.suppress(FileNotFoundError):
             yield part.stat().st_size
@@ -345,7 +345,7 @@ def _run(command: list[str], *, env: dict[str, str]) -> subprocess.CompletedProc
 
 def _refusal(what: str, output: str) -> str:
     """Return the message for a failure of apt; `what` was tried, `output` is what apt wrote."""
-    if any(words in output for words in ("No space left", "enough free space", "write error")):
+    if any(text in output for text in ("No space left", "enough free space", "write error")):
         return f"apt could not {what} Debian's archive: the disk is full; free some space"
     lines = output.splitlines()
     errors = [line.removeprefix("E:").strip() for line in lines if line.startswith("E:")]
@@ -354,6 +354,6 @@ def _refusal(what: str, output: str) -> str:
 
 
 def series_of(images: Iterable[ImagePackage]) -> tuple[str, ...]:
-    """The series among `images`, the oldest first."""
+    """Return the series of `images`, the oldest first."""
     numbers = {image.upstream[:2] for image in images}
     return tuple(".".join(map(str, number)) for number in sorted(numbers))

@@ -1,7 +1,6 @@
-"""From a kernel's name to a kernel at hand: what is cached, what Debian's archive has, how it gets here.
+"""Resolve a kernel's name to a kernel in the cache, and fetch it from Debian's archive where needed.
 
-Owns resolving, fetching and keeping kernels. Refuses to boot them, and refuses to run anything of a package: its files
-are unpacked, its maintainer scripts are not run.
+Packages are only unpacked; their maintainer scripts are not run.
 """
 
 from __future__ import annotations
@@ -28,20 +27,20 @@ from rttcheck.kernels.unpacking import unpacked
 from rttcheck.kernels.use import in_use, touch
 
 ANSWER_S = 7 * 24 * 3600.0
-"""For so long ``debian:6.12`` stays the kernel that it was: a session does not ask the network each time."""
+"""For this many seconds ``debian:6.12`` stays the same kernel, without a request to the network."""
 
 _JUST_ASKED_S = 300.0
-"""Lists younger than this say what the archive has."""
+"""Lists younger than this many seconds are not read again after a failed download."""
 
 
 def fetch(
     spec: KernelSpec | str, *, headers: bool = False, progress: Progress = say, root: Path | None = None
 ) -> BootableKernel:
-    """The kernel that `spec` names, from the cache or from Debian's archive (signatures checked by apt).
+    """Return the kernel that `spec` names, from the cache or from Debian's archive (apt checks the signatures).
 
-    A cached kernel needs no network. `headers` has its headers beside it, for programs that are compiled in a guest.
-    Raises `KernelError`, one sentence, when there is no such kernel (it names the nearest), the archive cannot be
-    reached and nothing is cached, the disk is full, or `spec` is ``host``.
+    A cached kernel needs no network. With `headers` its headers are fetched too, for programs that are compiled in a
+    guest. Raises `KernelError`, one sentence, when there is no such kernel (it names the nearest), when the archive
+    cannot be reached and nothing is cached, when the disk is full, or when `spec` is ``host``.
     """
     spec = KernelSpec.parse(spec) if isinstance(spec, str) else spec
     root = cache_root() if root is None else root
@@ -49,7 +48,7 @@ def fetch(
         raise KernelError("the running kernel needs no fetching; name a guest's kernel as in debian:6.12")
     if spec.path is not None:
         if headers:
-            raise KernelError(f"{spec} is not of Debian's archive, which has no headers for it; leave --headers out")
+            raise KernelError(f"{spec} is not in Debian's archive, which has no headers for it; leave --headers out")
         kernel = kernel_at(spec.path, root=root, progress=progress)
         touch(root, kernel.release)
         return kernel
@@ -57,7 +56,7 @@ def fetch(
     if known is None or (headers and known.headers is None):
         with exclusive(root, progress=progress):
             known = _remembered(root, spec, within_s=ANSWER_S)
-            # The archive has headers for what it has now: a series' newest kernel may be another than last week.
+            # The archive has headers for its present kernels only: a series' newest may have changed since.
             if known is None or (headers and known.headers is None and spec.release is None):
                 known = _from_archive(root, spec, progress)
             if headers and known.headers is None:
@@ -70,19 +69,19 @@ def fetch(
 
 @contextlib.contextmanager
 def at_hand(spec: KernelSpec | str, *, progress: Progress = say, root: Path | None = None) -> Iterator[BootableKernel]:
-    """As `fetch`; nobody prunes the kernel while the block lasts."""
+    """Fetch a kernel as `fetch` does, and protect it from pruning while the block lasts."""
     root = cache_root() if root is None else root
     while True:
         kernel = fetch(spec, progress=progress, root=root)
         with in_use(root, kernel.release):
-            # It may have gone between the two lines above.
+            # It may have been pruned between the two lines above.
             if kernel.image.exists() and (kernel.modules is None or kernel.modules.exists()):
                 yield kernel
                 return
 
 
 def cached(root: Path | None = None) -> tuple[BootableKernel, ...]:
-    """All kernels in the cache, the oldest version first."""
+    """Return all kernels in the cache, the oldest version first."""
     root = cache_root() if root is None else root
     found = (path.parent for path in (root / "kernels").glob("*/kernel.json"))
     kernels = [BootableKernel.load(directory) for directory in found if not directory.name.startswith(".")]
@@ -90,7 +89,7 @@ def cached(root: Path | None = None) -> tuple[BootableKernel, ...]:
 
 
 def _remembered(root: Path, spec: KernelSpec, *, within_s: float) -> BootableKernel | None:
-    """The cached kernel that `spec` was found to be, at most `within_s` seconds ago (an exact release: ever)."""
+    """Return the cached kernel that `spec` was resolved to within `within_s` seconds (an exact release: ever)."""
     if spec.release is not None:
         return next((kernel for kernel in reversed(cached(root)) if _is(kernel, spec)), None)
     try:
@@ -103,7 +102,7 @@ def _remembered(root: Path, spec: KernelSpec, *, within_s: float) -> BootableKer
 
 
 def _is(kernel: BootableKernel, spec: KernelSpec) -> bool:
-    """Whether a cached kernel is one that `spec` names: of its flavour, and of its release, version or series."""
+    """Return whether `spec` names this cached kernel: the same flavour, and release, version or series."""
     release = kernel.release.removesuffix(f"-{spec.flavour}")
     if release == kernel.release or release.endswith("-rt"):
         return False
@@ -134,7 +133,7 @@ def _from_archive(root: Path, spec: KernelSpec, progress: Progress) -> BootableK
             old = next((kernel for kernel in reversed(cached(root)) if _is(kernel, spec)), None)
         if old is None or not str(error).startswith(UNREACHABLE):
             raise
-        progress(f"{error}; going on with the cached {old.release}")
+        progress(f"{error}; using the cached {old.release}")
         return old
     _remember(root, spec, kernel)
     return kernel
@@ -148,7 +147,7 @@ def _newest(root: Path, spec: KernelSpec, progress: Progress, within_s: float = 
         try:
             _install(archive, package, target, progress)
         except KernelError as error:
-            # A package leaves the archive when a newer one comes, and lists of this morning still name it.
+            # A newer package replaces an older one in the archive, and lists some hours old still name the older.
             if not str(error).startswith(UNREACHABLE) or archive.is_fresh(_JUST_ASKED_S):
                 raise
             progress(f"{error}; its lists may be too old")
@@ -221,11 +220,11 @@ def _no_such_kernel(spec: KernelSpec, images: Sequence[ImagePackage]) -> str:
 def _install(archive: Archive, package: ImagePackage, target: Path, progress: Progress) -> None:
     parts = archive.parts(package.name, package.version)
     with staged(target) as staging:
-        # Unpacked beside the target, so that a full disk is found here and everything goes with the staging directory.
+        # Unpacked beside the target: a full disk fails here, and the staging directory is removed as a whole.
         with unpacked(archive, parts, package.version, beside=staging, progress=progress) as files:
             tree = modules.find_tree(files)
             for name in ("vmlinuz", "config"):
-                # In /boot until 7.2, beside the modules since 7.3.
+                # They are in /boot until 7.2, beside the modules since 7.3.
                 places = (files / f"boot/{name}-{tree.name}", tree / name)
                 found = next((place for place in places if place.exists()), places[0])
                 shutil.copyfile(found, staging / name)

@@ -1,6 +1,6 @@
-"""What a user may call a kernel: ``host``, ``debian:6.12``, ``debian:6.12-rt``, ``debian:6.12.107+deb13``, a path.
+"""The names of kernels: ``host``, ``debian:6.12``, ``debian:6.12-rt``, ``debian:6.12.107+deb13``, a path.
 
-Owns the grammar of those names and nothing else: whether such a kernel exists is the archive's to say.
+Only the grammar is checked; whether such a kernel exists is decided by `rttcheck.kernels.archive`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _RELEASE = re.compile(r"\d+\.\d+(\.\d+)?[0-9A-Za-z.+~-]*")
 
 
 class KernelSource(enum.Enum):
-    """Where a kernel comes from."""
+    """The origin of a kernel."""
 
     HOST = "host"
     DEBIAN = "debian"
@@ -44,7 +44,7 @@ class KernelSpec:
 
     @classmethod
     def parse(cls, text: str) -> KernelSpec:
-        """The spec that `text` names.
+        """Parse `text`.
 
         Raises `KernelError` when it is neither ``host``, ``debian:VERSION`` nor a path that exists.
         """
@@ -70,7 +70,7 @@ class KernelSpec:
         if version.endswith("-rt"):
             version, flavour = version.removesuffix("-rt"), "rt-amd64"
         if version.endswith("-cloud"):
-            raise KernelError(f"{text!r}: cloud kernels have no 9p, so no guest's root; name the plain one")
+            raise KernelError(f"{text!r}: cloud kernels have no 9p, which a guest's root needs; name the plain one")
         series = _SERIES.match(version)
         if series is None or not _RELEASE.fullmatch(version):
             raise KernelError(

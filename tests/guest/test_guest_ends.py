@@ -88,7 +88,7 @@ def test_a_stuck_guest_is_lost_at_its_deadline(settings: GuestSettings, launch: 
     process = launch(replace(settings, silence_s=8.0), "-c", FOREVER)
     _, err = process.communicate(timeout=200)
     assert process.returncode == EXIT_LOST
-    assert b"said nothing for 8 s of host time" in err
+    assert b"sent nothing for 8 s of host time" in err
 
 
 def test_a_frozen_guest_that_does_not_thaw_is_booted(

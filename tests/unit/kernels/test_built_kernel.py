@@ -119,7 +119,7 @@ def test_a_tree_that_is_not_built_yet_is_told_how(tree: Path, tmp_path: Path) ->
 def test_an_image_that_its_tree_has_outgrown_is_told(tree: Path, tmp_path: Path) -> None:
     build(tree)
     (tree / "include/config/kernel.release").write_text("6.99.2-mine\n")
-    with pytest.raises(KernelError, match=r"is 6\.99\.1-mine and its tree has become 6\.99\.2-mine since; make -C"):
+    with pytest.raises(KernelError, match=r"is 6\.99\.1-mine and its tree is now 6\.99\.2-mine; make -C"):
         found(tree, tmp_path)
 
 
@@ -130,7 +130,7 @@ def test_a_kernel_that_cannot_be_a_guest_is_told_which_options_it_needs(tree: Pa
     build(tree, configuration)
     with pytest.raises(KernelError) as refused:
         found(tree, tmp_path)
-    assert f"cannot be a guest, {tree}/.config has" in str(refused.value)
+    assert f"cannot boot as a guest: {tree}/.config has" in str(refused.value)
     assert "CONFIG_VIRTIO_CONSOLE=n, CONFIG_9P_FS=m and no module 9p; set them to y" in str(refused.value)
 
 
@@ -139,7 +139,7 @@ def test_a_kernel_without_btf_can_be_a_guest_and_is_told_what_it_hides(tree: Pat
     said: list[str] = []
     assert found(tree, tmp_path, said).release == RELEASE
     assert len(said) == 1
-    assert "hides its samples from most probes" in said[0]
+    assert "hides samples from most probes" in said[0]
     assert "has CONFIG_DEBUG_INFO_BTF=n; set them to y and build it again" in said[0]
 
 
@@ -174,11 +174,11 @@ def test_the_newest_image_of_an_unpacked_package_is_taken(tmp_path: Path) -> Non
 
 def test_a_release_that_is_no_name_is_refused(tmp_path: Path) -> None:
     bzimage(tmp_path / "bzImage", "../../etc")
-    with pytest.raises(KernelError, match="does not say its version"):
+    with pytest.raises(KernelError, match="contains no version"):
         found(tmp_path / "bzImage", tmp_path)
 
 
 def test_headers_are_debians_to_give(tree: Path, tmp_path: Path) -> None:
     build(tree)
-    with pytest.raises(KernelError, match="not of Debian's archive"):
+    with pytest.raises(KernelError, match="not in Debian's archive"):
         fetch(str(tree), headers=True, progress=lambda _line: None, root=tmp_path / "cache")

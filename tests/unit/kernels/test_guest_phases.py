@@ -119,8 +119,8 @@ def test_a_qemu_that_cannot_run_is_lost_with_its_words(run: Run) -> None:
     [
         ("stuck_in_boot", {"boot_s": 0.3}, "did not boot within 0 s of host time"),
         ("stuck_in_python", {"gateway": True, "gateway_s": 0.3}, "its Python did not answer within 0 s"),
-        ("stuck_after_a_byte", {"silence_s": 1.0}, "said nothing for 1 s of host time"),
-        ("stuck_after_a_byte", {"overall_s": 1.0}, "was not done after 1 s of host time"),
+        ("stuck_after_a_byte", {"silence_s": 1.0}, "sent nothing for 1 s of host time"),
+        ("stuck_after_a_byte", {"overall_s": 1.0}, "was not finished after 1 s of host time"),
     ],
 )
 def test_a_stuck_guest_is_lost_at_its_deadline(
@@ -138,7 +138,7 @@ def test_a_frozen_guest_that_does_not_go_on_can_be_booted_instead(run: Run, tmp_
 
 def test_a_gateways_guest_leaves_when_its_controller_does(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rttcheck.kernels.emulator._LEAVE_S", 0.3)
-    with pytest.raises(GuestLost, match="did not end after its input had"):
+    with pytest.raises(GuestLost, match="did not end after its input was closed"):
         run("stuck_in_python", replace(SETTINGS, gateway=True))
 
 

@@ -50,7 +50,7 @@ def test_a_release_of_the_rt_flavour_is_that_one(text: str, release: str) -> Non
 
 @pytest.mark.parametrize("text", ["debian:6.12-cloud-amd64", "debian:6.1.0-56-cloud"])
 def test_a_cloud_kernel_is_told_why_it_is_none(text: str) -> None:
-    with pytest.raises(KernelError, match="cloud kernels have no 9p, so no guest's root; name the plain one"):
+    with pytest.raises(KernelError, match="cloud kernels have no 9p, which a guest's root needs; name the plain one"):
         KernelSpec.parse(text)
 
 

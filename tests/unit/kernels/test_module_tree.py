@@ -36,7 +36,7 @@ def test_a_dash_is_an_underscore(tree: Path) -> None:
 
 
 def test_a_package_without_modules_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(KernelError, match="holds no kernel modules"):
+    with pytest.raises(KernelError, match="contains no kernel modules"):
         modules.find_tree(tmp_path)
 
 
