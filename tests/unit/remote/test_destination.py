@@ -1,4 +1,4 @@
-"""What other machines are called, and what ssh is told."""
+"""The names of other machines, and the arguments of ssh for them."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_a_configuration_that_is_not_there_is_named(tmp_path: Path) -> None:
         Destination.parse("box", config=tmp_path / "nowhere")
 
 
-def test_ssh_itself_takes_the_words(tmp_path: Path) -> None:
+def test_ssh_itself_takes_the_arguments(tmp_path: Path) -> None:
     config = tmp_path / "config"
     config.write_text("Host box\n    HostName 198.18.0.9\n")
     found = Destination.parse("me@box:2222", config=config)
@@ -63,5 +63,5 @@ def test_ssh_itself_takes_the_words(tmp_path: Path) -> None:
         assert line in told.splitlines()
     spec = execnet.XSpec(found.spec(name="guest0", python="sh -c 'x=1 exec \"$@\"' sh python3"))
     assert spec.ssh is not None
-    assert spec.ssh.split() == found.words()
+    assert spec.ssh.split() == found.arguments()
     assert (spec.ssh_config, spec.id, spec.python) == (str(config), "guest0", "sh -c 'x=1 exec \"$@\"' sh python3")
