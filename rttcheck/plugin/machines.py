@@ -1,7 +1,4 @@
-"""The other machines of a session: opened at its beginning, closed at its end.
-
-Owns what their sentences mean to pytest. What a machine is, is `rttcheck.remote`'s.
-"""
+"""The other machines of a session: opened at its beginning, closed at its end. Errors become pytest's UsageError."""
 
 from __future__ import annotations
 
@@ -21,9 +18,9 @@ from rttcheck.remote.machine import RemoteMachine, open_machine
 
 
 def destinations_of(config: pytest.Config, options: Options, runs: Sequence[KernelRun]) -> tuple[Destination, ...]:
-    """The machines that were asked for.
+    """Return the requested machines.
 
-    Raises UsageError for what is none, for kernels that would get no slot, and for tests that would not be there.
+    Raises UsageError for invalid names, for kernels without a slot, and for tests that would not be transferred.
     """
     try:
         found = tuple(Destination.parse(text, config=options.ssh_config) for text in options.machines)
@@ -33,10 +30,10 @@ def destinations_of(config: pytest.Config, options: Options, runs: Sequence[Kern
         for run in runs:
             if not run.exact:
                 raise pytest.UsageError(
-                    f"--rtt-jobs 0 leaves this machine without guests, and {run.asked} is on this machine only: leave "
-                    "--rtt-jobs away, or name kernels of Debian's archive"
+                    f"--rtt-jobs 0 leaves this machine without guests, and {run.asked} is on this machine only: omit "
+                    "--rtt-jobs, or name kernels of Debian's archive"
                 )
-    _require_brought(config, config.rootpath)
+    _require_transferred(config, config.rootpath)
     return found
 
 
@@ -48,7 +45,7 @@ def machines(
     *,
     say: Callable[[str], None],
 ) -> Iterator[list[RemoteMachine]]:
-    """The machines that were asked for, with this session's code; raises UsageError for one that cannot be used."""
+    """Open the requested machines, with this session's code. Raises UsageError for one that cannot be used."""
     root, cwd = config.rootpath, config.invocation_params.dir
     with ExitStack() as stack:
         opened = []
@@ -66,12 +63,12 @@ def machines(
         yield opened
 
 
-def _require_brought(config: pytest.Config, root: Path) -> None:
-    """UsageError for tests that would not be on another machine."""
+def _require_transferred(config: pytest.Config, root: Path) -> None:
+    """Raise UsageError for tests outside of the directories that are transferred."""
     for argument in config.args:
         path = Path(config.invocation_params.dir, argument.partition("::")[0]).absolute()
         if path.exists() and not any(path.is_relative_to(place) for place in (root, *transfer.PACKAGES)):
             raise pytest.UsageError(
-                f"{path} is not under the tests' root {root}, which is what --rtt-on brings to other machines: name "
+                f"{path} is not under the tests' root {root}, which --rtt-on transfers to other machines: name "
                 "the root with --rootdir"
             )

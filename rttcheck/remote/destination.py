@@ -1,4 +1,4 @@
-"""The name of another machine (``user@host``, ``host:2222``, an alias of ssh's configuration), and ssh's arguments for it."""
+"""The name of another machine (``user@host``, ``host:2222``, an alias in ssh's configuration), and ssh's arguments."""
 
 from __future__ import annotations
 

@@ -183,7 +183,7 @@ def open_machine(
     """Open a machine and transfer this session's code; when the block ends, all of it is removed.
 
     ``root`` is the tests' root directory, ``cwd`` the session's working directory, ``deadline_s`` the deadline for
-    logging in, seconds. Raises RemoteError when the machine cannot be reached, or lacks something; the message names it.
+    logging in, seconds. Raises RemoteError when the machine cannot be reached, or lacks something.
     """
     _log_in(destination, deadline_s)
     with contextlib.ExitStack() as stack:

@@ -49,7 +49,7 @@ def test_a_guest_that_dies_twice_in_a_test_loses_it_and_the_rest(pytester: pytes
         [
             "rttcheck: kernel debian:9.9 (9.9.9), clock virtual*",
             "gateway guest0, fresh False",
-            "*debian:9.9 was lost during *::test_deadly[[]@debian:9.9[]]: it ended in mid-run (*); it is tried once*",
+            "*debian:9.9 was lost during *::test_deadly[[]@debian:9.9[]]: it ended early (*); it is tried once*",
             "gateway guest0.2, fresh True",
             "*guest lost: debian:9.9*",
             "*the end of its console (*9.9.9.log):",

@@ -167,8 +167,8 @@ def test_a_senseless_marker_is_one_sentence_and_no_traceback(
     [
         (["--rtt-kernel", "no/such/bzImage"], "*no/such/bzImage*"),
         (["--rtt-kernel", "nonsense"], "*nonsense*"),
-        (["--rtt-kernel", "auto", "--rtt-kernel", "debian:6.12"], "*`auto` chooses by itself and stands alone*"),
-        (["--rtt-kernel", "host", "--rtt-jobs", "0"], "*--rtt-jobs 0 guests at a time*give 1 or more*"),
+        (["--rtt-kernel", "auto", "--rtt-kernel", "debian:6.12"], "*`auto` cannot be combined with kernels*"),
+        (["--rtt-kernel", "host", "--rtt-jobs", "0"], "*--rtt-jobs 0 leaves no guest at all*give 1 or more*"),
         (["--rtt-kernel", "host", "--rtt-clock", "virtual"], "*the running one, whose time is real*"),
     ],
 )
