@@ -1,4 +1,4 @@
-"""Kernels that somebody built: what of them is found, and the sentence for what is missing."""
+"""Kernels built by the user: their parts, and the errors for missing parts."""
 
 from __future__ import annotations
 
@@ -111,19 +111,19 @@ def test_modules_that_were_installed_into_the_tree_are_preferred(tree: Path, tmp
     assert found(tree, tmp_path).modules == installed
 
 
-def test_a_tree_that_is_not_built_yet_is_told_how(tree: Path, tmp_path: Path) -> None:
+def test_a_tree_that_is_not_built_yet_is_an_error_with_the_remedy(tree: Path, tmp_path: Path) -> None:
     with pytest.raises(KernelError, match=r"is not built yet; make -C .*/linux bzImage modules"):
         found(tree, tmp_path)
 
 
-def test_an_image_that_its_tree_has_outgrown_is_told(tree: Path, tmp_path: Path) -> None:
+def test_an_image_older_than_its_tree_is_an_error(tree: Path, tmp_path: Path) -> None:
     build(tree)
     (tree / "include/config/kernel.release").write_text("6.99.2-mine\n")
     with pytest.raises(KernelError, match=r"is 6\.99\.1-mine and its tree is now 6\.99\.2-mine; make -C"):
         found(tree, tmp_path)
 
 
-def test_a_kernel_that_cannot_be_a_guest_is_told_which_options_it_needs(tree: Path, tmp_path: Path) -> None:
+def test_the_error_names_the_options_that_a_guest_lacks(tree: Path, tmp_path: Path) -> None:
     configuration = BUILT_IN.replace("CONFIG_9P_FS=y", "CONFIG_9P_FS=m").replace(
         "CONFIG_VIRTIO_CONSOLE=y", "# CONFIG_VIRTIO_CONSOLE is not set"
     )
@@ -134,7 +134,7 @@ def test_a_kernel_that_cannot_be_a_guest_is_told_which_options_it_needs(tree: Pa
     assert "CONFIG_VIRTIO_CONSOLE=n, CONFIG_9P_FS=m and no module 9p; set them to y" in str(refused.value)
 
 
-def test_a_kernel_without_btf_can_be_a_guest_and_is_told_what_it_hides(tree: Path, tmp_path: Path) -> None:
+def test_a_kernel_without_btf_can_be_a_guest_with_a_warning(tree: Path, tmp_path: Path) -> None:
     build(tree, BUILT_IN.replace("CONFIG_DEBUG_INFO_BTF=y", "# CONFIG_DEBUG_INFO_BTF is not set"))
     said: list[str] = []
     assert found(tree, tmp_path, said).release == RELEASE
@@ -178,7 +178,7 @@ def test_a_release_that_is_no_name_is_refused(tmp_path: Path) -> None:
         found(tmp_path / "bzImage", tmp_path)
 
 
-def test_headers_are_debians_to_give(tree: Path, tmp_path: Path) -> None:
+def test_only_kernels_of_debian_have_headers(tree: Path, tmp_path: Path) -> None:
     build(tree)
     with pytest.raises(KernelError, match="not in Debian's archive"):
         fetch(str(tree), headers=True, progress=lambda _line: None, root=tmp_path / "cache")

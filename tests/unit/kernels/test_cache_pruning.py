@@ -1,4 +1,4 @@
-"""What goes from the cache, in which order, and what stays whatever is asked."""
+"""What is pruned from the cache, in which order, and what is always kept."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_a_release_goes_as_a_whole(cache: Path) -> None:
     assert pruned.left == inventory(cache)[0].bytes
 
 
-def test_a_kernel_that_a_guest_uses_is_left_and_told(cache: Path) -> None:
+def test_a_kernel_that_a_guest_uses_is_spared_and_reported(cache: Path) -> None:
     with in_use(cache, "6.1.0-56-amd64"):
         pruned = prune(cache, PruneRequest(everything=True))
     assert [one.label for one in pruned.spared] == ["6.1.0-56-amd64"]
@@ -116,7 +116,7 @@ def test_a_kernel_that_is_taken_into_use_at_the_last_moment_is_left(
     assert [one.label for one in pruned.spared] == ["6.12.117+deb13-amd64"]
 
 
-def test_a_dry_run_says_the_same_and_removes_nothing(cache: Path) -> None:
+def test_a_dry_run_reports_the_same_and_removes_nothing(cache: Path) -> None:
     before = sorted(cache.rglob("*"))
     with in_use(cache, "6.1.0-56-amd64"):
         pruned = prune(cache, PruneRequest(everything=True), dry_run=True)

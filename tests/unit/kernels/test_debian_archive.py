@@ -1,4 +1,4 @@
-"""From a name to a kernel, with a stand-in for apt: no network, real packages, real dpkg."""
+"""Resolving a name to a kernel, with a stand-in for apt: no network, real packages, real dpkg."""
 
 from __future__ import annotations
 
@@ -177,7 +177,7 @@ def test_a_kernel_in_several_packages_is_put_together(stand_in: Path, tmp_path: 
     ]
 
 
-def test_a_cached_kernel_asks_nobody(stand_in: Path, tmp_path: Path) -> None:
+def test_a_cached_kernel_needs_no_request(stand_in: Path, tmp_path: Path) -> None:
     first = fetch("debian:6.12", tmp_path)
     before = asked(stand_in)
     assert len(before) == 2
@@ -206,7 +206,7 @@ def test_lists_that_were_just_asked_for_are_not_asked_for_again(stand_in: Path, 
     assert sum(line.startswith("update") for line in asked(stand_in)) == 1
 
 
-def test_without_network_an_old_answer_is_better_than_none(stand_in: Path, tmp_path: Path) -> None:
+def test_without_network_an_old_answer_is_used(stand_in: Path, tmp_path: Path) -> None:
     first = fetch("debian:6.12", tmp_path)
     answers = tmp_path / "cache/answers.json"
     answers.write_text(json.dumps({"debian:6.12": {"release": first.release, "time": 0}}))
@@ -217,7 +217,7 @@ def test_without_network_an_old_answer_is_better_than_none(stand_in: Path, tmp_p
     assert "using the cached 6.12.117+deb13-amd64" in said[-1]
 
 
-def test_without_network_and_cache_it_is_one_sentence_in_apts_words(stand_in: Path, tmp_path: Path) -> None:
+def test_without_network_and_cache_the_error_is_one_sentence_with_apts_message(stand_in: Path, tmp_path: Path) -> None:
     (stand_in / "offline").touch()
     with pytest.raises(KernelError, match=r"Could not resolve 'deb\.debian\.org'.*check the network or the proxy"):
         fetch("debian:6.12", tmp_path)
@@ -225,13 +225,13 @@ def test_without_network_and_cache_it_is_one_sentence_in_apts_words(stand_in: Pa
 
 
 @pytest.mark.usefixtures("stand_in")
-def test_a_series_that_does_not_exist_is_told_which_do(tmp_path: Path) -> None:
+def test_the_error_for_an_unknown_series_names_the_known_ones(tmp_path: Path) -> None:
     with pytest.raises(KernelError, match=r"no kernel debian:9\.9; it has debian:6\.1, debian:6\.12: name one"):
         fetch("debian:9.9", tmp_path)
 
 
 @pytest.mark.usefixtures("stand_in")
-def test_a_release_that_does_not_exist_is_told_its_nearest(tmp_path: Path) -> None:
+def test_the_error_for_an_unknown_release_names_the_nearest(tmp_path: Path) -> None:
     with pytest.raises(KernelError, match=r"of that series it has 6\.12\.117\+deb13, .*: name one of them"):
         fetch("debian:6.12.118+deb13", tmp_path)
 
@@ -304,7 +304,7 @@ def test_headers_that_are_none_leave_the_kernel_without(stand_in: Path, tmp_path
     assert fetch("debian:6.12", tmp_path).headers is None
 
 
-def test_headers_of_a_kernel_that_the_archive_has_no_longer_are_told(stand_in: Path, tmp_path: Path) -> None:
+def test_headers_of_a_kernel_that_left_the_archive_are_an_error(stand_in: Path, tmp_path: Path) -> None:
     fetch("debian:6.12", tmp_path)
     rows = [line for line in MADISON.splitlines() if "6.12.117+deb13-amd64" not in line]
     (stand_in / "madison").write_text("\n".join(rows))
@@ -390,7 +390,7 @@ def test_the_running_kernel_is_not_fetched(tmp_path: Path) -> None:
         fetch("host", tmp_path)
 
 
-def test_an_image_says_its_own_release(tmp_path: Path) -> None:
+def test_an_image_contains_its_release(tmp_path: Path) -> None:
     image = bytearray(0x1000)
     image[0x202:0x206] = b"HdrS"
     image[0x20E:0x210] = (0x100).to_bytes(2, "little")

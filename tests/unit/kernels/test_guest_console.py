@@ -99,7 +99,7 @@ def test_a_long_report_loses_its_middle_and_keeps_its_first_line() -> None:
     assert tail[-2:] == OOPS.splitlines()[-2:]
 
 
-def test_why_a_guest_is_gone_is_what_was_said_of_the_last_one(tmp_path: Path) -> None:
+def test_the_reason_of_a_loss_is_that_of_the_last_guest(tmp_path: Path) -> None:
     file = tmp_path / "console"
     with file.open("wb", buffering=0) as raw:
         console = Console(raw)

@@ -80,7 +80,7 @@ def test_bytes_go_both_ways_and_the_status_is_pythons(run: Run) -> None:
     assert run.err == b"to standard error"
 
 
-def test_everything_that_was_said_before_the_end_arrives(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_output_before_the_end_arrives(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     # Read in small pieces, so that much is left when the process has ended.
     monkeypatch.setattr("rttcheck.kernels.stream._CHUNK", 1000)
     assert run("talkative") == 0
@@ -103,12 +103,12 @@ def test_a_guest_that_dies_is_lost_with_the_tail_of_its_console(run: Run) -> Non
     assert last.endswith(f" s lost: {why}")
 
 
-def test_a_guest_that_is_killed_on_the_host_says_so(run: Run) -> None:
+def test_a_guest_that_is_killed_on_the_host_has_that_reason(run: Run) -> None:
     with pytest.raises(GuestLost, match=r"was killed on the host \(SIGKILL\)"):
         run("killed")
 
 
-def test_a_qemu_that_cannot_run_is_lost_with_its_words(run: Run) -> None:
+def test_a_qemu_that_cannot_run_is_lost_with_its_message(run: Run) -> None:
     with pytest.raises(GuestLost, match="exit status is 1") as lost:
         run("broken")
     assert "no such device" in lost.value.console_tail

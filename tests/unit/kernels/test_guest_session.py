@@ -1,4 +1,4 @@
-"""What a guest is told, run by a shell of this machine in place of the guest's init."""
+"""The session's shell text, run by a shell of this machine instead of the guest's init."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_the_shared_directory_is_written_through_at_the_same_path(tmp_path: Path
     assert f"cache=none,rw rttcheck.rw {shared}\n" in mounts
 
 
-def test_what_lies_elsewhere_is_shown_in_its_place(tmp_path: Path) -> None:
+def test_bound_paths_are_mounted_at_their_places(tmp_path: Path) -> None:
     (tmp_path / "tests").mkdir()
     (tmp_path / "a file").touch()
     place = tmp_path / "place"

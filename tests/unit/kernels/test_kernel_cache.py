@@ -1,4 +1,4 @@
-"""Nothing in the cache is ever half made."""
+"""The cache has no incomplete entries."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_what_a_killed_session_left_is_removed(tmp_path: Path) -> None:
     assert sorted(str(found.relative_to(tmp_path)) for found in tmp_path.rglob("*")) == ["one", "one/file"]
 
 
-def test_a_second_session_waits_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_session_waits_with_a_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rttcheck.kernels.cache.QUIET_S", 0.01)
     said: list[str] = []
     with (

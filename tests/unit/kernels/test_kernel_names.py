@@ -1,4 +1,4 @@
-"""What a user may call a kernel."""
+"""The names of kernels."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_a_release_of_the_rt_flavour_is_that_one(text: str, release: str) -> Non
 
 
 @pytest.mark.parametrize("text", ["debian:6.12-cloud-amd64", "debian:6.1.0-56-cloud"])
-def test_a_cloud_kernel_is_told_why_it_is_none(text: str) -> None:
+def test_the_error_for_a_cloud_kernel_has_the_reason(text: str) -> None:
     with pytest.raises(KernelError, match="cloud kernels have no 9p, which a guest's root needs; name the plain one"):
         KernelSpec.parse(text)
 
@@ -61,12 +61,12 @@ def test_a_path_that_exists_is_a_kernel(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["debian:", "debian:trixie", "debian:6", "debian:6.12/x", "debian:latest-6.12"])
-def test_a_debian_version_that_is_none_is_told_how_to_write_one(text: str) -> None:
+def test_the_error_for_an_invalid_debian_version_has_examples(text: str) -> None:
     with pytest.raises(KernelError, match=r"no Debian kernel version; write a series as in debian:6\.12"):
         KernelSpec.parse(text)
 
 
-def test_a_bare_version_is_told_its_source() -> None:
+def test_the_error_for_a_bare_version_names_the_source() -> None:
     with pytest.raises(KernelError, match=r"write debian:6\.12"):
         KernelSpec.parse("6.12")
 

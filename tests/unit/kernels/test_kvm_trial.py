@@ -1,4 +1,4 @@
-"""What came of trying KVM is remembered, and told."""
+"""The result of the trial of KVM is remembered and reported."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def told() -> tuple[bool, str, str]:
     return known.found, known.detail, known.remedy
 
 
-def test_doctor_says_what_came_of_it_and_when(cache: Path, boots: list[bool]) -> None:
+def test_doctor_reports_the_result_and_its_time(cache: Path, boots: list[bool]) -> None:
     found, detail, _ = told()
     assert (found, "found out by booting" in detail) == (True, True)
     boots.append(False)

@@ -1,4 +1,4 @@
-"""What a guest imports before its first test: an emulated processor takes seconds for what is nothing elsewhere."""
+"""What a guest imports before its first test; imports take seconds on an emulated processor."""
 
 import subprocess
 import sys

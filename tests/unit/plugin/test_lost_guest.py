@@ -1,4 +1,4 @@
-"""A guest that dies is tried once more; what the second takes with it, too, is lost, in a status of its own."""
+"""A guest that dies is tried once more; tests that the second loses too are lost, with an exit status of their own."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_a_guest_that_dies_twice_in_a_test_loses_it_and_the_rest(pytester: pytes
     assert "BUG: kernel NULL" in str(cases["test_after[@debian:9.9]"][0].text)
 
 
-def test_a_guest_that_dies_once_loses_nothing_and_is_told_of(pytester: pytest.Pytester) -> None:
+def test_a_guest_that_dies_once_loses_nothing_and_is_reported(pytester: pytest.Pytester) -> None:
     result = run(pytester, sys.executable, tests=TESTS.replace("    os._exit(1)\n", ONCE))
     assert result.ret == 0
     result.stdout.fnmatch_lines(
@@ -86,7 +86,7 @@ def test_a_guest_that_does_not_boot_is_lost_and_the_others_go_on(pytester: pytes
     assert "Traceback" not in result.stdout.str() + result.stderr.str()
 
 
-def test_why_a_guest_is_gone_is_told_in_the_words_of_its_launcher_and_its_kernel(
+def test_the_reason_of_a_loss_is_that_of_the_launcher_with_the_kernel_panic(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "200")

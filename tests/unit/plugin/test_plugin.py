@@ -199,7 +199,7 @@ rttcheck.doctor.capabilities.host_capabilities = lambda: (lacking,)
 
 
 @pytest.mark.parametrize("words", [("--rtt-probe", "sockops"), ("--rtt-engine", "relay")])
-def test_forcing_what_is_not_there_is_an_error_and_no_skip(pytester: pytest.Pytester, words: tuple[str, str]) -> None:
+def test_forcing_a_missing_method_is_an_error_and_no_skip(pytester: pytest.Pytester, words: tuple[str, str]) -> None:
     pytester.makeconftest(
         HARNESS
         + """

@@ -1,4 +1,4 @@
-"""A session that is told to end, by SIGTERM as by Ctrl-C, reports what was done and ends with pytest's status."""
+"""A session that is interrupted, by SIGTERM or Ctrl-C, reports what was done and ends with pytest's status."""
 
 from __future__ import annotations
 

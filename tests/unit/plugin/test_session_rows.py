@@ -1,4 +1,4 @@
-"""Which rows a session's reports come to: every test of a scenario is in them, in the order that was asked for."""
+"""The rows of a session's reports: every test of a scenario, in the requested order."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def lost(test: str, kernel: str) -> pytest.TestReport:
     return report(test, kernel, "failed", when="???", longrepr=why, properties=properties)
 
 
-def test_kernels_are_told_as_asked_for_and_tests_as_collected_whoever_was_first() -> None:
+def test_rows_are_in_the_order_of_the_request_and_of_the_collection() -> None:
     rows = SessionRows(runs())
     for kernel in reversed(KERNELS):
         for name, test in reversed(list(zip(("near", "far"), TESTS, strict=True))):
@@ -103,7 +103,7 @@ def test_a_test_that_came_to_no_scenario_is_no_empty_cell(when: str, outcome: An
     assert (row["asked"], row["outcome"], row["reason"], row["scenario"]) == (KERNELS[1], told, "no probe", "near")
 
 
-def test_setup_and_teardown_that_pass_and_tests_of_other_things_are_not_told() -> None:
+def test_passed_setups_and_teardowns_and_other_tests_have_no_row() -> None:
     rows = SessionRows(runs())
     rows.add(report(TESTS[0], KERNELS[0], when="setup"))
     rows.add(report(TESTS[0], KERNELS[0], when="teardown"))
@@ -152,5 +152,5 @@ def test_the_running_kernel_alone_has_no_name_in_ids() -> None:
     assert rows.ordered()[0]["asked"] == "host"
 
 
-def test_what_says_nothing_gives_no_reason() -> None:
+def test_an_empty_report_has_no_reason() -> None:
     assert reason_of(report(TESTS[0], "host", "failed", longrepr="\n  \n")) == "it gave no reason"

@@ -1,4 +1,4 @@
-"""Who may run beside whom, and who is next."""
+"""Which kernels may run at the same time, and in which order they start."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_a_kernel_given_by_its_path_is_on_this_machine_only() -> None:
     assert slots.may_wait(mine)
 
 
-def test_a_machine_that_is_gone_gets_nobody() -> None:
+def test_a_lost_machine_gets_no_run() -> None:
     away = LocalMachine(slots=3, name="other")
     slots = Slots([away])
     assert slots.may_wait(guest("a"))
@@ -74,7 +74,7 @@ def test_guests_share_neither_core_nor_memory(
     assert guest_slots([GuestSettings(kernel="x", clock=clock)], available_mb=memory_mb) == slots
 
 
-def test_memory_is_read_where_nobody_says() -> None:
+def test_available_memory_is_read_by_default() -> None:
     assert guest_slots([GuestSettings(kernel="x")]) >= 1
 
 

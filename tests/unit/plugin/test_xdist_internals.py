@@ -110,7 +110,7 @@ def test_a_hook_exists(name: str) -> None:
     assert hasattr(newhooks, name), gone(f"hook {name}")
 
 
-def test_the_scheduler_has_all_that_xdist_asks_of_one() -> None:
+def test_the_scheduler_has_all_members_of_xdists_protocol() -> None:
     members = [name for name in vars(Scheduling) if not name.startswith("_")]
     assert "schedule" in members, gone("Scheduling.schedule")
     assert [name for name in members if not hasattr(KernelScheduling, name)] == []
