@@ -122,8 +122,8 @@ class Archive:
             # Some lists may have changed.
             (self.directory / "images.json").unlink(missing_ok=True)
             output = done.stdout + done.stderr
-            kind = IncompleteLists if 0 < len(self._failing(output)) < len(self.suites) else KernelError
-            raise kind(_refusal("read the package lists of", output))
+            others = 0 < len(self._failing(output)) < len(self.suites) and not _is_disk_full(output)
+            raise (IncompleteLists if others else KernelError)(_refusal("read the package lists of", output))
         (self.directory / "stamp").write_text(self._wanted)
 
     def _failing(self, output: str) -> list[ArchiveSuite]:
@@ -345,12 +345,16 @@ def _run(command: list[str], *, env: dict[str, str]) -> subprocess.CompletedProc
 
 def _refusal(what: str, output: str) -> str:
     """Return the message for a failure of apt; `what` was tried, `output` is what apt wrote."""
-    if any(text in output for text in ("No space left", "enough free space", "write error")):
+    if _is_disk_full(output):
         return f"apt could not {what} Debian's archive: the disk is full; free some space"
     lines = output.splitlines()
     errors = [line.removeprefix("E:").strip() for line in lines if line.startswith("E:")]
     reason = errors[0] if errors else (lines[-1].strip() if lines else "it gave no reason")
     return f"{UNREACHABLE} {what} Debian's archive ({reason}); check the network or the proxy"
+
+
+def _is_disk_full(output: str) -> bool:
+    return any(text in output for text in ("No space left", "enough free space", "write error"))
 
 
 def series_of(images: Iterable[ImagePackage]) -> tuple[str, ...]:

@@ -112,13 +112,13 @@ def _is(kernel: BootableKernel, spec: KernelSpec) -> bool:
     return spec.release in (release, upstream)
 
 
-def _remember(root: Path, spec: KernelSpec, kernel: BootableKernel) -> None:
+def _remember(root: Path, spec: KernelSpec, kernel: BootableKernel, *, for_s: float) -> None:
     answers = root / "answers.json"
     try:
         known = json.loads(answers.read_text())
     except (OSError, ValueError):
         known = {}
-    known[spec.text] = {"release": kernel.release, "time": time.time()}
+    known[spec.text] = {"release": kernel.release, "time": time.time() - (ANSWER_S - for_s)}
     fresh = answers.with_suffix(".new")
     fresh.write_text(json.dumps(known, indent=1) + "\n")
     fresh.rename(answers)
@@ -135,7 +135,8 @@ def _from_archive(root: Path, spec: KernelSpec, progress: Progress) -> BootableK
             raise
         progress(f"{error}; using the cached {old.release}")
         return old
-    _remember(root, spec, kernel)
+    # A suite that could not be read may have a newer one.
+    _remember(root, spec, kernel, for_s=ANSWER_S if whole_archive(root).is_fresh() else FRESH_S)
     return kernel
 
 

@@ -421,7 +421,9 @@ def test_a_stale_suite_does_not_keep_from_a_kernel_of_another(stand_in: Path, tm
     lines: list[str] = []
     assert archive.fetch("debian:6.12", root=tmp_path / "cache", progress=lines.append).image.exists()
     assert any("sid/InRelease is expired" in line and line.endswith("using the other suites") for line in lines)
-    # Nor are its lists taken for whole ones: a kernel of it is found as soon as it can be read.
+    answer = json.loads((tmp_path / "cache/answers.json").read_text())["debian:6.12"]
+    assert time.time() - answer["time"] > archive.ANSWER_S - apt.FRESH_S - 60, "it is kept for a day, not a week"
+    # The lists do not count as complete: they are read again for the next kernel.
     (stand_in / "stale").unlink()
     fetch("debian:6.1", tmp_path)
     assert sum(line.startswith("update") for line in asked(stand_in)) == 2
