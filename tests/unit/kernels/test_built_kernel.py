@@ -35,7 +35,7 @@ def depmod(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    """Sources that nobody has built yet."""
+    """Sources that are not built yet."""
     sources = tmp_path / "linux"
     (sources / "arch/x86").mkdir(parents=True)
     for name in ("Kbuild", "Makefile"):
@@ -60,9 +60,9 @@ def build_modules(tree: Path, listing: str) -> None:
     (tree / "modules.order").write_text("".join(f"{listing.format(name)}\n" for name in names))
 
 
-def found(path: Path, tmp_path: Path, said: list[str] | None = None) -> BootableKernel:
-    told = [] if said is None else said
-    return fetch(str(path), progress=told.append, root=tmp_path / "cache")
+def found(path: Path, tmp_path: Path, messages: list[str] | None = None) -> BootableKernel:
+    collected = [] if messages is None else messages
+    return fetch(str(path), progress=collected.append, root=tmp_path / "cache")
 
 
 def test_a_tree_without_modules_is_its_image(tree: Path, tmp_path: Path) -> None:
@@ -136,18 +136,18 @@ def test_the_error_names_the_options_that_a_guest_lacks(tree: Path, tmp_path: Pa
 
 def test_a_kernel_without_btf_can_be_a_guest_with_a_warning(tree: Path, tmp_path: Path) -> None:
     build(tree, BUILT_IN.replace("CONFIG_DEBUG_INFO_BTF=y", "# CONFIG_DEBUG_INFO_BTF is not set"))
-    said: list[str] = []
-    assert found(tree, tmp_path, said).release == RELEASE
-    assert len(said) == 1
-    assert "hides samples from most probes" in said[0]
-    assert "has CONFIG_DEBUG_INFO_BTF=n; set them to y and build it again" in said[0]
+    messages: list[str] = []
+    assert found(tree, tmp_path, messages).release == RELEASE
+    assert len(messages) == 1
+    assert "hides samples from most probes" in messages[0]
+    assert "has CONFIG_DEBUG_INFO_BTF=n; set them to y and build it again" in messages[0]
 
 
 def test_one_way_to_probe_is_enough(tree: Path, tmp_path: Path) -> None:
     build(tree, BUILT_IN.replace("CONFIG_KPROBE_EVENTS=y\n", ""))
-    said: list[str] = []
-    found(tree, tmp_path, said)
-    assert said == []
+    messages: list[str] = []
+    found(tree, tmp_path, messages)
+    assert messages == []
 
 
 def test_a_bare_image_is_taken_as_it_is(tmp_path: Path) -> None:

@@ -142,14 +142,14 @@ def test_what_older_versions_and_killed_sessions_left_goes_too(cache: Path) -> N
 
 
 def test_after_a_fetch_the_cache_is_within_its_limit(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    said: list[str] = []
+    messages: list[str] = []
     monkeypatch.setenv("RTTCHECK_CACHE_LIMIT", "none")
-    keep_within_limit(cache, keep=(), progress=said.append)
-    assert said == []
+    keep_within_limit(cache, keep=(), progress=messages.append)
+    assert messages == []
     monkeypatch.setenv("RTTCHECK_CACHE_LIMIT", "1M")
-    keep_within_limit(cache, keep=("6.1.0-56-amd64",), progress=said.append)
+    keep_within_limit(cache, keep=("6.1.0-56-amd64",), progress=messages.append)
     assert labels(cache) == ["6.1.0-56-amd64"]
-    assert said[-1] == "removed 6.12.117+deb13-amd64 (1 MB): the cache is limited to 1 MB"
+    assert messages[-1] == "removed 6.12.117+deb13-amd64 (1 MB): the cache is limited to 1 MB"
 
 
 def test_an_empty_cache_is_pruned_of_nothing(tmp_path: Path) -> None:

@@ -145,7 +145,7 @@ def asked(stand_in: Path) -> list[str]:
 
 
 def quiet(_line: str) -> None:
-    """Progress that nobody reads."""
+    """Progress that is not checked."""
 
 
 def fetch(spec: str, tmp_path: Path) -> BootableKernel:
@@ -191,11 +191,11 @@ def test_lists_that_name_what_has_left_the_archive_are_asked_for_again(stand_in:
     an_hour_ago = time.time() - 3600
     os.utime(tmp_path / "cache/apt/all/stamp", (an_hour_ago, an_hour_ago))
     (stand_in / "superseded").touch()
-    said: list[str] = []
-    kernel = archive.fetch("debian:6.12", progress=said.append, root=tmp_path / "cache")
+    messages: list[str] = []
+    kernel = archive.fetch("debian:6.12", progress=messages.append, root=tmp_path / "cache")
     assert kernel.image.read_bytes() == b"image"
     assert sum(line.startswith("update") for line in asked(stand_in)) == 2
-    assert any("404  Not Found" in line and line.endswith("; its lists may be too old") for line in said)
+    assert any("404  Not Found" in line and line.endswith("; its lists may be too old") for line in messages)
 
 
 def test_lists_that_were_just_asked_for_are_not_asked_for_again(stand_in: Path, tmp_path: Path) -> None:
@@ -212,9 +212,9 @@ def test_without_network_an_old_answer_is_used(stand_in: Path, tmp_path: Path) -
     answers.write_text(json.dumps({"debian:6.12": {"release": first.release, "time": 0}}))
     (tmp_path / "cache/apt/all/stamp").unlink()
     (stand_in / "offline").touch()
-    said: list[str] = []
-    assert archive.fetch("debian:6.12", progress=said.append, root=tmp_path / "cache") == first
-    assert "using the cached 6.12.117+deb13-amd64" in said[-1]
+    messages: list[str] = []
+    assert archive.fetch("debian:6.12", progress=messages.append, root=tmp_path / "cache") == first
+    assert "using the cached 6.12.117+deb13-amd64" in messages[-1]
 
 
 def test_without_network_and_cache_the_error_is_one_sentence_with_apts_message(stand_in: Path, tmp_path: Path) -> None:

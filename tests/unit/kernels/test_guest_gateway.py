@@ -193,8 +193,8 @@ def test_a_qemu_that_cannot_be_executed_is_one_sentence(image: Path, tmp_path: P
     with (
         pytest.raises(
             KernelError, match=r"QEMU cannot be executed \(Permission denied: .*\), .* --reinstall qemu"
-        ) as said,
+        ) as refused,
         Qemu(GuestMachine((str(qemu),), image=image), rw=tmp_path),
     ):
         pass
-    assert "\n" not in str(said.value)
+    assert "\n" not in str(refused.value)

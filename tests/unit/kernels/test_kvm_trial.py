@@ -91,13 +91,13 @@ def test_an_answer_of_another_kernel_of_the_host_is_none(
     assert kvm.remembered_trial(cache) is None
 
 
-def told() -> tuple[bool, str, str]:
+def reported() -> tuple[bool, str, str]:
     known = next(capability for capability in equipment.equipment() if capability.name == "KVM")
     return known.found, known.detail, known.remedy
 
 
 def test_doctor_reports_the_result_and_its_time(cache: Path, boots: list[bool]) -> None:
-    found, detail, _ = told()
+    found, detail, _ = reported()
     assert (found, "found out by booting" in detail) == (True, True)
     boots.append(False)
     works(cache)
@@ -105,7 +105,7 @@ def test_doctor_reports_the_result_and_its_time(cache: Path, boots: list[bool]) 
     assert trial is not None
     answer = json.loads(trial.file.read_text())
     trial.file.write_text(json.dumps({**answer, "when": 0.0}))
-    found, detail, remedy = told()
+    found, detail, remedy = reported()
     assert not found
     assert "it was tried on 19" in detail
     assert detail.endswith("and does not work: the guest did not boot before its deadline")
@@ -113,7 +113,7 @@ def test_doctor_reports_the_result_and_its_time(cache: Path, boots: list[bool]) 
     trial.file.unlink()
     boots.append(True)
     works(cache)
-    found, detail, remedy = told()
+    found, detail, remedy = reported()
     assert found
     assert detail.startswith("it works: a guest booted under it on 20")
     assert remedy == ""
@@ -123,4 +123,4 @@ def test_a_device_that_cannot_be_opened_is_not_tried(cache: Path, monkeypatch: p
     monkeypatch.setattr(kvm, "DEVICE", cache / "none")
     monkeypatch.setattr(equipment, "KVM", cache / "none")
     assert not works(cache)
-    assert told()[:2] == (False, f"no access to {cache / 'none'}, not needed: virtual time is emulated")
+    assert reported()[:2] == (False, f"no access to {cache / 'none'}, not needed: virtual time is emulated")

@@ -94,13 +94,13 @@ def test_a_kernel_that_was_lost_before_its_first_test_has_one_row_without_a_scen
 
 
 @pytest.mark.parametrize("when", ["setup", "call"])
-@pytest.mark.parametrize(("outcome", "told"), [("failed", "error"), ("skipped", "skipped")])
-def test_a_test_that_came_to_no_scenario_is_no_empty_cell(when: str, outcome: Any, told: str) -> None:
+@pytest.mark.parametrize(("outcome", "expected"), [("failed", "error"), ("skipped", "skipped")])
+def test_a_test_that_came_to_no_scenario_is_no_empty_cell(when: str, outcome: Any, expected: str) -> None:
     rows = SessionRows(runs())
     why: Any = ("t.py", 1, "Skipped: no probe") if outcome == "skipped" else "no probe\nmore"
     rows.add(report(TESTS[0], KERNELS[1], outcome, when=when, longrepr=why))
     (row,) = rows.ordered()
-    assert (row["asked"], row["outcome"], row["reason"], row["scenario"]) == (KERNELS[1], told, "no probe", "near")
+    assert (row["asked"], row["outcome"], row["reason"], row["scenario"]) == (KERNELS[1], expected, "no probe", "near")
 
 
 def test_passed_setups_and_teardowns_and_other_tests_have_no_row() -> None:

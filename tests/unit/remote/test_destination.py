@@ -56,11 +56,11 @@ def test_ssh_itself_takes_the_arguments(tmp_path: Path) -> None:
     found = Destination.parse("me@box:2222", config=config)
     command = found.command("true")
     try:
-        told = subprocess.run([command[0], "-G", *command[1:]], capture_output=True, text=True, check=True).stdout
+        output = subprocess.run([command[0], "-G", *command[1:]], capture_output=True, text=True, check=True).stdout
     except FileNotFoundError:
         pytest.skip("ssh is not installed: apt-get install openssh-client")
     for line in ("hostname 198.18.0.9", "port 2222", "user me", "batchmode yes", "serveraliveinterval 5"):
-        assert line in told.splitlines()
+        assert line in output.splitlines()
     spec = execnet.XSpec(found.spec(name="guest0", python="sh -c 'x=1 exec \"$@\"' sh python3"))
     assert spec.ssh is not None
     assert spec.ssh.split() == found.arguments()
