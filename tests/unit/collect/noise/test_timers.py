@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import select
 import signal
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from rttcheck.collect.cores import ANYWHERE, Cores
 from rttcheck.collect.noise import NoiseTimers, open_noise, summary_of, timers_for
 from rttcheck.collect.noise_process import PERIOD_NS
 from rttcheck.record.tick import TICK
+from rttcheck.remote.agent import wait_for_exit
 from rttcheck_netns.relay.process import PRIORITY as RELAY_PRIORITY
 
 CPU = max(os.sched_getaffinity(0))
@@ -116,11 +116,8 @@ def test_processes_end_with_their_parent_even_by_sigkill() -> None:
     ) as starter:
         assert starter.stdout is not None
         (child,) = starter.stdout.readline().split()
-        watched = os.pidfd_open(int(child))
         starter.kill()
-        gone, _, _ = select.select([watched], [], [], 20)
-        os.close(watched)
-    assert gone
+    assert wait_for_exit(int(child), within_s=20.0)
 
 
 def test_how_a_timer_is_scheduled_is_a_fact() -> None:

@@ -17,6 +17,7 @@ from rttcheck.collect.probe import bcc_object
 from rttcheck.collect.probe.bcc_object import BccObject, open_bcc
 from rttcheck.collect.probe.function import Unproven
 from rttcheck.errors import CapabilityError
+from rttcheck.remote.agent import wait_for_exit
 
 STAND_IN = """
 import os, signal, sys
@@ -84,15 +85,6 @@ def compiled(place: Path, *, kfunc: bool = False, deadline_s: float = 30.0) -> B
     return made
 
 
-def is_gone(pid: int) -> bool:
-    try:
-        descriptor = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return True
-    with open(descriptor) as file:  # noqa: PTH123
-        return bool(select.select([file], [], [], 20.0)[0])
-
-
 def test_maps_come_over_and_it_is_detached_at_the_end(stand_in: Path) -> None:
     made = compiled(stand_in)
     assert made.kind == "kprobe and kretprobe on tcp_ack_update_rtt"
@@ -102,7 +94,7 @@ def test_maps_come_over_and_it_is_detached_at_the_end(stand_in: Path) -> None:
     ]
     assert (stand_in / "cleaned").exists()
     assert list((stand_in / "scratch").iterdir()) == []
-    assert is_gone(int((stand_in / "pid").read_text()))
+    assert wait_for_exit(int((stand_in / "pid").read_text()), within_s=20.0)
 
 
 def test_as_kfunc_nothing_else_is_attached(stand_in: Path) -> None:
@@ -122,7 +114,7 @@ def test_a_compiler_that_hangs_is_killed_at_its_deadline(stand_in: Path) -> None
     with pytest.raises(Unproven, match=r"did not compile its program within 4 s"):
         compiled(stand_in, deadline_s=4.0)
     assert time.monotonic() - began < 18.0
-    assert is_gone(int((stand_in / "pid").read_text()))
+    assert wait_for_exit(int((stand_in / "pid").read_text()), within_s=20.0)
 
 
 def test_a_compiler_that_dies_is_one_sentence(stand_in: Path) -> None:
@@ -170,5 +162,5 @@ def test_it_ends_in_mid_compilation_when_its_parent_is_killed(stand_in: Path) ->
             assert starter.poll() is None
             select.select([], [], [], 0.05)
         starter.send_signal(signal.SIGKILL)
-    assert is_gone(int(pid.read_text()))
+    assert wait_for_exit(int(pid.read_text()), within_s=20.0)
     assert list((stand_in / "scratch").iterdir()) == []
