@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from rttcheck.judge.check import NOTHING, Check
 from rttcheck.judge.findings import Finding, Layer, Outcome
 from rttcheck.kernel_log.allowed import ALLOWED, of_dicts
-from rttcheck.kernel_log.record import Heard
+from rttcheck.kernel_log.record import LogExcerpt
 from rttcheck.kernel_log.splat import Splat, splats
 
 if TYPE_CHECKING:
@@ -46,20 +46,20 @@ def check_kernel(recording: Recording) -> KernelCheck:
     """Check the log of the control run and of the run for splats that are not allowed."""
     if not recording.kernel_log:
         return KernelCheck()
-    heard = Heard.of(recording.kernel_log)
-    if heard.unseen:
-        return KernelCheck(findings=(_finding(Outcome.INCONCLUSIVE, f"not run: {heard.unseen}", (), 0, blind=True),))
+    log = LogExcerpt.of(recording.kernel_log)
+    if log.unseen:
+        return KernelCheck(findings=(_finding(Outcome.INCONCLUSIVE, f"not run: {log.unseen}", (), 0, blind=True),))
     allowed = (*of_dicts(recording.kernel_log.get("allowed", ())), *ALLOWED)
-    found = splats(heard.kernels, recording.kernel, allowed)
+    found = splats(log.kernel_texts, recording.kernel, allowed)
     reported = [splat for splat in found if splat.allowed is None]
-    records = len(heard.kernels)
+    records = len(log.kernel_texts)
     if reported:
         finding = _finding(
-            Outcome.FAILED, complaint(reported, "while the scenario ran", shared=heard.shared), reported, records
+            Outcome.FAILED, complaint(reported, "while the scenario ran", shared=log.shared), reported, records
         )
-    elif heard.lost:
+    elif log.lost:
         message = (
-            f"at least {heard.lost} records of the kernel's log were overwritten before they were read: a larger "
+            f"at least {log.lost} records of the kernel's log were overwritten before they were read: a larger "
             "log_buf_len= on the kernel's command line keeps more"
         )
         finding = _finding(Outcome.INCONCLUSIVE, message, (), records)

@@ -1,8 +1,8 @@
-"""What was seen in one run: the one file between collecting and judging.
+"""A recording of one run: the one file between collecting and judging.
 
-A recording says all that a judge needs and nothing that a judge concluded: the scenario as it was asked for, the
-machine, the probe's events, the kernel's own histograms, the sockets, the settings read back. It knows neither how the
-data was collected nor what is expected of it. The same recording gives the same verdict on any machine, years later.
+It holds everything that a judge needs and none of its conclusions: the scenario as asked for, the
+machine, the probe's events, the kernel's own histograms, the sockets, the settings read back. The same recording gives
+the same verdict on any machine, years later.
 
 On disk it is a ZIP archive of ``recording.json``, one ``.npy`` array a table (no pickles) and, where packets were
 captured, ``packets.pcapng``, written under another name and renamed, so that there is never half a recording.
@@ -99,7 +99,7 @@ class StepTaken:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Recording:
-    """One run of one scenario, as it was seen.
+    """The data of one run of one scenario.
 
     Times in events are microseconds where their name ends in ``_us`` and CLOCK_MONOTONIC nanoseconds in ``_ns``.
     """
@@ -170,17 +170,17 @@ class Recording:
     work, so that they say how late a timer of this kernel is, without TCP and netem. In real time those that ran during
     the control runs, as ``noise`` did during the run."""
     relay: np.ndarray = field(default_factory=_not_relayed)
-    """Each packet that the relay took, dtype ``PACKET``, by its own account; none with another engine."""
+    """Each packet that the relay took, dtype ``PACKET``, as the relay recorded it; none with another engine."""
     relay_facts: Mapping[str, Any] = field(default_factory=dict)
     """``unrecorded``: packets that went through and are not in ``relay``, because its memory was full; ``clock_set``:
     how often the time of day was set meanwhile. Empty with another engine, and in older files."""
     sysctls: Mapping[str, str] = field(default_factory=dict)
     machine: Mapping[str, Any] = field(default_factory=dict)
-    """Versions, architecture, HZ and the like: who ran it, not what came out."""
+    """Versions, architecture, HZ and the like: the environment, not the result."""
 
     kernel_log: Mapping[str, Any] = field(default_factory=dict)
-    """What the kernel said meanwhile (`rttcheck.kernel_log.record.Heard`), and what of it the user allows. Empty when
-    nobody listened."""
+    """The kernel's messages meanwhile (`rttcheck.kernel_log.record.LogExcerpt`), and which splats the user allows.
+    Empty when the log was not read."""
     absent: frozenset[str] = frozenset()
     """Columns of tables that the file lacks because an older version wrote it, as in ``wire.window``. Those of events
     are in ``view.unseen`` as well. Empty for what was just recorded."""

@@ -124,7 +124,7 @@ def rewrite(path: Path, change: Callable[[dict[str, bytes]], None]) -> None:
             archive.writestr(name, content)
 
 
-def test_a_recording_from_the_future_is_refused_with_both_versions(tmp_path: Path) -> None:
+def test_a_recording_of_a_newer_version_is_refused_with_both_versions(tmp_path: Path) -> None:
     path = planted().save(tmp_path / "forty.rttrec")
 
     def newer(members: dict[str, bytes]) -> None:
@@ -210,7 +210,7 @@ def test_a_recording_without_a_file_for_wireshark_is_whole(tmp_path: Path) -> No
     assert len(Recording.load(path).wire) == 6
 
 
-def test_packets_that_the_header_speaks_of_and_are_not_there_are_missed(tmp_path: Path) -> None:
+def test_missing_packets_that_the_header_lists_are_an_error(tmp_path: Path) -> None:
     path = planted().save(tmp_path / "forty.rttrec")
 
     def poorer(members: dict[str, bytes]) -> None:
@@ -241,7 +241,7 @@ def test_a_column_that_every_version_wrote_may_not_be_missing(tmp_path: Path) ->
         Recording.load(path)
 
 
-def test_events_from_before_the_probe_looked_who_owned_the_socket_say_unknown(tmp_path: Path) -> None:
+def test_events_from_before_the_probe_read_the_owner_have_it_unknown(tmp_path: Path) -> None:
     layout = [("reserved" if name == "owned" else name, *rest) for name, *rest in EVENT.descr]
     events = np.zeros(3, dtype=layout)
     path = dataclasses.replace(planted(), events=events, control=events).save(tmp_path / "forty.rttrec")
