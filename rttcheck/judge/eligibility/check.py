@@ -11,7 +11,6 @@ from typing import Final
 import numpy as np
 
 from rttcheck.judge.check import Check, Needs, Quality
-from rttcheck.judge.eligibility.dues import dues_of
 from rttcheck.judge.eligibility.part import VALUES, Part
 from rttcheck.judge.evidence import Evidence
 from rttcheck.judge.findings import Finding, Layer, Outcome
@@ -62,24 +61,14 @@ KARN: Final = Check(
     quality=Quality.END_CAPTURES,
 )
 
-_HEADERS: Final = {4: 40, 6: 60}
-"""Of IP and TCP, by family, options left out."""
-
 _ANY: Final = Part.FIRST | Part.SACK
 
 
 def check_eligibility(evidence: Evidence) -> tuple[Finding, ...]:
     """Four findings, in no order; none where nothing was captured."""
-    recording, scenario = evidence.recording, evidence.scenario
-    if evidence.wire_times is None:
+    if evidence.dues is None:
         return ()
-    rows = dues_of(
-        evidence.wire_times.timed,
-        recording.wire,
-        recording.flows,
-        segment_bytes=scenario.mtu - _HEADERS[scenario.family],
-    )
-    checks = _Checks(evidence, rows)
+    checks = _Checks(evidence, evidence.dues)
     return checks.given(), checks.due_only(), checks.origin(), checks.karn()
 
 

@@ -23,7 +23,6 @@ from rttcheck.judge.arithmetic.socket_info import in_force, late_segments
 from rttcheck.judge.arithmetic.steps import Steps
 from rttcheck.judge.arithmetic.windowed_minimum import NOTHING_US
 from rttcheck.judge.check import Check, Needs, Quality
-from rttcheck.judge.eligibility.dues import dues_of
 from rttcheck.judge.eligibility.part import Part
 from rttcheck.judge.evidence import Booleans, Evidence
 from rttcheck.judge.findings import Finding, Layer, Outcome
@@ -96,8 +95,6 @@ _FLAGS: Final = (
 )
 """All that ``tcp_clean_rtx_queue()`` sets before it calls, and ``tcp_synack_rtt_meas()``: 5.10 to 7.3."""
 
-_HEADERS: Final = {4: 40, 6: 60}
-
 
 def check_consistency(evidence: Evidence) -> tuple[Finding, ...]:
     """Every check of the probe's account, in no order; two of them need packets."""
@@ -105,7 +102,9 @@ def check_consistency(evidence: Evidence) -> tuple[Finding, ...]:
     if wire_times is not None:
         steps = Steps.of(evidence.events)
         state = State.of(evidence.events)
-        found += [_used(evidence, wire_times, steps, state), _unseen(evidence, wire_times, steps, state)]
+        found.append(_used(evidence, wire_times, steps, state))
+        if evidence.dues is not None:
+            found.append(_unseen(evidence, evidence.dues, steps, state))
     return tuple(found)
 
 
@@ -250,14 +249,10 @@ def _outside(events: np.ndarray, name: str, low_us: int, high_us: int) -> Boolea
     return outside & (held != NOTHING_US) if name == "min_rtt" else outside
 
 
-def _unseen(evidence: Evidence, wire_times: WireTimes, steps: Steps, state: State) -> Finding:
+def _unseen(evidence: Evidence, dues: np.ndarray, steps: Steps, state: State) -> Finding:
     """ACKs that owe a sample and have no event: where the state has moved by the next event, the kernel took one."""
     events, recording = evidence.events, evidence.recording
-    rows = dues_of(
-        wire_times.timed, recording.wire, recording.flows,
-        segment_bytes=evidence.scenario.mtu - _HEADERS[evidence.scenario.family],
-    )  # fmt: skip
-    missing = rows[(rows["event"] == NONE) & (rows["expected"] & Part.TAKEN != 0)]
+    missing = dues[(dues["event"] == NONE) & (dues["expected"] & Part.TAKEN != 0)]
     before = state.at(np.maximum(steps.previous, 0))
     before.srtt_us[steps.opening] = 0
     bounds = Bounds.of(recording.sysctls, events["hz"].astype(np.int64))

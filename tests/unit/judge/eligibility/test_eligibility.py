@@ -9,10 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from rttcheck.judge import evidence as evidence_module
 from rttcheck.judge.data_quality import weighed
 from rttcheck.judge.eligibility.check import DUE_ONLY, GIVEN, KARN, ORIGIN, check_eligibility
+from rttcheck.judge.eligibility.dues import dues_of
 from rttcheck.judge.evidence import Evidence
 from rttcheck.judge.findings import Finding, Layer, Outcome
+from rttcheck.judge.verdict import judge
 from rttcheck.record.recording import Recording
 from tests.support.planted import record
 from tests.support.planted_ack import FLOWS, PlantedSocket
@@ -190,3 +193,15 @@ def test_what_may_explain_a_difference_makes_it_inconclusive(changes: dict[str, 
     assert findings[GIVEN.id].outcome is Outcome.INCONCLUSIVE
     assert words in findings[GIVEN.id].message
     assert findings[DUE_ONLY.id].outcome is Outcome.PASSED
+
+
+def test_a_verdict_works_out_the_expected_samples_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+
+    def counted(*arguments: Any, **keywords: Any) -> np.ndarray:
+        calls.append(arguments)
+        return dues_of(*arguments, **keywords)
+
+    monkeypatch.setattr(evidence_module, "dues_of", counted)
+    judge(recorded(troubled()))
+    assert len(calls) == 1
