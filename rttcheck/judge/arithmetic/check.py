@@ -92,8 +92,7 @@ def check_arithmetic(evidence: Evidence) -> tuple[Finding, ...]:
 def _estimator(evidence: Evidence, steps: Steps, state: State, bounds: Bounds) -> Finding:
     """Source: ``tcp_ack_update_rtt()``: a call that takes no sample leaves everything as it was."""
     events, previous = evidence.events, steps.previous
-    before = state.at(np.maximum(previous, 0))
-    before.srtt_us[steps.opening] = 0
+    before = state.before(steps)
     sample = Sample.of(events)
     formula = estimator.formula_of(evidence.recording.kernel)
     due = estimator.after_sample(before, sample, bounds.least_us, formula)

@@ -11,6 +11,8 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 import numpy.typing as npt
 
+from rttcheck.judge.arithmetic.steps import Steps
+
 Integers = npt.NDArray[np.int64]
 
 _U32 = 0xFFFF_FFFF
@@ -42,6 +44,15 @@ class State:
     def at(self, where: npt.NDArray[np.intp]) -> State:
         """The rows ``where``."""
         return State(**{name: getattr(self, name)[where] for name in FIELDS})
+
+    def before(self, steps: Steps) -> State:
+        """Return the state before each event: that of the socket's previous event, without srtt before its first.
+
+        Rows of which nothing is known before (not `Steps.known`) hold no meaning.
+        """
+        found = self.at(np.maximum(steps.previous, 0))
+        found.srtt_us[steps.opening] = 0
+        return found
 
     def differs(self, other: State) -> npt.NDArray[np.bool_]:
         """The rows in which any field differs."""

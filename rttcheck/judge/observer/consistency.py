@@ -144,8 +144,7 @@ def _possible(evidence: Evidence) -> Finding:
 def _used(evidence: Evidence, wire_times: WireTimes, steps: Steps, state: State) -> Finding:
     """The step from srtt to srtt tells the sample that was used; mdev and all else of the step vouch for it."""
     events, wire, pairs = evidence.events, evidence.recording.wire, wire_times.pairs
-    before = state.at(np.maximum(steps.previous, 0))
-    before.srtt_us[steps.opening] = 0
+    before = state.before(steps)
     used_us = np.where(before.srtt_us == 0, state.srtt_us >> 3, state.srtt_us - before.srtt_us + (before.srtt_us >> 3))
     bounds = Bounds.of(evidence.recording.sysctls, events["hz"].astype(np.int64))
     told = Sample.of(events)
@@ -253,8 +252,7 @@ def _unseen(evidence: Evidence, dues: np.ndarray, steps: Steps, state: State) ->
     """ACKs that owe a sample and have no event: where the state has moved by the next event, the kernel took one."""
     events, recording = evidence.events, evidence.recording
     missing = dues[(dues["event"] == NONE) & (dues["expected"] & Part.TAKEN != 0)]
-    before = state.at(np.maximum(steps.previous, 0))
-    before.srtt_us[steps.opening] = 0
+    before = state.before(steps)
     bounds = Bounds.of(recording.sysctls, events["hz"].astype(np.int64))
     due = estimator.after_sample(before, Sample.of(events), bounds.least_us, estimator.formula_of(recording.kernel))
     moved = steps.taken & steps.known & state.differs(due)
