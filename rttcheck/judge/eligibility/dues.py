@@ -16,9 +16,10 @@ import numpy as np
 
 from rttcheck.judge.eligibility.in_order import Calm
 from rttcheck.judge.eligibility.life import walked
-from rttcheck.judge.eligibility.lives import lives_of, portions_of, speaking
 from rttcheck.judge.eligibility.part import DUE, reported_by
+from rttcheck.judge.eligibility.portion import portions_of, speaking
 from rttcheck.judge.pairing.ends import Ends, Places
+from rttcheck.judge.pairing.lives import lives_of
 from rttcheck.judge.pairing.scoreboard import NONE
 from rttcheck.judge.pairing.sockets import NOBODY, Sockets
 

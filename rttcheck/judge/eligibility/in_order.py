@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rttcheck.judge.eligibility.lives import Portion
 from rttcheck.judge.eligibility.part import DUE, PLAIN, VALUES, Part
+from rttcheck.judge.eligibility.portion import Portion
 from rttcheck.judge.pairing.ends import Booleans, Places, Rows, keys
 from rttcheck.judge.pairing.sockets import Integers
 from rttcheck.record.event import FLAG_ACK_MAYBE_DELAYED, Owned

@@ -12,8 +12,8 @@ import numpy as np
 
 from rttcheck.judge.eligibility.gate import Arrival
 from rttcheck.judge.eligibility.in_order import merges_of
-from rttcheck.judge.eligibility.lives import Portion
 from rttcheck.judge.eligibility.part import DUE
+from rttcheck.judge.eligibility.portion import Portion
 from rttcheck.judge.eligibility.replay import NEVER_NS, Call, Departure, Walk
 from rttcheck.judge.pairing.ends import Booleans, Rows, keys, packets_of, sequence_keys
 from rttcheck.judge.pairing.sockets import Integers

@@ -8,7 +8,7 @@ Whole arrays at a time, as many lives of sockets together as make a good portion
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,13 +17,11 @@ import numpy.typing as npt
 
 from rttcheck.judge.pairing.advance import advance
 from rttcheck.judge.pairing.calls import Calls, acks_of
-from rttcheck.judge.pairing.ends import Arrivals, Booleans, Ends, Places, Rows, by_group_and_time, keys, sequence_keys
+from rttcheck.judge.pairing.ends import Arrivals, Booleans, Ends, Places, Rows, keys, sequence_keys
+from rttcheck.judge.pairing.lives import lives_of, portions
 from rttcheck.judge.pairing.scoreboard import NONE, Scoreboard
-from rttcheck.judge.pairing.sockets import NOBODY, Integers, Sockets
+from rttcheck.judge.pairing.sockets import Integers, Sockets
 from rttcheck.record.event import FLAG_SYN_ACKED, Hook
-
-_PORTION = 1 << 20
-"""Packets and events at a time, if no single life has more: what bounds the memory that is needed at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -58,25 +56,15 @@ def pair(events: np.ndarray, wire: np.ndarray, flows: Sequence[Mapping[str, Any]
     ends = Ends.of(wire, sockets)
     if not ends.lives or not len(events):
         return pairs
-    life, order = lives_of(events, sockets, ends)
+    life, order, _ = lives_of(events, sockets, ends)
     if not len(order):
         return pairs
     pairs.known[order] = True
     orphans = []
-    for start, stop in _portions(ends):
+    for start, stop in portions(ends):
         mine = slice(*np.searchsorted(life, (start, stop)))
         orphans.append(_pair_lives(pairs, events, order[mine], life[mine], ends, start, stop))
     return replace(pairs, orphans=np.concatenate(orphans))
-
-
-def _portions(ends: Ends) -> Iterator[tuple[int, int]]:
-    """All lives, from one up to before another at a time."""
-    start = 0
-    while start < ends.lives:
-        full = np.searchsorted(ends.bounds, ends.bounds[start] + _PORTION, side="right")
-        stop = min(max(start + 1, int(full) - 1), ends.lives)
-        yield start, stop
-        start = stop
 
 
 def _pair_lives(pairs: Pairs, events: np.ndarray, event: Places, life: Rows, ends: Ends, start: int, stop: int) -> Rows:
@@ -130,23 +118,6 @@ def _of_the_past(wire: np.ndarray, came: Arrivals) -> Booleans:
 def _every_ack(events: np.ndarray) -> bool:
     """Whether each ACK that the socket looked at has an event, so that each begins where the one before it ended."""
     return not (events["hook"] == Hook.SOCKOPS).any()
-
-
-def lives_of(events: np.ndarray, sockets: Sockets, ends: Ends) -> tuple[Rows, Places]:
-    """Events by life, then by time, without those that have none: their lives, and which they are."""
-    socket = sockets.of(events["saddr"], events["daddr"], events["sport"], events["dport"])
-    moments = np.sort(ends.begun_ns)
-    rank = len(moments) + 1
-    key = ends.socket.astype(np.int64) * rank + np.searchsorted(moments, ends.begun_ns)
-    asked = np.searchsorted(moments, events["timestamp_ns"].astype(np.int64), side="right")
-    asked += socket.astype(np.int64) * rank
-    at = np.searchsorted(key, asked) - 1
-    life = np.where((ends.socket[at] == socket) & (at >= 0) & (socket != NOBODY), at, NOBODY).astype(np.int32)
-    order = by_group_and_time(life, events["timestamp_ns"])
-    order = np.arange(len(life)) if order is None else order
-    life = life[order]
-    known = int(np.searchsorted(life, NOBODY, side="right"))
-    return life[known:], order[known:]
 
 
 def _calls(events: np.ndarray, event: Places, life: Rows, initial: npt.NDArray[np.uint32], first_life: int) -> Calls:

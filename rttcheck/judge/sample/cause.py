@@ -26,7 +26,7 @@ import numpy.typing as npt
 
 from rttcheck.judge.observation import Observation
 from rttcheck.judge.pairing.ends import Departures, Ends, keys
-from rttcheck.judge.pairing.pairs import lives_of
+from rttcheck.judge.pairing.lives import lives_of
 from rttcheck.judge.pairing.sockets import NOBODY, Sockets
 from rttcheck.judge.pairing.stamps import UNKNOWN
 from rttcheck.judge.pairing.wire_times import Booleans, Integers
@@ -123,7 +123,7 @@ def _lives_of_writes(writes: np.ndarray, ends: Ends) -> npt.NDArray[np.int64]:
 
 
 def _acked_ns(observation: Observation, ends: Ends, sockets: Sockets, sent: Departures) -> Integers:
-    life, event = lives_of(observation.events, sockets, ends)
+    life, event, _ = lives_of(observation.events, sockets, ends)
     called_ns = observation.events["timestamp_ns"][event].astype(np.int64)
     return _latest(life.astype(np.int64), called_ns, sent.life.astype(np.int64), sent.time_ns)
 

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rttcheck.judge.eligibility import dues, lives
+from rttcheck.judge.eligibility import dues
 from rttcheck.judge.eligibility.in_order import merges_of
 from rttcheck.judge.eligibility.part import PLAIN, Part
+from rttcheck.judge.pairing import lives
 from rttcheck.record.event import FLAG_ACK_MAYBE_DELAYED, FLAG_DATA_ACKED, Owned
 from rttcheck.record.packet import ACK, FIN
 from tests.support.planted_ack import HANDSHAKE, NONE, OPENED, SACKED, SYN_ACK, PlantedSocket, as_due, opened

@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.exchange import Exchange, Traffic
 from benchmarks.planted import RECORDINGS, SECOND, Connection, Planted, plant
-from rttcheck.judge.pairing import ends, pairs, sack_blocks, scoreboard
+from rttcheck.judge.pairing import ends, lives, sack_blocks, scoreboard
 from rttcheck.judge.pairing.pairs import Pairs, pair
 from tests.support.pairing_by_hand import pair_by_hand
 
@@ -58,7 +58,7 @@ def _small_blocks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatc
     random = Random(str(request.node.name))
     monkeypatch.setattr(ends, "_BLOCK", random.choice((3, 64, 1 << 15)))
     monkeypatch.setattr(sack_blocks, "_BLOCK", random.choice((2, 30, 1 << 14)))
-    monkeypatch.setattr(pairs, "_PORTION", random.choice((1, 50, 1 << 20)))
+    monkeypatch.setattr(lives, "_PORTION", random.choice((1, 50, 1 << 20)))
     monkeypatch.setattr(scoreboard, "_AT_ONCE", random.choice((1, 7, 1 << 19)))
 
 

@@ -19,22 +19,19 @@ from rttcheck.judge.pairing.ends import (
     Ends,
     Places,
     Rows,
-    by_group_and_time,
     packets_of,
     sequence_keys,
 )
-from rttcheck.judge.pairing.sockets import NOBODY, Integers, Sockets
+from rttcheck.judge.pairing.lives import portions
+from rttcheck.judge.pairing.sockets import Integers
 from rttcheck.record import packet
-
-_PORTION = 1 << 20
-"""Packets at a time, if no single life has more: what bounds the memory that is needed at once."""
 
 _BLOCK = 1 << 15
 """Rows at a time: three megabytes of the table."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Calls:
+class ReportedCalls:
     """Events, by life, then by time."""
 
     event: Places
@@ -55,7 +52,7 @@ class Portion:
     """The first life's number in `ends`."""
     sent: Departures
     came: Arrivals
-    calls: Calls
+    calls: ReportedCalls
     opened: Booleans
     """Whether a life's own SYN or SYN-ACK is on the wire: without it the capture began later."""
 
@@ -73,34 +70,11 @@ class Portion:
 
 def portions_of(events: np.ndarray, ends: Ends, life: Rows, order: Places) -> Iterator[Portion]:
     """All lives of ``ends``; ``life`` and ``order`` are what `lives_of` says."""
-    start = 0
-    while start < ends.lives:
-        full = np.searchsorted(ends.bounds, ends.bounds[start] + _PORTION, side="right")
-        stop = min(max(start + 1, int(full) - 1), ends.lives)
+    for start, stop in portions(ends):
         mine = slice(*np.searchsorted(life, (start, stop)))
         sent, came = ends.halves(start, stop)
         calls = _calls(events, order[mine], life[mine] - np.int32(start), ends.initial[start:])
         yield Portion(ends, start, sent, came, calls, _opened(ends, start, stop))
-        start = stop
-
-
-def lives_of(events: np.ndarray, sockets: Sockets, ends: Ends) -> tuple[Rows, Places, Places]:
-    """Events (dtype ``EVENT``) by life, then by time: their lives, and which they are; last those without a life."""
-    socket = sockets.of(events["saddr"], events["daddr"], events["sport"], events["dport"])
-    moments = np.sort(ends.begun_ns)
-    rank = len(moments) + 1
-    key = ends.socket.astype(np.int64) * rank + np.searchsorted(moments, ends.begun_ns)
-    asked = np.searchsorted(moments, events["timestamp_ns"].astype(np.int64), side="right")
-    asked += socket.astype(np.int64) * rank
-    at = np.searchsorted(key, asked) - 1
-    hit = (at >= 0) & (socket != NOBODY)
-    hit[hit] = ends.socket[at[hit]] == socket[hit]
-    life = np.where(hit, at, NOBODY).astype(np.int32)
-    order = by_group_and_time(life, events["timestamp_ns"])
-    order = np.arange(len(life)) if order is None else order
-    life = life[order]
-    known = int(np.searchsorted(life, NOBODY, side="right"))
-    return life[known:], order[known:], order[:known]
 
 
 def speaking(events: np.ndarray, chosen: Places) -> Places:
@@ -109,12 +83,12 @@ def speaking(events: np.ndarray, chosen: Places) -> Places:
     return found
 
 
-def _calls(events: np.ndarray, event: Places, life: Rows, initial: np.ndarray) -> Calls:
+def _calls(events: np.ndarray, event: Places, life: Rows, initial: np.ndarray) -> ReportedCalls:
     done_ns = events["timestamp_ns"][event].astype(np.int64)
     stamp_ns = events["tcp_mstamp_us"][event].astype(np.int64) * 1_000
     now_ns = np.where(stamp_ns == 0, done_ns, np.minimum(stamp_ns, done_ns))
     una = sequence_keys(events["snd_una"][event], life, initial)
-    return Calls(event, life, una, now_ns, reported_by(events, event))
+    return ReportedCalls(event, life, una, now_ns, reported_by(events, event))
 
 
 def _opened(ends: Ends, start: int, stop: int) -> Booleans:
