@@ -106,7 +106,7 @@ class Board:
 def pair_by_hand(events: np.ndarray, wire: np.ndarray, flows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The same names as those of `Pairs`, with lists."""
     known = {socket for flow in flows for socket in _both(flow["client"], flow["server"])}
-    names = ("ack", "first", "last", "sack", "echoed_first", "echoed_last")
+    names = ("ack", "first", "last", "sack", "echoed")
     found: dict[str, Any] = {name: [NONE] * len(events) for name in names}
     found["known"], found["orphans"] = [False] * len(events), []
     packets: dict[Socket, list[int]] = {}
@@ -207,7 +207,7 @@ def _echo(event: np.void, place: int, wire: np.ndarray, left: list[int], ack: in
     if event["taken"] and event["first_rtt_us"] < 0 and event["sack_rtt_us"] < 0:
         carried = [row for row in left if wire["has_ts"][row] and wire["tsval"][row] == wire["tsecr"][ack]]
         if carried:
-            found["echoed_first"][place], found["echoed_last"][place] = carried[0], carried[-1]
+            found["echoed"][place] = carried[0]
 
 
 def _one_each(at: list[int], una: list[int], acked: list[int]) -> None:

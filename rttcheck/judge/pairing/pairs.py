@@ -36,9 +36,8 @@ class Pairs:
     """Departure of the last such segment, or of the last newly SACKed one where there is one."""
     sack: Rows
     """Departure of the first newly SACKed segment that may give a sample."""
-    echoed_first: Rows
+    echoed: Rows
     """For samples from timestamps: first departure that carried the timestamp which the ACK echoes."""
-    echoed_last: Rows
     orphans: Rows
     """ACKs of new data that no event belongs to."""
     known: Booleans
@@ -47,9 +46,9 @@ class Pairs:
 
 def pair(events: np.ndarray, wire: np.ndarray, flows: Sequence[Mapping[str, Any]]) -> Pairs:
     """Pair ``events`` (dtype ``EVENT``) with ``wire`` (dtype ``WIRE``); ``flows`` are the recording's connections."""
-    ack, first, last, sack, echoed_first, echoed_last = (np.full(len(events), NONE, dtype=np.int32) for _ in range(6))
+    ack, first, last, sack, echoed = (np.full(len(events), NONE, dtype=np.int32) for _ in range(5))
     pairs = Pairs(
-        ack=ack, first=first, last=last, sack=sack, echoed_first=echoed_first, echoed_last=echoed_last,
+        ack=ack, first=first, last=last, sack=sack, echoed=echoed,
         orphans=np.zeros(0, dtype=np.int32), known=np.zeros(len(events), dtype=np.bool_),
     )  # fmt: skip
     sockets = Sockets(flows)
@@ -160,10 +159,9 @@ def _echoes(pairs: Pairs, events: np.ndarray, calls: Calls, ends: Ends, first_li
     if (key[1:] < key[:-1]).any():
         by_key = np.argsort(key, kind="stable")
         key, row = key[by_key], row[by_key]
-    least, most = np.searchsorted(key, wanted), np.searchsorted(key, wanted, side="right") - 1
-    hit = least <= most
-    pairs.echoed_first[event[hit]] = row[least[hit]]
-    pairs.echoed_last[event[hit]] = row[most[hit]]
+    least = np.searchsorted(key, wanted)
+    hit = least < np.searchsorted(key, wanted, side="right")
+    pairs.echoed[event[hit]] = row[least[hit]]
 
 
 def _orphans(came: Arrivals, at: Places) -> Rows:

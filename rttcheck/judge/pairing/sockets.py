@@ -1,8 +1,4 @@
-"""Whose a row is: rows with addresses and ports to the sockets of known connections, and sequence numbers unwrapped.
-
-It owns the step from 36 bytes of addresses to one small number, and from 32-bit sequence numbers to offsets that never
-wrap. It does not know what the rows are rows of.
-"""
+"""The socket of each row of a table: addresses and ports (36 bytes) become one small number."""
 
 from __future__ import annotations
 
@@ -80,24 +76,6 @@ class Sockets:
             return sender
         receiver = np.where(sender == NOBODY, NOBODY, self._peer[sender])
         return np.where(packets["outgoing"] != 0, sender, receiver)
-
-
-def unwrapped(values: npt.NDArray[np.uint32], begins: npt.NDArray[np.bool_], first: npt.NDArray[np.uint32]) -> Integers:
-    """Offsets that never wrap, of rows in the order of time, group after group; ``begins`` marks each group's first.
-
-    ``first`` is for each row what its group's offset 0 is, the initial sequence number. From one row to the next a
-    value may go up or down by less than 2^31, as TCP itself assumes (RFC 9293, section 3.4).
-    """
-    if not len(values):
-        return np.zeros(0, dtype=np.int64)
-    steps = np.empty(len(values), dtype=np.int64)
-    steps[1:] = (values[1:] - values[:-1]).view(np.int32)
-    steps[begins] = (values[begins] - first[begins]).view(np.int32)
-    total = np.cumsum(steps)
-    start = np.flatnonzero(begins)
-    before = total[start] - steps[start]
-    total -= np.repeat(before, np.diff(np.append(start, len(values))))
-    return total
 
 
 def _words(own: npt.NDArray[Any], peer: npt.NDArray[Any], own_port: Any, peer_port: Any) -> Words:

@@ -74,10 +74,8 @@ class WireTimes:
     """The events for whoever else seeks their packets; see `paired_at_present`."""
     exact: tuple[Account, ...]
     """Values in microseconds: what the estimator was fed, first-acked, last-acked, SACKed."""
-    coarse_low: Account
+    coarse: Account
     """Samples from timestamps, against the first segment that carried the echoed one: the longest it may be."""
-    coarse_high: Account
-    """The same against the last such segment: the shortest it may be."""
 
     @classmethod
     def of(cls, events: np.ndarray, wire: np.ndarray, flows: Sequence[Mapping[str, Any]]) -> WireTimes:
@@ -95,10 +93,6 @@ class WireTimes:
             ("rtt_min", "last_rtt_us", events["last_rtt_us"] >= 0, pairs.last),
             ("SACK time", "sack_rtt_us", events["sack_rtt_us"] >= 0, pairs.sack),
         ]
-        low, high = (
-            _account("timestamp sample", "sample_us", events, wire, coarse, pairs.ack, row, MILLISECOND_NS)
-            for row in (pairs.echoed_first, pairs.echoed_last)
-        )
         return cls(
             pairs=pairs,
             timed=timed,
@@ -106,14 +100,15 @@ class WireTimes:
                 _account(name, field, events, wire, chosen, pairs.ack, row, MICROSECOND_NS)
                 for name, field, chosen, row in exact
             ),
-            coarse_low=low,
-            coarse_high=high,
+            coarse=_account(
+                "timestamp sample", "sample_us", events, wire, coarse, pairs.ack, pairs.echoed, MILLISECOND_NS
+            ),
         )
 
     @property
     def alone(self) -> npt.NDArray[np.intp]:
         """Events with a value for which the wire holds no segment and ACK."""
-        return np.unique(np.concatenate([account.alone for account in (*self.exact, self.coarse_low)]))
+        return np.unique(np.concatenate([account.alone for account in (*self.exact, self.coarse)]))
 
     @property
     def over_ns(self) -> Integers:

@@ -66,7 +66,7 @@ def check_stamps(observation: Observation) -> tuple[Finding, ...]:
 
 
 def _stamped(observation: Observation) -> Finding:
-    accounts = (*observation.wire_times.exact, observation.wire_times.coarse_low)
+    accounts = (*observation.wire_times.exact, observation.wire_times.coarse)
     total = sum(len(account.event) for account in accounts)
     excess_us, unknown, bad = [], 0, []
     for account in accounts:

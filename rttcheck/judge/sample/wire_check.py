@@ -143,7 +143,7 @@ def _paired(evidence: Evidence, wire_times: WireTimes) -> Finding:
 
 def _below(observation: Observation) -> Finding:
     wire_times = observation.wire_times
-    accounts = (*wire_times.exact, wire_times.coarse_low)
+    accounts = (*wire_times.exact, wire_times.coarse)
     expected = f"{_FROM}, less what cutting two stamps takes: 999 ns, 999,999 ns for samples from timestamps"
     early = {account.name: account.over_ns <= -account.grain_ns for account in accounts}
     total = sum(len(account.event) for account in accounts)

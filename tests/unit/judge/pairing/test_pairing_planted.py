@@ -64,7 +64,7 @@ def _small_blocks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatc
 
 def assert_by_hand(pairs: Pairs, planted: Planted, events: np.ndarray, wire: np.ndarray) -> None:
     expected = pair_by_hand(events, wire, planted.flows)
-    for name in (*SIDES, "echoed_first", "echoed_last", "known"):
+    for name in (*SIDES, "echoed", "known"):
         assert getattr(pairs, name).tolist() == expected[name], name
     assert sorted(pairs.orphans.tolist()) == expected["orphans"]
 

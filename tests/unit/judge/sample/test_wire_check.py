@@ -202,8 +202,8 @@ def test_in_real_time_cold_caches_are_no_early_stamp_and_a_whole_round_trip_is_o
     assert early(100) is Outcome.FAILED
 
 
-def test_samples_from_timestamps_may_be_a_millisecond_off_and_no_more() -> None:
-    for value_us, low, high in ((20_000, True, True), (18_000, False, True), (22_000, True, False)):
+def test_samples_from_timestamps_may_be_a_millisecond_too_short_and_no_more() -> None:
+    for value_us, allowed in ((20_000, True), (18_000, False)):
         planted = PlantedWire()
         planted.handshake()
         planted.sent(100, 1, 10, tsval=7)
@@ -211,9 +211,7 @@ def test_samples_from_timestamps_may_be_a_millisecond_off_and_no_more() -> None:
         planted.came(50_500, 11, tsecr=37)
         planted.event(50_503, 11, coarse=value_us)
         wire_times = WireTimes.of(planted.events, planted.wire, FLOWS)
-        grain = wire_times.coarse_low.grain_ns
-        assert (int(wire_times.coarse_low.over_ns[0]) > -grain) is low
-        assert (int(wire_times.coarse_high.over_ns[0]) < grain) is high
+        assert (int(wire_times.coarse.over_ns[0]) > -wire_times.coarse.grain_ns) is allowed
 
 
 def late(recording: Recording, chosen: slice, by_us: int, owned: Owned) -> Recording:
