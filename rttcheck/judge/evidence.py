@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from rttcheck.judge.eligibility.dues import dues_of
+from rttcheck.judge.eligibility.expectations import expectations_of
 from rttcheck.judge.link.bounds import RoundTrip, scenario_bounds, union
 from rttcheck.judge.link.overhead import Overhead
 from rttcheck.judge.machine.hop import MOST_NS
@@ -124,16 +124,16 @@ class Evidence:
         return self.observation.wire_times if self.observation is not None else None
 
     @cached_property
-    def dues(self) -> np.ndarray | None:
-        """Which samples the packets make expected, beside those that events report (dtype `DUE`).
+    def expectations(self) -> np.ndarray | None:
+        """Return the samples that the packets imply beside those that events report (dtype `EXPECTATION`).
 
-        None where nothing was captured. Worked out once: it is a large part of a verdict's time.
+        None where nothing was captured. Computed once, as it takes a large part of the time of a verdict.
         """
         if self.wire_times is None:
             return None
         segment_bytes = self.scenario.mtu - _HEADERS[self.scenario.family]
         recording = self.recording
-        return dues_of(self.wire_times.timed, recording.wire, recording.flows, segment_bytes=segment_bytes)
+        return expectations_of(self.wire_times.timed, recording.wire, recording.flows, segment_bytes=segment_bytes)
 
     @property
     def unit(self) -> Unit:

@@ -1,8 +1,4 @@
-"""Events of the probe beside the packets of the socket's life that they belong to, a portion of lives at a time.
-
-It owns which event belongs to which life, and the columns that a look at whole arrays needs. It does not know what any
-of it means for a sample.
-"""
+"""The events and packets of some lives of sockets, as columns; a run is processed a portion at a time."""
 
 from __future__ import annotations
 
@@ -11,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rttcheck.judge.eligibility.part import VALUES, Parts, reported_by
+from rttcheck.judge.eligibility.part import ANY_VALUE, Parts, reported_by
 from rttcheck.judge.pairing.ends import (
     Arrivals,
     Booleans,
@@ -32,20 +28,20 @@ _BLOCK = 1 << 15
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ReportedCalls:
-    """Events, by life, then by time."""
+    """The events of some lives with the values that they report, by life, then by time."""
 
     event: Places
     life: Rows
     una: Integers
     """`keys` of ``snd_una``."""
     now_ns: Integers
-    """When the kernel looked at the ACK, ``tcp_mstamp`` where it is there: cut to microseconds."""
+    """When the kernel processed the ACK: ``tcp_mstamp`` where it is known, rounded down to microseconds."""
     reported: Parts
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Portion:
-    """Some lives with all that belongs to them; lives count from 0 in it."""
+    """Some lives with their packets and events; lives count from 0 within the portion."""
 
     ends: Ends
     first: int
@@ -54,22 +50,22 @@ class Portion:
     came: Arrivals
     calls: ReportedCalls
     opened: Booleans
-    """Whether a life's own SYN or SYN-ACK is on the wire: without it the capture began later."""
+    """Whether a life's own SYN or SYN-ACK was captured; otherwise the capture began later."""
 
     @property
     def lives(self) -> int:
-        """How many there are."""
+        """Return the number of lives."""
         return len(self.opened)
 
     def rows(self, life: int) -> Rows:
-        """All packets of one life, by time."""
+        """Return the packets of one life, by time."""
         start, stop = self.ends.bounds[self.first + life], self.ends.bounds[self.first + life + 1]
         rows: Rows = self.ends.row[start:stop]
         return rows
 
 
 def portions_of(events: np.ndarray, ends: Ends, life: Rows, order: Places) -> Iterator[Portion]:
-    """All lives of ``ends``; ``life`` and ``order`` are what `lives_of` says."""
+    """Yield all lives of ``ends`` in portions; ``life`` and ``order`` are from `lives_of`."""
     for start, stop in portions(ends):
         mine = slice(*np.searchsorted(life, (start, stop)))
         sent, came = ends.halves(start, stop)
@@ -77,9 +73,9 @@ def portions_of(events: np.ndarray, ends: Ends, life: Rows, order: Places) -> It
         yield Portion(ends, start, sent, came, calls, _opened(ends, start, stop))
 
 
-def speaking(events: np.ndarray, chosen: Places) -> Places:
-    """Those of ``chosen`` that report any value."""
-    found: Places = chosen[(reported_by(events, chosen) & VALUES) != 0]
+def with_values(events: np.ndarray, chosen: Places) -> Places:
+    """Return those of ``chosen`` that report any value."""
+    found: Places = chosen[(reported_by(events, chosen) & ANY_VALUE) != 0]
     return found
 
 
@@ -92,7 +88,7 @@ def _calls(events: np.ndarray, event: Places, life: Rows, initial: np.ndarray) -
 
 
 def _opened(ends: Ends, start: int, stop: int) -> Booleans:
-    """Lives with a SYN of their own."""
+    """Return the lives with a SYN of their own."""
     opened = np.zeros(stop - start, dtype=np.bool_)
     low, high = int(ends.bounds[start]), int(ends.bounds[stop])
     for at in range(low, high, _BLOCK):

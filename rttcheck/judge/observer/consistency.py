@@ -103,8 +103,8 @@ def check_consistency(evidence: Evidence) -> tuple[Finding, ...]:
         steps = Steps.of(evidence.events)
         state = State.of(evidence.events)
         found.append(_used(evidence, wire_times, steps, state))
-        if evidence.dues is not None:
-            found.append(_unseen(evidence, evidence.dues, steps, state))
+        if evidence.expectations is not None:
+            found.append(_unseen(evidence, evidence.expectations, steps, state))
     return tuple(found)
 
 
@@ -248,10 +248,10 @@ def _outside(events: np.ndarray, name: str, low_us: int, high_us: int) -> Boolea
     return outside & (held != NOTHING_US) if name == "min_rtt" else outside
 
 
-def _unseen(evidence: Evidence, dues: np.ndarray, steps: Steps, state: State) -> Finding:
+def _unseen(evidence: Evidence, expectations: np.ndarray, steps: Steps, state: State) -> Finding:
     """ACKs that owe a sample and have no event: where the state has moved by the next event, the kernel took one."""
     events, recording = evidence.events, evidence.recording
-    missing = dues[(dues["event"] == NONE) & (dues["expected"] & Part.TAKEN != 0)]
+    missing = expectations[(expectations["event"] == NONE) & (expectations["expected"] & Part.TAKEN != 0)]
     before = state.before(steps)
     bounds = Bounds.of(recording.sysctls, events["hz"].astype(np.int64))
     due = estimator.after_sample(before, Sample.of(events), bounds.least_us, estimator.formula_of(recording.kernel))
