@@ -135,7 +135,7 @@ def _judge_once(events: np.ndarray, wire: np.ndarray, flows: Sequence[Mapping[st
     wire_times = WireTimes.of(events, wire, flows)
     for account in (*wire_times.exact, wire_times.coarse):
         (account.over_ns <= -account.grain_ns).any()
-    len(wire_times.alone)
+    len(wire_times.unpaired)
     spread_us(wire_times.over_ns)
     return wire_times
 

@@ -133,7 +133,7 @@ class Evidence:
             return None
         segment_bytes = self.scenario.mtu - _HEADERS[self.scenario.family]
         recording = self.recording
-        return expectations_of(self.wire_times.timed, recording.wire, recording.flows, segment_bytes=segment_bytes)
+        return expectations_of(self.wire_times.events, recording.wire, recording.flows, segment_bytes=segment_bytes)
 
     @property
     def unit(self) -> Unit:

@@ -108,7 +108,7 @@ def pair_by_hand(events: np.ndarray, wire: np.ndarray, flows: Sequence[Mapping[s
     known = {socket for flow in flows for socket in _both(flow["client"], flow["server"])}
     names = ("ack", "first", "last", "sack", "echoed")
     found: dict[str, Any] = {name: [NONE] * len(events) for name in names}
-    found["known"], found["orphans"] = [False] * len(events), []
+    found["known"], found["unreported"] = [False] * len(events), []
     packets: dict[Socket, list[int]] = {}
     for row in np.argsort(wire["time_ns"], kind="stable").tolist():
         if wire["point"][row] in (Point.CLIENT, Point.SERVER):
@@ -132,8 +132,8 @@ def pair_by_hand(events: np.ndarray, wire: np.ndarray, flows: Sequence[Mapping[s
                 found["known"][event] = True
             _life(events, wire, life, mine, found)
     if not any(found["known"]):
-        found["orphans"] = []
-    found["orphans"].sort()
+        found["unreported"] = []
+    found["unreported"].sort()
     return found
 
 
@@ -199,7 +199,7 @@ def _life(events: np.ndarray, wire: np.ndarray, rows: list[int], mine: list[int]
     highest = 0
     for place, ack in enumerate(acked):
         if place and ack > highest and ack not in {acked[one] for one in at if one != NONE}:
-            found["orphans"].append(came[place])
+            found["unreported"].append(came[place])
         highest = max(highest, ack)
 
 

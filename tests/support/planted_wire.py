@@ -1,4 +1,4 @@
-"""Packets made by hand: a wire that agrees with what a truthful kernel reports, for the tests to plant lies in."""
+"""Packets made by hand that agree with what a sound kernel reports; tests plant faults in them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FACTS: dict[str, Any] = {
     "clock_step_ns": 12,
 }
 OVERHEAD_US = 5
-"""What the planted kernel adds to the wire."""
+"""How much the planted kernel adds to wire times."""
 LEAD_NS = 3_000
 """How long before a segment leaves the planted kernel stamps it: the rest of `OVERHEAD_US` is after the ACK came."""
 WRITE_NS = 4_000
@@ -58,7 +58,7 @@ class PlantedWire:
         self, at_us: int, offset: int, length: int, *, flags: int = ACK, tsval: int = 0,
         stamp_ns: int | None = None,
     ) -> int:  # fmt: skip
-        """A segment leaves, stamped ``stamp_ns`` after the start if at all; its row."""
+        """Add an outgoing segment, stamped ``stamp_ns`` after the start if at all; return its row."""
         row = self._packet(at_us, True, seq=self.sequence(offset), payload=length, flags=flags, tsval=tsval)
         if stamp_ns is not None:
             stamp = stamps_of_wire(self.packets[row])
@@ -67,13 +67,13 @@ class PlantedWire:
         return row
 
     def wrote(self, at_ns: int, end: int, *, connection: int = 0, server: int = 0) -> None:
-        """The application's system call that gives TCP all up to the offset ``end``."""
+        """Add the system call that writes all data up to the offset ``end``."""
         row = np.zeros(1, dtype=WRITE)
         row["begin_ns"], row["end"], row["connection"], row["server"] = self.start_ns + at_ns, end, connection, server
         self.written.append(row)
 
     def observed(self, *, control: bool = False, flows: Any = FLOWS) -> Observation:
-        """The run, or the control run, as the judge sees it."""
+        """Return the run, or the control run, as an observation."""
         writes = np.concatenate([np.zeros(0, dtype=WRITE), *self.written])
         stamps = np.concatenate([np.zeros(0, dtype=STAMP), *self.stamped])
         run = {"wire": self.wire, "stamps": stamps, "writes": writes, "flows": flows}
@@ -84,7 +84,7 @@ class PlantedWire:
         return Observation.of_run(dataclasses.replace(recording, events=self.events, **run))
 
     def came(self, at_us: int, ack: int, *blocks: tuple[int, int], flags: int = ACK, tsecr: int = 0) -> int:
-        """An ACK comes in, with SACK blocks as offsets; its row."""
+        """Add an incoming ACK, with SACK blocks as offsets; return its row."""
         row = self._packet(at_us, False, ack=self.sequence(ack), flags=flags, tsecr=tsecr, sack_blocks=len(blocks))
         for place, (left, right) in enumerate(blocks):
             self.packets[row]["sack"][0, place] = (self.sequence(left), self.sequence(right))
@@ -98,7 +98,7 @@ class PlantedWire:
         self, at_us: int, una: int, *, first: int = -1, last: int = -1, sack: int = -1, flag: int = FLAG_DATA_ACKED,
         coarse: int = -1,
     ) -> int:  # fmt: skip
-        """The kernel looks at the ACK at ``at_us`` and reports these values; the event's number."""
+        """Add the event of an ACK processed at ``at_us``, with these values; return its number."""
         event = np.zeros(1, dtype=EVENT)
         now_ns = self.start_ns + at_us * 1_000
         fed = first if first >= 0 else sack if sack >= 0 else coarse
@@ -137,7 +137,7 @@ class PlantedWire:
 
 
 def wire_of(events: np.ndarray, overhead_us: int = OVERHEAD_US) -> np.ndarray:
-    """The packets behind a planted recording's events: one segment and one ACK each, at the sender's interface.
+    """Return the packets of a planted recording's events: one segment and one ACK each, at the sender's interface.
 
     ``snd_una`` must count one up an event. Where first- and last-acked differ, the last left as much later.
     """
@@ -171,7 +171,7 @@ def _row(event: np.void, outgoing: bool, point: Point, time_ns: int, number: int
 
 
 def stamps_of_wire(wire: np.ndarray) -> np.ndarray:
-    """The stamps of what left an end, `LEAD_NS` before it left."""
+    """Return the stamps of packets that left an end, `LEAD_NS` before it left."""
     left = wire[wire["outgoing"] != 0]
     stamps = np.zeros(len(left), dtype=STAMP)
     for name in ("seq", "ack", "payload", "sport", "dport", "flags", "point"):
@@ -181,7 +181,7 @@ def stamps_of_wire(wire: np.ndarray) -> np.ndarray:
 
 
 def writes_of_wire(wire: np.ndarray) -> np.ndarray:
-    """One write for each segment of `wire_of`, `WRITE_NS` before it was stamped, by end."""
+    """Return one write for each segment of `wire_of`, `WRITE_NS` before it was stamped, by end."""
     left = wire[wire["outgoing"] != 0]
     writes = np.zeros(len(left), dtype=WRITE)
     writes["begin_ns"] = left["time_ns"] - LEAD_NS - WRITE_NS
@@ -190,18 +190,19 @@ def writes_of_wire(wire: np.ndarray) -> np.ndarray:
     return writes
 
 
-Lie = Callable[[np.ndarray], object]
+Change = Callable[[np.ndarray], object]
 
 
 def witnessed(
-    *, lie: Lie | None = None, control_lie: Lie | None = None, stamped: bool = False, stamp_lie: Lie | None = None,
+    *, change: Change | None = None, control_change: Change | None = None, stamped: bool = False,
+    stamp_change: Change | None = None,
     **keywords: Any,
 ) -> Recording:  # fmt: skip
-    """A truthful recording with its wire (see `planted.record`); ``lie`` changes the events after the wire is made.
+    """A sound recording with its packets (see `planted.record`); ``change`` changes the events after the wire is made.
 
     The kernel's state, the kernel-side tables and TCP_INFO agree with the changed events: only the wire knows better.
-    ``stamped``: with the stamps on the packets and the application's writes. ``stamp_lie`` changes the stamps of the
-    run and of the control run, ``control_lie`` the control run's events.
+    ``stamped``: with the stamps on the packets and the application's writes. ``stamp_change`` changes the stamps of the
+    run and of the control run, ``control_change`` the control run's events.
     """
     recording = record(**keywords)
     events = _counted(recording.events.copy())
@@ -213,15 +214,15 @@ def witnessed(
         # The estimators' round trip is counted in sequence numbers: they follow, from `record`'s own, which begin at 0.
         for field in ("snd_nxt", "rtt_seq"):
             table[field] = (table[field] + 1) * 10 + 1_000
-    if lie is not None:
-        changed = lie(events)
+    if change is not None:
+        changed = change(events)
         events = changed if isinstance(changed, np.ndarray) else events
         relive(events)
-    if control_lie is not None:
-        control_lie(control)
-    if stamp_lie is not None:
-        stamp_lie(stamps)
-        stamp_lie(control_stamps)
+    if control_change is not None:
+        control_change(control)
+    if stamp_change is not None:
+        stamp_change(stamps)
+        stamp_change(control_stamps)
     infos = {"client_info": info_of(events, OWN), "server_info": info_of(events, PEER)}
     made = dataclasses.replace(
         recording,
@@ -246,7 +247,7 @@ def witnessed(
 
 
 def relive(events: np.ndarray) -> None:
-    """Let a kernel take these samples, and write its state into the events."""
+    """Feed these samples to a kernel, and write its state into the events."""
     for port in np.unique(events["sport"]):
         kernel = Kernel()
         for at in np.flatnonzero((events["sport"] == port) & (events["taken"] != 0)):

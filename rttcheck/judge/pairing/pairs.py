@@ -38,7 +38,7 @@ class Pairs:
     """Departure of the first newly SACKed segment that may give a sample."""
     echoed: Rows
     """For samples from timestamps: first departure that carried the timestamp which the ACK echoes."""
-    orphans: Rows
+    unreported: Rows
     """ACKs of new data that no event belongs to."""
     known: Booleans
     """Whether the event's socket is one of the recording's connections, with packets on the wire."""
@@ -49,7 +49,7 @@ def pair(events: np.ndarray, wire: np.ndarray, flows: Sequence[Mapping[str, Any]
     ack, first, last, sack, echoed = (np.full(len(events), NONE, dtype=np.int32) for _ in range(5))
     pairs = Pairs(
         ack=ack, first=first, last=last, sack=sack, echoed=echoed,
-        orphans=np.zeros(0, dtype=np.int32), known=np.zeros(len(events), dtype=np.bool_),
+        unreported=np.zeros(0, dtype=np.int32), known=np.zeros(len(events), dtype=np.bool_),
     )  # fmt: skip
     sockets = Sockets(flows)
     ends = Ends.of(wire, sockets)
@@ -59,24 +59,24 @@ def pair(events: np.ndarray, wire: np.ndarray, flows: Sequence[Mapping[str, Any]
     if not len(order):
         return pairs
     pairs.known[order] = True
-    orphans = []
+    unreported = []
     for start, stop in portions(ends):
         mine = slice(*np.searchsorted(life, (start, stop)))
-        orphans.append(_pair_lives(pairs, events, order[mine], life[mine], ends, start, stop))
-    return replace(pairs, orphans=np.concatenate(orphans))
+        unreported.append(_pair_lives(pairs, events, order[mine], life[mine], ends, start, stop))
+    return replace(pairs, unreported=np.concatenate(unreported))
 
 
 def _pair_lives(pairs: Pairs, events: np.ndarray, event: Places, life: Rows, ends: Ends, start: int, stop: int) -> Rows:
-    """Fill in ``pairs`` for ``event``, the events of the lives from ``start`` up to before ``stop``; their orphans."""
+    """Fill in ``pairs`` for ``event``, the events of lives ``start`` to ``stop`` - 1; return their unreported ACKs."""
     calls = _calls(events, event, life, ends.initial, start)
     sent, came = ends.halves(start, stop)
     at = acks_of(calls, came)
     if not _every_ack(events):
         at, before = advance(calls, at, came)
         calls = replace(calls, before=before)
-    orphans = _orphans(came, at)
+    unreported = _unreported(came, at)
     if not len(at):
-        return orphans
+        return unreported
     found = at != NONE
     pairs.ack[event[found]] = came.row[at[found]]
     if len(came.sacks):
@@ -95,7 +95,7 @@ def _pair_lives(pairs: Pairs, events: np.ndarray, event: Places, life: Rows, end
         high[fresh] = np.where(sacked == NONE, high[fresh], sacked)
     pairs.first[event], pairs.last[event] = low, high
     _echoes(pairs, events, calls, ends, start)
-    return orphans
+    return unreported
 
 
 def _of_the_past(wire: np.ndarray, came: Arrivals) -> Booleans:
@@ -164,7 +164,7 @@ def _echoes(pairs: Pairs, events: np.ndarray, calls: Calls, ends: Ends, first_li
     pairs.echoed[event[hit]] = row[least[hit]]
 
 
-def _orphans(came: Arrivals, at: Places) -> Rows:
+def _unreported(came: Arrivals, at: Places) -> Rows:
     """Arrivals that are the first of their number, beyond the SYN, and that no event names."""
     number = np.maximum(came.ack, keys(came.life, 0))
     highest = np.maximum.accumulate(number)

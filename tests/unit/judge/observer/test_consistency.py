@@ -177,7 +177,7 @@ def test_tcp_info_of_another_moment_contradicts_no_state() -> None:
 
 def test_a_state_that_is_not_believed_leaves_samples_to_be_judged() -> None:
     """Samples are held against packets: no srtt is needed for that."""
-    verdict = judge(shown(witnessed(lie=longer), halve_srtt))
+    verdict = judge(shown(witnessed(change=longer), halve_srtt))
     assert outcome(verdict, STATE) == "failed"
     assert verdict.guilty is Layer.SAMPLE
     assert outcome(verdict, ESTIMATOR) == "inconclusive"

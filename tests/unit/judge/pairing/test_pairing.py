@@ -36,7 +36,7 @@ def test_the_handshake_and_one_exchange() -> None:
     pairs = paired(planted)
     assert rows_of(pairs, opened) == (1, 0, 0, NONE)
     assert rows_of(pairs, event) == (came, sent, sent, NONE)
-    assert len(pairs.orphans) == 0
+    assert len(pairs.unreported) == 0
     assert pairs.known.all()
 
 
@@ -223,7 +223,7 @@ def test_an_invented_event_finds_no_packet_and_an_unseen_ack_is_listed() -> None
     assert rows_of(pairs, event)[0] == seen
     assert rows_of(pairs, doubled)[1] == NONE
     assert rows_of(pairs, wild)[:2] == (NONE, NONE)
-    assert pairs.orphans.tolist() == [unseen]
+    assert pairs.unreported.tolist() == [unseen]
 
 
 def test_an_address_that_is_used_again_is_another_connection() -> None:

@@ -66,7 +66,7 @@ def assert_by_hand(pairs: Pairs, planted: Planted, events: np.ndarray, wire: np.
     expected = pair_by_hand(events, wire, planted.flows)
     for name in (*SIDES, "echoed", "known"):
         assert getattr(pairs, name).tolist() == expected[name], name
-    assert sorted(pairs.orphans.tolist()) == expected["orphans"]
+    assert sorted(pairs.unreported.tolist()) == expected["unreported"]
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -76,7 +76,7 @@ def test_every_event_has_the_packets_that_its_own_end_knows_of(seed: int) -> Non
     for name in SIDES:
         assert getattr(pairs, name).tolist() == getattr(planted, name).tolist(), name
     assert pairs.known.all()
-    assert not len(pairs.orphans)
+    assert not len(pairs.unreported)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -119,4 +119,4 @@ def test_recordings_that_are_measured_are_true(name: str) -> None:
     pairs = pair(planted.events, planted.wire, planted.flows)
     for side in SIDES:
         assert getattr(pairs, side).tolist() == getattr(planted, side).tolist(), side
-    assert not len(pairs.orphans)
+    assert not len(pairs.unreported)

@@ -33,7 +33,7 @@ def one_segment(observation: Observation) -> Finding:
 
 
 def sample(value_us: int, *, stamp_ns: int = 100_000, **fields: int) -> Observation:
-    """One segment, stamped when told, and an ACK that the kernel takes at 20,105 us."""
+    """One segment, stamped at a given time, and an ACK that the kernel processes at 20,105 us."""
     planted = PlantedWire()
     planted.handshake()
     planted.sent(103, 1, 10, stamp_ns=stamp_ns)
@@ -43,11 +43,11 @@ def sample(value_us: int, *, stamp_ns: int = 100_000, **fields: int) -> Observat
 
 
 def shifted(by_us: int, *fields: str) -> Callable[[np.ndarray], None]:
-    def lie(events: np.ndarray) -> None:
+    def fault(events: np.ndarray) -> None:
         for field in fields or FIELDS:
             events[field] += by_us
 
-    return lie
+    return fault
 
 
 def found(verdict: Verdict, check: str) -> Finding:
@@ -67,8 +67,8 @@ def test_a_sample_is_the_acks_time_less_its_segments_stamp() -> None:
 def test_a_microsecond_more_or_less_is_a_failure(by_us: int, words: str) -> None:
     finding = stamped(sample(20_005 + by_us))
     assert finding.outcome is Outcome.FAILED
-    assert finding.message.startswith("1 of 1 values of sample, 1 of 1 values of rtt, 1 of 1 values of rtt_min are not")
-    assert f"the stamp says 20005 us, so that the kernel is {words}; the median of them is {words}" in (finding.message)
+    assert finding.message.startswith("1 of 1 values of sample, 1 of 1 values of rtt, 1 of 1 values of rtt_min differ")
+    assert f"the stamp gives 20005 us: the kernel is {words}; the median is {words}" in (finding.message)
 
 
 @pytest.mark.parametrize(("stamp_ns", "value_us"), [(99_999, 20_006), (100_000, 20_005), (100_999, 20_005)])
@@ -179,7 +179,7 @@ def test_half_of_the_stamps_are_enough_and_less_prove_nothing() -> None:
     assert several(5, 10).outcome is Outcome.PASSED
     finding = several(4, 10)
     assert finding.outcome is Outcome.INCONCLUSIVE
-    assert finding.message == "18 of 30 values have no stamp that was read"
+    assert finding.message == "18 of 30 values have no recorded stamp"
 
 
 def test_a_wrong_value_fails_however_few_stamps_there_are() -> None:
@@ -216,7 +216,7 @@ def test_an_ack_of_one_segment_has_one_time() -> None:
     finding = acknowledged(20_006, 20_005)
     assert finding.outcome is Outcome.FAILED
     assert finding.message == (
-        "1 of 1 ACKs of one segment show two times, the first is event 0: 20006 us first-acked and 20005 us "
+        "1 of 1 ACKs of one segment have two times, the first is event 0: 20006 us first-acked and 20005 us "
         "last-acked, of the same segment"
     )
 
@@ -237,7 +237,7 @@ def test_one_time_alone_is_no_contradiction() -> None:
 
 
 @pytest.mark.parametrize("clock", ["virtual", "real"])
-def test_a_truthful_kernel_is_exact_with_either_clock(clock: str) -> None:
+def test_a_sound_kernel_is_exact_with_either_clock(clock: str) -> None:
     verdict = judge(witnessed(stamped=True, clock=clock))
     assert verdict.outcome is Outcome.PASSED, verdict.render()
     assert verdict.blind == ()
@@ -247,27 +247,27 @@ def test_a_truthful_kernel_is_exact_with_either_clock(clock: str) -> None:
 @pytest.mark.parametrize("clock", ["virtual", "real"])
 @pytest.mark.parametrize("by_us", [1, 5, 20_000])
 def test_a_lie_is_found_to_the_microsecond_with_either_clock(clock: str, by_us: int) -> None:
-    verdict = judge(witnessed(stamped=True, lie=shifted(by_us), clock=clock))
+    verdict = judge(witnessed(stamped=True, change=shifted(by_us), clock=clock))
     assert (verdict.outcome, verdict.guilty) == (Outcome.FAILED, Layer.SAMPLE)
-    assert f"so that the kernel is {by_us} us above it" in found(verdict, STAMPED.id).message
+    assert f"us: the kernel is {by_us} us above it" in found(verdict, STAMPED.id).message
 
 
 def test_a_kernel_that_lies_in_the_control_run_alone_fails_the_scenario() -> None:
-    verdict = judge(witnessed(stamped=True, control_lie=shifted(1)))
+    verdict = judge(witnessed(stamped=True, control_change=shifted(1)))
     assert (verdict.outcome, verdict.guilty) == (Outcome.FAILED, Layer.SAMPLE)
     first = verdict.findings[0]
     assert first.key == f"control:{STAMPED.id}"
     assert first.message.startswith("at zero delay: 100 of 100 values of sample, ")
-    lost = judge(replace(witnessed(stamped=True, control_lie=shifted(1)), control_lost=2))
+    lost = judge(replace(witnessed(stamped=True, control_change=shifted(1)), control_lost=2))
     assert found(lost, first.key).outcome is Outcome.INCONCLUSIVE
     assert found(lost, first.key).message.endswith("; but 2 events of the control run were lost")
 
 
 def test_two_times_of_one_segment_in_the_control_run_fail_the_scenario() -> None:
-    verdict = judge(witnessed(control_lie=shifted(1, "first_rtt_us", "sample_us")))
+    verdict = judge(witnessed(control_change=shifted(1, "first_rtt_us", "sample_us")))
     finding = found(verdict, f"control:{ONE_SEGMENT.id}")
     assert finding.outcome is Outcome.FAILED
-    assert finding.message.startswith("at zero delay: 100 of 100 ACKs of one segment show two")
+    assert finding.message.startswith("at zero delay: 100 of 100 ACKs of one segment have two")
 
 
 def waited_together(*, owned: Owned, value_us: int) -> Observation:

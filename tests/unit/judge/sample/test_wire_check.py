@@ -27,27 +27,27 @@ def finding(verdict: Verdict, check: str) -> Finding:
 
 
 def shifted(by: int) -> Callable[[np.ndarray], None]:
-    def lie(events: np.ndarray) -> None:
+    def fault(events: np.ndarray) -> None:
         for field in FIELDS:
             events[field] += by
 
-    return lie
+    return fault
 
 
 @pytest.mark.parametrize("stamped", [False, True])
 @pytest.mark.parametrize("clock", ["virtual", "real"])
-def test_a_truthful_kernel_passes(clock: str, stamped: bool) -> None:
+def test_a_sound_kernel_passes(clock: str, stamped: bool) -> None:
     verdict = judge(witnessed(clock=clock, stamped=stamped))
     assert verdict.outcome is Outcome.PASSED, verdict.render()
     of_run = [found for found in verdict.findings if found.layer is Layer.SAMPLE and not found.control]
     assert len(of_run) == 8
-    assert any(f"kernel minus wire, 202 samples: {OVERHEAD_US:.1f} to" in note for note in verdict.notes)
+    assert any(f"kernel minus wire time, 202 samples: {OVERHEAD_US:.1f} to" in note for note in verdict.notes)
     assert dict(verdict.figures)["over_wire_max_us"] == OVERHEAD_US
 
 
 @pytest.mark.parametrize("clock", ["virtual", "real"])
 def test_a_kernel_that_adds_200_us_is_the_stack_at_fault(clock: str) -> None:
-    verdict = judge(witnessed(lie=shifted(200), clock=clock))
+    verdict = judge(witnessed(change=shifted(200), clock=clock))
     assert verdict.outcome is Outcome.FAILED
     assert verdict.guilty is Layer.SAMPLE
     assert "before" in verdict.findings[0].message
@@ -57,65 +57,63 @@ def test_a_kernel_that_adds_200_us_is_the_stack_at_fault(clock: str) -> None:
 def test_half_of_one_sides_samples_above_what_is_usual_is_a_failure() -> None:
     """Less than the limit for a single value, on the server's side only."""
 
-    def lie(events: np.ndarray) -> None:
+    def fault(events: np.ndarray) -> None:
         for field in FIELDS:
             events[field][events["sport"] == 5_000] += 20
 
-    verdict = judge(witnessed(lie=lie))
+    verdict = judge(witnessed(change=fault))
     assert verdict.guilty is Layer.SAMPLE
     assert (
-        "half of the server's 101 samples are stamped 23.0 us or more before they leave, where the work on one packet "
+        "half of the server's 101 samples are stamped 23.0 us or more before they leave; the work on one packet "
         "takes at most 12.0 us" in verdict.findings[0].message
     )
 
 
 def test_a_kernel_that_cuts_to_milliseconds_is_the_stack_at_fault() -> None:
-    def lie(events: np.ndarray) -> None:
+    def fault(events: np.ndarray) -> None:
         for field in FIELDS:
             events[field] = events[field] // 1_000 * 1_000
 
-    verdict = judge(witnessed(lie=lie))
+    verdict = judge(witnessed(change=fault))
     assert verdict.guilty is Layer.SAMPLE
-    assert "are shorter than the time that passed" in verdict.findings[0].message
+    assert "are below their wire time" in verdict.findings[0].message
 
 
 def test_first_and_last_swapped_are_the_stack_at_fault() -> None:
     truth = [20_000 + overhead for overhead in overheads(100)]
 
-    def lie(events: np.ndarray) -> None:
+    def fault(events: np.ndarray) -> None:
         events["first_rtt_us"], events["last_rtt_us"] = events["last_rtt_us"].copy(), events["first_rtt_us"].copy()
         events["sample_us"], events["rs_rtt_us"] = events["first_rtt_us"], events["last_rtt_us"]
 
     last = [value - 20 for value in truth]
     assert judge(witnessed(client=truth, client_last=last)).outcome is Outcome.PASSED
-    verdict = judge(witnessed(lie=lie, client=truth, client_last=last))
+    verdict = judge(witnessed(change=fault, client=truth, client_last=last))
     assert verdict.guilty is Layer.SAMPLE
     assert "of sample" in verdict.findings[0].message
     assert "of rtt" in verdict.findings[0].message
 
 
-def test_an_invented_sample_is_the_stack_at_fault() -> None:
-    def lie(events: np.ndarray) -> np.ndarray:
+def test_a_sample_without_packets_is_the_stack_at_fault() -> None:
+    def fault(events: np.ndarray) -> np.ndarray:
         invented = events[100:101].copy()
         invented["timestamp_ns"] += 1_000
         invented["tcp_mstamp_us"] += 1
         return np.concatenate((events[:101], invented, events[101:]))
 
-    verdict = judge(witnessed(lie=lie))
+    verdict = judge(witnessed(change=fault))
     assert verdict.guilty is Layer.ELIGIBILITY
     assert verdict.findings[0].key == "eligibility.none-undue"
-    assert finding(verdict, "sample.paired").message.startswith(
-        "1 of 203 samples have no packets behind them, the first is event 101"
-    )
+    assert finding(verdict, "sample.paired").message.startswith("1 of 203 samples lack packets, the first is event 101")
 
 
 @pytest.mark.parametrize("clock", ["virtual", "real"])
 def test_a_single_sample_below_the_wire_is_a_failure_with_either_clock(clock: str) -> None:
-    def lie(events: np.ndarray) -> None:
+    def fault(events: np.ndarray) -> None:
         for field in FIELDS:
             events[field][7] -= OVERHEAD_US + 1
 
-    verdict = judge(witnessed(lie=lie, clock=clock))
+    verdict = judge(witnessed(change=fault, clock=clock))
     assert verdict.guilty is Layer.SAMPLE
     assert "1 of 202 values of sample" in verdict.findings[0].message
 
@@ -131,14 +129,14 @@ def test_cutting_two_stamps_to_microseconds_excuses_999_ns_and_no_more() -> None
         assert finding(verdict, "sample.not-below-wire").outcome is outcome, surplus_ns
 
 
-def test_captures_that_dropped_packets_prove_nothing_and_say_how_many() -> None:
+def test_captures_that_dropped_packets_are_inconclusive_and_report_how_many() -> None:
     client = {**FACTS["points"]["client"], "captured": 893, "dropped": 7}
     facts = {**FACTS, "points": {"client": client}}
     verdict = judge(dataclasses.replace(witnessed(), wire_facts=facts))
     assert verdict.outcome is Outcome.INCONCLUSIVE
     assert verdict.guilty is Layer.SAMPLE
     assert "client dropped 7 of 900" in verdict.findings[0].message
-    lying = dataclasses.replace(witnessed(lie=shifted(200)), wire_facts=facts)
+    lying = dataclasses.replace(witnessed(change=shifted(200)), wire_facts=facts)
     found = finding(judge(lying), "sample.stamp-on-departure")
     assert found.outcome is Outcome.INCONCLUSIVE
     assert found.message.endswith("but the captures dropped 7 packets")
@@ -150,37 +148,39 @@ def test_a_wall_clock_that_was_set_makes_the_wire_no_witness() -> None:
     assert "was set by -2000000 ns" in finding(verdict, "sample.captures-whole").message
 
 
-def test_a_recording_without_packets_says_that_nothing_was_compared() -> None:
+def test_a_recording_without_packets_notes_that_nothing_was_compared() -> None:
     verdict = judge(record())
     assert verdict.outcome is Outcome.PASSED
     assert not any(found.layer is Layer.SAMPLE for found in verdict.findings)
-    assert any("samples are not compared with the wire" in note for note in verdict.notes)
+    assert any("samples are not compared with wire times" in note for note in verdict.notes)
 
 
 def test_a_capture_that_saw_nothing_is_not_passed() -> None:
     recording = witnessed()
     verdict = judge(dataclasses.replace(recording, wire=recording.wire[:0]))
     assert verdict.outcome is Outcome.FAILED
-    assert "202 of 202 samples have no packets" in finding(verdict, "sample.paired").message
+    assert "202 of 202 samples lack packets" in finding(verdict, "sample.paired").message
 
 
 def test_in_real_time_a_few_late_samples_are_noise() -> None:
-    def lie(events: np.ndarray) -> None:
+    def fault(events: np.ndarray) -> None:
         for field in FIELDS:
             events[field][:3] += 300
 
-    assert finding(judge(witnessed(lie=lie, clock="real")), "sample.stamp-on-departure").outcome is Outcome.PASSED
-    assert finding(judge(witnessed(lie=lie)), "sample.stamp-on-departure").outcome is Outcome.FAILED
+    assert finding(judge(witnessed(change=fault, clock="real")), "sample.stamp-on-departure").outcome is Outcome.PASSED
+    assert finding(judge(witnessed(change=fault)), "sample.stamp-on-departure").outcome is Outcome.FAILED
 
 
-def test_a_preempt_rt_kernel_may_put_a_few_senders_aside_and_not_many() -> None:
+def test_a_preempt_rt_kernel_may_preempt_a_few_senders_and_not_many() -> None:
     def aside(count: int, version: str) -> Finding:
-        def lie(events: np.ndarray) -> None:
+        def fault(events: np.ndarray) -> None:
             for field in FIELDS:
                 events[field][1 : 1 + count] += 300
 
         machine = {"kernel_version": version}
-        return finding(judge(dataclasses.replace(witnessed(lie=lie), machine=machine)), "sample.stamp-on-departure")
+        return finding(
+            judge(dataclasses.replace(witnessed(change=fault), machine=machine)), "sample.stamp-on-departure"
+        )
 
     few = aside(3, "#1 SMP PREEMPT_RT Debian 6.12.117-1")
     assert few.outcome is Outcome.INCONCLUSIVE
@@ -191,11 +191,11 @@ def test_a_preempt_rt_kernel_may_put_a_few_senders_aside_and_not_many() -> None:
 
 def test_in_real_time_cold_caches_are_no_early_stamp_and_a_whole_round_trip_is_one() -> None:
     def early(by_us: int) -> Outcome:
-        def lie(events: np.ndarray) -> None:
+        def fault(events: np.ndarray) -> None:
             for field in FIELDS:
                 events[field][3:] += by_us
 
-        return finding(judge(witnessed(lie=lie, clock="real")), "sample.stamp-on-departure").outcome
+        return finding(judge(witnessed(change=fault, clock="real")), "sample.stamp-on-departure").outcome
 
     # Three microseconds pass between stamp and departure; no work on a packet takes 100.
     assert early(90) is Outcome.PASSED
@@ -215,7 +215,7 @@ def test_samples_from_timestamps_may_be_a_millisecond_too_short_and_no_more() ->
 
 
 def late(recording: Recording, chosen: slice, by_us: int, owned: Owned) -> Recording:
-    """The ACKs of some of the client's samples taken later than they came: their packets passed earlier."""
+    """The ACKs of some of the client's samples processed later than they came: their packets passed earlier."""
     events = recording.events.copy()
     mine = np.flatnonzero((events["sport"] == 40_000) & (events["taken"] != 0))[1:][chosen]
     events["owned"][mine] = owned
@@ -248,13 +248,13 @@ def test_an_ack_that_nothing_keeps_waiting_is_taken_at_once() -> None:
     assert lag(recording).outcome is Outcome.INCONCLUSIVE
     found = lag(late(recording, slice(20, 21), 150, Owned.NO))
     assert found.outcome is Outcome.FAILED
-    assert found.message.startswith("2 of 202 ACKs that nothing kept waiting were taken late, the worst 152.0 us after")
+    assert found.message.startswith("2 of 202 ACKs that did not wait were processed late, the worst 152.0 us after")
 
 
 def test_half_of_the_acks_later_than_usual_is_a_failure() -> None:
     found = lag(late(witnessed(), slice(0, 60), 11, Owned.NO))
     assert found.outcome is Outcome.FAILED
-    assert "half of the client's 101 samples have their ACK taken 13.0 us or more after it came" in found.message
+    assert "half of the client's 101 samples have their ACK processed 13.0 us or more after it came in" in found.message
 
 
 def test_who_owned_the_socket_must_be_known() -> None:
@@ -268,13 +268,15 @@ def test_the_kernels_now_lies_between_the_acks_arrival_and_the_call(by_us: int) 
     events["tcp_mstamp_us"][7] = int(events["tcp_mstamp_us"][7]) + by_us
     verdict = judge(dataclasses.replace(recording, events=events))
     assert verdict.guilty is Layer.SAMPLE
-    found = "later than the call that used it" if by_us > 0 else "earlier than the ACK came"
+    found = "later than the call that used it" if by_us > 0 else "earlier than the ACK's arrival"
     assert found in verdict.findings[0].message
 
 
 def led(by_us: int, *, clock: str = "virtual", hop_us: int = 0) -> Finding:
     """All values begin so much earlier than 3 us before their segment leaves."""
-    return finding(judge(over_a_pair(witnessed(lie=shifted(by_us), clock=clock), hop_us)), "sample.stamp-on-departure")
+    return finding(
+        judge(over_a_pair(witnessed(change=shifted(by_us), clock=clock), hop_us)), "sample.stamp-on-departure"
+    )
 
 
 def over_a_pair(recording: Recording, hop_us: int) -> Recording:
@@ -292,7 +294,7 @@ def test_in_virtual_time_half_obey_12_us_on_any_machine() -> None:
     assert led(9).outcome is Outcome.PASSED
     found = led(10)
     assert found.outcome is Outcome.FAILED
-    assert "13.0 us or more before they leave, where the work on one packet takes at most 12.0 us" in found.message
+    assert "13.0 us or more before they leave; the work on one packet takes at most 12.0 us" in found.message
     # Two microseconds a hop change nothing: four of them are less.
     assert led(10, hop_us=2).outcome is Outcome.FAILED
 
@@ -324,7 +326,7 @@ def test_half_are_a_measure_from_eight_values_on() -> None:
 
 
 def alone(recording: Recording) -> Recording:
-    """The client's side only, with nobody else's packets passing."""
+    """The client's side only, without other packets."""
     return dataclasses.replace(
         recording,
         events=recording.events[recording.events["sport"] == 40_000],
@@ -333,7 +335,7 @@ def alone(recording: Recording) -> Recording:
 
 
 def test_in_virtual_time_none_waits_for_over_100_us_in_which_no_packet_passed() -> None:
-    def lie(by_us: int) -> Callable[[np.ndarray], None]:
+    def fault(by_us: int) -> Callable[[np.ndarray], None]:
         def early(events: np.ndarray) -> None:
             for field in FIELDS:
                 events[field][events["sport"] == 40_000] += by_us * (np.arange(101) % 4 == 1)
@@ -342,13 +344,13 @@ def test_in_virtual_time_none_waits_for_over_100_us_in_which_no_packet_passed() 
 
     assert MOST_NS == 100_000
     assert (
-        finding(judge(alone(witnessed(lie=lie(97), pause_ns=1_000_000))), "sample.stamp-on-departure").outcome
+        finding(judge(alone(witnessed(change=fault(97), pause_ns=1_000_000))), "sample.stamp-on-departure").outcome
         is Outcome.PASSED
     )
-    found = finding(judge(alone(witnessed(lie=lie(98), pause_ns=1_000_000))), "sample.stamp-on-departure")
+    found = finding(judge(alone(witnessed(change=fault(98), pause_ns=1_000_000))), "sample.stamp-on-departure")
     assert found.outcome is Outcome.FAILED
     assert "25 of 101 values of sample" in found.message
-    assert "its stamp lies 101.0 us before the segment left" in found.message
+    assert "its stamp is 101.0 us before the segment left" in found.message
 
 
 def test_a_pause_that_explains_one_value_does_not_excuse_all_the_others() -> None:
@@ -368,7 +370,7 @@ def test_in_real_time_half_obey_100_us_whatever_a_hop_takes() -> None:
 
 def test_the_control_run_obeys_the_same_limits() -> None:
     for by_us, outcome in ((9, Outcome.PASSED), (10, Outcome.FAILED)):
-        verdict = judge(witnessed(control_lie=shifted(by_us)))
+        verdict = judge(witnessed(control_change=shifted(by_us)))
         found = next(each for each in verdict.findings if each.key == "control:sample.stamp-on-departure")
         assert found.outcome is outcome
         assert found.message.startswith("at zero delay: ")
@@ -378,8 +380,9 @@ def test_stamps_are_what_a_lead_is_measured_from_where_they_are_known() -> None:
     def early(stamps: np.ndarray) -> None:
         stamps["stamp_ns"] -= 10_000
 
-    verdict = judge(witnessed(stamped=True, stamp_lie=early))
+    verdict = judge(witnessed(stamped=True, stamp_change=early))
     assert "13.0 us or more before they leave" in finding(verdict, "sample.stamp-on-departure").message
     assert (
-        finding(judge(witnessed(stamped=True, lie=shifted(10))), "sample.stamp-on-departure").outcome is Outcome.PASSED
+        finding(judge(witnessed(stamped=True, change=shifted(10))), "sample.stamp-on-departure").outcome
+        is Outcome.PASSED
     )
