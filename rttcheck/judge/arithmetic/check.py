@@ -27,7 +27,7 @@ from rttcheck.judge.arithmetic.steps import Steps
 from rttcheck.judge.check import Check, Needs
 from rttcheck.judge.evidence import Evidence
 from rttcheck.judge.findings import Finding, Layer
-from rttcheck.judge.observer.misread import cleared
+from rttcheck.judge.observer.confirmation import confirmation
 
 SRTT: Final = Check(
     id="arithmetic.srtt",
@@ -96,7 +96,7 @@ def _estimator(evidence: Evidence, steps: Steps, state: State, bounds: Bounds) -
         if not len(rows):
             return NO_SAMPLE
         if in_another_unit(sample.us[rows], state.srtt_us[rows] >> 3):
-            if all(cleared(evidence, name, wrong) for name in ("sample_us", "srtt_us")):
+            if all(confirmation(evidence, name, wrong) for name in ("sample_us", "srtt_us")):
                 return Cause(text="srtt is kept in another unit than the samples, as both probes report")
             return Cause(text="the events hold samples in another unit than the kernel's microseconds", unit=True)
         start, fed, least, seen = before.at(rows), sample.at(rows), bounds.least_us[rows], state.at(rows)

@@ -80,7 +80,7 @@ def test_a_state_that_only_tcp_info_contradicts_is_the_probes_where_nothing_else
 ) -> None:
     verdict = judge(shown(witnessed(), change))
     assert (verdict.guilty, verdict.findings[0].key) == (Layer.OBSERVER, STATE)
-    assert "TCP_INFO says" in verdict.findings[0].message
+    assert "TCP_INFO reports" in verdict.findings[0].message
     assert outcome(verdict, check) == "inconclusive"
 
 
@@ -91,7 +91,7 @@ def test_a_state_that_two_probes_show_alike_is_the_kernels(change: Change, check
     verdict = judge(beside(recording, as_sockops(recording.events)))
     assert (verdict.guilty, verdict.findings[0].key) == (Layer.ARITHMETIC, check)
     assert outcome(verdict, STATE) == "passed"
-    assert "sockops shows the same" in finding(verdict, STATE).message
+    assert "sockops reports the same" in finding(verdict, STATE).message
     assert {found.layer for found in verdict.findings if found.outcome is Outcome.FAILED} == {Layer.ARITHMETIC}
 
 
@@ -131,7 +131,7 @@ def test_the_tracepoint_clears_a_state_too() -> None:
     found = hide(recording.events, TRACEPOINT, Hook.TRACEPOINT)
     verdict = judge(beside(recording, found, "tracepoint", TRACEPOINT))
     assert verdict.guilty is Layer.ARITHMETIC
-    assert "tracepoint shows the same srtt_us" in finding(verdict, STATE).message
+    assert "tracepoint reports the same srtt_us" in finding(verdict, STATE).message
 
 
 def test_an_srtt_that_the_kernel_made_its_timeouts_of_is_the_kernels() -> None:
@@ -142,7 +142,7 @@ def test_an_srtt_that_the_kernel_made_its_timeouts_of_is_the_kernels() -> None:
     truth = witnessed(rtt="40ms")
     verdict = judge(shown(truth, change))
     assert (verdict.guilty, verdict.findings[0].key) == (Layer.ARITHMETIC, ESTIMATOR)
-    assert "the kernel's own timeouts were made of it" in finding(verdict, STATE).message
+    assert "the kernel computed its timeouts from it" in finding(verdict, STATE).message
     assert judge(shown(truth, halve_srtt)).guilty is Layer.OBSERVER
 
 
@@ -193,7 +193,7 @@ def test_a_sample_that_two_probes_show_alike_is_the_kernels_even_if_it_used_anot
     verdict = judge(beside(recording, as_sockops(recording.events)))
     assert verdict.guilty is Layer.SAMPLE
     assert outcome(verdict, USED) == "passed"
-    assert "sockops shows the same sample_us" in finding(verdict, USED).message
+    assert "sockops reports the same sample_us" in finding(verdict, USED).message
     assert outcome(verdict, ESTIMATOR) == "failed"
 
 
