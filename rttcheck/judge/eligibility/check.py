@@ -16,7 +16,7 @@ from rttcheck.judge.evidence import Evidence
 from rttcheck.judge.findings import Finding, Layer, Outcome
 from rttcheck.judge.pairing.ends import Booleans
 from rttcheck.judge.pairing.scoreboard import NONE
-from rttcheck.judge.pairing.sockets import NOBODY, Integers
+from rttcheck.judge.pairing.sockets import UNKNOWN_SOCKET, Integers
 
 _EVERY: Final = Needs(every_sample=True, all_of=("flag", "first_rtt_us", "sack_rtt_us"))
 
@@ -159,7 +159,11 @@ class _Checks:
         ms = (int(self._times_ns(row.reshape(1))[0]) - int(wire["time_ns"].min(initial=2**62))) / 1e6
         socket = int(row["socket"])
         side = "client" if socket % 2 == 0 else "server"
-        where = f"the {side} of connection {socket // 2}" if socket != NOBODY else "a socket without captured packets"
+        where = (
+            f"the {side} of connection {socket // 2}"
+            if socket != UNKNOWN_SOCKET
+            else "a socket without captured packets"
+        )
         if row["ack"] == NONE:
             event = events[row["event"]]
             return (

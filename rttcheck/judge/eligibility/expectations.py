@@ -20,7 +20,7 @@ from rttcheck.judge.eligibility.replay_input import replayed
 from rttcheck.judge.pairing.ends import Ends, Places
 from rttcheck.judge.pairing.lives import lives_of
 from rttcheck.judge.pairing.scoreboard import NONE
-from rttcheck.judge.pairing.sockets import NOBODY, Sockets
+from rttcheck.judge.pairing.sockets import UNKNOWN_SOCKET, Sockets
 
 
 def expectations_of(
@@ -48,6 +48,6 @@ def _without_socket(events: np.ndarray, others: Places) -> np.ndarray:
     """Return rows for the events of sockets without captured packets."""
     others = with_values(events, others)
     rows = np.zeros(len(others), dtype=EXPECTATION)
-    rows["ack"], rows["socket"] = NONE, NOBODY
+    rows["ack"], rows["socket"] = NONE, UNKNOWN_SOCKET
     rows["event"], rows["reported"] = others, reported_by(events, others)
     return rows

@@ -68,7 +68,7 @@ def portions_of(events: np.ndarray, ends: Ends, life: Rows, order: Places) -> It
     """Yield all lives of ``ends`` in portions; ``life`` and ``order`` are from `lives_of`."""
     for start, stop in portions(ends):
         mine = slice(*np.searchsorted(life, (start, stop)))
-        sent, came = ends.halves(start, stop)
+        sent, came = ends.directions(start, stop)
         calls = _calls(events, order[mine], life[mine] - np.int32(start), ends.initial[start:])
         yield Portion(ends, start, sent, came, calls, _opened(ends, start, stop))
 

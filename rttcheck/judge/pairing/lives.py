@@ -11,7 +11,9 @@ from typing import Final
 import numpy as np
 
 from rttcheck.judge.pairing.ends import Ends, Places, Rows, by_group_and_time
-from rttcheck.judge.pairing.sockets import NOBODY, Sockets
+from rttcheck.judge.pairing.sockets import UNKNOWN_SOCKET, Sockets
+
+NO_LIFE: Final = -1
 
 _PORTION: Final = 1 << 20
 """Packets in a portion, unless a single life has more: bounds the memory in use at once."""
@@ -39,11 +41,11 @@ def lives_of(events: np.ndarray, sockets: Sockets, ends: Ends) -> tuple[Rows, Pl
     asked = np.searchsorted(moments, events["timestamp_ns"].astype(np.int64), side="right")
     asked += socket.astype(np.int64) * rank
     at = np.searchsorted(key, asked) - 1
-    hit = (at >= 0) & (socket != NOBODY)
+    hit = (at >= 0) & (socket != UNKNOWN_SOCKET)
     hit[hit] = ends.socket[at[hit]] == socket[hit]
-    life = np.where(hit, at, NOBODY).astype(np.int32)
+    life = np.where(hit, at, NO_LIFE).astype(np.int32)
     order = by_group_and_time(life, events["timestamp_ns"])
     order = np.arange(len(life)) if order is None else order
     life = life[order]
-    known = int(np.searchsorted(life, NOBODY, side="right"))
+    known = int(np.searchsorted(life, NO_LIFE, side="right"))
     return life[known:], order[known:], order[:known]

@@ -1,9 +1,9 @@
-"""Each event of the probe with the packets behind it: the ACK that caused it and the segments that this ACK answers.
+"""Pair each event of the probe with its packets: the ACK that caused it, and the segments that this ACK acknowledges.
 
-It owns who belongs to whom, by socket and sequence number, at the end whose socket it is. It compares no times of the
-kernel's with the wire's; what finds no partner is said, never dropped.
+Pairs are found by socket and sequence number, in the packets at the socket's own end. Events and ACKs without a partner
+are reported, never dropped.
 
-Whole arrays at a time, as many lives of sockets together as make a good portion; no packet is looked at on its own.
+Whole arrays are processed, a portion of lives at a time.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from rttcheck.record.event import FLAG_SYN_ACKED, Hook
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Pairs:
-    """One entry an event; rows of the wire table, `NONE` (-1) where there is none."""
+    """One entry per event: rows of the table of packets, `NONE` (-1) where there is none."""
 
     ack: Rows
-    """The ACK behind the event: the last that came in before it with its ``snd_una`` and is no later event's."""
+    """The ACK of the event: the last that came in before it with its ``snd_una`` and is not a later event's."""
     first: Rows
     """Departure of the first newly acknowledged segment that may give a sample."""
     last: Rows
@@ -39,9 +39,9 @@ class Pairs:
     echoed: Rows
     """For samples from timestamps: first departure that carried the timestamp which the ACK echoes."""
     unreported: Rows
-    """ACKs of new data that no event belongs to."""
+    """ACKs of new data without an event."""
     known: Booleans
-    """Whether the event's socket is one of the recording's connections, with packets on the wire."""
+    """Whether the event's socket is one of the recording's connections, with captured packets."""
 
 
 def pair(events: np.ndarray, wire: np.ndarray, flows: Sequence[Mapping[str, Any]]) -> Pairs:
@@ -69,7 +69,7 @@ def pair(events: np.ndarray, wire: np.ndarray, flows: Sequence[Mapping[str, Any]
 def _pair_lives(pairs: Pairs, events: np.ndarray, event: Places, life: Rows, ends: Ends, start: int, stop: int) -> Rows:
     """Fill in ``pairs`` for ``event``, the events of lives ``start`` to ``stop`` - 1; return their unreported ACKs."""
     calls = _calls(events, event, life, ends.initial, start)
-    sent, came = ends.halves(start, stop)
+    sent, came = ends.directions(start, stop)
     at = acks_of(calls, came)
     if not _every_ack(events):
         at, before = advance(calls, at, came)
@@ -80,15 +80,15 @@ def _pair_lives(pairs: Pairs, events: np.ndarray, event: Places, life: Rows, end
     found = at != NONE
     pairs.ack[event[found]] = came.row[at[found]]
     if len(came.sacks):
-        came = replace(came, sacks=came.sacks[~_of_the_past(ends.wire, came)[came.sacks]])
-    board = Scoreboard.of(ends.wire, sent, came, _several(events, calls, stop - start))
-    # What is in the scoreboard or in the pairs is not needed twice: these are the largest of all.
+        came = replace(came, sacks=came.sacks[~_dropped_as_old(ends.wire, came)[came.sacks]])
+    board = Scoreboard.of(ends.wire, sent, came, _segment_bytes(events, calls, stop - start))
+    # The scoreboard and the pairs hold what is needed of these, the largest arrays.
     del sent, came
     newest = np.maximum.accumulate(at)
     low, high = board.acknowledged(calls.life, calls.before, calls.una, calls.now_ns, newest)
     low[~found] = high[~found] = NONE
     if board.marks is not None:
-        # What came before the last event has said what it had to say.
+        # ACKs up to the previous event's are counted there.
         fresh = np.flatnonzero(at > np.append(NONE, newest[:-1]))
         pairs.sack[event[fresh]] = board.marks.sack_first[at[fresh]]
         sacked = board.marks.sack_last[at[fresh]]
@@ -98,16 +98,16 @@ def _pair_lives(pairs: Pairs, events: np.ndarray, event: Places, life: Rows, end
     return unreported
 
 
-def _of_the_past(wire: np.ndarray, came: Arrivals) -> Booleans:
-    """Old ACKs that are thrown away by their timestamp, SACK blocks and all.
+def _dropped_as_old(wire: np.ndarray, came: Arrivals) -> Booleans:
+    """Return which ACKs are dropped for an old timestamp, with their SACK blocks.
 
-    RFC 7323, section 5.3, and ``tcp_disordered_ack()``: one that repeats the newest ACK number is let through, and one
-    tick is (``TCP_PAWS_WINDOW``).
+    RFC 7323, section 5.3, and ``tcp_disordered_ack()``: an ACK with the newest ACK number is accepted, and so is a
+    timestamp that is one tick old (``TCP_PAWS_WINDOW``).
     """
     begins = np.append(True, came.life[1:] != came.life[:-1])
     stamp = wire["tsval"][came.row]
     first = stamp[np.maximum.accumulate(np.where(begins, np.arange(len(stamp)), 0))]
-    # Lives apart by more than a difference of two timestamps can be.
+    # Lives are offset by more than any difference of two timestamps.
     since = (stamp - first).view(np.int32) + (came.life.astype(np.int64) << 33)
     newest, acked = np.maximum.accumulate(since), np.maximum.accumulate(came.ack)
     past: Booleans = (wire["has_ts"][came.row] != 0) & (newest - since > 1) & (came.ack < acked)
@@ -115,7 +115,7 @@ def _of_the_past(wire: np.ndarray, came: Arrivals) -> Booleans:
 
 
 def _every_ack(events: np.ndarray) -> bool:
-    """Whether each ACK that the socket looked at has an event, so that each begins where the one before it ended."""
+    """Return whether each processed ACK has an event, so that the previous event has the state before."""
     return not (events["hook"] == Hook.SOCKOPS).any()
 
 
@@ -129,15 +129,15 @@ def _calls(events: np.ndarray, event: Places, life: Rows, initial: npt.NDArray[n
     opening = np.flatnonzero(begins)
     handshake = (events["flag"][event[opening]] & FLAG_SYN_ACKED) != 0
     before[opening] = keys(mine[opening], np.where(handshake, 0, 1))
-    # When the kernel looked at the ACK: tcp_mstamp, at which later ones had not come; else when it was done.
+    # When the kernel processed the ACK: tcp_mstamp, before which it came in; else the time of the event.
     done_ns = events["timestamp_ns"][event].astype(np.int64)
     stamp = events["tcp_mstamp_us"][event].astype(np.int64)
     now_ns = np.where(stamp == 0, done_ns, np.minimum(stamp * 1_000 + 999, done_ns))
     return Calls(event=event, life=mine, una=una, before=before, now_ns=now_ns)
 
 
-def _several(events: np.ndarray, calls: Calls, lives: int) -> Integers:
-    """How long a segment may be without being several: each life's largest ``mss_cache``."""
+def _segment_bytes(events: np.ndarray, calls: Calls, lives: int) -> Integers:
+    """Return the most bytes of a segment in each life: its largest ``mss_cache``."""
     longest = np.full(lives, np.iinfo(np.int64).max)
     begins = np.flatnonzero(np.diff(calls.life, prepend=-1))
     if len(begins):
@@ -146,7 +146,7 @@ def _several(events: np.ndarray, calls: Calls, lives: int) -> Integers:
 
 
 def _echoes(pairs: Pairs, events: np.ndarray, calls: Calls, ends: Ends, first_life: int) -> None:
-    """Samples from timestamps: the departures that carried what the ACK echoes."""
+    """Find the first departure with the echoed timestamp, for samples from timestamps."""
     at = np.flatnonzero((events["first_rtt_us"][calls.event] < 0) & (pairs.ack[calls.event] != NONE))
     at = at[(events["sack_rtt_us"][calls.event[at]] < 0) & (events["taken"][calls.event[at]] != 0)]
     if not len(at):
@@ -165,12 +165,12 @@ def _echoes(pairs: Pairs, events: np.ndarray, calls: Calls, ends: Ends, first_li
 
 
 def _unreported(came: Arrivals, at: Places) -> Rows:
-    """Arrivals that are the first of their number, beyond the SYN, and that no event names."""
+    """Return the ACKs of new data without an event: the first of their number, the SYN's excluded."""
     number = np.maximum(came.ack, keys(came.life, 0))
     highest = np.maximum.accumulate(number)
     rises = np.flatnonzero((number[1:] > highest[:-1]) & (came.life[1:] == came.life[:-1])) + 1
-    named = np.zeros(len(number), dtype=np.bool_)
-    named[at[at != NONE]] = True
-    # A later ACK of the same number may be the one that was named.
-    open_ = rises[~named[rises]]
-    return came.row[open_[~np.isin(number[open_], number[named])]] if len(open_) else np.zeros(0, dtype=np.int32)
+    reported = np.zeros(len(number), dtype=np.bool_)
+    reported[at[at != NONE]] = True
+    # A later ACK of the same number may have the event.
+    open_ = rises[~reported[rises]]
+    return came.row[open_[~np.isin(number[open_], number[reported])]] if len(open_) else np.zeros(0, dtype=np.int32)

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rttcheck.judge.pairing.pairs import Pairs
-from rttcheck.judge.pairing.present import paired_at_present
+from rttcheck.judge.pairing.repaired_times import pair_with_repaired_times
 from rttcheck.judge.pairing.scoreboard import NONE
 from rttcheck.judge.samples import Source, maybe_coarse, sources
 
@@ -67,7 +67,7 @@ class WireTimes:
 
     pairs: Pairs
     events: np.ndarray
-    """The events, with the call's time where the kernel's "now" precedes the ACK; see `paired_at_present`."""
+    """The events, with the call's time where the kernel's "now" precedes the ACK; see `pair_with_repaired_times`."""
     exact: tuple[TimedValues, ...]
     """Values in microseconds: the estimator's input, first-acked, last-acked, SACKed."""
     coarse: TimedValues
@@ -76,7 +76,7 @@ class WireTimes:
     @classmethod
     def of(cls, events: np.ndarray, wire: np.ndarray, flows: Sequence[Mapping[str, Any]]) -> WireTimes:
         """Pair events and packets; see `pair` for the arguments."""
-        pairs, repaired = paired_at_present(events, wire, flows)
+        pairs, repaired = pair_with_repaired_times(events, wire, flows)
         source = sources(events)
         # Where the probe does not report the source, the packets give it: the first-acked segment if there is one.
         unknown = (source == Source.UNTOLD) & (events["sample_us"] >= 0)

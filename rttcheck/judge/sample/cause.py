@@ -25,8 +25,8 @@ import numpy.typing as npt
 
 from rttcheck.judge.observation import Observation
 from rttcheck.judge.pairing.ends import Departures, Ends, keys
-from rttcheck.judge.pairing.lives import lives_of
-from rttcheck.judge.pairing.sockets import NOBODY, Sockets
+from rttcheck.judge.pairing.lives import NO_LIFE, lives_of
+from rttcheck.judge.pairing.sockets import Sockets
 from rttcheck.judge.pairing.stamps import UNKNOWN
 from rttcheck.judge.pairing.wire_times import Booleans, Integers
 from rttcheck.record.packet import ACK, SYN
@@ -64,7 +64,7 @@ class Causes:
                 row=nothing.astype(np.int32), stamp_ns=nothing, departed_ns=nothing, written_ns=nothing,
                 acked_ns=nothing, before_ns=nothing,
             )  # fmt: skip
-        sent, _ = ends.halves(0, ends.lives)
+        sent, _ = ends.directions(0, ends.lives)
         stamp_ns = observation.stamp_ns[sent.row]
         never = np.full(len(sent.row), NEVER, dtype=np.int64)
         chosen = _fresh(sent) & (stamp_ns != UNKNOWN)
@@ -90,7 +90,7 @@ def _written_ns(observation: Observation, ends: Ends, sent: Departures) -> Integ
     writes = observation.writes
     if len(writes):
         life = _lives_of_writes(writes, ends)
-        known = np.flatnonzero(life != NOBODY)
+        known = np.flatnonzero(life != NO_LIFE)
         key = keys(life[known], writes["end"][known])
         order = np.argsort(key, kind="stable")
         key, begin_ns = key[order], writes["begin_ns"][known][order]
@@ -105,9 +105,9 @@ def _written_ns(observation: Observation, ends: Ends, sent: Departures) -> Integ
 
 
 def _lives_of_writes(writes: np.ndarray, ends: Ends) -> npt.NDArray[np.int64]:
-    """Return each write's life; `NOBODY` where its socket has several lives."""
+    """Return each write's life; `NO_LIFE` where its socket has several lives."""
     socket = writes["connection"].astype(np.int64) * 2 + writes["server"]
-    found = np.full(len(writes), NOBODY, dtype=np.int64)
+    found = np.full(len(writes), NO_LIFE, dtype=np.int64)
     by_socket = np.flatnonzero(np.diff(ends.socket, prepend=-1, append=-1) != 0)
     alone = {
         int(ends.socket[first]): int(first)

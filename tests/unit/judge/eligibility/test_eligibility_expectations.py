@@ -6,7 +6,7 @@ import pytest
 
 from rttcheck.judge.eligibility.expectations import expectations_of
 from rttcheck.judge.eligibility.part import NEW_DATA, Part
-from rttcheck.judge.pairing.sockets import NOBODY
+from rttcheck.judge.pairing.sockets import UNKNOWN_SOCKET
 from rttcheck.record import packet
 from rttcheck.record.event import FLAG_SYN_ACKED, Owned
 from tests.support.planted_ack import (
@@ -117,7 +117,7 @@ def test_an_event_of_a_socket_without_captured_packets_is_not_expected() -> None
     events["sport"] = 40_001
     rows = expectations_of(events, planted.wire, FLOWS)
     assert sorted_expectations(rows) == [(NONE, 0, 0, OPENED, 0), (1, NONE, OPENED, 0, 0)]
-    assert rows["socket"].tolist() == [NOBODY, 0] or rows["socket"].tolist() == [0, NOBODY]
+    assert rows["socket"].tolist() == [UNKNOWN_SOCKET, 0] or rows["socket"].tolist() == [0, UNKNOWN_SOCKET]
 
 
 def test_karn_one_segment_retransmitted_withholds_the_sample_of_all_that_the_ack_covers() -> None:

@@ -1,4 +1,4 @@
-"""Pairing of whole exchanges: against what both ends of them know, and against pairing by hand."""
+"""Pairing of whole exchanges: against the known packets of both ends, and against pairing by hand."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SEEDS = range(40)
 
 
 def exchange(random: Random, seed: int, *, busy: bool) -> Exchange:
-    """Any traffic: either way, several segments in one, lost, doubled, late, acknowledged together."""
+    """Any traffic: both directions, several segments in one packet, losses, duplicates, delays, stretch ACKs."""
     traffic = Traffic(
         writes=random.randrange(1, 40),
         write=random.choice((1, 700, 1_448, 3 * 1_448, 4_000, 5 * 1_448 + 100)),
@@ -38,7 +38,7 @@ def exchange(random: Random, seed: int, *, busy: bool) -> Exchange:
 
 
 def connections(seed: int, *, busy: bool = False, ports: int = 1_000) -> list[Connection]:
-    """One to three, at once or one after the other, whose numbers wrap now and then."""
+    """One to three, concurrent or successive, some with sequence numbers that wrap."""
     random = Random(seed)
     return [
         Connection(
@@ -70,7 +70,7 @@ def assert_by_hand(pairs: Pairs, planted: Planted, events: np.ndarray, wire: np.
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_every_event_has_the_packets_that_its_own_end_knows_of(seed: int) -> None:
+def test_every_event_has_the_packets_of_its_own_end(seed: int) -> None:
     planted = plant(connections(seed), link=seed % 2 == 0)
     pairs = pair(planted.events, planted.wire, planted.flows)
     for name in SIDES:
@@ -88,7 +88,7 @@ def test_busy_sockets_and_used_addresses_are_paired_as_by_hand(seed: int) -> Non
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_nonsense_is_paired_as_by_hand(seed: int) -> None:
-    """Packets that are missing, events that are doubled, numbers and blocks that never were."""
+    """Missing packets, duplicate events, invalid numbers and blocks."""
     random = np.random.default_rng(seed)
     planted = plant(connections(seed, ports=1 + seed % 2))
     events, wire = planted.events.copy(), planted.wire.copy()
@@ -114,7 +114,7 @@ def test_nonsense_is_paired_as_by_hand(seed: int) -> None:
 
 
 @pytest.mark.parametrize("name", RECORDINGS)
-def test_recordings_that_are_measured_are_true(name: str) -> None:
+def test_recordings_of_the_benchmarks_are_sound(name: str) -> None:
     planted = RECORDINGS[name](500)
     pairs = pair(planted.events, planted.wire, planted.flows)
     for side in SIDES:
