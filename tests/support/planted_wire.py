@@ -1,4 +1,4 @@
-"""Packets made by hand that agree with what a sound kernel reports; tests plant faults in them."""
+"""Synthetic packets that agree with the events of a sound kernel, for tests to plant faults in."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ FACTS: dict[str, Any] = {
     "clock_step_ns": 12,
 }
 OVERHEAD_US = 5
-"""How much the planted kernel adds to wire times."""
+"""What the planted kernel adds to the wire time."""
 LEAD_NS = 3_000
-"""How long before a segment leaves the planted kernel stamps it: the rest of `OVERHEAD_US` is after the ACK came."""
+"""How long before its departure a segment is stamped; the rest of `OVERHEAD_US` is after the ACK's arrival."""
 WRITE_NS = 4_000
-"""How long before that the application began to write."""
+"""How long before the stamp the application began to write."""
 INITIAL = 999
 """The initial sequence number that packets made by `wire_of` imply."""
 
 
 class PlantedWire:
-    """One connection at the client's interface: packets as they are sent and come in, and the events they cause.
+    """One connection at the client's interface: packets sent and received, and their events.
 
     Offsets count from the initial sequence number: the SYN is offset 0, the first byte of data offset 1.
     """
@@ -58,7 +58,7 @@ class PlantedWire:
         self, at_us: int, offset: int, length: int, *, flags: int = ACK, tsval: int = 0,
         stamp_ns: int | None = None,
     ) -> int:  # fmt: skip
-        """Add an outgoing segment, stamped ``stamp_ns`` after the start if at all; return its row."""
+        """Send a segment, stamped ``stamp_ns`` after the start if at all; return its row."""
         row = self._packet(at_us, True, seq=self.sequence(offset), payload=length, flags=flags, tsval=tsval)
         if stamp_ns is not None:
             stamp = stamps_of_wire(self.packets[row])
@@ -67,13 +67,13 @@ class PlantedWire:
         return row
 
     def wrote(self, at_ns: int, end: int, *, connection: int = 0, server: int = 0) -> None:
-        """Add the system call that writes all data up to the offset ``end``."""
+        """Add the application's system call that gives TCP all data up to the offset ``end``."""
         row = np.zeros(1, dtype=WRITE)
         row["begin_ns"], row["end"], row["connection"], row["server"] = self.start_ns + at_ns, end, connection, server
         self.written.append(row)
 
     def observed(self, *, control: bool = False, flows: Any = FLOWS) -> Observation:
-        """Return the run, or the control run, as an observation."""
+        """Return the run, or the control run, as an `Observation`."""
         writes = np.concatenate([np.zeros(0, dtype=WRITE), *self.written])
         stamps = np.concatenate([np.zeros(0, dtype=STAMP), *self.stamped])
         run = {"wire": self.wire, "stamps": stamps, "writes": writes, "flows": flows}
@@ -84,7 +84,7 @@ class PlantedWire:
         return Observation.of_run(dataclasses.replace(recording, events=self.events, **run))
 
     def came(self, at_us: int, ack: int, *blocks: tuple[int, int], flags: int = ACK, tsecr: int = 0) -> int:
-        """Add an incoming ACK, with SACK blocks as offsets; return its row."""
+        """Receive an ACK, with SACK blocks as offsets; return its row."""
         row = self._packet(at_us, False, ack=self.sequence(ack), flags=flags, tsecr=tsecr, sack_blocks=len(blocks))
         for place, (left, right) in enumerate(blocks):
             self.packets[row]["sack"][0, place] = (self.sequence(left), self.sequence(right))
@@ -98,7 +98,7 @@ class PlantedWire:
         self, at_us: int, una: int, *, first: int = -1, last: int = -1, sack: int = -1, flag: int = FLAG_DATA_ACKED,
         coarse: int = -1,
     ) -> int:  # fmt: skip
-        """Add the event of an ACK processed at ``at_us``, with these values; return its number."""
+        """Add the event of an ACK processed at ``at_us`` with these values; return its number."""
         event = np.zeros(1, dtype=EVENT)
         now_ns = self.start_ns + at_us * 1_000
         fed = first if first >= 0 else sack if sack >= 0 else coarse
@@ -139,7 +139,8 @@ class PlantedWire:
 def wire_of(events: np.ndarray, overhead_us: int = OVERHEAD_US) -> np.ndarray:
     """Return the packets of a planted recording's events: one segment and one ACK each, at the sender's interface.
 
-    ``snd_una`` must count one up an event. Where first- and last-acked differ, the last left as much later.
+    ``snd_una`` must increase by one per event. Where first- and last-acked differ, the last segment left that much
+    later.
     """
     rows: list[np.ndarray] = []
     for event in events:
@@ -171,7 +172,7 @@ def _row(event: np.void, outgoing: bool, point: Point, time_ns: int, number: int
 
 
 def stamps_of_wire(wire: np.ndarray) -> np.ndarray:
-    """Return the stamps of packets that left an end, `LEAD_NS` before it left."""
+    """Return the stamps of packets that left an end, `LEAD_NS` before they left."""
     left = wire[wire["outgoing"] != 0]
     stamps = np.zeros(len(left), dtype=STAMP)
     for name in ("seq", "ack", "payload", "sport", "dport", "flags", "point"):
@@ -181,7 +182,7 @@ def stamps_of_wire(wire: np.ndarray) -> np.ndarray:
 
 
 def writes_of_wire(wire: np.ndarray) -> np.ndarray:
-    """Return one write for each segment of `wire_of`, `WRITE_NS` before it was stamped, by end."""
+    """Return one write for each segment of `wire_of`, `WRITE_NS` before it was stamped."""
     left = wire[wire["outgoing"] != 0]
     writes = np.zeros(len(left), dtype=WRITE)
     writes["begin_ns"] = left["time_ns"] - LEAD_NS - WRITE_NS
@@ -193,16 +194,15 @@ def writes_of_wire(wire: np.ndarray) -> np.ndarray:
 Change = Callable[[np.ndarray], object]
 
 
-def witnessed(
-    *, change: Change | None = None, control_change: Change | None = None, stamped: bool = False,
-    stamp_change: Change | None = None,
-    **keywords: Any,
+def with_packets(
+    *, fault: Change | None = None, control_fault: Change | None = None, stamped: bool = False,
+    stamp_fault: Change | None = None, **keywords: Any,
 ) -> Recording:  # fmt: skip
-    """A sound recording with its packets (see `planted.record`); ``change`` changes the events after the wire is made.
+    """Return a sound recording with packets (see `planted.record`); ``fault`` changes the events afterwards.
 
-    The kernel's state, the kernel-side tables and TCP_INFO agree with the changed events: only the wire knows better.
-    ``stamped``: with the stamps on the packets and the application's writes. ``stamp_change`` changes the stamps of the
-    run and of the control run, ``control_change`` the control run's events.
+    The kernel's state, the kernel-side tables and TCP_INFO agree with the changed events: only the packets do not.
+    ``stamped``: with stamps of packets and the application's writes. ``stamp_fault`` changes the stamps of the run and
+    of the control run, ``control_fault`` the control run's events.
     """
     recording = record(**keywords)
     events = _counted(recording.events.copy())
@@ -211,18 +211,18 @@ def witnessed(
     stamps, control_stamps = stamps_of_wire(wire), stamps_of_wire(control_wire)
     for table in (events, control):
         table["snd_una"] = table["snd_una"] * 10 + 1_000
-        # The estimators' round trip is counted in sequence numbers: they follow, from `record`'s own, which begin at 0.
+        # The estimators' round trip is counted in sequence numbers, which `record` begins at 0.
         for field in ("snd_nxt", "rtt_seq"):
             table[field] = (table[field] + 1) * 10 + 1_000
-    if change is not None:
-        changed = change(events)
+    if fault is not None:
+        changed = fault(events)
         events = changed if isinstance(changed, np.ndarray) else events
         relive(events)
-    if control_change is not None:
-        control_change(control)
-    if stamp_change is not None:
-        stamp_change(stamps)
-        stamp_change(control_stamps)
+    if control_fault is not None:
+        control_fault(control)
+    if stamp_fault is not None:
+        stamp_fault(stamps)
+        stamp_fault(control_stamps)
     infos = {"client_info": info_of(events, OWN), "server_info": info_of(events, PEER)}
     made = dataclasses.replace(
         recording,
@@ -247,7 +247,7 @@ def witnessed(
 
 
 def relive(events: np.ndarray) -> None:
-    """Feed these samples to a kernel, and write its state into the events."""
+    """Feed these samples to a simulated kernel, and write its state into the events."""
     for port in np.unique(events["sport"]):
         kernel = Kernel()
         for at in np.flatnonzero((events["sport"] == port) & (events["taken"] != 0)):
@@ -255,10 +255,10 @@ def relive(events: np.ndarray) -> None:
 
 
 def _counted(events: np.ndarray) -> np.ndarray:
-    """Each event of a socket acknowledges ten bytes, the handshake's too: offsets 1 to 11, 11 to 21 and so on."""
+    """Make each event acknowledge ten bytes, the handshake's too: offsets 1 to 11, 11 to 21 and so on."""
     for port in np.unique(events["sport"]):
         mine = events["sport"] == port
-        # An event's own number until its wire is made; then the sequence number that the wire has.
+        # An event's own number; it becomes the packets' sequence number later.
         events["snd_una"][mine] = np.arange(int(mine.sum())) + 1
     events["write_seq"] = 1 << 20
     events["mss_cache"] = 1_448

@@ -213,7 +213,7 @@ def _apart(
 def _pieces(
     wire: np.ndarray, entered: Places, left: Places, gone: Places, strange: Places
 ) -> tuple[Places, Places, int]:
-    """Return packets of ``gone`` that left in pieces, the first piece of each (place in ``left``), and a count of pieces.
+    """Return packets of ``gone`` that left in pieces, the first piece of each (place in ``left``), and how many pieces.
 
     Pieces continue the sequence numbers and share all other fields but flags and length (``tcp_gso_segment()``).
     """

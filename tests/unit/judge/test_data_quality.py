@@ -12,11 +12,11 @@ from rttcheck.judge.checks import CHECKS
 from rttcheck.judge.data_quality import reason_of, weighed
 from rttcheck.judge.evidence import CLOCK_STEP_NS, Evidence
 from rttcheck.judge.findings import Finding, Outcome
-from tests.support.planted_wire import FACTS, witnessed
+from tests.support.planted_wire import FACTS, with_packets
 
 
 def damaged(**changes: Any) -> Evidence:
-    return Evidence.of(dataclasses.replace(witnessed(), **changes))
+    return Evidence.of(dataclasses.replace(with_packets(), **changes))
 
 
 def dropping(point: str) -> dict[str, Any]:
@@ -46,7 +46,7 @@ BOTH = (Quality.PACKETS_AND_EVENTS, Quality.END_CAPTURES)
 
 
 def test_nothing_is_excused_in_a_recording_that_is_whole() -> None:
-    evidence = Evidence.of(witnessed())
+    evidence = Evidence.of(with_packets())
     assert inconclusive(evidence) == inconclusive(evidence, control=True) == set()
 
 
@@ -57,7 +57,7 @@ def test_nothing_is_excused_in_a_recording_that_is_whole() -> None:
         (clock_set(2 * CLOCK_STEP_NS), (*BOTH, Quality.LINK_CAPTURES), "was set by 200000 ns meanwhile"),
         (clock_set(CLOCK_STEP_NS), (), ""),
         ({"lost": 3}, BOTH, "3 events were lost"),
-        ({"scenario": {**witnessed().scenario, "corrupt": "1%"}}, BOTH, "corrupts packets"),
+        ({"scenario": {**with_packets().scenario, "corrupt": "1%"}}, BOTH, "corrupts packets"),
     ],
     ids=["dropped", "clock set", "clock read", "lost", "corrupt"],
 )

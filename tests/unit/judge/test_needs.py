@@ -17,7 +17,7 @@ from rttcheck.record.recording import Recording
 from rttcheck.record.view import SOCKOPS_WITHOUT_ARGUMENTS, WHOLE
 from tests.support.narrowed import seen_by_sockops, seen_by_tracepoint
 from tests.support.planted import record
-from tests.support.planted_wire import witnessed
+from tests.support.planted_wire import with_packets
 
 
 def failed(verdict: Verdict) -> dict[str, Layer]:
@@ -26,14 +26,14 @@ def failed(verdict: Verdict) -> dict[str, Layer]:
 
 def lied(change: Callable[[np.ndarray], None], recording: Recording | None = None) -> Verdict:
     """The verdict on a sockops recording whose events were changed."""
-    told = seen_by_sockops(witnessed() if recording is None else recording)
+    told = seen_by_sockops(with_packets() if recording is None else recording)
     events = told.events.copy()
     change(events)
     return judge(replace(told, events=events))
 
 
 def test_a_truthful_recording_of_sockops_passes_with_what_it_cannot_answer_named() -> None:
-    verdict = judge(seen_by_sockops(witnessed()))
+    verdict = judge(seen_by_sockops(with_packets()))
     assert verdict.outcome is Outcome.PASSED
     assert verdict.guilty is None
     blind = {finding.key for finding in verdict.blind}
@@ -46,7 +46,7 @@ def test_a_truthful_recording_of_sockops_passes_with_what_it_cannot_answer_named
 
 
 def test_what_was_not_run_never_counts_as_passed() -> None:
-    verdict = judge(seen_by_sockops(witnessed()))
+    verdict = judge(seen_by_sockops(with_packets()))
     for finding in verdict.blind:
         assert finding.outcome is Outcome.INCONCLUSIVE
         assert finding.message.startswith("not run: it needs ") or "has no stamps" in finding.message
@@ -54,13 +54,13 @@ def test_what_was_not_run_never_counts_as_passed() -> None:
 
 
 def test_every_step_of_a_ping_pong_is_proven_although_not_every_sample_is_seen() -> None:
-    told = seen_by_sockops(witnessed())
+    told = seen_by_sockops(with_packets())
     steps = next(f for f in judge(told).findings if f.key.startswith("arithmetic.srtt"))
     assert (steps.outcome, steps.samples) == (Outcome.PASSED, len(told.events))
 
 
 def test_a_step_after_samples_that_were_not_seen_is_not_looked_at() -> None:
-    told = seen_by_sockops(witnessed(), thin=True)
+    told = seen_by_sockops(with_packets(), thin=True)
     events = told.events.copy()
     events["mdev_us"][-1] += 1  # wrong, and nothing is known of the sample before
     verdict = judge(replace(told, events=events))
@@ -121,7 +121,7 @@ def test_a_whole_millisecond_may_be_from_a_timestamp_and_lie_one_below() -> None
 
 
 def test_a_kernel_side_table_that_lies_is_found_through_sockops() -> None:
-    told = seen_by_sockops(witnessed())
+    told = seen_by_sockops(with_packets())
     tables = {unit: np.roll(table, 1) for unit, table in told.histograms.items()}
     assert set(failed(judge(replace(told, histograms=tables)))) == {
         "observer.kernel-histogram-us",
@@ -130,14 +130,14 @@ def test_a_kernel_side_table_that_lies_is_found_through_sockops() -> None:
 
 
 def test_tcp_info_that_lies_is_found_through_sockops() -> None:
-    told = seen_by_sockops(witnessed())
+    told = seen_by_sockops(with_packets())
     client = dict(told.flows[0]["client_info"])
     flows = ({**told.flows[0], "client_info": {**client, "rtt_us": client["rtt_us"] * 2}},)
     assert set(failed(judge(replace(told, flows=flows)))) == {"arithmetic.tcp-info"}
 
 
 def test_tcp_info_after_samples_that_were_not_seen_is_compared_with_nothing() -> None:
-    told = seen_by_sockops(witnessed())
+    told = seen_by_sockops(with_packets())
     flows = tuple(
         {
             **flow,
@@ -154,7 +154,7 @@ def test_tcp_info_after_samples_that_were_not_seen_is_compared_with_nothing() ->
 
 
 def test_without_arguments_the_last_acked_samples_are_judged() -> None:
-    told = seen_by_sockops(witnessed(), SOCKOPS_WITHOUT_ARGUMENTS)
+    told = seen_by_sockops(with_packets(), SOCKOPS_WITHOUT_ARGUMENTS)
     verdict = judge(told)
     assert verdict.outcome is Outcome.PASSED
     assert "arithmetic.srtt" in {finding.key for finding in verdict.blind}
@@ -165,7 +165,7 @@ def test_without_arguments_the_last_acked_samples_are_judged() -> None:
 
 
 def test_states_without_samples_judge_nothing() -> None:
-    verdict = judge(seen_by_tracepoint(witnessed()))
+    verdict = judge(seen_by_tracepoint(with_packets()))
     assert verdict.outcome is Outcome.INCONCLUSIVE
     assert not failed(verdict)
     assert verdict.reason is not None
@@ -173,12 +173,12 @@ def test_states_without_samples_judge_nothing() -> None:
 
 
 def test_a_recording_carries_what_its_probe_saw(tmp_path_factory: pytest.TempPathFactory) -> None:
-    told = seen_by_sockops(witnessed())
+    told = seen_by_sockops(with_packets())
     path = tmp_path_factory.mktemp("recording") / "told.rttrec"
     again = Recording.load(told.save(path))
     assert again.view == told.view
     assert judge(again).as_dict()["not_run"] == [finding.key for finding in judge(told).blind]
-    assert Recording.load(witnessed().save(path)).view == WHOLE
+    assert Recording.load(with_packets().save(path)).view == WHOLE
 
 
 A, B = 0, 1

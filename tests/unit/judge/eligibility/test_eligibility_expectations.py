@@ -351,7 +351,7 @@ def test_an_address_that_is_used_again_is_another_life() -> None:
     planted.came(200, 11)
     planted.reports(200, 11, first=100)
     planted.start_ns += 1_000_000_000
-    planted.initial, planted.peer, planted.heard, planted.spoken = 3_000_000_000, 5, 0, 0
+    planted.initial, planted.peer, planted.received, planted.peer_sent = 3_000_000_000, 5, 0, 0
     planted.opens()
     planted.sent(100, 1, 10)
     lacking = planted.came(200, 11)

@@ -214,7 +214,7 @@ def test_lives_are_distinguished_in_whatever_portions_they_are_processed(
     planted = PlantedSocket()
     for life in range(3):
         planted.start_ns += 1_000_000_000
-        planted.initial, planted.peer, planted.heard, planted.spoken = 5_000 * life, 9_000 * life, 0, 0
+        planted.initial, planted.peer, planted.received, planted.peer_sent = 5_000 * life, 9_000 * life, 0, 0
         planted.opens()
         planted.sent(100, 1, 10)
         planted.came(200, 11, *(((20, 30),) if broken else ()))

@@ -25,7 +25,7 @@ from tests.support.planted_link import (
     stepped,
     timed,
 )
-from tests.support.planted_wire import witnessed
+from tests.support.planted_wire import with_packets
 
 MS = 1_000_000
 SOONER, LATER = "link.never-early", "link.never-late"
@@ -333,7 +333,7 @@ def test_a_link_that_nothing_passed_is_not_passed() -> None:
 
 def test_where_the_link_is_not_seen_a_note_says_so_and_nothing_is_found() -> None:
     for recording, words in (
-        (witnessed(), "no packets were captured at the link"),
+        (with_packets(), "no packets were captured at the link"),
         (linked(topology="direct"), "the delay is at the ends"),
         (dataclasses.replace(linked(), engine="carrier pigeons"), "no model of the engine carrier pigeons"),
     ):

@@ -18,7 +18,7 @@ from rttcheck_netns.relay.packets import PACKET
 from tests.support.planted import SECOND, overheads, record
 from tests.support.planted_link import checked, linked
 from tests.support.planted_link import finding as link_finding
-from tests.support.planted_wire import witnessed
+from tests.support.planted_wire import with_packets
 
 US, MS = 1_000, 1_000_000
 ABOVE, LEAD = "nominal.data-not-above", "sample.stamp-on-departure"
@@ -102,7 +102,7 @@ def test_noise_before_and_after_the_samples_explains_nothing() -> None:
 
 
 def test_a_fault_of_200_us_in_every_sample_stays_failed_among_rare_peaks() -> None:
-    recording = witnessed(change=slow_stamps, clock="real")
+    recording = with_packets(fault=slow_stamps, clock="real")
     assert finding(judge(recording), LEAD).outcome is Outcome.FAILED
     assert finding(judge(noisy(recording, rare_peaks)), LEAD).outcome is Outcome.FAILED
     # All are late: with one timer in ten in time, of 202 samples some would be.
@@ -113,7 +113,7 @@ def test_a_fault_of_200_us_in_every_sample_stays_failed_among_rare_peaks() -> No
 
 
 def test_a_late_relay_is_no_reason_for_a_stamp_to_be_early() -> None:
-    recording = relayed(witnessed(change=slow_stamps, clock="real"), lambda _: 5 * MS)
+    recording = relayed(with_packets(fault=slow_stamps, clock="real"), lambda _: 5 * MS)
     assert finding(judge(recording), LEAD).outcome is Outcome.FAILED
 
 

@@ -1,4 +1,4 @@
-"""When the probe is to be blamed for what it shows, and what clears it: a second probe, the kernel's own timeouts."""
+"""When the probe is at fault for its values, and what confirms them: a second probe, the kernel's own timeouts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rttcheck.record.recording import Recording
 from rttcheck.record.view import SOCKOPS, TRACEPOINT, View
 from tests.support.narrowed import as_sockops, hide
 from tests.support.planted import record
-from tests.support.planted_wire import witnessed
+from tests.support.planted_wire import with_packets
 
 POSSIBLE = "observer.possible-events"
 STATE = "observer.possible-state"
@@ -54,7 +54,7 @@ def halve_srtt(events: np.ndarray) -> None:
 
 
 def make_timeouts(events: np.ndarray) -> None:
-    """``icsk_rto`` as the kernel makes it of the srtt that is shown."""
+    """Set ``icsk_rto`` as the kernel computes it from the reported srtt."""
     timeouts_us = (events["srtt_us"] >> 3).astype(np.int64) + events["rttvar_us"]
     events["rto_jiffies"] = jiffies_of_us(timeouts_us, events["hz"].astype(np.int64))
 
@@ -64,7 +64,7 @@ def halve_minimum(events: np.ndarray) -> None:
 
 
 def longer(events: np.ndarray) -> None:
-    """Each sample is shown 3 ms longer than the wire, the estimator's steps as they were."""
+    """Report each sample 3 ms above its wire time, with unchanged steps of the estimator."""
     for name in ("first_rtt_us", "last_rtt_us", "rs_rtt_us", "sample_us"):
         events[name] += 3_000
 
@@ -78,7 +78,7 @@ LIES = pytest.mark.parametrize(
 def test_a_state_that_only_tcp_info_contradicts_is_the_probes_where_nothing_else_looked(
     change: Change, check: str
 ) -> None:
-    verdict = judge(shown(witnessed(), change))
+    verdict = judge(shown(with_packets(), change))
     assert (verdict.guilty, verdict.findings[0].key) == (Layer.OBSERVER, STATE)
     assert "TCP_INFO reports" in verdict.findings[0].message
     assert outcome(verdict, check) == "inconclusive"
@@ -87,7 +87,7 @@ def test_a_state_that_only_tcp_info_contradicts_is_the_probes_where_nothing_else
 @LIES
 def test_a_state_that_two_probes_show_alike_is_the_kernels(change: Change, check: str) -> None:
     """TCP_INFO is in range and both probes are not: the kernel holds one thing and states another."""
-    recording = shown(witnessed(), change)
+    recording = shown(with_packets(), change)
     verdict = judge(beside(recording, as_sockops(recording.events)))
     assert (verdict.guilty, verdict.findings[0].key) == (Layer.ARITHMETIC, check)
     assert outcome(verdict, STATE) == "passed"
@@ -97,7 +97,7 @@ def test_a_state_that_two_probes_show_alike_is_the_kernels(change: Change, check
 
 @LIES
 def test_a_state_that_the_second_probe_does_not_show_is_the_first_ones(change: Change, check: str) -> None:
-    truth = witnessed()
+    truth = with_packets()
     verdict = judge(beside(shown(truth, change), as_sockops(truth.events)))
     assert (verdict.guilty, verdict.findings[0].key) == (Layer.OBSERVER, STATE)
     assert outcome(verdict, check) == "inconclusive"
@@ -111,14 +111,14 @@ def halve_last(events: np.ndarray) -> None:
 
 def test_a_second_probe_that_saw_other_calls_of_the_socket_shows_that_its_state_is_read_right() -> None:
     """It sees one sample a round trip: the impossible states need not be among them."""
-    recording = shown(witnessed(), halve_last)
+    recording = shown(with_packets(), halve_last)
     verdict = judge(beside(recording, as_sockops(recording.events)[:-4]))
     assert outcome(verdict, STATE) == "passed"
     assert verdict.guilty is Layer.ARITHMETIC
 
 
 def test_a_second_probe_that_saw_nothing_of_the_socket_clears_nobody() -> None:
-    recording = shown(witnessed(), halve_last)
+    recording = shown(with_packets(), halve_last)
     seen = as_sockops(recording.events)
     ports = np.unique(recording.events["sport"])
     verdict = judge(beside(recording, seen[seen["sport"] == ports[0]]))
@@ -127,7 +127,7 @@ def test_a_second_probe_that_saw_nothing_of_the_socket_clears_nobody() -> None:
 
 
 def test_the_tracepoint_clears_a_state_too() -> None:
-    recording = shown(witnessed(), halve_srtt)
+    recording = shown(with_packets(), halve_srtt)
     found = hide(recording.events, TRACEPOINT, Hook.TRACEPOINT)
     verdict = judge(beside(recording, found, "tracepoint", TRACEPOINT))
     assert verdict.guilty is Layer.ARITHMETIC
@@ -139,7 +139,7 @@ def test_an_srtt_that_the_kernel_made_its_timeouts_of_is_the_kernels() -> None:
         halve_srtt(events)
         make_timeouts(events)
 
-    truth = witnessed(rtt="40ms")
+    truth = with_packets(rtt="40ms")
     verdict = judge(shown(truth, change))
     assert (verdict.guilty, verdict.findings[0].key) == (Layer.ARITHMETIC, ESTIMATOR)
     assert "the kernel computed its timeouts from it" in finding(verdict, STATE).message
@@ -147,8 +147,8 @@ def test_an_srtt_that_the_kernel_made_its_timeouts_of_is_the_kernels() -> None:
 
 
 def test_timeouts_that_any_possible_srtt_would_make_clear_nobody() -> None:
-    """500 us more or less make no tick: the timeout is that of the srtt which is shown, and of the true one."""
-    truth = witnessed(rtt="1ms")
+    """500 us more or less make no tick: the timeout fits the reported srtt and the true one."""
+    truth = with_packets(rtt="1ms")
     verdict = judge(shown(truth, halve_srtt))
     assert outcome(verdict, "arithmetic.rto") == "passed"
     assert outcome(verdict, STATE) == "failed"
@@ -166,7 +166,7 @@ def test_timeouts_that_do_not_follow_from_the_shown_srtt_clear_nobody() -> None:
 
 
 def test_tcp_info_of_another_moment_contradicts_no_state() -> None:
-    recording = shown(witnessed(), halve_srtt)
+    recording = shown(with_packets(), halve_srtt)
     flow = dict(recording.flows[0])
     for name in ("client_info", "server_info"):
         flow[name] = {**flow[name], "delivered": flow[name]["delivered"] + 7}
@@ -177,19 +177,19 @@ def test_tcp_info_of_another_moment_contradicts_no_state() -> None:
 
 def test_a_state_that_is_not_believed_leaves_samples_to_be_judged() -> None:
     """Samples are held against packets: no srtt is needed for that."""
-    verdict = judge(shown(witnessed(change=longer), halve_srtt))
+    verdict = judge(shown(with_packets(fault=longer), halve_srtt))
     assert outcome(verdict, STATE) == "failed"
     assert verdict.guilty is Layer.SAMPLE
     assert outcome(verdict, ESTIMATOR) == "inconclusive"
 
 
 def test_a_sample_that_the_estimator_was_not_fed_is_the_probes() -> None:
-    verdict = judge(shown(witnessed(), longer))
+    verdict = judge(shown(with_packets(), longer))
     assert (verdict.guilty, verdict.findings[0].key) == (Layer.OBSERVER, USED)
 
 
 def test_a_sample_that_two_probes_show_alike_is_the_kernels_even_if_it_used_another() -> None:
-    recording = shown(witnessed(), longer)
+    recording = shown(with_packets(), longer)
     verdict = judge(beside(recording, as_sockops(recording.events)))
     assert verdict.guilty is Layer.SAMPLE
     assert outcome(verdict, USED) == "passed"
@@ -198,7 +198,7 @@ def test_a_sample_that_two_probes_show_alike_is_the_kernels_even_if_it_used_anot
 
 
 def test_a_sample_that_the_second_probe_does_not_show_is_the_first_ones() -> None:
-    truth = witnessed()
+    truth = with_packets()
     verdict = judge(beside(shown(truth, longer), as_sockops(truth.events)))
     assert (verdict.guilty, verdict.findings[0].key) == (Layer.OBSERVER, USED)
 
@@ -221,7 +221,7 @@ def test_a_time_below_zero_may_be_a_kernels_error() -> None:
     def negative(events: np.ndarray) -> None:
         events["first_rtt_us"][20] = -250_000
 
-    verdict = judge(shown(witnessed(), negative))
+    verdict = judge(shown(with_packets(), negative))
     assert outcome(verdict, POSSIBLE) == "passed"
     assert verdict.outcome is Outcome.FAILED
     assert verdict.guilty is not Layer.OBSERVER
@@ -231,6 +231,6 @@ def test_an_address_in_place_of_a_time_is_the_probes() -> None:
     def address(events: np.ndarray) -> None:
         events["last_rtt_us"][20] = -0x3FFF_FFF8_4000
 
-    verdict = judge(shown(witnessed(), address))
+    verdict = judge(shown(with_packets(), address))
     assert (verdict.guilty, verdict.findings[0].key) == (Layer.OBSERVER, POSSIBLE)
     assert "a number in place of a time" in verdict.findings[0].message

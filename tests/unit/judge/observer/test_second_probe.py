@@ -15,14 +15,14 @@ from rttcheck.record.event import Hook
 from rttcheck.record.recording import Recording
 from rttcheck.record.view import SOCKOPS, SOCKOPS_WITHOUT_ARGUMENTS, TRACEPOINT, WHOLE, View
 from tests.support.narrowed import as_sockops, hide
-from tests.support.planted_wire import witnessed
+from tests.support.planted_wire import with_packets
 
 
 def beside(
     events: np.ndarray, probe: str, view: View, *, lost: int = 0, recording: Recording | None = None
 ) -> Recording:
     facts = {"probe": probe, "view": view.as_dict(), "lost": lost}
-    return replace(witnessed() if recording is None else recording, second=events, second_facts=facts)
+    return replace(with_packets() if recording is None else recording, second=events, second_facts=facts)
 
 
 def later(events: np.ndarray) -> np.ndarray:
@@ -41,12 +41,12 @@ def outcomes(recording: Recording) -> dict[str, str]:
 
 
 def test_one_probe_alone_is_compared_with_nothing() -> None:
-    assert found(witnessed()) == {}
+    assert found(with_packets()) == {}
 
 
 @pytest.mark.parametrize("view", [SOCKOPS, SOCKOPS_WITHOUT_ARGUMENTS], ids=["arguments", "none"])
 def test_sockops_beside_a_whole_probe_agrees_sample_by_sample(view: View) -> None:
-    events = witnessed().events
+    events = with_packets().events
     recording = beside(later(as_sockops(events, view)), "sockops", view)
     assert outcomes(recording) == {SAME_SAMPLES.id: "passed", SAME_VALUES.id: "passed"}
     assert found(recording)[SAME_SAMPLES.id].samples == len(recording.second) > len(events) // 3
@@ -54,7 +54,7 @@ def test_sockops_beside_a_whole_probe_agrees_sample_by_sample(view: View) -> Non
 
 
 def test_it_does_not_matter_which_of_the_two_is_the_first() -> None:
-    whole = witnessed()
+    whole = with_packets()
     first = replace(whole, events=as_sockops(whole.events), control=as_sockops(whole.control), view=SOCKOPS)
     recording = beside(later(whole.events), "fexit", WHOLE, recording=first)
     assert outcomes(recording) == {SAME_SAMPLES.id: "passed", SAME_VALUES.id: "passed"}
@@ -62,7 +62,7 @@ def test_it_does_not_matter_which_of_the_two_is_the_first() -> None:
 
 @pytest.mark.parametrize("name", ["sample_us", "srtt_us", "mdev_us", "rttvar_us", "rtt_seq", "packets_out"])
 def test_a_member_that_differs_is_named_with_both_values(name: str) -> None:
-    events = later(as_sockops(witnessed().events))
+    events = later(as_sockops(with_packets().events))
     events[name][30] += 1
     recording = beside(events, "sockops", SOCKOPS)
     finding = found(recording)[SAME_VALUES.id]
@@ -72,7 +72,7 @@ def test_a_member_that_differs_is_named_with_both_values(name: str) -> None:
 
 
 def test_what_one_of_them_does_not_see_is_not_compared() -> None:
-    events = later(as_sockops(witnessed().events))
+    events = later(as_sockops(with_packets().events))
     events["first_rtt_us"] = 7
     assert outcomes(beside(events, "sockops", SOCKOPS))[SAME_VALUES.id] == "passed"
 
@@ -83,14 +83,14 @@ def drop(places: list[int]) -> Callable[[np.ndarray], np.ndarray]:
 
 @pytest.mark.parametrize(("lost", "outcome"), [(0, "failed"), (3, "inconclusive")])
 def test_a_round_trip_that_sockops_missed_is_found(lost: int, outcome: str) -> None:
-    events = later(as_sockops(witnessed().events))
+    events = later(as_sockops(with_packets().events))
     recording = beside(drop([10, 50])(events), "sockops", SOCKOPS, lost=lost)
     assert outcomes(recording) == {SAME_SAMPLES.id: outcome, SAME_VALUES.id: "passed"}
     assert "2 reported by" in found(recording)[SAME_SAMPLES.id].message
 
 
 def test_a_sample_that_only_sockops_saw_is_found() -> None:
-    events = later(as_sockops(witnessed().events))
+    events = later(as_sockops(with_packets().events))
     invented = events[[20]].copy()
     invented["delivered"] += 1_000
     recording = beside(np.concatenate((events, invented)), "sockops", SOCKOPS)
@@ -99,7 +99,7 @@ def test_a_sample_that_only_sockops_saw_is_found() -> None:
 
 
 def test_within_a_round_trip_sockops_need_not_see_a_sample() -> None:
-    whole = witnessed()
+    whole = with_packets()
     recording = beside(later(as_sockops(whole.events)), "sockops", SOCKOPS, recording=whole)
     assert len(recording.second) < len(whole.events)
     assert outcomes(recording) == {SAME_SAMPLES.id: "passed", SAME_VALUES.id: "passed"}
@@ -114,7 +114,7 @@ def states(events: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("narrow", [False, True])
 def test_the_tracepoint_finds_what_each_sample_left(narrow: bool) -> None:
-    whole = witnessed()
+    whole = with_packets()
     first = replace(whole, events=as_sockops(whole.events), control=as_sockops(whole.control), view=SOCKOPS)
     recording = beside(states(whole.events), "tracepoint", TRACEPOINT, recording=first if narrow else whole)
     assert outcomes(recording) == {SAME_STATE.id: "passed"}
@@ -123,7 +123,7 @@ def test_the_tracepoint_finds_what_each_sample_left(narrow: bool) -> None:
 
 @pytest.mark.parametrize("name", ["srtt_us", "mdev_us", "rtt_seq"])
 def test_a_state_that_no_sample_left_is_found(name: str) -> None:
-    events = states(witnessed().events)
+    events = states(with_packets().events)
     events[name][30] += 1
     recording = beside(events, "tracepoint", TRACEPOINT)
     assert outcomes(recording) == {SAME_STATE.id: "failed"}
@@ -131,7 +131,7 @@ def test_a_state_that_no_sample_left_is_found(name: str) -> None:
 
 
 def test_a_state_after_more_was_delivered_is_of_a_sample_that_was_not_seen() -> None:
-    events = states(witnessed().events)
+    events = states(with_packets().events)
     events["delivered"] += 1
     events["srtt_us"] += 5
     recording = beside(events, "tracepoint", TRACEPOINT)
@@ -140,7 +140,7 @@ def test_a_state_after_more_was_delivered_is_of_a_sample_that_was_not_seen() -> 
 
 @pytest.mark.parametrize(("further", "outcome"), [(1, "passed"), (0, "passed"), (-1, "failed")])
 def test_an_ack_of_a_part_of_what_was_sent_again_moves_snd_una_and_delivers_nothing(further: int, outcome: str) -> None:
-    events = states(witnessed().events)
+    events = states(with_packets().events)
     events["snd_una"][30] = int(events["snd_una"][30]) + further
     recording = beside(events, "tracepoint", TRACEPOINT)
     assert outcomes(recording) == {SAME_STATE.id: outcome}

@@ -210,7 +210,7 @@ def test_a_second_connection_has_its_own_writes() -> None:
     planted = opened()
     planted.wrote(80_000, 11)
     segment(planted, 100, 1, 10)
-    segment(planted, 110, 11, 10)  # which nobody wrote, least of all on the other connection
+    segment(planted, 110, 11, 10)  # without a write, on this or the other connection
     planted.port, planted.initial = 40_001, 77_000
     planted.wrote(40_000, 1, connection=1)
     segment(planted, 45, 0, 0, flags=packet.SYN)

@@ -12,7 +12,7 @@ from rttcheck.judge.findings import Finding, Layer, Outcome
 from rttcheck.judge.sample.cause_check import CAUSED, check_causes
 from rttcheck.judge.verdict import Verdict, judge
 from rttcheck.record import packet
-from tests.support.planted_wire import LEAD_NS, WRITE_NS, PlantedWire, witnessed
+from tests.support.planted_wire import LEAD_NS, WRITE_NS, PlantedWire, with_packets
 
 SYN_ACK = packet.SYN | packet.ACK
 
@@ -126,7 +126,7 @@ def found(verdict: Verdict, check: str) -> Finding:
 
 
 def earlier(by_ns: int, *, only: slice = slice(None)) -> Verdict:
-    """A kernel that stamps earlier, and whose samples say so; in virtual time, as the clock is no part of it."""
+    """A kernel whose stamps are early and whose samples follow from them; the clock has no part in it."""
 
     def early(stamps: np.ndarray) -> None:
         stamps["stamp_ns"][only] -= by_ns
@@ -135,7 +135,7 @@ def earlier(by_ns: int, *, only: slice = slice(None)) -> Verdict:
         for field in ("first_rtt_us", "last_rtt_us", "rs_rtt_us", "sample_us"):
             events[field] += by_ns // 1_000
 
-    return judge(witnessed(stamped=True, stamp_change=early, change=longer, control_change=longer, clock="real"))
+    return judge(with_packets(stamped=True, stamp_fault=early, fault=longer, control_fault=longer, clock="real"))
 
 
 def test_stamps_that_are_early_with_the_samples_that_follow_from_them_are_found_by_their_causes() -> None:
@@ -151,7 +151,7 @@ def test_stamps_that_are_early_with_the_samples_that_follow_from_them_are_found_
 
 
 def test_one_early_stamp_is_enough() -> None:
-    recording = witnessed(stamped=True)
+    recording = with_packets(stamped=True)
     stamps = recording.stamps.copy()
     stamps["stamp_ns"][40] -= WRITE_NS + 1
     assert found(judge(replace(recording, stamps=stamps)), CAUSED.id).message.startswith("1 of 202 segments")

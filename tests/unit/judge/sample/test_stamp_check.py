@@ -14,7 +14,7 @@ from rttcheck.judge.sample.stamp_check import ONE_SEGMENT, STAMPED, check_stamps
 from rttcheck.judge.verdict import Verdict, judge
 from rttcheck.record.event import FLAG_SYN_ACKED, Hook, Owned
 from rttcheck.record.packet import ACK, SYN
-from tests.support.planted_wire import PlantedWire, witnessed
+from tests.support.planted_wire import PlantedWire, with_packets
 
 FIELDS = ("first_rtt_us", "last_rtt_us", "rs_rtt_us", "sample_us")
 SYN_ACK = SYN | ACK
@@ -63,12 +63,14 @@ def test_a_sample_is_the_acks_time_less_its_segments_stamp() -> None:
     )
 
 
-@pytest.mark.parametrize(("by_us", "words"), [(1, "1 us above it"), (-1, "1 us below it"), (200, "200 us above it")])
-def test_a_microsecond_more_or_less_is_a_failure(by_us: int, words: str) -> None:
+@pytest.mark.parametrize(
+    ("by_us", "difference"), [(1, "1 us above it"), (-1, "1 us below it"), (200, "200 us above it")]
+)
+def test_a_microsecond_more_or_less_is_a_failure(by_us: int, difference: str) -> None:
     finding = stamped(sample(20_005 + by_us))
     assert finding.outcome is Outcome.FAILED
     assert finding.message.startswith("1 of 1 values of sample, 1 of 1 values of rtt, 1 of 1 values of rtt_min differ")
-    assert f"the stamp gives 20005 us: the kernel is {words}; the median is {words}" in (finding.message)
+    assert f"the stamp gives 20005 us: the kernel is {difference}; the median is {difference}" in (finding.message)
 
 
 @pytest.mark.parametrize(("stamp_ns", "value_us"), [(99_999, 20_006), (100_000, 20_005), (100_999, 20_005)])
@@ -199,7 +201,7 @@ def test_without_stamps_the_check_is_not_run() -> None:
 
 
 def acknowledged(first: int, last: int, *, sack: int = -1, lengths: tuple[int, ...] = (10,)) -> Finding:
-    """An ACK of one segment, or of several, which tells these times."""
+    """Return the finding on an ACK of one segment, or of several, with these times."""
     planted = PlantedWire()
     planted.handshake()
     offset = 1
@@ -238,7 +240,7 @@ def test_one_time_alone_is_no_contradiction() -> None:
 
 @pytest.mark.parametrize("clock", ["virtual", "real"])
 def test_a_sound_kernel_is_exact_with_either_clock(clock: str) -> None:
-    verdict = judge(witnessed(stamped=True, clock=clock))
+    verdict = judge(with_packets(stamped=True, clock=clock))
     assert verdict.outcome is Outcome.PASSED, verdict.render()
     assert verdict.blind == ()
     assert found(verdict, STAMPED.id).message == "606 of 606 values, 606 of them exact"
@@ -247,24 +249,24 @@ def test_a_sound_kernel_is_exact_with_either_clock(clock: str) -> None:
 @pytest.mark.parametrize("clock", ["virtual", "real"])
 @pytest.mark.parametrize("by_us", [1, 5, 20_000])
 def test_a_lie_is_found_to_the_microsecond_with_either_clock(clock: str, by_us: int) -> None:
-    verdict = judge(witnessed(stamped=True, change=shifted(by_us), clock=clock))
+    verdict = judge(with_packets(stamped=True, fault=shifted(by_us), clock=clock))
     assert (verdict.outcome, verdict.guilty) == (Outcome.FAILED, Layer.SAMPLE)
     assert f"us: the kernel is {by_us} us above it" in found(verdict, STAMPED.id).message
 
 
 def test_a_kernel_that_lies_in_the_control_run_alone_fails_the_scenario() -> None:
-    verdict = judge(witnessed(stamped=True, control_change=shifted(1)))
+    verdict = judge(with_packets(stamped=True, control_fault=shifted(1)))
     assert (verdict.outcome, verdict.guilty) == (Outcome.FAILED, Layer.SAMPLE)
     first = verdict.findings[0]
     assert first.key == f"control:{STAMPED.id}"
     assert first.message.startswith("at zero delay: 100 of 100 values of sample, ")
-    lost = judge(replace(witnessed(stamped=True, control_change=shifted(1)), control_lost=2))
+    lost = judge(replace(with_packets(stamped=True, control_fault=shifted(1)), control_lost=2))
     assert found(lost, first.key).outcome is Outcome.INCONCLUSIVE
     assert found(lost, first.key).message.endswith("; but 2 events of the control run were lost")
 
 
 def test_two_times_of_one_segment_in_the_control_run_fail_the_scenario() -> None:
-    verdict = judge(witnessed(control_change=shifted(1, "first_rtt_us", "sample_us")))
+    verdict = judge(with_packets(control_fault=shifted(1, "first_rtt_us", "sample_us")))
     finding = found(verdict, f"control:{ONE_SEGMENT.id}")
     assert finding.outcome is Outcome.FAILED
     assert finding.message.startswith("at zero delay: 100 of 100 ACKs of one segment have two")

@@ -1,4 +1,4 @@
-"""Lies of a kernel that only the wire can tell, and the layer that the verdict names for each."""
+"""Faults of a kernel that only the packets reveal, and the guilty layer of each."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from rttcheck.record.event import Owned
 from rttcheck.record.packet import Point
 from rttcheck.record.recording import Recording
 from tests.support.planted import overheads, record
-from tests.support.planted_wire import FACTS, FLOWS, OVERHEAD_US, PlantedWire, witnessed
+from tests.support.planted_wire import FACTS, FLOWS, OVERHEAD_US, PlantedWire, with_packets
 
 FIELDS = ("first_rtt_us", "last_rtt_us", "rs_rtt_us", "sample_us")
 
@@ -37,7 +37,7 @@ def shifted(by: int) -> Callable[[np.ndarray], None]:
 @pytest.mark.parametrize("stamped", [False, True])
 @pytest.mark.parametrize("clock", ["virtual", "real"])
 def test_a_sound_kernel_passes(clock: str, stamped: bool) -> None:
-    verdict = judge(witnessed(clock=clock, stamped=stamped))
+    verdict = judge(with_packets(clock=clock, stamped=stamped))
     assert verdict.outcome is Outcome.PASSED, verdict.render()
     of_run = [found for found in verdict.findings if found.layer is Layer.SAMPLE and not found.control]
     assert len(of_run) == 8
@@ -47,7 +47,7 @@ def test_a_sound_kernel_passes(clock: str, stamped: bool) -> None:
 
 @pytest.mark.parametrize("clock", ["virtual", "real"])
 def test_a_kernel_that_adds_200_us_is_the_stack_at_fault(clock: str) -> None:
-    verdict = judge(witnessed(change=shifted(200), clock=clock))
+    verdict = judge(with_packets(fault=shifted(200), clock=clock))
     assert verdict.outcome is Outcome.FAILED
     assert verdict.guilty is Layer.SAMPLE
     assert "before" in verdict.findings[0].message
@@ -61,7 +61,7 @@ def test_half_of_one_sides_samples_above_what_is_usual_is_a_failure() -> None:
         for field in FIELDS:
             events[field][events["sport"] == 5_000] += 20
 
-    verdict = judge(witnessed(change=fault))
+    verdict = judge(with_packets(fault=fault))
     assert verdict.guilty is Layer.SAMPLE
     assert (
         "half of the server's 101 samples are stamped 23.0 us or more before they leave; the work on one packet "
@@ -74,7 +74,7 @@ def test_a_kernel_that_cuts_to_milliseconds_is_the_stack_at_fault() -> None:
         for field in FIELDS:
             events[field] = events[field] // 1_000 * 1_000
 
-    verdict = judge(witnessed(change=fault))
+    verdict = judge(with_packets(fault=fault))
     assert verdict.guilty is Layer.SAMPLE
     assert "are below their wire time" in verdict.findings[0].message
 
@@ -87,8 +87,8 @@ def test_first_and_last_swapped_are_the_stack_at_fault() -> None:
         events["sample_us"], events["rs_rtt_us"] = events["first_rtt_us"], events["last_rtt_us"]
 
     last = [value - 20 for value in truth]
-    assert judge(witnessed(client=truth, client_last=last)).outcome is Outcome.PASSED
-    verdict = judge(witnessed(change=fault, client=truth, client_last=last))
+    assert judge(with_packets(client=truth, client_last=last)).outcome is Outcome.PASSED
+    verdict = judge(with_packets(fault=fault, client=truth, client_last=last))
     assert verdict.guilty is Layer.SAMPLE
     assert "of sample" in verdict.findings[0].message
     assert "of rtt" in verdict.findings[0].message
@@ -101,7 +101,7 @@ def test_a_sample_without_packets_is_the_stack_at_fault() -> None:
         invented["tcp_mstamp_us"] += 1
         return np.concatenate((events[:101], invented, events[101:]))
 
-    verdict = judge(witnessed(change=fault))
+    verdict = judge(with_packets(fault=fault))
     assert verdict.guilty is Layer.ELIGIBILITY
     assert verdict.findings[0].key == "eligibility.none-undue"
     assert finding(verdict, "sample.paired").message.startswith("1 of 203 samples lack packets, the first is event 101")
@@ -113,14 +113,14 @@ def test_a_single_sample_below_the_wire_is_a_failure_with_either_clock(clock: st
         for field in FIELDS:
             events[field][7] -= OVERHEAD_US + 1
 
-    verdict = judge(witnessed(change=fault, clock=clock))
+    verdict = judge(with_packets(fault=fault, clock=clock))
     assert verdict.guilty is Layer.SAMPLE
     assert "1 of 202 values of sample" in verdict.findings[0].message
 
 
 def test_cutting_two_stamps_to_microseconds_excuses_999_ns_and_no_more() -> None:
     for surplus_ns, outcome in ((999, Outcome.PASSED), (1_000, Outcome.FAILED)):
-        recording = witnessed()
+        recording = with_packets()
         wire, control = recording.wire.copy(), recording.control_wire.copy()
         for table in (wire, control):
             table["time_ns"][table["outgoing"] == 1] -= OVERHEAD_US * 1_000
@@ -132,18 +132,18 @@ def test_cutting_two_stamps_to_microseconds_excuses_999_ns_and_no_more() -> None
 def test_captures_that_dropped_packets_are_inconclusive_and_report_how_many() -> None:
     client = {**FACTS["points"]["client"], "captured": 893, "dropped": 7}
     facts = {**FACTS, "points": {"client": client}}
-    verdict = judge(dataclasses.replace(witnessed(), wire_facts=facts))
+    verdict = judge(dataclasses.replace(with_packets(), wire_facts=facts))
     assert verdict.outcome is Outcome.INCONCLUSIVE
     assert verdict.guilty is Layer.SAMPLE
     assert "client dropped 7 of 900" in verdict.findings[0].message
-    lying = dataclasses.replace(witnessed(change=shifted(200)), wire_facts=facts)
-    found = finding(judge(lying), "sample.stamp-on-departure")
+    faulty = dataclasses.replace(with_packets(fault=shifted(200)), wire_facts=facts)
+    found = finding(judge(faulty), "sample.stamp-on-departure")
     assert found.outcome is Outcome.INCONCLUSIVE
     assert found.message.endswith("but the captures dropped 7 packets")
 
 
 def test_a_wall_clock_that_was_set_makes_the_wire_no_witness() -> None:
-    verdict = judge(dataclasses.replace(witnessed(), wire_facts={**FACTS, "clock_step_ns": -2_000_000}))
+    verdict = judge(dataclasses.replace(with_packets(), wire_facts={**FACTS, "clock_step_ns": -2_000_000}))
     assert verdict.outcome is Outcome.INCONCLUSIVE
     assert "was set by -2000000 ns" in finding(verdict, "sample.captures-whole").message
 
@@ -156,7 +156,7 @@ def test_a_recording_without_packets_notes_that_nothing_was_compared() -> None:
 
 
 def test_a_capture_that_saw_nothing_is_not_passed() -> None:
-    recording = witnessed()
+    recording = with_packets()
     verdict = judge(dataclasses.replace(recording, wire=recording.wire[:0]))
     assert verdict.outcome is Outcome.FAILED
     assert "202 of 202 samples lack packets" in finding(verdict, "sample.paired").message
@@ -167,8 +167,10 @@ def test_in_real_time_a_few_late_samples_are_noise() -> None:
         for field in FIELDS:
             events[field][:3] += 300
 
-    assert finding(judge(witnessed(change=fault, clock="real")), "sample.stamp-on-departure").outcome is Outcome.PASSED
-    assert finding(judge(witnessed(change=fault)), "sample.stamp-on-departure").outcome is Outcome.FAILED
+    assert (
+        finding(judge(with_packets(fault=fault, clock="real")), "sample.stamp-on-departure").outcome is Outcome.PASSED
+    )
+    assert finding(judge(with_packets(fault=fault)), "sample.stamp-on-departure").outcome is Outcome.FAILED
 
 
 def test_a_preempt_rt_kernel_may_preempt_a_few_senders_and_not_many() -> None:
@@ -179,7 +181,7 @@ def test_a_preempt_rt_kernel_may_preempt_a_few_senders_and_not_many() -> None:
 
         machine = {"kernel_version": version}
         return finding(
-            judge(dataclasses.replace(witnessed(change=fault), machine=machine)), "sample.stamp-on-departure"
+            judge(dataclasses.replace(with_packets(fault=fault), machine=machine)), "sample.stamp-on-departure"
         )
 
     few = aside(3, "#1 SMP PREEMPT_RT Debian 6.12.117-1")
@@ -195,7 +197,7 @@ def test_in_real_time_cold_caches_are_no_early_stamp_and_a_whole_round_trip_is_o
             for field in FIELDS:
                 events[field][3:] += by_us
 
-        return finding(judge(witnessed(change=fault, clock="real")), "sample.stamp-on-departure").outcome
+        return finding(judge(with_packets(fault=fault, clock="real")), "sample.stamp-on-departure").outcome
 
     # Three microseconds pass between stamp and departure; no work on a packet takes 100.
     assert early(90) is Outcome.PASSED
@@ -235,7 +237,7 @@ def lag(recording: Recording) -> Finding:
 
 
 def test_an_ack_may_wait_for_the_thread_that_owns_its_socket() -> None:
-    waited = late(witnessed(), slice(10, 13), 150, Owned.YES)
+    waited = late(with_packets(), slice(10, 13), 150, Owned.YES)
     verdict = judge(waited)
     assert verdict.outcome is Outcome.PASSED, verdict.render()
     note = next(note for note in verdict.notes if "backlog" in note)
@@ -244,7 +246,7 @@ def test_an_ack_may_wait_for_the_thread_that_owns_its_socket() -> None:
 
 
 def test_an_ack_that_nothing_keeps_waiting_is_taken_at_once() -> None:
-    recording = late(witnessed(), slice(10, 11), 150, Owned.NO)
+    recording = late(with_packets(), slice(10, 11), 150, Owned.NO)
     assert lag(recording).outcome is Outcome.INCONCLUSIVE
     found = lag(late(recording, slice(20, 21), 150, Owned.NO))
     assert found.outcome is Outcome.FAILED
@@ -252,18 +254,18 @@ def test_an_ack_that_nothing_keeps_waiting_is_taken_at_once() -> None:
 
 
 def test_half_of_the_acks_later_than_usual_is_a_failure() -> None:
-    found = lag(late(witnessed(), slice(0, 60), 11, Owned.NO))
+    found = lag(late(with_packets(), slice(0, 60), 11, Owned.NO))
     assert found.outcome is Outcome.FAILED
     assert "half of the client's 101 samples have their ACK processed 13.0 us or more after it came in" in found.message
 
 
 def test_who_owned_the_socket_must_be_known() -> None:
-    assert lag(late(witnessed(), slice(10, 11), 0, Owned.UNKNOWN)).outcome is Outcome.INCONCLUSIVE
+    assert lag(late(with_packets(), slice(10, 11), 0, Owned.UNKNOWN)).outcome is Outcome.INCONCLUSIVE
 
 
 @pytest.mark.parametrize("by_us", [-4, 4])
 def test_the_kernels_now_lies_between_the_acks_arrival_and_the_call(by_us: int) -> None:
-    recording = witnessed()
+    recording = with_packets()
     events = recording.events.copy()
     events["tcp_mstamp_us"][7] = int(events["tcp_mstamp_us"][7]) + by_us
     verdict = judge(dataclasses.replace(recording, events=events))
@@ -275,7 +277,7 @@ def test_the_kernels_now_lies_between_the_acks_arrival_and_the_call(by_us: int) 
 def led(by_us: int, *, clock: str = "virtual", hop_us: int = 0) -> Finding:
     """All values begin so much earlier than 3 us before their segment leaves."""
     return finding(
-        judge(over_a_pair(witnessed(change=shifted(by_us), clock=clock), hop_us)), "sample.stamp-on-departure"
+        judge(over_a_pair(with_packets(fault=shifted(by_us), clock=clock), hop_us)), "sample.stamp-on-departure"
     )
 
 
@@ -312,7 +314,7 @@ def test_a_slow_hop_grants_100_us_and_no_more() -> None:
 def test_half_are_a_measure_from_eight_values_on() -> None:
     def half_of(count: int) -> Outcome:
         """A client that took so many samples, half of them and one more too early, and a server that took none."""
-        recording = witnessed()
+        recording = with_packets()
         rows = np.flatnonzero(recording.events["sport"] == 40_000)[1:][:count]
         events = recording.events[rows].copy()
         for field in FIELDS:
@@ -344,17 +346,17 @@ def test_in_virtual_time_none_waits_for_over_100_us_in_which_no_packet_passed() 
 
     assert MOST_NS == 100_000
     assert (
-        finding(judge(alone(witnessed(change=fault(97), pause_ns=1_000_000))), "sample.stamp-on-departure").outcome
+        finding(judge(alone(with_packets(fault=fault(97), pause_ns=1_000_000))), "sample.stamp-on-departure").outcome
         is Outcome.PASSED
     )
-    found = finding(judge(alone(witnessed(change=fault(98), pause_ns=1_000_000))), "sample.stamp-on-departure")
+    found = finding(judge(alone(with_packets(fault=fault(98), pause_ns=1_000_000))), "sample.stamp-on-departure")
     assert found.outcome is Outcome.FAILED
     assert "25 of 101 values of sample" in found.message
     assert "its stamp is 101.0 us before the segment left" in found.message
 
 
 def test_a_pause_that_explains_one_value_does_not_excuse_all_the_others() -> None:
-    """Of all values that begin 101 us too early only one lies in a time in which no other packet passed."""
+    """Of all values that begin 101 us too early only one is in a gap without other packets."""
     found = led(98, hop_us=400)
     assert found.outcome is Outcome.FAILED
     assert "half of the client's 101 samples are stamped 101.0 us or more before they leave" in found.message
@@ -370,7 +372,7 @@ def test_in_real_time_half_obey_100_us_whatever_a_hop_takes() -> None:
 
 def test_the_control_run_obeys_the_same_limits() -> None:
     for by_us, outcome in ((9, Outcome.PASSED), (10, Outcome.FAILED)):
-        verdict = judge(witnessed(control_change=shifted(by_us)))
+        verdict = judge(with_packets(control_fault=shifted(by_us)))
         found = next(each for each in verdict.findings if each.key == "control:sample.stamp-on-departure")
         assert found.outcome is outcome
         assert found.message.startswith("at zero delay: ")
@@ -380,9 +382,9 @@ def test_stamps_are_what_a_lead_is_measured_from_where_they_are_known() -> None:
     def early(stamps: np.ndarray) -> None:
         stamps["stamp_ns"] -= 10_000
 
-    verdict = judge(witnessed(stamped=True, stamp_change=early))
+    verdict = judge(with_packets(stamped=True, stamp_fault=early))
     assert "13.0 us or more before they leave" in finding(verdict, "sample.stamp-on-departure").message
     assert (
-        finding(judge(witnessed(stamped=True, change=shifted(10))), "sample.stamp-on-departure").outcome
+        finding(judge(with_packets(stamped=True, fault=shifted(10))), "sample.stamp-on-departure").outcome
         is Outcome.PASSED
     )
