@@ -90,7 +90,7 @@ def _complained_of(event: Event, log: KernelLog, allowed: Sequence[Mapping[str, 
     from rttcheck.kernel_log.splat import splats
 
     heard, row = log.take(), event["row"]
-    found = splats(heard.kernels, platform.release(), (*of_dicts(allowed), *ALLOWED))
+    found = splats(heard.kernel_texts, platform.release(), (*of_dicts(allowed), *ALLOWED))
     guilty = [splat for splat in found if splat.allowed is None]
     if not guilty:
         return event

@@ -31,7 +31,7 @@ def busy(load: str) -> Iterator[tuple[int, ...]]:
             rival = subprocess.Popen(
                 [sys.executable, "-ISc", _BUSY],
                 stdin=subprocess.DEVNULL,
-                preexec_fn=_leashed(),
+                preexec_fn=_dies_with_parent(),
                 process_group=0,
             )
             stack.callback(rival.wait)
@@ -46,12 +46,12 @@ def busy(load: str) -> Iterator[tuple[int, ...]]:
             )
 
 
-def _leashed() -> Callable[[], None]:
+def _dies_with_parent() -> Callable[[], None]:
     """Dies with this process, and is no nicer than a process is by default, even where this one is."""
-    leash = die_with_parent()
+    request_death_signal = die_with_parent()
 
     def prepare() -> None:
-        leash()
+        request_death_signal()
         if os.getpriority(os.PRIO_PROCESS, 0) > 0 and os.geteuid() == 0:
             os.setpriority(os.PRIO_PROCESS, 0, 0)
 

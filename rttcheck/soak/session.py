@@ -116,10 +116,10 @@ def run_suite(order: Order) -> Suite:
 
 def _pytest(order: Order) -> int:
     """The exit status of the session; that of a lost guest when it never ends."""
-    leash = die_with_parent()
+    request_death_signal = die_with_parent()
 
     def prepare() -> None:
-        leash()
+        request_death_signal()
         # What is started in the background of a shell has it ignored, and would pass that on.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 

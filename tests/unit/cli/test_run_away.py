@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import select
 import signal
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from rttcheck.cli import away
 from rttcheck.cli.order import Event, Order, Wanted
 from rttcheck.errors import GuestLost, KernelError, RttcheckError
 from rttcheck.kernels.guest import GuestSettings
+from rttcheck.remote.agent import wait_for_exit
 
 ORDER = Order(
     kernel="debian:6.12",
@@ -111,18 +111,6 @@ def test_a_launcher_that_hangs_is_a_lost_guest(launcher: Path, monkeypatch: pyte
         events()
 
 
-def gone(pid: int) -> bool:
-    """Whether a process ends, waited for and not polled."""
-    try:
-        fd = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return True
-    try:
-        return bool(select.select([fd], [], [], 10)[0])
-    finally:
-        os.close(fd)
-
-
 def test_leaving_early_ends_the_launcher_in_order(launcher: Path, tmp_path: Path) -> None:
     told = tmp_path / "told"
     launcher.write_text(
@@ -133,7 +121,7 @@ def test_leaving_early_ends_the_launcher_in_order(launcher: Path, tmp_path: Path
     )
     with closing(away.events(ORDER, "6.12.117", note=print)) as coming:
         pid = next(coming)["pid"]
-    assert gone(pid)
+    assert wait_for_exit(pid, within_s=10.0)
     assert told.read_text() == "term"
 
 
@@ -147,7 +135,7 @@ def test_a_launcher_that_does_not_listen_is_killed(launcher: Path, monkeypatch: 
     )
     with closing(away.events(ORDER, "6.12.117", note=print)) as coming:
         pid = next(coming)["pid"]
-    assert gone(pid)
+    assert wait_for_exit(pid, within_s=10.0)
 
 
 def test_the_launcher_dies_with_a_run_that_is_killed(tmp_path: Path) -> None:
@@ -163,7 +151,7 @@ def test_the_launcher_dies_with_a_run_that_is_killed(tmp_path: Path) -> None:
         assert running.stdout is not None
         pid = int(running.stdout.readline())
         running.send_signal(signal.SIGKILL)
-    assert gone(pid)
+    assert wait_for_exit(pid, within_s=10.0)
 
 
 def test_ctrl_c_at_the_terminal_reaches_the_run_alone(launcher: Path) -> None:
