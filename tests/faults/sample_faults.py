@@ -109,7 +109,7 @@ def _longer(by_us: int, words: str) -> Fault:
         what=f"every time from a stamp is {words} too long, with delay and without",
         scenarios=tuple(KEYWORDS),
         apply=resampled(lambda us: us + by_us),
-        says=f"us: the kernel is {by_us} us above it; the median is {by_us} us above it",
+        says=f"us, the kernel is {by_us} us above it; the median is {by_us} us above it",
     )
 
 

@@ -84,7 +84,7 @@ def _stamped(observation: Observation) -> Finding:
         middle = float(np.median(excess[excess != 0]))
         message = (
             f"{observation.where}{counts} differ from the kernel's own clock minus the stamp on the packet, the "
-            f"worst {timed.render(at)}: the stamp gives {int(timed.value_us[at] - excess[at])} us: the "
+            f"worst {timed.render(at)}: the stamp gives {int(timed.value_us[at] - excess[at])} us, the "
             f"kernel is {_by(int(excess[at]))}; the median is {_by(middle)}"
         )
         return STAMPED.finding(Outcome.FAILED, message, _EXPECTED, seen, compared)

@@ -70,7 +70,7 @@ def test_a_microsecond_more_or_less_is_a_failure(by_us: int, difference: str) ->
     finding = stamped(sample(20_005 + by_us))
     assert finding.outcome is Outcome.FAILED
     assert finding.message.startswith("1 of 1 values of sample, 1 of 1 values of rtt, 1 of 1 values of rtt_min differ")
-    assert f"the stamp gives 20005 us: the kernel is {difference}; the median is {difference}" in (finding.message)
+    assert f"the stamp gives 20005 us, the kernel is {difference}; the median is {difference}" in (finding.message)
 
 
 @pytest.mark.parametrize(("stamp_ns", "value_us"), [(99_999, 20_006), (100_000, 20_005), (100_999, 20_005)])
@@ -251,7 +251,7 @@ def test_a_sound_kernel_is_exact_with_either_clock(clock: str) -> None:
 def test_a_lie_is_found_to_the_microsecond_with_either_clock(clock: str, by_us: int) -> None:
     verdict = judge(with_packets(stamped=True, fault=shifted(by_us), clock=clock))
     assert (verdict.outcome, verdict.guilty) == (Outcome.FAILED, Layer.SAMPLE)
-    assert f"us: the kernel is {by_us} us above it" in found(verdict, STAMPED.id).message
+    assert f"us, the kernel is {by_us} us above it" in found(verdict, STAMPED.id).message
 
 
 def test_a_kernel_that_lies_in_the_control_run_alone_fails_the_scenario() -> None:
