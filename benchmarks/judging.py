@@ -133,9 +133,9 @@ def _judge(kind: str, folder: Path) -> Judged:
 def _judge_once(events: np.ndarray, wire: np.ndarray, flows: Sequence[Mapping[str, Any]]) -> WireTimes:
     """Pairing, and every value against its packets."""
     wire_times = WireTimes.of(events, wire, flows)
-    for account in (*wire_times.exact, wire_times.coarse_low):
+    for account in (*wire_times.exact, wire_times.coarse):
         (account.over_ns <= -account.grain_ns).any()
-    len(wire_times.alone)
+    len(wire_times.unpaired)
     spread_us(wire_times.over_ns)
     return wire_times
 

@@ -5,11 +5,11 @@ packets at its own end are behind it, is the judge's; what a stage ought to take
 
 The stages of a sample add up to it, to the nanosecond:
 
-- ``sender``: from the segment's stamp to its departure (`Overhead.lead_ns`);
+- ``sender``: from the segment's stamp to its departure (`SampleOverhead.lead_ns`);
 - ``link out``: from there to the far end's interface;
 - ``receiver``: from there to the departure of the ACK;
 - ``link back``: from there to the sender's interface;
-- ``arrival``: from there to the sample (`Overhead.lag_ns`).
+- ``arrival``: from there to the sample (`SampleOverhead.lag_ns`).
 
 Out and back are the sample's own: for a sample of the server's, out is the way to the client.
 """
@@ -26,8 +26,8 @@ from rttcheck.judge.evidence import Evidence
 from rttcheck.judge.pairing.scoreboard import NONE
 from rttcheck.judge.pairing.transit import identities
 from rttcheck.judge.pairing.wire_times import MICROSECOND_NS, Booleans, Integers, WireTimes
-from rttcheck.judge.sample.overhead import Overhead, passing_of
-from rttcheck.judge.samples import SampleSource
+from rttcheck.judge.sample.overhead import SampleOverhead, passing_of
+from rttcheck.judge.samples import Source
 from rttcheck.record.packet import Point
 
 Floats = npt.NDArray[np.float64]
@@ -53,7 +53,7 @@ class Paths:
     def of(cls, evidence: Evidence, wire_times: WireTimes) -> Paths:
         """Follow every sample of a recording; ``wire_times`` are the evidence's."""
         wire, account = evidence.recording.wire, wire_times.exact[0]
-        own = Overhead.of(account, evidence.events, passing_of(wire))
+        own = SampleOverhead.of(account, evidence.events, passing_of(wire))
         pairs, event = wire_times.pairs, account.event
         sacked = (evidence.sources[event] == SampleSource.SACK) | (pairs.first[event] == NONE)
         segment = np.where(sacked, pairs.sack[event], pairs.first[event]).astype(np.intp)

@@ -6,7 +6,7 @@ from typing import Final
 
 from rttcheck.judge import coverage, kernel
 from rttcheck.judge.arithmetic import check as arithmetic
-from rttcheck.judge.arithmetic import socket_info
+from rttcheck.judge.arithmetic import minimum_check, socket_info
 from rttcheck.judge.check import Check
 from rttcheck.judge.eligibility import check as eligibility
 from rttcheck.judge.link import account_check, counts, delays, late
@@ -34,8 +34,8 @@ CHECKS: Final[tuple[Check, ...]] = (
     link.RELAY_EARLY,
     account_check.RELAY_ACCOUNT,
     coverage.EVERY_SIDE,
-    eligibility.GIVEN,
-    eligibility.DUE_ONLY,
+    eligibility.TAKEN_WHEN_DUE,
+    eligibility.NONE_UNDUE,
     eligibility.ORIGIN,
     eligibility.KARN,
     wire_check.WHOLE,
@@ -48,7 +48,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     overhead_check.LAG,
     arithmetic.SRTT,
     arithmetic.RTO,
-    arithmetic.MIN_RTT,
+    minimum_check.MIN_RTT,
     socket_info.TCP_INFO,
     coverage.EVENTS_LOST,
     consistency.POSSIBLE,

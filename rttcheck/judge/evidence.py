@@ -7,11 +7,13 @@ was taken. There are no checks here.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
+from rttcheck.judge.eligibility.expectations import expectations_of
 from rttcheck.judge.link.bounds import RoundTrip, scenario_bounds, union
 from rttcheck.judge.link.overhead import LinkOverhead
 from rttcheck.judge.machine.hop import MOST_NS
@@ -48,7 +50,12 @@ Booleans = npt.NDArray[np.bool_]
 Microseconds = npt.NDArray[np.int64]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+_HEADERS: Final = {4: 40, 6: 60}
+"""Bytes of the IP and TCP headers without options, by family."""
+
+
+# No slots: `cached_property` keeps its value in the instance's dictionary.
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Evidence:
     """Arrays with one row per event; ``lowest_us`` and ``highest_us`` are the link's own bounds, without slack."""
 
@@ -115,6 +122,18 @@ class Evidence:
     def wire_times(self) -> WireTimes | None:
         """The wire time of each sample; None where nothing was captured."""
         return self.observation.wire_times if self.observation is not None else None
+
+    @cached_property
+    def expectations(self) -> np.ndarray | None:
+        """Return the samples that the packets imply beside those that events report (dtype `EXPECTATION`).
+
+        None where nothing was captured. Computed once, as it takes a large part of the time of a verdict.
+        """
+        if self.wire_times is None:
+            return None
+        segment_bytes = self.scenario.mtu - _HEADERS[self.scenario.family]
+        recording = self.recording
+        return expectations_of(self.wire_times.events, recording.wire, recording.flows, segment_bytes=segment_bytes)
 
     @property
     def unit(self) -> Unit:

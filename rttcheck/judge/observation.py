@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rttcheck.judge.pairing.stamps import UNKNOWN, stamps_of
-from rttcheck.judge.pairing.wire_times import Account, Booleans, Integers, WireTimes
+from rttcheck.judge.pairing.wire_times import Booleans, Integers, TimedValues, WireTimes
 from rttcheck.judge.samples import Address, connections_of
 from rttcheck.record.recording import Recording
 
@@ -71,9 +71,9 @@ class Observation:
         """Return the prefix of messages about this run; empty for the run itself."""
         return "at zero delay: " if self.control else ""
 
-    def stamps_of(self, account: Account) -> tuple[Integers, Booleans]:
+    def stamps_of(self, timed: TimedValues) -> tuple[Integers, Booleans]:
         """Return the stamp on each value's segment, and for which values it is known."""
-        stamp_ns = self.stamp_ns[account.segment]
+        stamp_ns = self.stamp_ns[timed.segment]
         return stamp_ns, stamp_ns != UNKNOWN
 
 

@@ -109,7 +109,7 @@ def _longer(by_us: int, words: str) -> Fault:
         what=f"every time from a stamp is {words} too long, with delay and without",
         scenarios=tuple(KEYWORDS),
         apply=resampled(lambda us: us + by_us),
-        says=f"us, so that the kernel is {by_us} us above it; the median of them is {by_us} us above it",
+        says=f"us, the kernel is {by_us} us above it; the median is {by_us} us above it",
     )
 
 
@@ -131,7 +131,7 @@ FAULTS: Final = (
         what="every time from a stamp is a hundredth too long, which adds nothing without delay",
         scenarios=tuple(KEYWORDS),
         apply=resampled(lambda us: us + us // 100),
-        says="the stamp says",
+        says="the stamp gives",
     ),
     Fault(
         name="first-acked too long",
@@ -139,7 +139,7 @@ FAULTS: Final = (
         what="seq_rtt_us, and it alone, is 20 us too long",
         scenarios=tuple(KEYWORDS),
         apply=resampled(lambda us: us + 20, only=("first_rtt_us",)),
-        says="the stamp says",
+        says="the stamp gives",
     ),
     Fault(
         name="timestamp samples halved",

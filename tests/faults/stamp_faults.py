@@ -41,8 +41,8 @@ def restamped(change: Callable[[np.ndarray], Integers]) -> Plant:
         for name, segment in zip(ARGUMENTS, (pairs.first, pairs.sack, pairs.last), strict=True):
             rows = np.flatnonzero((events[name] >= 0) & (segment != NONE))
             events[name][rows] += (true_us - planted_us)[segment[rows]]
-        coarse = np.flatnonzero((sources(events) == SampleSource.TSECR) & (pairs.echoed_first != NONE))
-        later_ms = (true_us // 1_000 - planted_us // 1_000)[pairs.echoed_first[coarse]]
+        coarse = np.flatnonzero((sources(events) == Source.TSECR) & (pairs.echoed != NONE))
+        later_ms = (true_us // 1_000 - planted_us // 1_000)[pairs.echoed[coarse]]
         for name in ("sample_us", "rs_rtt_us"):
             events[name][coarse] += later_ms * 1_000
         return replace(Kernel().relive(recording, fed_from_arguments(events)), stamps=stamps)
@@ -109,9 +109,9 @@ FAULTS: Final = (
     _fault("one stamp in ten 200 us early", "every tenth segment is stamped 200 us before it is sent",
            restamped(_early(200, one_in=10)), says="which made TCP send them"),
     _fault("TCP's now 150 us ahead", "tcp_mstamp is 150 us ahead when an ACK is taken, and stamps are not", _now_ahead,
-           says="the stamp says"),
+           says="the stamp gives"),
     _fault("TCP's clock 150 us ahead", "tcp_mstamp is 150 us ahead, and so are stamps: samples are right", _clock_ahead,
-           says="the stamp says"),
+           says="the stamp gives"),
     _fault("samples from the wrong segment", "a time counts from the stamp of the segment that was sent before",
-           _of_the_neighbour, says="the stamp says"),
+           _of_the_neighbour, says="the stamp gives"),
 )  # fmt: skip

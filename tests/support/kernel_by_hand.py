@@ -1,6 +1,6 @@
-"""A kernel's arithmetic of round trips, one socket and one sample at a time, as plainly as it can be written.
+"""A reference implementation of the kernel's round-trip arithmetic, one socket and one sample at a time.
 
-It is written apart from what it tests: with branches where `rttcheck.judge` has arrays. Its fields break it.
+Independent of the code under test: branches where `rttcheck.judge` has arrays. Its fields introduce faults.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ U32 = 2**32
 
 @dataclass
 class Kernel:
-    """One socket of a kernel. What is set to other than its default makes the kernel a broken one."""
+    """One socket of a kernel; any value other than its default is a fault."""
 
     hz: int = 250
     rto_min_us: int = 200_000

@@ -1,4 +1,4 @@
-"""What a narrower probe would have made of a recording: events taken away, and of the others what it does not see."""
+"""Turn a recording into that of a narrower probe: fewer events, with fewer members."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _TIMES = {"first_rtt_us", "sack_rtt_us", "last_rtt_us", "rs_rtt_us", "sample_us"
 
 
 def once_a_round_trip(events: np.ndarray) -> np.ndarray:
-    """The events at which ``tcp_rtt_estimator()`` calls back: a socket's first sample, and those past ``rtt_seq``."""
+    """Return the events at which ``tcp_rtt_estimator()`` calls back: each first sample, and those past ``rtt_seq``."""
     steps = Steps.of(events)
     before = events[np.maximum(steps.previous, 0)]
     ended = is_after(events["snd_una"].astype(np.int64), before["rtt_seq"].astype(np.int64))
@@ -27,7 +27,7 @@ def once_a_round_trip(events: np.ndarray) -> np.ndarray:
 
 
 def hide(events: np.ndarray, view: View, hook: Hook) -> np.ndarray:
-    """The events without what ``view`` does not see."""
+    """Return the events without the members that ``view`` does not see."""
     hidden = events.copy()
     for name in view.unseen:
         hidden[name] = events[name] & FLAG_SYN_ACKED if name == "flag" else -1 if name in _TIMES else 0
@@ -36,16 +36,16 @@ def hide(events: np.ndarray, view: View, hook: Hook) -> np.ndarray:
 
 
 def as_sockops(events: np.ndarray, view: View = SOCKOPS, *, thin: bool = True) -> np.ndarray:
-    """What sockops would have shown of these calls; not ``thin``: as if each of them were a round trip of its own."""
+    """Return what sockops would report of these calls; not ``thin``: as if each were a round trip of its own."""
     kept = once_a_round_trip(events) if thin else events
     shown = hide(kept, view, Hook.SOCKOPS)
-    if view == SOCKOPS_WITHOUT_ARGUMENTS:  # of a SYN-ACK RACK knows nothing
-        shown["last_rtt_us"] = np.where(sources(kept) == SampleSource.FIRST, kept["last_rtt_us"], -1)
+    if view == SOCKOPS_WITHOUT_ARGUMENTS:  # RACK has no SYN-ACK
+        shown["last_rtt_us"] = np.where(sources(kept) == Source.FIRST, kept["last_rtt_us"], -1)
     return shown
 
 
 def seen_by_sockops(recording: Recording, view: View = SOCKOPS, *, thin: bool = False) -> Recording:
-    """The recording that sockops would have made of the same run."""
+    """Return the recording that sockops would make of the same run."""
     events = as_sockops(recording.events, view, thin=thin)
     values = shown_us(events)
     values = values[values >= 0]
@@ -60,7 +60,7 @@ def seen_by_sockops(recording: Recording, view: View = SOCKOPS, *, thin: bool = 
 
 
 def seen_by_tracepoint(recording: Recording) -> Recording:
-    """The recording that the tracepoint would have made: states, no samples."""
+    """Return the recording that the tracepoint would make: states, no samples."""
     none = {unit: np.zeros(BUCKETS, np.uint64) for unit in ("us", "ms")}
     events, control = (hide(each, TRACEPOINT, Hook.TRACEPOINT) for each in (recording.events, recording.control))
     return replace(recording, probe="tracepoint", view=TRACEPOINT, events=events, control=control, histograms=none)

@@ -1,6 +1,6 @@
-"""Pairing as one would do it by hand: one life, one event, one packet after the other. Slow, and to be read easily.
+"""A reference implementation of pairing: one life, one event, one packet at a time. Slow and simple.
 
-It is what the judge's own pairing is compared with, and shares nothing with it but the numbers that mean the same.
+The judge's pairing is compared with it; the two share constants only.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Socket = tuple[bytes, int, bytes, int]
 
 @dataclass(slots=True)
 class Board:
-    """One sender's segments by offset, in as many pieces as retransmissions and SACK blocks cut them into."""
+    """One sender's segments by offset, split by retransmissions and SACK blocks."""
 
     mss: int
     starts: list[int] = field(default_factory=list)
@@ -35,7 +35,7 @@ class Board:
     sacked: list[bool] = field(default_factory=list)
     acked: int = 0
     merged: list[tuple[int, int, int]] = field(default_factory=list)
-    """Start, end and time of segments that were several before."""
+    """Start, end and time of segments that were collapsed from several."""
 
     def send(self, start: int, end: int, time_ns: int, row: int) -> None:
         newest = self.ends[-1] if self.ends else start
@@ -104,11 +104,11 @@ class Board:
 
 
 def pair_by_hand(events: np.ndarray, wire: np.ndarray, flows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The same names as those of `Pairs`, with lists."""
+    """Return lists under the field names of `Pairs`."""
     known = {socket for flow in flows for socket in _both(flow["client"], flow["server"])}
-    names = ("ack", "first", "last", "sack", "echoed_first", "echoed_last")
+    names = ("ack", "first", "last", "sack", "echoed")
     found: dict[str, Any] = {name: [NONE] * len(events) for name in names}
-    found["known"], found["orphans"] = [False] * len(events), []
+    found["known"], found["unreported"] = [False] * len(events), []
     packets: dict[Socket, list[int]] = {}
     for row in np.argsort(wire["time_ns"], kind="stable").tolist():
         if wire["point"][row] in (Point.CLIENT, Point.SERVER):
@@ -132,8 +132,8 @@ def pair_by_hand(events: np.ndarray, wire: np.ndarray, flows: Sequence[Mapping[s
                 found["known"][event] = True
             _life(events, wire, life, mine, found)
     if not any(found["known"]):
-        found["orphans"] = []
-    found["orphans"].sort()
+        found["unreported"] = []
+    found["unreported"].sort()
     return found
 
 
@@ -179,7 +179,7 @@ def _life(events: np.ndarray, wire: np.ndarray, rows: list[int], mine: list[int]
         if length:
             board.send(offset, offset + length, int(wire["time_ns"][row]), row)
     blocks = [_blocks(wire[row], ack) for row, ack in zip(came, acked, strict=True)]
-    _forget_the_past(wire, came, acked, blocks)
+    _drop_old(wire, came, acked, blocks)
     board.cut_to_segments({edge for several in blocks for block in several for edge in block})
     done = 0
     for place, event in enumerate(mine):
@@ -199,7 +199,7 @@ def _life(events: np.ndarray, wire: np.ndarray, rows: list[int], mine: list[int]
     highest = 0
     for place, ack in enumerate(acked):
         if place and ack > highest and ack not in {acked[one] for one in at if one != NONE}:
-            found["orphans"].append(came[place])
+            found["unreported"].append(came[place])
         highest = max(highest, ack)
 
 
@@ -207,13 +207,13 @@ def _echo(event: np.void, place: int, wire: np.ndarray, left: list[int], ack: in
     if event["taken"] and event["first_rtt_us"] < 0 and event["sack_rtt_us"] < 0:
         carried = [row for row in left if wire["has_ts"][row] and wire["tsval"][row] == wire["tsecr"][ack]]
         if carried:
-            found["echoed_first"][place], found["echoed_last"][place] = carried[0], carried[-1]
+            found["echoed"][place] = carried[0]
 
 
 def _one_each(at: list[int], una: list[int], acked: list[int]) -> None:
-    """Backwards: each has the last arrival of its number before the next event's, of one number one each.
+    """Assign backwards: each event has the last arrival of its number before the next event's, one each per number.
 
-    Those for which none is left keep what they had, and the first of the number is taken for theirs.
+    Events without one left keep theirs, and count as having the first of their number.
     """
     had = at.copy()
     rank = limit = 0
@@ -252,8 +252,8 @@ def _offsets(numbers: list[int], initial: int) -> list[int]:
     return offsets
 
 
-def _forget_the_past(wire: np.ndarray, came: list[int], acked: list[int], blocks: list[list[tuple[int, int]]]) -> None:
-    """Old ACKs with an old timestamp are thrown away (``tcp_paws_discard()``), and what they SACK with them."""
+def _drop_old(wire: np.ndarray, came: list[int], acked: list[int], blocks: list[list[tuple[int, int]]]) -> None:
+    """Drop old ACKs with an old timestamp (``tcp_paws_discard()``), with their SACK blocks."""
     newest, highest = 0, 0
     for place, row in enumerate(came):
         since = _signed(int(wire["tsval"][row]) - int(wire["tsval"][came[0]]))

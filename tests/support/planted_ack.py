@@ -1,4 +1,4 @@
-"""One socket's packets and events made by hand, on either side of a connection, for the tests of what ACKs owe.
+"""One socket's packets and events made by hand, on either side of a connection, for the tests of expected samples.
 
 Offsets count from the initial sequence number: the SYN or SYN-ACK is offset 0, the first byte of data offset 1. Times
 are microseconds; an event is `OVERHEAD_US` later than its ACK.
@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from rttcheck.judge.eligibility.dues import dues_of
-from rttcheck.judge.eligibility.part import DUE, PLAIN, Part
+from rttcheck.judge.eligibility.expectations import expectations_of
+from rttcheck.judge.eligibility.part import EXPECTATION, NEW_DATA, Part
 from rttcheck.judge.samples import address_bytes
 from rttcheck.record.event import EVENT, FLAG_DATA_ACKED, FLAG_SYN_ACKED, Owned
 from rttcheck.record.packet import ACK, FIN, SYN, WIRE, Point
@@ -20,7 +20,7 @@ OVERHEAD_US = 3
 NONE = -1
 SYN_ACK = SYN | ACK
 
-OPENED = PLAIN | Part.HANDSHAKE
+OPENED = NEW_DATA | Part.HANDSHAKE
 SACKED = Part.SACK | Part.LAST | Part.TAKEN
 ECHOED = int(Part.TAKEN)
 
@@ -35,16 +35,16 @@ class PlantedSocket:
         self, *, passive: bool = False, stamped: bool = True, initial: int = 1_000, peer: int = 70_000
     ) -> None:
         self.passive, self.stamped, self.initial, self.peer = passive, stamped, initial, peer
-        self.heard = 0
-        """Up to where the peer's data is in order, as the own packets say."""
-        self.spoken = 0
-        """What the peer sends next."""
+        self.received = 0
+        """End of the peer's data that is in order, as acknowledged by own packets."""
+        self.peer_sent = 0
+        """The offset that the peer sends next."""
         self.packets: list[np.ndarray] = []
         self.made: list[np.ndarray] = []
         self.start_ns = 100 * SECOND
 
     def opens(self) -> None:
-        """A handshake that takes 50 us, and its event."""
+        """Add a handshake of 50 us, and its event."""
         if self.passive:
             self.came(0, flags=SYN)
             self.sent(10, 0, 0, flags=SYN_ACK)
@@ -52,28 +52,28 @@ class PlantedSocket:
         else:
             self.sent(10, 0, 0, flags=SYN)
             self.came(60, 1, flags=SYN_ACK)
-        self.shows(60, 1, first=50, flag=FLAG_SYN_ACKED)
+        self.reports(60, 1, first=50, flag=FLAG_SYN_ACKED)
 
     def sent(self, at_us: int, offset: int, length: int, *, flags: int = ACK) -> int:
-        """A packet leaves; its row."""
-        return self._packet(at_us, True, offset, length, flags, self.heard, ())
+        """Add an outgoing packet; return its row."""
+        return self._packet(at_us, True, offset, length, flags, self.received, ())
 
     def came(
         self, at_us: int, ack: int = 0, *blocks: tuple[int, int], length: int = 0, seq: int | None = None,
         flags: int = ACK, tsval: int | None = None, window: int = 500,
     ) -> int:  # fmt: skip
-        """A packet comes in, in order unless ``seq`` is an offset of the peer's; its row."""
-        start = self.spoken if seq is None else seq
+        """Add an incoming packet, in order unless ``seq`` is an offset of the peer's; return its row."""
+        start = self.peer_sent if seq is None else seq
         row = self._packet(at_us, False, start, length, flags, ack, blocks, tsval=tsval, window=window)
         if seq is None:
-            self.spoken = self.heard = start + length + bool(flags & (SYN | FIN))
+            self.peer_sent = self.received = start + length + bool(flags & (SYN | FIN))
         return row
 
-    def shows(
+    def reports(
         self, at_us: int, una: int, *, first: int = -1, last: int | None = None, sack: int = -1, coarse: int = -1,
         flag: int = FLAG_DATA_ACKED, owned: Owned = Owned.NO,
     ) -> int:  # fmt: skip
-        """The kernel looks at an ACK that came in at ``at_us`` or before; values are the wire's, `OVERHEAD_US` less."""
+        """Add the event of an ACK that came in at ``at_us`` or before; values are wire times, `OVERHEAD_US` less."""
         event = np.zeros(1, dtype=EVENT)
         now_ns = self.start_ns + (at_us + OVERHEAD_US) * 1_000
         values = {"first_rtt_us": first, "sack_rtt_us": sack, "last_rtt_us": max(first, sack) if last is None else last}
@@ -98,9 +98,9 @@ class PlantedSocket:
     def events(self) -> np.ndarray:
         return np.concatenate(self.made) if self.made else np.zeros(0, dtype=EVENT)
 
-    def dues(self) -> list[tuple[int, int, int, int, int]]:
-        """Row of the ACK, event, what is expected, what is shown, what Karn's rule withholds; by ACK, then by event."""
-        return sorted_dues(dues_of(self.events, self.wire, FLOWS))
+    def expectations(self) -> list[tuple[int, int, int, int, int]]:
+        """Return row of the ACK, event, expected, reported, excluded by Karn's rule; by ACK, then by event."""
+        return sorted_expectations(expectations_of(self.events, self.wire, FLOWS))
 
     @property
     def _addresses(self) -> tuple[np.ndarray, np.ndarray, int, int]:
@@ -130,9 +130,9 @@ class PlantedSocket:
         return len(self.packets) - 1
 
 
-def sorted_dues(rows: np.ndarray) -> list[tuple[int, int, int, int, int]]:
-    """Rows of dtype `DUE` without their socket."""
-    assert rows.dtype == DUE
+def sorted_expectations(rows: np.ndarray) -> list[tuple[int, int, int, int, int]]:
+    """Return rows of dtype `EXPECTATION` without their socket, sorted."""
+    assert rows.dtype == EXPECTATION
     return sorted(
         (int(row["ack"]), int(row["event"]), int(row["expected"]), int(row["reported"]), int(row["karn"]))
         for row in rows
@@ -140,15 +140,15 @@ def sorted_dues(rows: np.ndarray) -> list[tuple[int, int, int, int, int]]:
 
 
 def opened(*, stamped: bool = True) -> PlantedSocket:
-    """The client's socket after its handshake, whose row is `HANDSHAKE`."""
+    """Return the client's socket after its handshake, whose row is `HANDSHAKE`."""
     planted = PlantedSocket(stamped=stamped)
     planted.opens()
     return planted
 
 
-def as_due(ack: int, event: int, parts: int, karn: int = 0) -> tuple[int, int, int, int, int]:
-    """A row in which what is expected is shown."""
+def as_expected(ack: int, event: int, parts: int, karn: int = 0) -> tuple[int, int, int, int, int]:
+    """Return a row whose expected parts are reported."""
     return ack, event, parts, parts, karn
 
 
-HANDSHAKE = as_due(1, 0, OPENED)
+HANDSHAKE = as_expected(1, 0, OPENED)

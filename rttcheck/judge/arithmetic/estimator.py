@@ -1,7 +1,6 @@
-"""The kernel's estimator of the round trip, redone in integers: one step for each sample, whole arrays at a time.
+"""``tcp_rtt_estimator()`` recomputed in integers, one step per sample, on whole arrays.
 
-It owns ``tcp_rtt_estimator()`` as numbers and as formula, and the formulas that a broken kernel might use instead. It
-does not know where states and samples come from, and judges nothing.
+Formulas that a faulty kernel might use instead are values of `Formula` too.
 """
 
 from __future__ import annotations
@@ -11,6 +10,8 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 import numpy.typing as npt
 
+from rttcheck.judge.arithmetic.steps import Steps
+
 Integers = npt.NDArray[np.int64]
 
 _U32 = 0xFFFF_FFFF
@@ -18,7 +19,7 @@ _U32 = 0xFFFF_FFFF
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class State:
-    """What the estimator keeps of a socket, one row an event, each as the kernel's field of that name."""
+    """The estimator's state, one row per event; each column is the kernel's field of that name."""
 
     srtt_us: Integers
     """Eight times the smoothed round trip; 0 before the first sample."""
@@ -32,19 +33,28 @@ class State:
 
     @classmethod
     def of(cls, events: np.ndarray) -> State:
-        """The state after each event."""
+        """Return the state after each event."""
         return cls(**{name: events[name].astype(np.int64) for name in FIELDS})
 
     def row(self, index: int) -> dict[str, int]:
-        """One event's state, for a message."""
+        """Return one event's state, for a message."""
         return {name: int(getattr(self, name)[index]) for name in FIELDS}
 
     def at(self, where: npt.NDArray[np.intp]) -> State:
-        """The rows ``where``."""
+        """Return the rows ``where``."""
         return State(**{name: getattr(self, name)[where] for name in FIELDS})
 
+    def before(self, steps: Steps) -> State:
+        """Return the state before each event: that of the socket's previous event, without srtt before its first.
+
+        Rows of which nothing is known before (not `Steps.known`) hold no meaning.
+        """
+        found = self.at(np.maximum(steps.previous, 0))
+        found.srtt_us[steps.opening] = 0
+        return found
+
     def differs(self, other: State) -> npt.NDArray[np.bool_]:
-        """The rows in which any field differs."""
+        """Return in which rows any field differs."""
         different: npt.NDArray[np.bool_] = self.srtt_us != other.srtt_us
         for name in FIELDS[1:]:
             different |= getattr(self, name) != getattr(other, name)
@@ -56,17 +66,17 @@ FIELDS: tuple[str, ...] = tuple(field.name for field in fields(State))
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Sample:
-    """What a call is told, one row an event."""
+    """The input of a call, one row per event."""
 
     us: Integers
     snd_una: Integers
     """After the ACK: ``tcp_ack()`` moves it before it takes the sample."""
     snd_nxt: Integers
-    """As it was all through the call, in which nothing is sent."""
+    """Constant during the call, in which nothing is sent."""
 
     @classmethod
     def of(cls, events: np.ndarray) -> Sample:
-        """The sample that each event says the estimator was fed."""
+        """Return the sample that each event reports as the estimator's input."""
         return cls(
             us=events["sample_us"].astype(np.int64),
             snd_una=events["snd_una"].astype(np.int64),
@@ -74,33 +84,33 @@ class Sample:
         )
 
     def at(self, where: npt.NDArray[np.intp]) -> Sample:
-        """The rows ``where``."""
+        """Return the rows ``where``."""
         return Sample(us=self.us[where], snd_una=self.snd_una[where], snd_nxt=self.snd_nxt[where])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Formula:
-    """The constants of the estimator. Differences between kernels, and the ways to get it wrong, are values here."""
+    """The constants of the estimator; kernels and faults differ in these values only."""
 
     srtt_gain: int = 3
     """A sample weighs 1 / 2**this in srtt."""
     mdev_gain: int = 2
     """A deviation weighs 1 / 2**this in mdev."""
     mdev_easing: int = 3
-    """A deviation above the mean, from a sample below srtt, weighs 1 / 2**this of that again (alpha * beta)."""
+    """A deviation above the mean, from a sample below srtt, weighs another factor 1 / 2**this (alpha * beta)."""
     mdev_falls: bool = True
     rttvar_decay: int | None = 2
-    """At the end of a round trip rttvar gives up 1 / 2**this of what it is above the round trip's largest mdev."""
+    """At the end of a round trip rttvar loses 1 / 2**this of its excess over the round trip's largest mdev."""
     grain_us: int = 1
-    """A sample is cut to a multiple of this."""
+    """A sample is rounded down to a multiple of this."""
 
 
 FORMULAS: tuple[tuple[tuple[int, int], Formula], ...] = (((5, 10), Formula()),)
-"""The formula of each kernel from that version on; there has been one from 5.10 to 7.3."""
+"""The formula from each kernel version on; 5.10 to 7.3 have the same."""
 
 
 def formula_of(release: str) -> Formula:
-    """The formula of a kernel by its ``uname -r``; the oldest known for what is older or has no number."""
+    """Return the formula of a kernel by its ``uname -r``; the oldest one for older kernels or without a number."""
     numbers = release.split("-", 1)[0].split("+", 1)[0].split(".")[:2]
     version = tuple(int(number) for number in numbers if number.isdecimal())
     known = [formula for since, formula in FORMULAS if since <= version]
@@ -108,25 +118,25 @@ def formula_of(release: str) -> Formula:
 
 
 def faults(formula: Formula) -> tuple[tuple[str, Formula], ...]:
-    """What a kernel does when it works by another formula than ``formula``, and that formula."""
+    """Return wrong formulas with a description of each fault; ``formula`` is the right one."""
     return (
         ("the kernel cut the samples to whole milliseconds", replace(formula, grain_us=1_000)),
-        ("the gain of srtt is 1/4 and not 1/8", replace(formula, srtt_gain=2)),
-        ("the gain of srtt is 1/16 and not 1/8", replace(formula, srtt_gain=4)),
-        ("a larger deviation below srtt weighs 1/4 in mdev and not 1/8 (err >> 2)", replace(formula, mdev_easing=2)),
-        ("a larger deviation below srtt weighs in full in mdev and not 1/8", replace(formula, mdev_easing=0)),
-        ("the gain of mdev is 1/8 and not 1/4", replace(formula, mdev_gain=3)),
-        ("the gain of mdev is 1/2 and not 1/4", replace(formula, mdev_gain=1)),
+        ("the gain of srtt is 1/4, expected 1/8", replace(formula, srtt_gain=2)),
+        ("the gain of srtt is 1/16, expected 1/8", replace(formula, srtt_gain=4)),
+        ("a larger deviation below srtt weighs 1/4 in mdev, expected 1/8 (err >> 2)", replace(formula, mdev_easing=2)),
+        ("a larger deviation below srtt weighs 1 in mdev, expected 1/8", replace(formula, mdev_easing=0)),
+        ("the gain of mdev is 1/8, expected 1/4", replace(formula, mdev_gain=3)),
+        ("the gain of mdev is 1/2, expected 1/4", replace(formula, mdev_gain=1)),
         ("mdev only grows: it does not decay with small deviations", replace(formula, mdev_falls=False)),
         ("rttvar does not decay at the end of a round trip", replace(formula, rttvar_decay=None)),
-        ("rttvar decays by half and not by a quarter", replace(formula, rttvar_decay=1)),
+        ("rttvar decays by 1/2, expected 1/4", replace(formula, rttvar_decay=1)),
     )
 
 
 def after_sample(before: State, sample: Sample, least_us: Integers, formula: Formula) -> State:
-    """The state after one sample each; ``least_us`` is the smallest timeout, ``tcp_rto_min_us()``.
+    """Return the state after one sample per row; ``least_us`` is the smallest timeout, ``tcp_rto_min_us()``.
 
-    Source: ``tcp_rtt_estimator()`` of net/ipv4/tcp_input.c, 5.10 to 7.3; RFC 6298 section 2 is what it departs from.
+    Source: ``tcp_rtt_estimator()`` of net/ipv4/tcp_input.c, 5.10 to 7.3; it differs from RFC 6298 section 2.
     """
     took_us = sample.us - sample.us % formula.grain_us
     error = took_us - (before.srtt_us >> 3)
@@ -160,11 +170,11 @@ def after_sample(before: State, sample: Sample, least_us: Integers, formula: For
 
 
 def is_after(one: Integers, other: Integers) -> npt.NDArray[np.bool_]:
-    """Whether a sequence number lies after another, across the wrap (``after()``; RFC 9293 section 3.4)."""
+    """Return where a sequence number lies after the other, modulo 2**32 (``after()``; RFC 9293 section 3.4)."""
     later: npt.NDArray[np.bool_] = ((other - one) & _U32) > 0x7FFF_FFFF
     return later
 
 
 def _scaled(values: Integers, shift: int) -> Integers:
-    """Shifted left, or right where ``shift`` is negative."""
+    """Shift left, or right where ``shift`` is negative."""
     return values << shift if shift >= 0 else values >> -shift

@@ -1,7 +1,6 @@
-"""The retransmission timeout: what it must be, in jiffies, after a sample, and the bounds that the machine sets it.
+"""The retransmission timeout after a sample, in jiffies, and the sysctls that bound it.
 
-It owns the kernel's conversions between microseconds and jiffies and the knobs that bound a timeout. It does not know
-the estimators that feed it, and not what a timer does with it: timeouts double ``icsk_rto`` until the next sample.
+Not covered: timers double ``icsk_rto`` until the next sample.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ _SECOND_US = 1_000_000
 
 
 def jiffies_of_us(time_us: Integers | int, hz: Integers | int) -> Integers:
-    """``usecs_to_jiffies()``: rounded up to whole ticks.
+    """Convert as ``usecs_to_jiffies()`` does: round up to whole ticks.
 
     Source: kernel/time/time.c, the same from 5.10 to 7.3: exact for every HZ that divides a million; for others
     (300, 1024) the kernel multiplies by a reciprocal, which gives the same up to 2**31 us, more than any timeout.
@@ -27,27 +26,27 @@ def jiffies_of_us(time_us: Integers | int, hz: Integers | int) -> Integers:
 
 
 def us_of_jiffies(jiffies: Integers | int, hz: Integers | int) -> Integers:
-    """``jiffies_to_usecs()``: cut to whole microseconds where HZ does not divide a million."""
+    """Convert as ``jiffies_to_usecs()`` does: round down to whole microseconds."""
     return np.asarray(jiffies, dtype=np.int64) * _SECOND_US // hz
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Knob:
-    """A bound that a sysctl sets since some version, and what held before."""
+    """A bound that is a sysctl since some kernel version, and a constant before."""
 
     sysctl: str
     unit_us: int
     default: int
-    """In the sysctl's unit: the constant of the kernels that have no such sysctl."""
+    """In the sysctl's unit: the constant of kernels without the sysctl."""
 
     def us(self, sysctls: Mapping[str, str]) -> int:
-        """The bound in microseconds: the default where the kernel has no such sysctl or nobody recorded it."""
+        """Return the bound in microseconds: the default where the sysctl was not recorded."""
         text = sysctls.get(self.sysctl, "")
         return (int(text) if text.isdecimal() else self.default) * self.unit_us
 
 
 LEAST = Knob(sysctl="net.ipv4.tcp_rto_min_us", unit_us=1, default=200_000)
-"""TCP_RTO_MIN, HZ / 5; a sysctl since 6.11. A route's or a socket's own would go before it: a lab sets neither."""
+"""TCP_RTO_MIN, HZ / 5; a sysctl since 6.11. A route's or a socket's own value takes precedence; the lab sets none."""
 
 MOST = Knob(sysctl="net.ipv4.tcp_rto_max_ms", unit_us=1_000, default=120_000)
 """TCP_RTO_MAX, 120 s; a sysctl since 6.15."""
@@ -55,15 +54,15 @@ MOST = Knob(sysctl="net.ipv4.tcp_rto_max_ms", unit_us=1_000, default=120_000)
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Bounds:
-    """The bounds of a timeout as a socket holds them, one row an event."""
+    """The bounds of a timeout, one row per event."""
 
     least_us: Integers
-    """``tcp_rto_min_us()``: ``icsk_rto_min`` is kept in jiffies, so that a sysctl is rounded up to whole ticks."""
+    """``tcp_rto_min_us()``: ``icsk_rto_min`` is in jiffies: the sysctl is rounded up to whole ticks."""
     most_jiffies: Integers
 
     @classmethod
     def of(cls, sysctls: Mapping[str, str], hz: Integers) -> Bounds:
-        """The bounds for events of ``hz`` ticks a second."""
+        """Return the bounds for events of kernels with ``hz`` ticks per second."""
         return cls(
             least_us=us_of_jiffies(jiffies_of_us(LEAST.us(sysctls), hz), hz),
             most_jiffies=jiffies_of_us(MOST.us(sysctls), hz),
@@ -71,9 +70,9 @@ class Bounds:
 
 
 def timeout_jiffies(srtt_us: Integers, rttvar_us: Integers, hz: Integers, most_jiffies: Integers) -> Integers:
-    """``icsk_rto`` after a sample: the smoothed round trip and its variation, rounded up to ticks, and bounded above.
+    """Return ``icsk_rto`` after a sample: smoothed round trip plus variation, rounded up to ticks, bounded above.
 
-    ``srtt_us`` is as the kernel keeps it, eight times the mean. There is no lower bound: ``rttvar_us`` holds it.
+    ``srtt_us`` is eight times the mean, as in the kernel. The lower bound is part of ``rttvar_us``.
     Source: ``tcp_set_rto()``, ``__tcp_set_rto()``, ``tcp_bound_rto()``, the same from 5.10 to 7.3.
     """
     return np.minimum(jiffies_of_us((srtt_us >> 3) + rttvar_us, hz), most_jiffies)

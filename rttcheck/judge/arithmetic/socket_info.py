@@ -1,7 +1,4 @@
-"""Does TCP_INFO show what the estimators held: each connection's, on both sides, read at the end of its traffic.
-
-It owns the fields of TCP_INFO that are made of the estimators, and the choice of the event whose state they must show.
-"""
+"""Check that TCP_INFO holds the estimators' values: on both sides of each connection, at the end of its traffic."""
 
 from __future__ import annotations
 
@@ -23,7 +20,7 @@ _NAMES = {Side.CLIENT: "client", Side.SERVER: "server"}
 TCP_INFO: Final = Check(
     id="arithmetic.tcp-info",
     layer=Layer.ARITHMETIC,
-    title="TCP_INFO shows what the estimators hold",
+    title="TCP_INFO holds the estimators' values",
     asserts=(
         "rtt, rttvar, min_rtt and rto of TCP_INFO are those of the estimators after the last sample before it was read."
     ),
@@ -34,11 +31,11 @@ TCP_INFO: Final = Check(
 
 
 def check_socket_info(evidence: Evidence) -> Finding:
-    """``rtt``, ``rttvar``, ``min_rtt`` and ``rto`` are those of the last sample before TCP_INFO was read.
+    """Compare ``rtt``, ``rttvar``, ``min_rtt`` and ``rto`` with the state after the last sample before the read.
 
-    Which one that was is told by ``delivered``, which every newly acknowledged segment raises before its sample is
-    taken: no clock is compared. Calls that acknowledge nothing new share it; the state after any of them is right.
-    Without SACK it is raised after the sample (``tcp_remove_reno_sacks()``), so that a call shows less than it leaves.
+    ``delivered`` identifies that sample: every newly acknowledged segment raises it before its sample is taken, so
+    that no clocks are compared. Calls that acknowledge nothing new share it; the state after any of them is accepted.
+    Without SACK it is raised after the sample (``tcp_remove_reno_sacks()``): an event holds less than its call leaves.
     Source: ``tcp_get_info()``, the same from 5.10 to 7.3.
     """
     events, view = evidence.events, evidence.recording.view
@@ -56,26 +53,26 @@ def check_socket_info(evidence: Evidence) -> Finding:
             read += 1
             first, past = np.searchsorted(places, (index * 4 + side, index * 4 + side + 1))
             own = events[order[first:past]]
-            # Two connections of the same addresses, one after the other, cannot be told apart.
+            # Two successive connections with the same addresses cannot be distinguished.
             if not len(own) or (own["generation"] != own["generation"][0]).any():
                 continue
             states = in_force(own, int(info["delivered"]) - late, exactly=not view.every_sample)
-            # Before the first sample tcp_init_metrics() sets a deviation, at a time that no event shows.
+            # Before the first sample tcp_init_metrics() sets a deviation, at a time that no event reports.
             if not states["srtt_us"].any():
                 continue
             compared += 1
-            shown = _shown(info, timeout=view.sees("rto_jiffies"))
-            held = [_held(state, shown) for state in states]
-            timeouts += "rto_us" in shown
-            if shown not in held:
-                differing = {key: value for key, value in held[-1].items() if shown[key] != value}
+            reported = _reported(info, timeout=view.sees("rto_jiffies"))
+            held = [_held(state, reported) for state in states]
+            timeouts += "rto_us" in reported
+            if reported not in held:
+                differing = {key: value for key, value in held[-1].items() if reported[key] != value}
                 wrong.append(
-                    f"the {name} of connection {index} shows "
-                    + ", ".join(f"{key} {shown[key]} where {value} is held" for key, value in differing.items())
+                    f"TCP_INFO of the {name} of connection {index} has "
+                    + ", ".join(f"{key} {reported[key]}, expected {value}" for key, value in differing.items())
                 )
-                factors += [(shown[key] or 0) / (value or 1) for key, value in differing.items() if key != "rto_us"]
+                factors += [(reported[key] or 0) / (value or 1) for key, value in differing.items() if key != "rto_us"]
     outcome = Outcome.PASSED
-    message = f"{compared} of {read} sockets, the timeout in {timeouts} of them (the others had retransmitted)"
+    message = f"{compared} of {read} sockets, the timeout in {timeouts} of them (the others retransmitted)"
     if wrong and evidence.lost:
         outcome, message = Outcome.INCONCLUSIVE, f"{len(wrong)} sockets differ, and {evidence.lost} events were lost"
     elif wrong:
@@ -84,7 +81,7 @@ def check_socket_info(evidence: Evidence) -> Finding:
             message += ": twice as much"
     elif not compared:
         outcome = Outcome.INCONCLUSIVE
-        message = f"of {read} TCP_INFO that were read none goes with an event" if read else "no TCP_INFO was read"
+        message = f"none of {read} TCP_INFO matches an event" if read else "no TCP_INFO was read"
     return TCP_INFO.finding(
         outcome,
         message,
@@ -96,14 +93,14 @@ def check_socket_info(evidence: Evidence) -> Finding:
 
 
 def late_segments(evidence: Evidence) -> int:
-    """How many segments of ``delivered`` are counted after their sample: one without SACK, see `check_socket_info`."""
+    """Return how many segments ``delivered`` counts after their sample: one without SACK, see `check_socket_info`."""
     return int(evidence.recording.sysctls.get("net.ipv4.tcp_sack") == "0")
 
 
 def in_force(own: np.ndarray, delivered: int, *, exactly: bool) -> np.ndarray:
-    """The events of a socket after which TCP_INFO may have been read with ``delivered`` segments.
+    """Return the events of a socket after which TCP_INFO may have been read with ``delivered`` segments.
 
-    ``exactly``: what was delivered after an event may have given a sample that the probe did not see.
+    ``exactly`` for probes that miss samples: segments delivered after an event may have given an unreported sample.
     """
     if exactly:
         here: np.ndarray = own[own["delivered"] == delivered]
@@ -112,9 +109,9 @@ def in_force(own: np.ndarray, delivered: int, *, exactly: bool) -> np.ndarray:
     return past[past["delivered"] == past["delivered"][-1]] if len(past) else past
 
 
-def _shown(info: Mapping[str, Any], *, timeout: bool) -> dict[str, int | None]:
+def _reported(info: Mapping[str, Any], *, timeout: bool) -> dict[str, int | None]:
     keys = ["rtt_us", "rttvar_us", "min_rtt_us"]
-    # A timeout doubles icsk_rto without a call that the probe sees, and retransmits.
+    # A timeout doubles icsk_rto without a call that the probe sees; it also retransmits.
     if timeout and info.get("total_retrans") == 0 and info.get("backoff") == 0:
         keys.append("rto_us")
     return {key: info[key] for key in keys if key in info}

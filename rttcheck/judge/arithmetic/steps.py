@@ -1,7 +1,4 @@
-"""Which event of the same socket came before each event: the state before a call is the state after the one before.
-
-It owns the order within sockets and what is known where there is no event before. It looks at no estimator.
-"""
+"""The previous event of the same socket: the state before a call is the state after the previous call."""
 
 from __future__ import annotations
 
@@ -19,19 +16,19 @@ Places = npt.NDArray[np.intp]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Steps:
-    """One row an event, in the order of the recording."""
+    """One row per event, in the order of the recording."""
 
     previous: Places
-    """Where the previous event of the same socket is; -1 for a socket's first."""
+    """Row of the socket's previous event; -1 for its first."""
     opening: Booleans
-    """The socket's first event, and the one of its handshake: before it the estimators were empty."""
+    """The socket's first event is that of its handshake: before it the estimators were empty."""
     taken: Booleans
 
     @classmethod
     def of(cls, events: np.ndarray, *, every_sample: bool = True) -> Steps:
-        """Work out the order. A socket is (sk, generation), as the kernel uses addresses again.
+        """Find each socket's order. A socket is (sk, generation), as the kernel reuses addresses.
 
-        Where not ``every_sample`` has an event, only those have a previous one that no other sample can lie between.
+        Without ``every_sample``, an event has a previous one only where no other sample can lie between the two.
         """
         sk, generation = events["sk"], events["generation"]
         order = np.lexsort((generation, sk))
@@ -51,20 +48,20 @@ class Steps:
 
     @property
     def known(self) -> Booleans:
-        """The state before the call is known."""
+        """Whether the state before the call is known."""
         return self.opening | (self.previous >= 0)
 
 
 def _adjoining(events: np.ndarray, previous: Places) -> Booleans:
-    """Events whose sample is the next one after that of the event before.
+    """Return which events hold the sample right after that of the socket's previous event.
 
-    A sample is of a segment that its ACK delivers, the first time it is acknowledged or SACKed: ``tp->delivered``
-    counts these before the sample is taken. One segment more than before is this event's own, and leaves none for
-    another sample; the SYN-ACK is counted after its sample. The exception delivers nothing: an ACK of what was all
-    SACKed before takes its sample from the timestamp, so that neither event may be near one.
+    A sample is of a segment that its ACK delivers: ``tp->delivered`` counts segments when they are first acknowledged
+    or SACKed, before the sample is taken. An increase by one is this event's own segment and leaves none for another
+    sample; the SYN-ACK is counted after its sample. One case delivers nothing: an ACK of data that was all SACKed
+    before takes its sample from the timestamp. So neither event may hold a timestamp sample or follow SACKed data.
     """
     before = events[np.maximum(previous, 0)]
     more = events["delivered"].astype(np.int64) - before["delivered"]
-    due = 1 + (before["state"] == TcpState.SYN_RECV)
-    adjoining: Booleans = (previous >= 0) & (more == due) & (before["sacked_out"] == 0) & ~maybe_coarse(events)
+    expected = 1 + (before["state"] == TcpState.SYN_RECV)
+    adjoining: Booleans = (previous >= 0) & (more == expected) & (before["sacked_out"] == 0) & ~maybe_coarse(events)
     return adjoining

@@ -1,7 +1,7 @@
-"""The kernel's windowed minimum, redone: three candidates and the sub-windows in which they are replaced.
+"""The kernel's windowed minimum recomputed on whole arrays: three candidates, replaced by sub-windows.
 
-It owns ``minmax_running_min()`` and the rules by which a sample reaches it, whole arrays at a time, and the rules that
-a broken kernel might use instead. Times are jiffies, modulo 2**32. It judges nothing.
+``minmax_running_min()``, and the rules by which a sample reaches it; rules that a faulty kernel might use instead are
+values of `Rule` too. Times are jiffies, modulo 2**32.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rttcheck.judge.arithmetic.rto import us_of_jiffies
+from rttcheck.judge.arithmetic.steps import Steps
 from rttcheck.record.event import FLAG_ACK_MAYBE_DELAYED, Hook
 
 Integers = npt.NDArray[np.int64]
@@ -21,7 +22,7 @@ WINDOW_S = 300
 """The sysctl's default."""
 
 NOTHING_US = 0xFFFF_FFFF
-"""What the filter holds before the first sample."""
+"""The filter's value before the first sample."""
 
 _U32 = 0xFFFF_FFFF
 _PLACES = 3
@@ -29,7 +30,7 @@ _PLACES = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Candidates:
-    """Best, second and third choice of the minimum (``struct minmax``): columns 0 to 2, one row an event."""
+    """Best, second and third choice of the minimum (``struct minmax``): columns 0 to 2, one row per event."""
 
     t: Integers
     """When each was taken, in jiffies."""
@@ -37,25 +38,31 @@ class Candidates:
 
     @classmethod
     def of(cls, events: np.ndarray) -> Candidates:
-        """The candidates after each event."""
+        """Return the candidates after each event."""
         return cls(t=events["min_rtt"]["t"].astype(np.int64), us=events["min_rtt"]["v"].astype(np.int64))
 
     def at(self, where: npt.NDArray[np.intp]) -> Candidates:
-        """The rows ``where``."""
+        """Return the rows ``where``."""
         return Candidates(t=self.t[where], us=self.us[where])
 
+    def before(self, steps: Steps) -> Candidates:
+        """Return the candidates before each event: those of the socket's previous event, none before its first."""
+        found = self.at(np.maximum(steps.previous, 0))
+        found.us[steps.opening] = NOTHING_US
+        return found
+
     def differs(self, other: Candidates) -> npt.NDArray[np.bool_]:
-        """The rows in which any time or value differs."""
+        """Return in which rows any time or value differs."""
         different: npt.NDArray[np.bool_] = ((self.t != other.t) | (self.us != other.us)).any(axis=1)
         return different
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """How samples reach the minimum and leave it. The ways to get it wrong are values here."""
+    """How samples enter and leave the minimum; kernels and faults differ in these values only."""
 
     ends: bool = True
-    """The window ends: what is older than it is forgotten."""
+    """Values older than the window are dropped."""
     drops_delayed: bool = True
     """A sample whose ACK may have been delayed is dropped when it is above the minimum."""
     drops_higher: bool = False
@@ -69,7 +76,7 @@ RULE = Rule()
 
 
 def faults() -> tuple[tuple[str, Rule], ...]:
-    """What a kernel does when it works by another rule, and that rule."""
+    """Return wrong rules with a description of each fault."""
     return (
         ("the window never ends: the minimum does not expire", replace(RULE, ends=False)),
         ("every sample above the minimum is dropped: it never expires", replace(RULE, drops_higher=True)),
@@ -80,7 +87,7 @@ def faults() -> tuple[tuple[str, Rule], ...]:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Feed:
-    """What a call feeds the minimum, one row an event."""
+    """The input of the minimum, one row per event."""
 
     us: Integers
     """The last-acked sample: ``rs->rtt_us`` on return."""
@@ -89,7 +96,7 @@ class Feed:
 
     @classmethod
     def of(cls, events: np.ndarray) -> Feed:
-        """What each event says was fed; of a sample that one segment alone gave, first-acked and last-acked are one."""
+        """Return the input that each event reports; a ``sockops`` event's one sample is of a single segment."""
         return cls(
             us=np.where(events["hook"] == Hook.SOCKOPS, events["sample_us"], events["rs_rtt_us"]) & _U32,
             maybe_delayed=(events["flag"] & FLAG_ACK_MAYBE_DELAYED) != 0,
@@ -97,12 +104,12 @@ class Feed:
         )
 
     def at(self, where: npt.NDArray[np.intp]) -> Feed:
-        """The rows ``where``."""
+        """Return the rows ``where``."""
         return Feed(us=self.us[where], maybe_delayed=self.maybe_delayed[where], hz=self.hz[where])
 
 
 def after_sample(before: Candidates, feed: Feed, now: Integers, window: Integers, rule: Rule = RULE) -> Candidates:
-    """The candidates after one sample each, taken at ``now``; ``window`` is its length. Both in jiffies.
+    """Return the candidates after one sample per row, taken at ``now``; ``window`` is its length. Both in jiffies.
 
     Source: ``tcp_update_rtt_min()`` of net/ipv4/tcp_input.c; ``minmax_running_min()``, ``minmax_subwin_update()`` of
     lib/win_minmax.c; 5.10 to 7.3.

@@ -1,6 +1,6 @@
-"""Was a sample taken when, and only when, one was due, and from where it was due: by the wire alone, without tolerance.
+"""Check that samples were taken when expected, only then, and from the expected source: by the packets, exactly.
 
-It owns the findings and their words. What is due is `dues_of`'s; how long a sample ought to be it does not know.
+`expectations_of` finds which samples are expected.
 """
 
 from __future__ import annotations
@@ -11,32 +11,31 @@ from typing import Final
 import numpy as np
 
 from rttcheck.judge.check import Check, Needs, Quality
-from rttcheck.judge.eligibility.dues import dues_of
-from rttcheck.judge.eligibility.part import VALUES, Part
+from rttcheck.judge.eligibility.part import ANY_VALUE, Part
 from rttcheck.judge.evidence import Evidence
 from rttcheck.judge.findings import Finding, Layer, Outcome
 from rttcheck.judge.pairing.ends import Booleans
 from rttcheck.judge.pairing.scoreboard import NONE
-from rttcheck.judge.pairing.sockets import NOBODY, Integers
+from rttcheck.judge.pairing.sockets import UNKNOWN_SOCKET, Integers
 
 _EVERY: Final = Needs(every_sample=True, all_of=("flag", "first_rtt_us", "sack_rtt_us"))
 
-GIVEN: Final = Check(
+TAKEN_WHEN_DUE: Final = Check(
     id="eligibility.taken-when-due",
     layer=Layer.ELIGIBILITY,
-    title="every ACK that is due a sample gives one",
-    asserts="Every ACK that acknowledges or SACKs something new, sent once, gives a sample.",
-    against="the sender's retransmit queue, redone from the packets (tcp_clean_rtx_queue(), tcp_ack_update_rtt())",
+    title="every expected sample is taken",
+    asserts="Each ACK that acknowledges or SACKs new data that was sent once gives a sample.",
+    against="the sender's retransmit queue, replayed from the packets (tcp_clean_rtx_queue(), tcp_ack_update_rtt())",
     tolerance="none",
     needs=_EVERY,
     quality=Quality.END_CAPTURES,
 )
-DUE_ONLY: Final = Check(
+NONE_UNDUE: Final = Check(
     id="eligibility.none-undue",
     layer=Layer.ELIGIBILITY,
-    title="no ACK gives a sample that is not due",
-    asserts="No ACK that acknowledges and SACKs nothing new gives a sample.",
-    against="the sender's retransmit queue, redone from the packets (tcp_clean_rtx_queue(), tcp_ack_update_rtt())",
+    title="no unexpected sample is taken",
+    asserts="An ACK that acknowledges and SACKs nothing new gives no sample.",
+    against="the sender's retransmit queue, replayed from the packets (tcp_clean_rtx_queue(), tcp_ack_update_rtt())",
     tolerance="none",
     needs=_EVERY,
     quality=Quality.END_CAPTURES,
@@ -44,9 +43,9 @@ DUE_ONLY: Final = Check(
 ORIGIN: Final = Check(
     id="eligibility.origin",
     layer=Layer.ELIGIBILITY,
-    title="each sample comes from where it is due",
-    asserts="Each sample is of the first-acked segment, else of the first SACKed one, else of the echoed timestamp.",
-    against="the sender's retransmit queue, redone from the packets (tcp_clean_rtx_queue(), tcp_ack_update_rtt())",
+    title="each sample has the expected source",
+    asserts="Each sample is from the first-acked segment, else the first SACKed one, else the echoed timestamp.",
+    against="the sender's retransmit queue, replayed from the packets (tcp_clean_rtx_queue(), tcp_ack_update_rtt())",
     tolerance="none",
     needs=_EVERY,
     quality=Quality.END_CAPTURES,
@@ -54,86 +53,76 @@ ORIGIN: Final = Check(
 KARN: Final = Check(
     id="eligibility.karn",
     layer=Layer.ELIGIBILITY,
-    title="nothing comes from segments that were sent again",
-    asserts="No segment that was sent again gives a time (Karn's rule: RFC 6298, section 3).",
-    against="the sender's retransmit queue, redone from the packets (tcp_clean_rtx_queue(), tcp_ack_update_rtt())",
+    title="retransmitted segments give no sample",
+    asserts="No retransmitted segment gives a time (Karn's rule: RFC 6298, section 3).",
+    against="the sender's retransmit queue, replayed from the packets (tcp_clean_rtx_queue(), tcp_ack_update_rtt())",
     tolerance="none",
     needs=_EVERY,
     quality=Quality.END_CAPTURES,
 )
 
-_HEADERS: Final = {4: 40, 6: 60}
-"""Of IP and TCP, by family, options left out."""
-
-_ANY: Final = Part.FIRST | Part.SACK
+_SEGMENT: Final = Part.FIRST | Part.SACK
 
 
 def check_eligibility(evidence: Evidence) -> tuple[Finding, ...]:
-    """Four findings, in no order; none where nothing was captured."""
-    recording, scenario = evidence.recording, evidence.scenario
-    if evidence.wire_times is None:
+    """Return four findings, in no order; none where nothing was captured."""
+    if evidence.expectations is None:
         return ()
-    rows = dues_of(
-        evidence.wire_times.timed,
-        recording.wire,
-        recording.flows,
-        segment_bytes=scenario.mtu - _HEADERS[scenario.family],
-    )
-    checks = _Checks(evidence, rows)
-    return checks.given(), checks.due_only(), checks.origin(), checks.karn()
+    checks = _Checks(evidence, evidence.expectations)
+    return checks.taken_when_due(), checks.none_undue(), checks.origin(), checks.karn()
 
 
 @dataclass(slots=True)
 class _Checks:
-    """The checks of one run; a difference belongs to one of them only."""
+    """The checks of one run; each difference fails one of them only."""
 
     evidence: Evidence
     rows: np.ndarray
 
-    def given(self) -> Finding:
-        """Due, and no sample was taken."""
-        due = self._expected
-        missing = due & (self.rows["reported"] & Part.TAKEN == 0)
+    def taken_when_due(self) -> Finding:
+        """Find expected samples that were not taken."""
+        expected = self._expected
+        missing = expected & (self.rows["reported"] & Part.TAKEN == 0)
         return self._finding(
-            GIVEN,
-            due,
+            TAKEN_WHEN_DUE,
+            expected,
             missing,
-            "ACKs that owe a sample gave none",
-            "a sample for each ACK that acknowledges or SACKs something new (tcp_ack_update_rtt())",
+            "expected samples were not taken",
+            "a sample for each ACK that acknowledges or SACKs new data (tcp_ack_update_rtt())",
         )
 
-    def due_only(self) -> Finding:
-        """Taken, and none was due."""
-        spoken = self.rows["reported"] & VALUES != 0
-        invented = spoken & (self.rows["expected"] == 0) & ~self._from_again
+    def none_undue(self) -> Finding:
+        """Find reported values where none is expected."""
+        reporting = self.rows["reported"] & ANY_VALUE != 0
+        unexpected = reporting & (self.rows["expected"] == 0) & ~self._from_retransmitted
         return self._finding(
-            DUE_ONLY,
-            spoken,
-            invented,
-            "events report what no ACK expects",
-            "no value where nothing new is acknowledged or SACKed (tcp_clean_rtx_queue())",
+            NONE_UNDUE,
+            reporting,
+            unexpected,
+            "events report values that no ACK gives",
+            "no value where no new data is acknowledged or SACKed (tcp_clean_rtx_queue())",
         )
 
     def origin(self) -> Finding:
-        """Due and taken, but not from where it was due."""
+        """Find expected and taken samples with another source than expected."""
         both = self._expected & (self.rows["reported"] & Part.TAKEN != 0)
-        other = both & (self.rows["expected"] != self.rows["reported"]) & ~self._from_again
+        other = both & (self.rows["expected"] != self.rows["reported"]) & ~self._from_retransmitted
         return self._finding(
             ORIGIN,
             both,
             other,
-            "samples come from elsewhere than is due",
+            "samples have another source than expected",
             "the first-acked segment, else the first SACKed one, else the echoed timestamp (tcp_ack_update_rtt())",
         )
 
     def karn(self) -> Finding:
-        """A value where Karn's rule forbids it."""
+        """Find values that Karn's rule forbids."""
         return self._finding(
             KARN,
             self.rows["karn"] != 0,
-            self._from_again,
-            "ACKs of segments that were sent again gave a time for them",
-            "no time from a segment that was sent again (Karn's rule: RFC 6298, section 3)",
+            self._from_retransmitted,
+            "ACKs of retransmitted segments gave a time for them",
+            "no time from a retransmitted segment (Karn's rule: RFC 6298, section 3)",
         )
 
     @property
@@ -142,16 +131,16 @@ class _Checks:
         return expected
 
     @property
-    def _from_again(self) -> Booleans:
+    def _from_retransmitted(self) -> Booleans:
         again: Booleans = self.rows["reported"] & self.rows["karn"] != 0
         return again
 
     def _finding(self, check: Check, looked_at: Booleans, bad: Booleans, wrong: str, expected: str) -> Finding:
         total, count = int(looked_at.sum()), int(bad.sum())
         seen = f"{total - count} of {total}"
-        outcome, message = Outcome.PASSED, f"{total} looked at, {check.title}"
+        outcome, message = Outcome.PASSED, f"{total} checked: {check.title}"
         if not len(self.rows):
-            outcome, message = Outcome.INCONCLUSIVE, "no ACK on the wire is due a sample"
+            outcome, message = Outcome.INCONCLUSIVE, "no captured ACK gives a sample"
         if count:
             first = self.rows[bad][np.argmin(self._times_ns(self.rows[bad]))]
             message = f"{count} of {total} {wrong}, the first is {self._described(first)}"
@@ -159,7 +148,7 @@ class _Checks:
         return check.finding(outcome, message, expected, seen, total)
 
     def _times_ns(self, rows: np.ndarray) -> Integers:
-        """When each came in or, without an ACK, was reported."""
+        """Return when each row's ACK came in or, without an ACK, when its event was reported, CLOCK_MONOTONIC ns."""
         times: Integers = self.evidence.events["timestamp_ns"][rows["event"]].astype(np.int64)
         acked = rows["ack"] != NONE
         times[acked] = self.evidence.recording.wire["time_ns"][rows["ack"][acked]]
@@ -171,54 +160,56 @@ class _Checks:
         socket = int(row["socket"])
         side = "client" if socket % 2 == 0 else "server"
         where = (
-            f"the {side} of connection {socket // 2}" if socket != NOBODY else "a socket that the wire does not show"
+            f"the {side} of connection {socket // 2}"
+            if socket != UNKNOWN_SOCKET
+            else "a socket without captured packets"
         )
         if row["ack"] == NONE:
             event = events[row["event"]]
             return (
                 f"event {int(row['event'])} of {where} at {ms:.3f} ms with snd_una {int(event['snd_una'])}, "
-                f"{_reported(event, int(row['reported']))}: no ACK came in that it could be of"
+                f"{_reported(event, int(row['reported']))}: no ACK came in that may have caused it"
             )
         expected, karn = int(row["expected"]), int(row["karn"])
         text = f"ACK {int(wire['ack'][row['ack']])} to {where} at {ms:.3f} ms: {_reason(expected, karn)}; "
         if row["event"] == NONE:
-            return text + "no event is of it"
-        return text + f"event {int(row['event'])} says {_reported(events[row['event']], int(row['reported']))}"
+            return text + "no event reports it"
+        return text + f"event {int(row['event'])} reports {_reported(events[row['event']], int(row['reported']))}"
 
 
 def _reason(expected: int, karn: int) -> str:
-    """What is due and why."""
+    """Describe the expected source, and why."""
     if expected & Part.FIRST and expected & Part.HANDSHAKE:
-        return "it ends a handshake whose SYN or SYN-ACK was sent once, so that the time since then is due"
+        return "it ends a handshake whose SYN or SYN-ACK was sent once: expected is the time since then"
     if expected & Part.FIRST:
-        return "it acknowledges a segment sent once and not SACKed before, so that the time since then is due"
+        return "it acknowledges a segment sent once and not SACKed before: expected is the time since then"
     if expected & Part.SACK:
-        return "it is the first to SACK a segment sent once (RFC 2018), so that the time since then is due"
+        return "it is the first to SACK a segment sent once (RFC 2018): expected is the time since then"
     if expected:
-        what = "sent again" if karn else "SACKed before"
-        return f"all it acknowledges was {what}, so that the timestamp it echoes is due (RFC 7323, section 4)"
+        what = "retransmitted" if karn else "SACKed before"
+        return f"all data that it acknowledges was {what}: expected is the echoed timestamp (RFC 7323, section 4)"
     if karn:
-        return "what it acknowledges or SACKs was sent again, so that nothing is due"
-    return "it acknowledges and SACKs nothing new, so that nothing is due"
+        return "the data that it acknowledges or SACKs was retransmitted: no sample is expected"
+    return "it acknowledges and SACKs nothing new: no sample is expected"
 
 
 def _reported(event: np.void, reported: int) -> str:
-    """What an event says."""
-    if not reported & VALUES:
-        return "there is none"
+    """Describe the values of an event."""
+    if not reported & ANY_VALUE:
+        return "no value"
     values = [
-        f"{word} {int(event[name])} us"
-        for part, word, name in (
+        f"{label} {int(event[name])} us"
+        for part, label, name in (
             (Part.FIRST, "first-acked", "first_rtt_us"),
             (Part.SACK, "SACK", "sack_rtt_us"),
             (Part.LAST, "last-acked", "last_rtt_us"),
         )
         if reported & part
     ]
-    if reported & Part.TAKEN and not reported & _ANY:
+    if reported & Part.TAKEN and not reported & _SEGMENT:
         values.append(f"{int(event['sample_us'])} us from the echoed timestamp")
     if not reported & Part.TAKEN:
-        values.append("nothing taken")
+        values.append("no sample taken")
     if reported & Part.HANDSHAKE:
         values.append("handshake")
     return ", ".join(values)

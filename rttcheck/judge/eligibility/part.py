@@ -1,7 +1,4 @@
-"""What one ACK expects and what one event shows, in the same words: which of the kernel's values are there.
-
-It owns these words and the row that holds both sides side by side. It does not know how either side is found.
-"""
+"""The values of the kernel that an ACK implies and that an event reports: flags, and a row with both."""
 
 from __future__ import annotations
 
@@ -17,7 +14,7 @@ Parts = npt.NDArray[np.uint8]
 
 
 class Part(IntEnum):
-    """A value of one call of ``tcp_ack_update_rtt()`` that is there, that is to say not -1. Sets of them are sums."""
+    """Flags: the values of one call of ``tcp_ack_update_rtt()`` that are present, that is not -1."""
 
     FIRST = 1
     """``seq_rtt_us``: of the first newly acknowledged segment, sent once and not SACKed before."""
@@ -26,32 +23,32 @@ class Part(IntEnum):
     LAST = 4
     """``ca_rtt_us``: of the last of either."""
     TAKEN = 8
-    """A sample was taken: from the first of these that is there, else from the echoed timestamp."""
+    """A sample was taken: from the first of these that is present, else from the echoed timestamp."""
     HANDSHAKE = 16
     """It acknowledges the SYN or the SYN-ACK (``FLAG_SYN_ACKED``)."""
 
 
-VALUES: Final[int] = Part.FIRST | Part.SACK | Part.LAST | Part.TAKEN
-"""All that makes an event say something."""
+ANY_VALUE: Final[int] = Part.FIRST | Part.SACK | Part.LAST | Part.TAKEN
+"""Any of these makes an event report a value."""
 
-PLAIN: Final[int] = Part.FIRST | Part.LAST | Part.TAKEN
-"""What nearly every ACK of new data expects."""
+NEW_DATA: Final[int] = Part.FIRST | Part.LAST | Part.TAKEN
+"""Expected of an ACK of new data that was sent once and not SACKed."""
 
-DUE: Final = np.dtype(
+EXPECTATION: Final = np.dtype(
     [
-        ("ack", "<i4"),  # row of the wire table; NONE (-1) where no ACK came in
+        ("ack", "<i4"),  # row of the table of packets; NONE (-1) where no ACK came in
         ("event", "<i4"),  # row of the events; NONE where there is none
-        ("socket", "<i4"),  # see `Sockets`; NOBODY where the event's is none of the recording's
-        ("expected", "u1"),  # Part: what the wire says is due
-        ("reported", "u1"),  # Part: what the event says; 0 without one
-        ("karn", "u1"),  # Part: what is not expected because what is acknowledged or SACKed was sent again
+        ("socket", "<i4"),  # see `Sockets`; UNKNOWN_SOCKET where the event's socket has no packets
+        ("expected", "u1"),  # Part: expected by the packets
+        ("reported", "u1"),  # Part: reported by the event; 0 without one
+        ("karn", "u1"),  # Part: not expected, because the acknowledged or SACKed data was retransmitted
     ]
 )
-"""One ACK that expects a sample, or one event that shows what no ACK expects, or both: they belong together."""
+"""One ACK that implies a sample, or one event with an unexpected value, or an ACK and its event."""
 
 
 def reported_by(events: np.ndarray, chosen: npt.NDArray[np.intp] | slice = slice(None)) -> Parts:
-    """The `Part` of each of the ``chosen`` events (dtype ``EVENT``)."""
+    """Return the `Part` flags of each of the ``chosen`` events (dtype ``EVENT``)."""
     taken = events["taken"][chosen]
     reported = np.zeros(len(taken), dtype=np.uint8)
     reported[taken != 0] = Part.TAKEN

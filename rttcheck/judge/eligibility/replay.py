@@ -1,8 +1,8 @@
-"""One life of a socket, packet by packet: what each ACK expects, and which event belongs to it.
+"""Replay one life of a socket packet by packet: which sample each ACK implies, and which event is of it.
 
-It owns the order of things: packets leave and come in, ACKs may wait for the thread that owns the socket, and those
-that wait may become one (``tcp_add_backlog()``). What an ACK expects is asked of `Queue` and `Gate`; events say no more
-than which of the ACKs TCP looked at, and when, never what was due.
+ACKs may wait for the thread that owns the socket, and waiting ones may be merged (``tcp_add_backlog()``).
+`RetransmitQueue` and `Acceptance` find the expected samples; events only show which ACKs TCP processed, and when, never
+what is expected.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Final
 
-from rttcheck.judge.eligibility.ahead import Ahead
-from rttcheck.judge.eligibility.gate import Arrival, Gate
-from rttcheck.judge.eligibility.part import PLAIN, VALUES, Part
-from rttcheck.judge.eligibility.queue import Queue
+from rttcheck.judge.eligibility.acceptance import Acceptance, Arrival
+from rttcheck.judge.eligibility.lookahead import Lookahead
+from rttcheck.judge.eligibility.part import ANY_VALUE, NEW_DATA, Part
+from rttcheck.judge.eligibility.retransmit_queue import RetransmitQueue
 from rttcheck.judge.pairing.scoreboard import NONE
 from rttcheck.record.event import FLAG_ACK_MAYBE_DELAYED, Owned
 from rttcheck.record.packet import ACK, RST, SYN
@@ -27,7 +27,7 @@ _MICROSECOND_NS: Final = 1_000
 
 @dataclass(slots=True)
 class Departure:
-    """One packet that leaves; ``start`` is an offset, ``ack`` as on the wire, ``length`` with SYN and FIN."""
+    """One outgoing packet; ``start`` is an offset, ``ack`` as on the wire, ``length`` includes SYN and FIN."""
 
     time_ns: int
     start: int
@@ -38,7 +38,7 @@ class Departure:
 
 @dataclass(slots=True)
 class Call:
-    """One event; ``now_ns`` is when the kernel looked at the ACK, cut to microseconds."""
+    """One event; ``now_ns`` is when the kernel processed the ACK, rounded down to microseconds."""
 
     event: int
     una: int
@@ -50,18 +50,18 @@ class Call:
     rto_ms: float
 
     @property
-    def speaks(self) -> bool:
-        """Whether it reports any value at all."""
-        return bool(self.reported & VALUES)
+    def has_value(self) -> bool:
+        """Return whether the event reports any value."""
+        return bool(self.reported & ANY_VALUE)
 
     def after(self, time_ns: int) -> bool:
-        """Whether the kernel may have looked at a packet that came in at ``time_ns``."""
+        """Return whether the kernel may have processed a packet that came in at ``time_ns``."""
         return self.now_ns + _MICROSECOND_NS > time_ns
 
 
 @dataclass(slots=True)
-class Due:
-    """A row of `DUE`, without the socket; sums of `Part`."""
+class Expectation:
+    """A row of `EXPECTATION` without the socket; the last three are `Part` flags."""
 
     ack: int
     event: int
@@ -76,8 +76,8 @@ class _State(IntEnum):
     ESTABLISHED = 2
 
 
-class Walk:
-    """A walk through one life, once."""
+class Replay:
+    """The replay of one life; it runs once."""
 
     def __init__(
         self,
@@ -89,40 +89,40 @@ class Walk:
         mss: int,
         reset_ns: int = NEVER_NS,
     ) -> None:
-        """All in the order of time. ``mss`` is how many bytes of data a segment may have.
+        """All items are in order of time. ``mss`` is the most payload of a segment in bytes.
 
-        ``opened`` has the flags of the first SYN or SYN-ACK that left, 0 if the capture began later; ``reset_ns`` is
-        when the first RST came by, in whichever direction.
+        ``opened`` has the flags of the first outgoing SYN or SYN-ACK, 0 if the capture began later; ``reset_ns`` is the
+        time of the first RST, in either direction.
         """
-        self._departures, self._arrivals, self._calls = Ahead(departures), Ahead(arrivals), Ahead(calls)
+        self._departures, self._arrivals, self._calls = Lookahead(departures), Lookahead(arrivals), Lookahead(calls)
         self._opened, self._reset_ns = bool(opened), reset_ns
-        self._queue, self._gate, self._synacks = Queue(mss), Gate(), 0
-        self._last, self._last_una = Due(NONE, NONE, 0, 0, 0), NONE
-        self._found: list[Due] = []
+        self._queue, self._acceptance, self._synacks = RetransmitQueue(mss), Acceptance(), 0
+        self._last, self._last_una = Expectation(NONE, NONE, 0, 0, 0), NONE
+        self._found: list[Expectation] = []
         self._state = _State.ESTABLISHED
         if opened:
             self._state = _State.SYN_RECEIVED if opened & ACK else _State.SYN_SENT
         else:
             self._queue.una = self._queue.next = 1
 
-    def go(self) -> list[Due]:
-        """Every ACK that expects a sample and every event that shows one, in the order of time."""
+    def run(self) -> list[Expectation]:
+        """Return each expected sample with its event, and each event with an unexpected value, in order of time."""
         waiting: list[Arrival] = []
         while self._arrivals.at(0) is not None:
             waiting.append(self._arrivals.take())
-            if not self._becomes_one_with_next(waiting):
+            if not self._coalesces_with_next(waiting):
                 following = self._arrivals.at(0)
-                self._arrive(_merged(waiting), NEVER_NS if following is None else following.time_ns)
+                self._receive(_merged(waiting), NEVER_NS if following is None else following.time_ns)
                 waiting = []
         while self._calls.at(0) is not None:
-            self._pass()
+            self._skip_call()
         return self._found
 
-    def _becomes_one_with_next(self, waiting: Sequence[Arrival]) -> bool:
-        """Whether the last of those ``waiting`` became one with the next: it could, and an event shows that it did.
+    def _coalesces_with_next(self, waiting: Sequence[Arrival]) -> bool:
+        """Return whether the last of ``waiting`` was merged with the next ACK: it could be, and an event shows that.
 
-        That event names the number of a later one, and none comes between; ACKs wait only while a thread owns the
-        socket; and what it says of its first segment holds for the first segment of all that became one.
+        That event has the number of a later ACK, with no event between; a thread owned the socket, as ACKs wait only
+        then; and its first-acked time fits the first segment of all merged ACKs.
         """
         arrival: Arrival | None = waiting[-1]
         if not waiting[-1].merges or self._state is not _State.ESTABLISHED:
@@ -137,102 +137,102 @@ class Walk:
             place += 1
         if arrival is None or arrival.ack != call.una or not call.after(arrival.time_ns):
             return False
-        self._leave(max(waiting[0].time_ns, call.now_ns))
-        count, sent_ns = self._queue.until(call.una)
+        self._depart_until(max(waiting[0].time_ns, call.now_ns))
+        count, sent_ns = self._queue.would_acknowledge(call.una)
         if count > 1 and call.flag & FLAG_ACK_MAYBE_DELAYED:
             return False
         if call.reported & Part.FIRST and sent_ns is not None:
-            # The stamp is not later than the departure; both are cut to microseconds.
+            # The stamp is not later than the departure; both are rounded down to microseconds.
             return call.first_rtt_us >= call.now_ns // _MICROSECOND_NS - sent_ns // _MICROSECOND_NS
         return True
 
-    def _arrive(self, arrival: Arrival, next_ns: int) -> None:
-        """An ACK that TCP takes from the network, or from the backlog, in which ``next_ns`` is when the next comes."""
-        self._leave(arrival.time_ns)
+    def _receive(self, arrival: Arrival, next_ns: int) -> None:
+        """Process an ACK from the network or the backlog; ``next_ns`` is when the next one comes in."""
+        self._depart_until(arrival.time_ns)
         if self._state is _State.SYN_SENT:
             if arrival.flags & SYN and arrival.ack == 1:
-                self._gate.open(arrival)
+                self._acceptance.open(arrival)
                 self._state = _State.ESTABLISHED
-                self._look(arrival, Part.HANDSHAKE)
+                self._process(arrival, Part.HANDSHAKE)
             return
         if self._state is _State.SYN_RECEIVED:
             if arrival.ack == 1 and not arrival.flags & SYN:
                 self._state = _State.ESTABLISHED
                 self._accept(arrival)
             return
-        if self._gate.initial is None:
-            self._gate.open(arrival)
+        if self._acceptance.initial is None:
+            self._acceptance.open(arrival)
         una = self._queue.una
-        if not self._gate.lets_through(arrival, una) or arrival.ack > self._queue.next:
+        if not self._acceptance.accepts(arrival, una) or arrival.ack > self._queue.next:
             return
         call = self._call_for(max(arrival.ack, una), arrival.time_ns)
-        if call is not None and call.una == max(arrival.ack, una) and self._is_its_own(call, arrival, next_ns):
-            self._gate.rto_ms = call.rto_ms
-            self._leave(call.now_ns)
-            if not self._gate.lets_through(arrival, una):
+        if call is not None and call.una == max(arrival.ack, una) and self._is_of(call, arrival, next_ns):
+            self._acceptance.rto_ms = call.rto_ms
+            self._depart_until(call.now_ns)
+            if not self._acceptance.accepts(arrival, una):
                 return
-        self._gate.receive(arrival, una)
+        self._acceptance.receive(arrival, una)
         if arrival.ack < una:
             self._queue.sack(arrival.blocks)
         else:
-            self._look(arrival, 0)
+            self._process(arrival, 0)
 
-    def _is_its_own(self, call: Call, arrival: Arrival, next_ns: int) -> bool:
-        """Whether an event is this ACK's and no later one's that has the same number."""
+    def _is_of(self, call: Call, arrival: Arrival, next_ns: int) -> bool:
+        """Return whether an event is of this ACK and not of a later one with the same number."""
         if arrival.ack > self._queue.una or call.now_ns < next_ns:
             return True
-        # It waited; and if it says nothing new, there may have been no event for it.
-        return call.owned != Owned.NO and self._queue.has_news(arrival.blocks)
+        # The ACK waited; if it acknowledges and SACKs nothing new, it may have no event.
+        return call.owned != Owned.NO and self._queue.covers_new(arrival.blocks)
 
     def _accept(self, arrival: Arrival) -> None:
-        """What ends a passive handshake is timed from the SYN-ACK if that was sent once (``tcp_synack_rtt_meas()``)."""
-        self._queue.look(1, ())
+        """Process the ACK of a passive handshake: timed if the SYN-ACK was sent once (``tcp_synack_rtt_meas()``)."""
+        self._queue.process_ack(1, ())
         again = self._synacks > 1
-        expected = PLAIN
+        expected = NEW_DATA
         if again:
             expected = Part.TAKEN if _echoes(arrival) else 0
-        self._book(arrival, expected | Part.HANDSHAKE if expected else expected, Part.FIRST if again else 0)
-        self._gate.receive(arrival, 1)
+        self._record(arrival, expected | Part.HANDSHAKE if expected else expected, Part.FIRST if again else 0)
+        self._acceptance.receive(arrival, 1)
 
-    def _look(self, arrival: Arrival, handshake: int) -> None:
-        """An ACK that is not old, as ``tcp_clean_rtx_queue()`` and ``tcp_ack_update_rtt()`` see it."""
-        look = self._queue.look(arrival.ack, arrival.blocks)
+    def _process(self, arrival: Arrival, handshake: int) -> None:
+        """Process an ACK that is not old, as ``tcp_clean_rtx_queue()`` and ``tcp_ack_update_rtt()`` do."""
+        look = self._queue.process_ack(arrival.ack, arrival.blocks)
         expected = look.parts
         if expected or (look.acknowledged and _echoes(arrival)):
             expected |= Part.TAKEN | handshake
-        self._book(arrival, expected, look.karn)
+        self._record(arrival, expected, look.karn)
 
-    def _book(self, arrival: Arrival, expected: int, karn: int) -> None:
-        """Put what is expected beside what an event shows."""
+    def _record(self, arrival: Arrival, expected: int, karn: int) -> None:
+        """Add a row with what is expected of the ACK and what its event reports."""
         for _ in range(self._place_of(self._queue.una, arrival.time_ns)):
-            self._pass()
-        self._last, self._last_una = Due(arrival.row, NONE, expected, 0, karn), self._queue.una
+            self._skip_call()
+        self._last, self._last_una = Expectation(arrival.row, NONE, expected, 0, karn), self._queue.una
         call = self._calls.at(0)
-        if call is not None and call.una == self._queue.una and (expected or not call.speaks):
+        if call is not None and call.una == self._queue.una and (expected or not call.has_value):
             self._calls.take()
-            if self._tries_again(call):
+            if self._repeats_handshake(call):
                 call = self._calls.take()
             self._last.event, self._last.reported = call.event, self._reported(call)
-        elif expected and self._gone(arrival):
+        elif expected and self._is_closed(arrival):
             return
         if expected:
             self._found.append(self._last)
 
-    def _tries_again(self, call: Call) -> bool:
-        """Whether a passive handshake called in vain and now does once more, with the timestamp.
+    def _repeats_handshake(self, call: Call) -> bool:
+        """Return whether a passive handshake calls a second time, with the timestamp, as the first call gave nothing.
 
-        ``tcp_check_req()`` calls before the new socket has seen one; ``tcp_rcv_state_process()`` if that gave nothing.
+        ``tcp_check_req()`` calls before the new socket has a timestamp, ``tcp_rcv_state_process()`` after that failed.
         """
         following = self._calls.at(0)
-        if call.speaks or following is None:
+        if call.has_value or following is None:
             return False
-        return bool(call.reported & following.reported & Part.HANDSHAKE) and following.speaks
+        return bool(call.reported & following.reported & Part.HANDSHAKE) and following.has_value
 
     def _call_for(self, una: int, time_ns: int) -> Call | None:
         return self._calls.at(self._place_of(una, time_ns))
 
     def _place_of(self, una: int, time_ns: int) -> int:
-        """The first event that may be that of an ACK which makes ``snd_una`` so, or of a later one."""
+        """Return the place of the first event that may be of an ACK that moves ``snd_una`` there, or of a later ACK."""
         place = 0
         while (call := self._calls.at(place)) is not None:
             if call.una > una or (call.una == una and call.after(time_ns)):
@@ -240,26 +240,26 @@ class Walk:
             place += 1
         return place
 
-    def _pass(self) -> None:
-        """An event that no ACK is left for, with the last ACK of its number that had none."""
+    def _skip_call(self) -> None:
+        """Skip an event without an ACK; if it reports a value add a row, with the last ACK of its number if any."""
         call = self._calls.take()
-        if call.speaks:
+        if call.has_value:
             near = call.una == self._last_una and not self._last.expected
             ack, karn = (self._last.ack, self._last.karn) if near else (NONE, 0)
-            self._found.append(Due(ack, call.event, 0, self._reported(call), karn))
+            self._found.append(Expectation(ack, call.event, 0, self._reported(call), karn))
 
     def _reported(self, call: Call) -> int:
         return call.reported if self._opened else call.reported & ~Part.HANDSHAKE
 
-    def _gone(self, arrival: Arrival) -> bool:
-        """Whether the socket was closed before the ACK came: after a RST, or where one is the answer."""
+    def _is_closed(self, arrival: Arrival) -> bool:
+        """Return whether the socket was closed before the ACK came: after a RST, or if a RST answers it."""
         if arrival.time_ns >= self._reset_ns:
             return True
         answer = self._departures.at(0)
         return answer is not None and bool(answer.flags & RST) and answer.start == arrival.ack
 
-    def _leave(self, until_ns: int) -> None:
-        """What left up to then."""
+    def _depart_until(self, until_ns: int) -> None:
+        """Process the packets that left up to ``until_ns``."""
         while (one := self._departures.at(0)) is not None and one.time_ns <= until_ns:
             self._departures.take()
             if one.flags & RST:
@@ -267,9 +267,9 @@ class Walk:
             if one.flags & SYN and one.flags & ACK:
                 self._synacks += 1
                 if self._synacks == 1:
-                    self._gate.begin(one.ack - 1)
+                    self._acceptance.begin(one.ack - 1)
             elif one.flags & ACK:
-                self._gate.tell(one.ack)
+                self._acceptance.acknowledge(one.ack)
             if one.length:
                 self._queue.send(one.start, one.start + one.length, one.time_ns)
 
@@ -279,7 +279,7 @@ def _echoes(arrival: Arrival) -> bool:
 
 
 def _merged(waiting: Sequence[Arrival]) -> Arrival:
-    """Several that became one while they waited: the first's place in the peer's data, the highest ACK number."""
+    """Merge ACKs that waited together: the first one's place in the peer's data, the highest ACK number."""
     if len(waiting) == 1:
         return waiting[0]
     newest = max(range(len(waiting)), key=lambda place: (waiting[place].ack, place))

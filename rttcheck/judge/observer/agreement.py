@@ -1,8 +1,4 @@
-"""Do the several accounts of one sample agree: the probe's arguments, what the kernel used, the kernel-side tables.
-
-It owns what an observer may get wrong inside a recording: the order of first-acked and last-acked, histograms against
-the events. It does not know what latency was injected, nor what the estimators make of a sample.
-"""
+"""Check that a recording's data on one sample agree: the probe's arguments, the values used, the kernel-side tables."""
 
 from __future__ import annotations
 
@@ -19,10 +15,9 @@ from rttcheck.record.histogram import Histogram, Unit, bucket_label
 FIRST_AND_LAST: Final = Check(
     id="observer.first-and-last",
     layer=Layer.OBSERVER,
-    title="first-acked and last-acked are told apart",
+    title="first-acked and last-acked times are not mixed up",
     asserts=(
-        "The first-acked time is no smaller than the last-acked; the estimator is given the first, the rate "
-        "sample the last."
+        "The first-acked time is at least the last-acked one; the estimator gets the first, the rate sample the last."
     ),
     against="each other (tcp_clean_rtx_queue(), tcp_ack_update_rtt())",
     tolerance="none",
@@ -32,8 +27,8 @@ HISTOGRAMS: Final = {
     unit: Check(
         id=f"observer.kernel-histogram-{unit.value}",
         layer=Layer.OBSERVER,
-        title=f"kernel-side histogram equals the events ({unit.value})",
-        asserts="The histogram that the kernel-side program counted is the one that its events make, bucket by bucket.",
+        title=f"the kernel-side histogram equals the events ({unit.value})",
+        asserts="The histogram that the kernel-side program counted equals that of its events, bucket by bucket.",
         against="the probe's events",
         tolerance="none; lost events are inconclusive",
         needs=VALUES,
@@ -43,7 +38,7 @@ HISTOGRAMS: Final = {
 
 
 def check_agreement(evidence: Evidence) -> tuple[Finding, ...]:
-    """Every check of one account against another, in no order."""
+    """Return all findings, in no order."""
     return (
         _order(evidence),
         *(_histogram(evidence, unit) for unit in HISTOGRAMS),
@@ -51,7 +46,7 @@ def check_agreement(evidence: Evidence) -> tuple[Finding, ...]:
 
 
 def _order(evidence: Evidence) -> Finding:
-    """The first newly acknowledged segment was sent no later than the last, so its sample is no smaller.
+    """Compare first-acked and last-acked times: the first segment was sent no later, so its time is no smaller.
 
     Source: ``tcp_clean_rtx_queue()``. The kernel feeds the first to the estimator and keeps the last in ``rs->rtt_us``.
     """
@@ -61,15 +56,15 @@ def _order(evidence: Evidence) -> Finding:
     fed = events["sample_us"] != first
     kept = events["rs_rtt_us"] != last
     bad = swapped | fed | kept
-    expected = "rtt_min <= rtt; the estimator is fed rtt, the rate sample holds rtt_min (tcp_ack_update_rtt())"
+    expected = "rtt_min <= rtt; the estimator gets rtt, the rate sample rtt_min (tcp_ack_update_rtt())"
     several = int((first != last).sum())
     if bad.any():
         at = int(np.flatnonzero(bad)[0])
         outcome = Outcome.FAILED
         message = (
-            f"in {int(bad.sum())} of {len(events)} events rtt and rtt_min are not what the kernel used "
-            f"({int(swapped.sum())} have rtt_min above rtt): the first says rtt {int(first[at])} us, rtt_min "
-            f"{int(last[at])} us, and the kernel took {int(events['sample_us'][at])} and "
+            f"in {int(bad.sum())} of {len(events)} events rtt and rtt_min differ from what the kernel used "
+            f"({int(swapped.sum())} have rtt_min above rtt): the first reports rtt {int(first[at])} us, rtt_min "
+            f"{int(last[at])} us, and the kernel used {int(events['sample_us'][at])} and "
             f"{int(events['rs_rtt_us'][at])} us"
         )
         if (swapped | ~bad).all():
@@ -87,19 +82,21 @@ def _order(evidence: Evidence) -> Finding:
 
 
 def _histogram(evidence: Evidence, unit: Unit) -> Finding:
-    """The table that the kernel-side program kept is the one that its events make, bucket by bucket."""
+    """Compare the kernel-side program's table with that of its events, bucket by bucket."""
     shown = evidence.shown_us[visible_to_nettrace(evidence.events)]
-    due = Histogram.of(shown, unit)
+    expected = Histogram.of(shown, unit)
     held = Histogram.of_counts(evidence.recording.histograms[unit.value], unit)
-    outcome, message = Outcome.PASSED, f"{held.total} samples, the same in every bucket"
+    outcome, message = Outcome.PASSED, f"{held.total} samples, equal in every bucket"
     differing = [
-        f"{mine} and not {theirs} in {bucket_label(index, unit).strip()}"
-        for index, (mine, theirs) in enumerate(zip(held.counts, due.counts, strict=True))
+        f"{mine}, expected {theirs}, in {bucket_label(index, unit).strip()}"
+        for index, (mine, theirs) in enumerate(zip(held.counts, expected.counts, strict=True))
         if mine != theirs
     ]
     if differing and evidence.lost:
         outcome = Outcome.INCONCLUSIVE
-        message = f"{evidence.lost} events were lost: the table counts {held.total} samples and the events {due.total}"
+        message = (
+            f"{evidence.lost} events were lost: the table holds {held.total} samples and the events {expected.total}"
+        )
     elif differing:
         outcome, message = Outcome.FAILED, f"the kernel-side table in {unit.value} has {'; '.join(differing)}"
         other = Unit.US if unit is Unit.MS else Unit.MS
@@ -108,7 +105,7 @@ def _histogram(evidence: Evidence, unit: Unit) -> Finding:
     return HISTOGRAMS[unit].finding(
         outcome,
         message,
-        expected=f"{due.total} samples as the events have them",
+        expected=f"{expected.total} samples, as in the events",
         seen=f"{held.total} samples, {len(differing)} buckets differ",
-        samples=due.total,
+        samples=expected.total,
     )

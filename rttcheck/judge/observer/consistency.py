@@ -1,12 +1,12 @@
-"""May the probe be believed: what it shows is possible, and nothing that was read by another way says otherwise.
+"""Check that the probe's data is consistent: possible in itself, and with data that does not come from the probe.
 
-It owns the cases in which events that are wrong are the probe's fault, though the kernel seems to have erred. The probe
-reads arguments and state apart; the wire and TCP_INFO do not go through it at all. Where an argument is not what passed
-on the wire, and the step that the estimator made says that it was fed what did, the argument was read wrongly. Where
-all that the probe shows fits together, it is believed, and a fault is the kernel's.
+These checks find wrong events that are the probe's fault although the kernel seems to be wrong. The probe reads
+arguments and state separately; packets and TCP_INFO do not go through it. If an argument differs from the wire time,
+and the estimator's step shows that its input was the wire time, the probe misread the argument. If all of the probe's
+data fits together, a fault is the kernel's.
 
-The probe is not blamed for what other evidence shows the kernel to have had (`misread`): TCP_INFO is the kernel's own
-statement, and a kernel that is at fault may state one thing and hold another.
+The probe is not at fault for values that other evidence confirms (`confirmation`): TCP_INFO comes from the kernel under
+test, and a faulty kernel may report one value and hold another.
 """
 
 from __future__ import annotations
@@ -23,12 +23,11 @@ from rttcheck.judge.arithmetic.socket_info import in_force, late_segments
 from rttcheck.judge.arithmetic.steps import Steps
 from rttcheck.judge.arithmetic.windowed_minimum import NOTHING_US
 from rttcheck.judge.check import Check, Needs, Quality
-from rttcheck.judge.eligibility.dues import dues_of
 from rttcheck.judge.eligibility.part import Part
 from rttcheck.judge.evidence import Booleans, Evidence
 from rttcheck.judge.findings import Finding, Layer, Outcome
 from rttcheck.judge.machine.hop import MOST_NS
-from rttcheck.judge.observer.misread import cleared, cleared_srtt, cleared_state
+from rttcheck.judge.observer.confirmation import confirmation, srtt_confirmation, state_confirmation
 from rttcheck.judge.pairing.scoreboard import NONE
 from rttcheck.judge.pairing.stamps import UNKNOWN
 from rttcheck.judge.pairing.wire_times import MICROSECOND_NS, Integers, WireTimes
@@ -48,8 +47,7 @@ POSSIBLE: Final = Check(
     layer=Layer.OBSERVER,
     title="events are possible",
     asserts=(
-        "Each event is of another call, with arguments that tcp_ack_update_rtt() can be given, on a "
-        "connection of the traffic."
+        "Each event is of another call, with arguments that tcp_ack_update_rtt() can get, on a traffic connection."
     ),
     against="the kernel's own callers, 5.10 to 7.3",
     tolerance="none",
@@ -58,9 +56,9 @@ POSSIBLE: Final = Check(
 USED: Final = Check(
     id="observer.sample-used",
     layer=Layer.OBSERVER,
-    title="events show the sample that was used",
-    asserts="The sample that an event shows is the one that the estimator's step used.",
-    against="the step from srtt to srtt, where it is what passed on the wire",
+    title="events hold the sample that the kernel used",
+    asserts="The sample of an event is the one that the estimator's step used.",
+    against="the change of srtt, where that gives the wire time",
     tolerance="none",
     needs=_EVERY,
     quality=Quality.PACKETS_AND_EVENTS,
@@ -68,19 +66,19 @@ USED: Final = Check(
 STATE: Final = Check(
     id="observer.possible-state",
     layer=Layer.OBSERVER,
-    title="state is possible",
-    asserts="srtt and min_rtt lie among the samples that they were made of, where those of TCP_INFO do.",
-    against="the samples, and TCP_INFO of the same moment",
+    title="the estimators' state is possible",
+    asserts="srtt and min_rtt lie in the range of their samples, where those of TCP_INFO do.",
+    against="the samples, and TCP_INFO of the same time",
     tolerance="1 us",
     needs=_EVERY,
 )
-"""The one of these checks that says nothing of samples: it doubts what the probe shows of the estimators alone."""
+"""The only one of these checks that does not concern samples: it finds a misread state of the estimators."""
 
 UNSEEN: Final = Check(
     id="observer.every-event",
     layer=Layer.OBSERVER,
-    title="every sample that was taken has its event",
-    asserts="The estimators do not move between two events of a socket.",
+    title="every sample has its event",
+    asserts="The estimators do not change between two events of a socket.",
     against="the state before and after, and the packets",
     tolerance="none",
     needs=_EVERY,
@@ -88,31 +86,31 @@ UNSEEN: Final = Check(
 )
 
 _NO_TIME_US: Final = -(1 << 31)
-"""No difference of two of a guest's stamps is so far below zero: it is an address, or a part of one. What is nearer can
+"""A value below this is no difference of two stamps of a guest: it is an address, or a part of one. Values above it may
 be a kernel's error."""
 
 _FLAGS: Final = (
     FLAG_DATA_ACKED | FLAG_RETRANS_DATA_ACKED | FLAG_SYN_ACKED | FLAG_ORIG_SACK_ACKED | FLAG_ACK_MAYBE_DELAYED
 )
-"""All that ``tcp_clean_rtx_queue()`` sets before it calls, and ``tcp_synack_rtt_meas()``: 5.10 to 7.3."""
-
-_HEADERS: Final = {4: 40, 6: 60}
+"""All flags that ``tcp_clean_rtx_queue()`` and ``tcp_synack_rtt_meas()`` set before the call: 5.10 to 7.3."""
 
 
 def check_consistency(evidence: Evidence) -> tuple[Finding, ...]:
-    """Every check of the probe's account, in no order; two of them need packets."""
+    """Return all findings on the probe's data, in no order; two of them need packets."""
     found, wire_times = [_possible(evidence), _shown_state(evidence)], evidence.wire_times
     if wire_times is not None:
         steps = Steps.of(evidence.events)
         state = State.of(evidence.events)
-        found += [_used(evidence, wire_times, steps, state), _unseen(evidence, wire_times, steps, state)]
+        found.append(_used(evidence, wire_times, steps, state))
+        if evidence.expectations is not None:
+            found.append(_unseen(evidence, evidence.expectations, steps, state))
     return tuple(found)
 
 
 def _finding(check: Check, message: str, expected: str, bad: int, total: int, note: str = "") -> Finding:
     return check.finding(
         Outcome.FAILED if bad else Outcome.PASSED,
-        message if bad else f"{total} looked at" + (f"; {note}" if note else ""),
+        message if bad else f"{total} checked" + (f"; {note}" if note else ""),
         expected=expected,
         seen=f"{bad} of {total}",
         samples=total,
@@ -120,48 +118,47 @@ def _finding(check: Check, message: str, expected: str, bad: int, total: int, no
 
 
 def _possible(evidence: Evidence) -> Finding:
-    """No kernel, however broken in its arithmetic, makes such a call."""
+    """Find events of calls that no kernel makes, however faulty its arithmetic."""
     events = evidence.events
     calls = events[["sk", "timestamp_ns"]]
     again = np.ones(len(events), dtype=np.bool_)
     again[np.unique(calls, return_index=True)[1]] = False
     taken = events["taken"] != 0
     wrong: list[tuple[str, Booleans]] = [
-        ("show the same call a second time", again),
-        ("have flags that the function is never given", (events["flag"] & ~_FLAGS) != 0),
-        ("have a number in place of a time that is none",
+        ("repeat a call", again),
+        ("have flags that the function never gets", (events["flag"] & ~_FLAGS) != 0),
+        ("have a number in place of a time",
          np.logical_or.reduce([events[name] < _NO_TIME_US for name in ("first_rtt_us", "sack_rtt_us", "last_rtt_us")])),
-        ("took a sample and have none", taken & (events["sample_us"] < 0)),
-        ("are of addresses and ports that the traffic did not have",
+        ("took a sample and hold none", taken & (events["sample_us"] < 0)),
+        ("are of addresses and ports that are not the traffic's",
          (evidence.connections < 0) & (len(evidence.recording.flows) > 0)),
     ]  # fmt: skip
     texts = [f"{int(bad.sum())} {text}, the first is event {int(bad.argmax())}" for text, bad in wrong if bad.any()]
     impossible = np.logical_or.reduce([bad for _, bad in wrong])
     message = f"of {len(events)} events " + "; ".join(texts)
-    return _finding(POSSIBLE, message, "each call once, with arguments that the function can be given",
+    return _finding(POSSIBLE, message, "each call once, with arguments that the function can get",
                     int(impossible.sum()), len(events))  # fmt: skip
 
 
 def _used(evidence: Evidence, wire_times: WireTimes, steps: Steps, state: State) -> Finding:
-    """The step from srtt to srtt tells the sample that was used; mdev and all else of the step vouch for it."""
+    """Compare each event's sample with the one that the change of srtt gives; the other fields must confirm it."""
     events, wire, pairs = evidence.events, evidence.recording.wire, wire_times.pairs
-    before = state.at(np.maximum(steps.previous, 0))
-    before.srtt_us[steps.opening] = 0
+    before = state.before(steps)
     used_us = np.where(before.srtt_us == 0, state.srtt_us >> 3, state.srtt_us - before.srtt_us + (before.srtt_us >> 3))
     bounds = Bounds.of(evidence.recording.sysctls, events["hz"].astype(np.int64))
-    told = Sample.of(events)
-    due = estimator.after_sample(
+    sample = Sample.of(events)
+    expected = estimator.after_sample(
         before,
-        Sample(us=used_us, snd_una=told.snd_una, snd_nxt=told.snd_nxt),
+        Sample(us=used_us, snd_una=sample.snd_una, snd_nxt=sample.snd_nxt),
         bounds.least_us,
         estimator.formula_of(evidence.recording.kernel),
     )
-    vouched = steps.taken & steps.known & ~state.differs(due)
+    confirmed = steps.taken & steps.known & ~state.differs(expected)
     assert evidence.observation is not None  # there are wire times
     stamp_ns = evidence.observation.stamp_ns
     now_us = events["tcp_mstamp_us"].astype(np.int64)
 
-    def passed(value_us: Integers) -> Booleans:
+    def is_wire_time(value_us: Integers) -> Booleans:
         found = np.zeros(len(events), dtype=np.bool_)
         for segment in (pairs.first, pairs.sack):
             there = np.flatnonzero((pairs.ack != NONE) & (segment != NONE))
@@ -173,35 +170,35 @@ def _used(evidence: Evidence, wire_times: WireTimes, steps: Steps, state: State)
             found[there] |= np.where(stamped, exact, near)
         return found
 
-    bad = vouched & (used_us != told.us) & passed(used_us) & ~passed(told.us)
+    bad = confirmed & (used_us != sample.us) & is_wire_time(used_us) & ~is_wire_time(sample.us)
     message, why = "", ""
     if bad.any():
-        why = cleared(evidence, "sample_us", bad)
+        why = confirmation(evidence, "sample_us", bad)
         at = int(bad.argmax())
-        factor = float(np.median(told.us[bad] / np.maximum(used_us[bad], 1)))
+        factor = float(np.median(sample.us[bad] / np.maximum(used_us[bad], 1)))
         message = (
-            f"{int(bad.sum())} of {int(vouched.sum())} events show another sample than the kernel used, the first is "
-            f"event {at}: it shows {int(told.us[at])} us, and srtt, mdev and all else moved by {int(used_us[at])} us, "
-            "which is what passed on the wire"
+            f"{int(bad.sum())} of {int(confirmed.sum())} events hold another sample than the kernel used, the first is "
+            f"event {at}: it holds {int(sample.us[at])} us, and srtt, mdev and the other fields changed by a sample of "
+            f"{int(used_us[at])} us, which is the wire time"
         )
         known = {1_000.0: "a thousand times as much", 0.001: "a thousandth"}
         message += next((f" ({text})" for of, text in known.items() if 0.9 * of < factor < 1.1 * of), "")
     return _finding(USED, message,
-                    "the sample that the estimator's step tells, where that is what passed on the wire",
-                    0 if why else int(bad.sum()), int(vouched.sum()),
-                    note=f"{message}; but {why}: the kernel had both" if why else "")  # fmt: skip
+                    "the sample that the estimator's step gives, where that is the wire time",
+                    0 if why else int(bad.sum()), int(confirmed.sum()),
+                    note=f"{message}; but {why}: the kernel held both" if why else "")  # fmt: skip
 
 
 def _shown_state(evidence: Evidence) -> Finding:
-    """A mean lies among what it is made of, and a minimum is one of it: where TCP_INFO's do and the probe's do not.
+    """Find srtt and min_rtt outside the range of their samples, where those of TCP_INFO are inside.
 
-    TCP_INFO of the same moment is looked at, by ``delivered``. Of a state that others show the kernel to have had the
-    probe is cleared: then the kernel's TCP_INFO and its state are two, and arithmetic says which step went wrong.
+    TCP_INFO of the same time is used, by ``delivered``. If other evidence confirms the state, the probe is not at
+    fault: then the kernel's TCP_INFO and its state differ, and the arithmetic checks find the wrong step.
     """
     events = evidence.events
     wrong: list[str] = []
     kernels: list[str] = []
-    looked = 0
+    compared = 0
     for index, flow in enumerate(evidence.recording.flows):
         for side in (Side.CLIENT, Side.SERVER):
             info = flow.get(f"{side.name.lower()}_info")
@@ -213,30 +210,30 @@ def _shown_state(evidence: Evidence) -> Finding:
             state = in_force(events[socket], int(info["delivered"]) - late_segments(evidence), exactly=True)
             if not len(state):
                 continue
-            looked += 1
-            for name, told, fed in (
+            compared += 1
+            for name, info_us, fed in (
                 ("srtt", info.get("rtt_us"), own["sample_us"]),
                 ("min_rtt", info.get("min_rtt_us"), own["rs_rtt_us"]),
             ):
                 low, high = int(fed.min()) - 1, int(fed.max()) + 1
-                if told is None or not low <= told <= high or not _outside(state, name, low, high).all():
+                if info_us is None or not low <= info_us <= high or not _outside(state, name, low, high).all():
                     continue
                 suspect = chosen.copy()
                 suspect[chosen] = _outside(own, name, low, high)
                 text = (
-                    f"the {side.name.lower()} of connection {index} shows {name} {int(_held_us(state, name)[-1])} us, "
-                    f"which cannot be of samples of {low + 1} to {high - 1} us, and TCP_INFO says {told} us"
+                    f"the {side.name.lower()} of connection {index} has {name} {int(_held_us(state, name)[-1])} us, "
+                    f"impossible for samples of {low + 1} to {high - 1} us, and TCP_INFO reports {info_us} us"
                 )
                 if name == "srtt":
-                    why = cleared_srtt(evidence, suspect, chosen, low, high)
+                    why = srtt_confirmation(evidence, suspect, chosen, low, high)
                 else:
-                    why = cleared_state(evidence, "min_rtt", suspect, chosen)
+                    why = state_confirmation(evidence, "min_rtt", suspect, chosen)
                 if why:
-                    kernels.append(f"{text}; but {why}: it is what the kernel had")
+                    kernels.append(f"{text}; but {why}: the kernel held it")
                 else:
                     wrong.append(text)
-    return _finding(STATE, "; ".join(wrong[:2]), "srtt and min_rtt among the samples, as in TCP_INFO",
-                    len(wrong), looked, note="; ".join(kernels[:1]))  # fmt: skip
+    return _finding(STATE, "; ".join(wrong[:2]), "srtt and min_rtt in the range of the samples, as in TCP_INFO",
+                    len(wrong), compared, note="; ".join(kernels[:1]))  # fmt: skip
 
 
 def _held_us(events: np.ndarray, name: str) -> Integers:
@@ -250,19 +247,16 @@ def _outside(events: np.ndarray, name: str, low_us: int, high_us: int) -> Boolea
     return outside & (held != NOTHING_US) if name == "min_rtt" else outside
 
 
-def _unseen(evidence: Evidence, wire_times: WireTimes, steps: Steps, state: State) -> Finding:
-    """ACKs that owe a sample and have no event: where the state has moved by the next event, the kernel took one."""
+def _unseen(evidence: Evidence, expectations: np.ndarray, steps: Steps, state: State) -> Finding:
+    """Find missing events: an expected sample has no event, and the state has changed by the socket's next event."""
     events, recording = evidence.events, evidence.recording
-    rows = dues_of(
-        wire_times.timed, recording.wire, recording.flows,
-        segment_bytes=evidence.scenario.mtu - _HEADERS[evidence.scenario.family],
-    )  # fmt: skip
-    missing = rows[(rows["event"] == NONE) & (rows["expected"] & Part.TAKEN != 0)]
-    before = state.at(np.maximum(steps.previous, 0))
-    before.srtt_us[steps.opening] = 0
+    missing = expectations[(expectations["event"] == NONE) & (expectations["expected"] & Part.TAKEN != 0)]
+    before = state.before(steps)
     bounds = Bounds.of(recording.sysctls, events["hz"].astype(np.int64))
-    due = estimator.after_sample(before, Sample.of(events), bounds.least_us, estimator.formula_of(recording.kernel))
-    moved = steps.taken & steps.known & state.differs(due)
+    expected = estimator.after_sample(
+        before, Sample.of(events), bounds.least_us, estimator.formula_of(recording.kernel)
+    )
+    moved = steps.taken & steps.known & state.differs(expected)
     moved |= ~steps.taken & (steps.previous >= 0) & state.differs(before)
     socket = evidence.connections * 2 + (evidence.sides == Side.SERVER)
     after = np.zeros(len(events), dtype=np.bool_)
@@ -270,11 +264,11 @@ def _unseen(evidence: Evidence, wire_times: WireTimes, steps: Steps, state: Stat
     for row in missing:
         later = np.flatnonzero((socket == row["socket"]) & (times > recording.wire["time_ns"][row["ack"]]))
         after[later[:1]] = True
-    # A kernel whose formula is another errs at every step, not only where an event is missing.
+    # A kernel with another formula is wrong at every step, not only where an event is missing.
     bad = int((moved & after).sum()) if not (moved & ~after).any() else 0
     message = (
-        f"{len(missing)} ACKs that owe a sample have no event, and by the next event of their socket srtt and mdev had "
-        f"moved in {bad} of {int(after.sum())} cases: the kernel took samples that the probe does not show"
+        f"{len(missing)} expected samples have no event, and by the next event of their socket srtt and mdev had "
+        f"changed in {bad} of {int(after.sum())} cases: the kernel took samples that the probe does not report"
     )
     return _finding(UNSEEN, message,
-                    "no move of the estimators between two events", bad, len(events))  # fmt: skip
+                    "no change of the estimators between two events", bad, len(events))  # fmt: skip

@@ -1,7 +1,6 @@
-"""Do two probes that looked at the same time tell the same: event by event, every member that both see.
+"""Compare two probes that ran at the same time: event by event, every member that both see.
 
-It owns the pairing of two probes' events, the findings, and the answer to "does the second probe show the same here?".
-It does not say which of the two is right where they differ.
+Where they differ, either may be wrong.
 """
 
 from __future__ import annotations
@@ -25,8 +24,8 @@ from rttcheck.record.view import Coverage, View
 SAME_SAMPLES: Final = Check(
     id="observer.second-samples",
     layer=Layer.OBSERVER,
-    title="the second probe sees the same samples",
-    asserts="Two probes that looked at the same time see the same samples, as far as each of them can.",
+    title="the second probe reports the same samples",
+    asserts="Two probes that ran at the same time report the same samples, as far as each sees them.",
     against="each other",
     tolerance="none; lost events are inconclusive",
     needs=NOTHING,
@@ -34,8 +33,8 @@ SAME_SAMPLES: Final = Check(
 SAME_VALUES: Final = Check(
     id="observer.second-values",
     layer=Layer.OBSERVER,
-    title="the second probe shows the same values",
-    asserts="Two probes that looked at the same time show the same value of every member that both see.",
+    title="the second probe reports the same values",
+    asserts="Two probes that ran at the same time report the same value of every member that both see.",
     against="each other",
     tolerance="none",
     needs=NOTHING,
@@ -43,8 +42,8 @@ SAME_VALUES: Final = Check(
 SAME_STATE: Final = Check(
     id="observer.second-state",
     layer=Layer.OBSERVER,
-    title="the second probe finds the state that samples left",
-    asserts="A probe that sees no samples finds the estimators as the other probe's last sample left them.",
+    title="the second probe reports the state after the last sample",
+    asserts="A probe that sees no samples reports the estimators as after the other probe's last sample.",
     against="each other",
     tolerance="none; lost events are inconclusive",
     needs=NOTHING,
@@ -55,12 +54,12 @@ Places = npt.NDArray[np.intp]
 
 _SOCKET: Final = ("sk", "sport", "dport", "netns")
 _SAMPLE: Final = (*_SOCKET, "tcp_mstamp_us", "snd_una", "delivered")
-"""What is one and the same wherever one looks during one call: the "now" of its sample among it."""
+"""Members that are constant during one call, the "now" of its sample included."""
 
 _GROWING: Final = "snd_una"
-"""Goes on without a delivery when an ACK is of a part of what was sent again in one piece: segments are joined for that
-(``tcp_retrans_try_collapse()``), and only whole ones are delivered (``tcp_clean_rtx_queue()``); or of what was SACKed,
-and thereby delivered, before. It never goes back."""
+"""This may grow without a delivery: when an ACK covers a part of segments that were collapsed for a retransmission
+(``tcp_retrans_try_collapse()``), as only whole segments are delivered (``tcp_clean_rtx_queue()``); or data that was
+SACKed, and thereby delivered, before. It never decreases."""
 
 _ESTIMATORS: Final = ("srtt_us", "mdev_us", "mdev_max_us", "rttvar_us", "rtt_seq", "min_rtt")
 _COMPARED: Final = (
@@ -71,8 +70,8 @@ _COMPARED: Final = (
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Account:
-    """One of the two: its name, what it sees, its events."""
+class _Probe:
+    """One of the two probes: its name, what it sees, its events."""
 
     probe: str
     view: View
@@ -84,11 +83,11 @@ class _Account:
 
 
 def check_second(evidence: Evidence) -> tuple[Finding, ...]:
-    """The comparison of the recording's two probes, in no order; nothing where one looked alone."""
+    """Return the findings on the recording's two probes, in no order; none where there was one."""
     recording = evidence.recording
     if not recording.second_facts:
         return ()
-    one, other = _accounts(recording)
+    one, other = _probes(recording)
     lost = recording.lost + int(recording.second_facts.get("lost", 0))
     if one.shows_samples and other.shows_samples:
         return _samples(one, other, lost)
@@ -98,16 +97,16 @@ def check_second(evidence: Evidence) -> tuple[Finding, ...]:
 
 
 def second_agrees(evidence: Evidence, name: str, suspect: Booleans) -> bool:
-    """Tell whether the second probe shows the member ``name`` as the first does, in the events that are ``suspect``.
+    """Return whether the second probe reports the member ``name`` as the first does, in the events ``suspect``.
 
-    True where the second probe saw at least one of the suspect calls, and shows the same value in every one of them
-    that it saw. Two programs that read by different paths do not misread alike. False where no second probe looked,
-    where it does not see the member, and where it saw none of these calls: then it says nothing.
+    True where the second probe saw at least one of the suspect calls, and reports the same value in every one that it
+    saw: two programs that read by different paths do not misread alike. False where there was no second probe, where
+    it does not see the member, and where it saw none of these calls.
     """
     recording = evidence.recording
     if not recording.second_facts:
         return False
-    one, other = _accounts(recording)
+    one, other = _probes(recording)
     if not (one.view.sees(name) and other.view.sees(name)):
         return False
     if one.shows_samples and other.shows_samples:
@@ -118,15 +117,15 @@ def second_agrees(evidence: Evidence, name: str, suspect: Booleans) -> bool:
         theirs, mine = _states_left(other, one)
     else:
         return False
-    looked = suspect[mine]
-    return bool(looked.any()) and not _unequal(name, one, mine[looked], other, theirs[looked]).any()
+    found = suspect[mine]
+    return bool(found.any()) and not _unequal(name, one, mine[found], other, theirs[found]).any()
 
 
-def _accounts(recording: Recording) -> tuple[_Account, _Account]:
+def _probes(recording: Recording) -> tuple[_Probe, _Probe]:
     facts = recording.second_facts
     return (
-        _Account(recording.probe, recording.view, recording.events),
-        _Account(str(facts["probe"]), View.of(facts["view"]), recording.second),
+        _Probe(recording.probe, recording.view, recording.events),
+        _Probe(str(facts["probe"]), View.of(facts["view"]), recording.second),
     )
 
 
@@ -136,7 +135,7 @@ def _outcome(bad: int, compared: int, lost: int) -> Outcome:
     return Outcome.PASSED if compared else Outcome.INCONCLUSIVE
 
 
-def _samples(one: _Account, other: _Account, lost: int) -> tuple[Finding, Finding]:
+def _samples(one: _Probe, other: _Probe, lost: int) -> tuple[Finding, Finding]:
     mine, theirs = _same_calls(one, other)
     unpaired = {
         one.probe: np.setdiff1d(np.flatnonzero(one.events["taken"]), mine),
@@ -147,12 +146,12 @@ def _samples(one: _Account, other: _Account, lost: int) -> tuple[Finding, Findin
             begins = np.isin(unpaired[seen_by.probe], np.flatnonzero(_begins_round_trip(seen_by)))
             unpaired[seen_by.probe] = unpaired[seen_by.probe][begins]
     alone = sum(len(places) for places in unpaired.values())
-    seen = f"{len(mine)} samples seen by both"
+    seen = f"{len(mine)} samples reported by both"
     names = f"{one.probe} and {other.probe}"
-    message = f"{len(mine)} samples, one by one: {names}"
+    message = f"{len(mine)} samples compared: {names}"
     if alone:
-        counts = " and ".join(f"{len(rows)} seen by {probe} alone" for probe, rows in unpaired.items() if len(rows))
-        message = f"beside {len(mine)} samples that {names} both see, {counts}"
+        counts = " and ".join(f"{len(rows)} reported by {probe} alone" for probe, rows in unpaired.items() if len(rows))
+        message = f"besides {len(mine)} samples that {names} both report, {counts}"
         message += f", and {lost} events were lost" if lost else f": the first is {_first(unpaired, one, other)}"
     same = SAME_SAMPLES.finding(
         _outcome(alone, len(mine), lost),
@@ -164,40 +163,40 @@ def _samples(one: _Account, other: _Account, lost: int) -> tuple[Finding, Findin
     return same, _values(SAME_VALUES, one, mine, other, theirs, _COMPARED, lost)
 
 
-def _same_calls(one: _Account, other: _Account) -> tuple[Places, Places]:
-    """The events of both that are of the same call, as rows of each: of samples that were taken."""
+def _same_calls(one: _Probe, other: _Probe) -> tuple[Places, Places]:
+    """Return the rows of both probes' events of the same calls, of samples that were taken."""
     taken_one, taken_other = (np.flatnonzero(each.events["taken"]) for each in (one, other))
     found = _places(one.events[taken_one], other.events[taken_other])
     return taken_one[found != NONE], taken_other[found[found != NONE]]
 
 
-def _first(unpaired: dict[str, Places], one: _Account, other: _Account) -> str:
+def _first(unpaired: dict[str, Places], one: _Probe, other: _Probe) -> str:
     probe, places = next((probe, places) for probe, places in unpaired.items() if len(places))
     event = (one if probe == one.probe else other).events[places[0]]
     return f"{probe}'s event {int(places[0])}, {int(event['sample_us'])} us at snd_una {int(event['snd_una'])}"
 
 
-def _begins_round_trip(account: _Account) -> Booleans:
-    """Events that a probe which sees one sample a round trip sees, too: of a first sample, or of one past ``rtt_seq``.
+def _begins_round_trip(probe: _Probe) -> Booleans:
+    """Return the events that a probe with one sample per round trip sees too: a first sample, or one past ``rtt_seq``.
 
-    Source: ``tcp_rtt_estimator()``. Of which nothing is known before is left out.
+    Source: ``tcp_rtt_estimator()``. Events without a known state before are left out.
     """
-    steps = Steps.of(account.events, every_sample=account.view.every_sample)
-    before = account.events[np.maximum(steps.previous, 0)]
-    ended = is_after(account.events["snd_una"].astype(np.int64), before["rtt_seq"].astype(np.int64))
+    steps = Steps.of(probe.events, every_sample=probe.view.every_sample)
+    before = probe.events[np.maximum(steps.previous, 0)]
+    ended = is_after(probe.events["snd_una"].astype(np.int64), before["rtt_seq"].astype(np.int64))
     begins: Booleans = steps.taken & (steps.opening | ((steps.previous >= 0) & (ended | (before["srtt_us"] == 0))))
     return begins
 
 
-def _states(maker: _Account, finder: _Account, lost: int) -> Finding:
+def _states(maker: _Probe, finder: _Probe, lost: int) -> Finding:
     mine, theirs = _states_left(maker, finder)
     return _values(SAME_STATE, maker, mine, finder, theirs, (*_ESTIMATORS, "snd_una"), lost)
 
 
-def _states_left(maker: _Account, finder: _Account) -> tuple[Places, Places]:
-    """Of each state that was found, the last event before it that left one, if nothing was delivered in between.
+def _states_left(maker: _Probe, finder: _Probe) -> tuple[Places, Places]:
+    """Pair each state that the finder reports with the maker's last event before it, if nothing was delivered between.
 
-    Rows of the maker's events, and of the finder's.
+    Returns rows of the maker's events, and of the finder's.
     """
     made, found = maker.events, finder.events
     both = np.concatenate((_key(made, _SOCKET), _key(found, _SOCKET)))
@@ -213,17 +212,17 @@ def _states_left(maker: _Account, finder: _Account) -> tuple[Places, Places]:
 
 
 def _values(
-    check: Check, one: _Account, mine: Places, other: _Account, theirs: Places, fields: tuple[str, ...], lost: int
+    check: Check, one: _Probe, mine: Places, other: _Probe, theirs: Places, fields: tuple[str, ...], lost: int
 ) -> Finding:
-    """Member by member; a lost event explains no difference between two that are there, unless states are compared."""
+    """Compare member by member; lost events explain a difference only between states."""
     seen = [name for name in fields if one.view.sees(name) and other.view.sees(name)]
     differs = {name: _unequal(name, one, mine, other, theirs) for name in seen}
     wrong = {name: rows for name, rows in differs.items() if rows.any()}
     total = int(np.logical_or.reduce(list(wrong.values())).sum()) if wrong else 0
     names = f"{one.probe} and {other.probe}"
-    message = f"{len(mine)} events, {len(seen)} members of each: {names}"
+    message = f"{len(mine)} events with {len(seen)} members compared: {names}"
     if not len(mine):
-        message = f"no event of {names} belongs together"
+        message = f"{names} have no event in common"
     if total:
         name, rows = next(iter(wrong.items()))
         at = int(np.flatnonzero(rows)[0])
@@ -239,24 +238,24 @@ def _values(
     )
 
 
-def _unequal(name: str, one: _Account, mine: Places, other: _Account, theirs: Places) -> Booleans:
-    """Which of these pairs of events differ in the member ``name``."""
+def _unequal(name: str, one: _Probe, mine: Places, other: _Probe, theirs: Places) -> Booleans:
+    """Return which of these pairs of events differ in the member ``name``."""
     unequal = one.events[name][mine] != other.events[name][theirs]
-    if name == "last_rtt_us":  # sockops reads it only of segments that come in order
-        unequal &= ~(_untold(one, name)[mine] | _untold(other, name)[theirs])
+    if name == "last_rtt_us":  # sockops reads it only for segments that come in order
+        unequal &= ~(_unreported(one, name)[mine] | _unreported(other, name)[theirs])
     if name == _GROWING:
         unequal &= ~is_after(other.events[name][theirs].astype(np.int64), one.events[name][mine].astype(np.int64))
     rows: Booleans = unequal if unequal.ndim == 1 else unequal.any(axis=1)
     return rows
 
 
-def _untold(account: _Account, name: str) -> Booleans:
-    untold: Booleans = (account.events["hook"] == Hook.SOCKOPS) & (account.events[name] < 0)
-    return untold
+def _unreported(probe: _Probe, name: str) -> Booleans:
+    unreported: Booleans = (probe.events["hook"] == Hook.SOCKOPS) & (probe.events[name] < 0)
+    return unreported
 
 
 def _key(events: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
-    """The members ``names`` of each event as one value that compares bytewise."""
+    """Return the members ``names`` of each event as one value that compares bytewise."""
     packed = np.zeros(len(events), dtype=[(name, EVENT[name]) for name in names])
     for name in names:
         packed[name] = events[name]
@@ -264,6 +263,6 @@ def _key(events: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
 
 
 def _places(one: np.ndarray, other: np.ndarray) -> Places:
-    """For each event of ``one`` where its sample is in ``other``; `NONE` for nowhere."""
+    """Return for each event of ``one`` the row of its sample in ``other``; `NONE` without one."""
     at = {key: place for place, key in enumerate(_key(other, _SAMPLE).tolist())}
     return np.array([at.get(key, NONE) for key in _key(one, _SAMPLE).tolist()], dtype=np.intp)

@@ -1,7 +1,6 @@
-"""Which ACK moved a socket to where an event found it, and from where: by the wire, where not every ACK has an event.
+"""For probes that miss samples: the ACK that moved ``snd_una`` to an event's value, and the value before.
 
-It owns that step for probes that do not see every sample: between two of their events other ACKs came, so that the
-event before does not say where this one began. It does not know what was sent.
+Other ACKs may come between two events of such a probe, so that the previous event does not have the value before.
 """
 
 from __future__ import annotations
@@ -15,10 +14,10 @@ from rttcheck.judge.pairing.sockets import Integers
 
 
 def advance(calls: Calls, at: Places, came: Arrivals) -> tuple[Places, Integers]:
-    """For each event the place of its ACK among the arrivals, and the `keys` of ``snd_una`` before it.
+    """Return for each event the place of its ACK among the arrivals, and the `keys` of ``snd_una`` before it.
 
-    ``at`` is the last arrival with the event's number that had come in by then, `NONE` for none. An ACK that moved
-    nothing is an event's own only if it SACKs: another one of the same number came first, and moved the socket.
+    ``at`` is the last arrival with the event's number that came in before the event, `NONE` for none. An ACK that does
+    not move ``snd_una`` is of the event only if it SACKs; otherwise it is the first ACK with that number.
     """
     if not len(came.row) or not len(at):
         return at, calls.una

@@ -1,7 +1,4 @@
-"""Which of the ACKs that came in each event looked at: by number, by time, and one for each.
-
-It owns the order of events and arrivals at one socket. It does not know what was sent.
-"""
+"""Assign an incoming ACK to each event: by number, by time, and one ACK per event."""
 
 from __future__ import annotations
 
@@ -16,16 +13,16 @@ from rttcheck.judge.pairing.sockets import Integers
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Calls:
-    """Events of some lives, by life and then by time."""
+    """Events of some lives, by life, then by time."""
 
     event: Places
     life: Rows
     """Counts from 0, as in `Arrivals`."""
     una: Integers
-    """`keys` of ``snd_una``; ``before`` is what it was at the event before."""
+    """`keys` of ``snd_una``; ``before`` is its value at the previous event."""
     before: Integers
     now_ns: Integers
-    """When the kernel looked at the ACK."""
+    """When the kernel processed the ACK."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,11 +32,11 @@ class _Numbers:
     order: Places
     number: Integers
     place: Integers
-    """Ascends with number and position; `_key` makes the like."""
+    """A key that ascends with number, then with position."""
     first: Places
-    """Of each event: where its number begins, among all; the number's own place or that of a greater one."""
+    """For each event: the place of the first arrival with its number, or with a greater one."""
     group: Integers
-    """Of each event: the number as one of few."""
+    """For each event: the rank of its number."""
 
     @classmethod
     def of(cls, calls: Calls, came: Arrivals) -> _Numbers:
@@ -52,16 +49,13 @@ class _Numbers:
         return cls(order, number, group * (len(order) + 1) + order, first, mine)
 
     def before(self, events: Places, position: Places) -> Places:
-        """Where among all the last with each event's number is that has a position below ``position``.
-
-        `NONE` for none of those.
-        """
+        """Return the place of the last arrival with each event's number and a position below ``position``."""
         at = np.searchsorted(self.place, self.group[events] * (len(self.order) + 1) + position) - 1
         return np.where(at >= self.first[events], at, NONE)
 
 
 def acks_of(calls: Calls, came: Arrivals) -> Places:
-    """Position of the last arrival with the event's ``snd_una`` that came in before it and is no later event's."""
+    """Return each event's ACK: the last arrival with its ``snd_una`` before it that is not a later event's."""
     at = np.full(len(calls.event), NONE, dtype=np.intp)
     if not len(came.row) or not len(at):
         return at
@@ -71,7 +65,7 @@ def acks_of(calls: Calls, came: Arrivals) -> Places:
     at[hit] = newest[hit]
     numbers: _Numbers | None = None
     if not hit.all():
-        # Another ACK came in between (they overtook each other, or waited for a busy socket): look by number as well.
+        # Another ACK came in between (reordering, or a wait for a busy socket): search by number as well.
         numbers = _Numbers.of(calls, came)
         open_ = np.flatnonzero(~hit)
         open_ = open_[numbers.first[open_] < len(numbers.number)]
@@ -85,10 +79,10 @@ def acks_of(calls: Calls, came: Arrivals) -> Places:
 
 
 def _one_each(at: Places, calls: Calls, numbers: _Numbers) -> None:
-    """Several ACKs of one number that waited in the backlog together: the last is the last event's, and so backwards.
+    """Assign ACKs of one number that waited in the backlog together one by one, backwards from the last event.
 
-    A socket takes its backlog in the order in which it came (``__release_sock()``), one event an ACK. Events for which
-    none is left keep what they had.
+    A socket processes its backlog in order of arrival (``__release_sock()``), one event per ACK. Events without an ACK
+    left keep theirs.
     """
     known = at != NONE
     place = np.empty(len(numbers.order), dtype=np.intp)
@@ -97,11 +91,11 @@ def _one_each(at: Places, calls: Calls, numbers: _Numbers) -> None:
     count = np.arange(len(at))
     follows = known[1:] & known[:-1] & (calls.life[1:] == calls.life[:-1])
     joined = follows & (calls.una[1:] == calls.una[:-1])
-    # Runs of events with one number: apart by more than any place, so that none reaches into another.
+    # Runs of events with one number, offset by more than any place: runs do not overlap.
     run = np.cumsum(np.append(False, ~joined)) * (len(place) + len(at) + 1)
     behind = np.flatnonzero(follows & ~joined)
     while True:
-        # Each has at most the place below the one of the event after it.
+        # Each has at most the place below that of the next event.
         least = np.minimum.accumulate((mine - count + run)[::-1])[::-1] - run + count
         bound = numbers.order[np.where(known, np.maximum(least, numbers.first), 0)]
         late = behind[(bound[behind] >= bound[behind + 1]) & (least[behind] >= numbers.first[behind])]
@@ -114,14 +108,14 @@ def _one_each(at: Places, calls: Calls, numbers: _Numbers) -> None:
 
 
 def _passed(calls: Calls, came: Arrivals) -> Places:
-    """How many arrivals, of all lives up to each event's, had come in by the time it was looked at."""
+    """Return how many arrivals, of all lives up to each event's own, came in before the kernel processed its ACK."""
     least = min(int(came.time_ns.min()), int(calls.now_ns.min()))
     most = max(int(came.time_ns.max()), int(calls.now_ns.max()))
     lives = max(int(came.life[-1]), int(calls.life[-1])) + 1
     if (most - least + 1) * lives < 2**62:
         span, came_at, asked = most - least + 1, came.time_ns - least, calls.now_ns - least
     else:
-        # Too long for both in one number: the order of times says the same.
+        # Life and time do not fit into one number: use the ranks of the times.
         moments = np.sort(came.time_ns)
         span, came_at = len(moments) + 1, np.searchsorted(moments, came.time_ns, side="right")
         asked = np.searchsorted(moments, calls.now_ns, side="right")

@@ -1,7 +1,6 @@
-"""Intervals over a sorted line of pieces: cutting pieces at edges, and the first interval of all that covers each.
+"""Operations on sorted pieces: split them at edges, and find the first interval that covers each.
 
-It owns the two operations in linear time (but for the logarithm of the longest interval). It does not know what pieces
-and intervals are.
+Both take linear time, times the logarithm of the longest interval.
 """
 
 from __future__ import annotations
@@ -13,10 +12,10 @@ from rttcheck.judge.pairing.sockets import Integers
 
 
 def earliest_cover(start: Places, stop: Places, name: Rows, pieces: int) -> Rows:
-    """For each of ``pieces`` the least ``name`` of the intervals [start, stop) that cover it; 2^31 - 1 for none.
+    """Return for each of ``pieces`` the least ``name`` of the intervals [start, stop) that cover it; 2^31 - 1 for none.
 
-    Each interval is two that overlap and are a power of two long; from the longest power on down, what covers a piece
-    is passed to its two halves.
+    Each interval is the union of two that overlap, with a power of two as length. From the longest power down, the
+    value of an interval is passed to its two halves.
     """
     cover = np.full(pieces, np.iinfo(np.int32).max, dtype=np.int32)
     whole = np.flatnonzero(start < stop)
@@ -38,7 +37,7 @@ def earliest_cover(start: Places, stop: Places, name: Rows, pieces: int) -> Rows
 
 
 def cut_at(edges: Integers, start: Integers, end: Integers, name: Places) -> tuple[Integers, Integers, Places]:
-    """The pieces with those cut in two in which an edge lies; all parts of one keep its ``name``."""
+    """Split the pieces that contain an edge; the parts keep the piece's ``name``."""
     if not len(edges) or not len(start):
         return start, end, name
     at = np.searchsorted(start, edges, side="right") - 1
@@ -51,9 +50,9 @@ def cut_at(edges: Integers, start: Integers, end: Integers, name: Places) -> tup
 
 
 def segment_edges(edges: Integers, start: Integers, end: Integers, longest: Integers) -> Integers:
-    """Those of ``edges`` that cut a piece longer than its ``longest`` while the rest of it still is.
+    """Return the ``edges`` that split a piece whose rest is longer than its ``longest``.
 
-    Edges cut from left to right: the rest is what lies beyond the edge before.
+    Edges split from left to right: the rest begins at the previous edge.
     """
     if not len(edges) or not (end - start > longest).any():
         return edges[:0]

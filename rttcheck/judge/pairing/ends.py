@@ -1,8 +1,8 @@
 """The packets at the ends, by life of a socket and then by time, in narrow columns.
 
-It owns the way from the table of all packets to the few columns that a judge of sequence numbers needs: a block of rows
-at a time, so that neither the table nor a wide copy of it has to be in the processor's reach at once. A life is one
-use of a socket's addresses and ports. It knows nothing of events.
+A *life* is the time between two uses of the same address pair: one connection of a socket whose addresses and ports are
+used again. The table of packets is read a block of rows at a time, so that the rows in use fit into the processor's
+caches.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from rttcheck.judge.pairing.sockets import NOBODY, Integers, Sockets
+from rttcheck.judge.pairing.sockets import UNKNOWN_SOCKET, Integers, Sockets
 from rttcheck.record.packet import ACK, FIN, RST, SYN, Point
 
 _BLOCK = 1 << 15
 """Rows at a time: three megabytes of the table."""
 
 REACH = 1 << 40
-"""So many bytes either way have room in a key; a connection that sends more is not told apart from the next one."""
+"""Most bytes in either direction that a key has room for; the keys of longer connections are clipped."""
 _KEY_BITS = 41
 
 Booleans = npt.NDArray[np.bool_]
@@ -29,7 +29,7 @@ Places = npt.NDArray[np.intp]
 
 
 def keys(life: npt.NDArray[np.integer], offset: int | Integers) -> Integers:
-    """One number for a life and an offset in it, in the order of lives and then of offsets."""
+    """Return one number for a life and an offset in it, in the order of lives and then of offsets."""
     key: Integers = life.astype(np.int64)
     key <<= _KEY_BITS
     key += offset
@@ -38,11 +38,11 @@ def keys(life: npt.NDArray[np.integer], offset: int | Integers) -> Integers:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Departures:
-    """What left an end and takes room among sequence numbers, by life and then by time."""
+    """Outgoing packets that occupy sequence numbers, by life and then by time."""
 
     row: Rows
     life: Rows
-    """Counts from 0 within the lives that were asked for."""
+    """Counts from 0 within the requested lives."""
     time_ns: Integers
     start: Integers
     """`keys` of the first byte and of the one after the last; SYN and FIN count as one."""
@@ -51,7 +51,7 @@ class Departures:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Arrivals:
-    """ACKs that came in at an end, by life and then by time."""
+    """Incoming ACKs, by life and then by time."""
 
     row: Rows
     life: Rows
@@ -59,12 +59,12 @@ class Arrivals:
     ack: Integers
     """`keys` of the ACK number."""
     sacks: Places
-    """Those that carry SACK blocks."""
+    """Places of those with SACK blocks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Ends:
-    """Rows of packets at the ends, by socket, then by time, and where in them each life of a socket begins."""
+    """Rows of packets at the ends, by socket, then by time, and where each life of a socket begins."""
 
     wire: np.ndarray
     row: Rows
@@ -75,11 +75,11 @@ class Ends:
     begun_ns: Integers
     """Time of each life's first packet."""
     initial: npt.NDArray[np.uint32]
-    """Each life's own initial sequence number: of its SYN, else what its first packets imply."""
+    """Each life's own initial sequence number: from its SYN, else implied by its first packets."""
 
     @classmethod
     def of(cls, wire: np.ndarray, sockets: Sockets) -> Ends:
-        """Sort ``wire`` (dtype ``WIRE``). A SYN with another number begins another life of the same socket."""
+        """Sort ``wire`` (dtype ``WIRE``). A SYN with another sequence number begins a new life of the same socket."""
         row, socket, syn = _found(wire, sockets)
         order = by_group_and_time(socket, wire["time_ns"], row)
         if order is not None:
@@ -103,11 +103,11 @@ class Ends:
 
     @property
     def lives(self) -> int:
-        """How many lives there are."""
+        """Return the number of lives."""
         return len(self.socket)
 
-    def halves(self, first: int, last: int) -> tuple[Departures, Arrivals]:
-        """What left and what came in, of the lives from ``first`` up to before ``last``."""
+    def directions(self, first: int, last: int) -> tuple[Departures, Arrivals]:
+        """Return the outgoing and the incoming packets of the lives from ``first`` to ``last`` - 1."""
         start, stop = int(self.bounds[first]), int(self.bounds[last])
         lives = np.repeat(np.arange(last - first, dtype=np.int32), np.diff(self.bounds[first : last + 1]))
         left, came = _Columns(stop - start), _Columns(stop - start)
@@ -140,7 +140,7 @@ class Ends:
         return departures, arrivals
 
     def stamps(self, lives: npt.NDArray[np.integer]) -> tuple[Rows, Rows, npt.NDArray[np.uint32]]:
-        """Row, life and timestamp of all that left with one, of ``lives`` (ascending), by life and then by time."""
+        """Return row, life and timestamp of outgoing packets with one, by life, then by time; ``lives`` ascends."""
         count = self.bounds[lives + 1] - self.bounds[lives]
         place = np.arange(int(count.sum())) + np.repeat(self.bounds[lives] - (np.cumsum(count) - count), count)
         rows, whose, stamps = [self.row[:0]], [self.row[:0]], [np.zeros(0, dtype=np.uint32)]
@@ -153,18 +153,18 @@ class Ends:
         return np.concatenate(rows), np.concatenate(whose), np.concatenate(stamps)
 
     def _begin(self, syn: Places) -> None:
-        """Find the initial sequence numbers: from each life's own SYN where it was seen."""
+        """Find the initial sequence numbers: from each life's own SYN where it was captured."""
         life = np.searchsorted(self.bounds, syn, side="right") - 1
         mine = self.wire["outgoing"][self.row[syn]] != 0
         known = np.zeros(self.lives, dtype=np.bool_)
         known[life[mine]] = True
-        # The first of each, hence backwards.
+        # Backwards, so that the first of each stays.
         self.initial[life[mine][::-1]] = self.wire["seq"][self.row[syn[mine]]][::-1]
         for one in np.flatnonzero(~known).tolist():
             self.initial[one] = self._implied(int(self.bounds[one]), int(self.bounds[one + 1]))
 
     def _implied(self, start: int, stop: int) -> int:
-        """From the first packet that left, else from the first ACK; 0 when there is neither."""
+        """Return it from the first outgoing packet, else from the first ACK; 0 without either."""
         acked: int | None = None
         for _, _, packets in _blocks(self.wire, self.row[start:stop]):
             out = packets["outgoing"] != 0
@@ -177,7 +177,7 @@ class Ends:
 
 
 class _Columns:
-    """Room for what is found block after block; memory that is not filled is never touched."""
+    """Columns that are filled block by block; unused memory is never touched."""
 
     __slots__ = ("filled", "life", "number", "row", "time_ns")
 
@@ -194,22 +194,22 @@ class _Columns:
         self.filled = room.stop
 
     def cut(self) -> None:
-        """To what is filled."""
+        """Cut the columns to the filled part."""
         self.row, self.life = self.row[: self.filled], self.life[: self.filled]
         self.time_ns, self.number = self.time_ns[: self.filled], self.number[: self.filled]
 
 
 def _blocks(wire: np.ndarray, rows: Rows) -> Iterator[tuple[int, Rows, np.ndarray]]:
-    """``rows`` in blocks: where each begins, its rows, and the packets themselves."""
+    """Yield ``rows`` in blocks: the place of each, its rows, and their packets."""
     for at in range(0, len(rows), _BLOCK):
         row = rows[at : at + _BLOCK]
         yield at, row, packets_of(wire, row)
 
 
 def sequence_keys(numbers: npt.NDArray[np.uint32], life: Rows, initial: npt.NDArray[np.uint32]) -> Integers:
-    """`keys` of sequence numbers in the order of lives and then of time; each life's ``initial`` one is its offset 0.
+    """Return `keys` of sequence numbers in order of lives, then of time; offset 0 is each life's ``initial``.
 
-    From one to the next a number may go up or down by less than 2^31, as TCP itself assumes (RFC 9293, section 3.4).
+    From one to the next a number may go up or down by less than 2^31, as TCP assumes (RFC 9293, section 3.4).
     """
     if not len(numbers):
         return np.zeros(0, dtype=np.int64)
@@ -219,7 +219,7 @@ def sequence_keys(numbers: npt.NDArray[np.uint32], life: Rows, initial: npt.NDAr
     key[1:] = (numbers[1:] - numbers[:-1]).view(np.int32)
     key[begin] = 0
     first = base + (numbers[begin] - initial[life[begin]]).view(np.int32)
-    # The step into another life goes from where the one before it ended.
+    # The step into the next life starts from the end of the previous one.
     last = first + np.add.reduceat(key, begin)
     key[begin] = first - np.append(0, last[:-1])
     np.cumsum(key, out=key)
@@ -232,7 +232,7 @@ def sequence_keys(numbers: npt.NDArray[np.uint32], life: Rows, initial: npt.NDAr
 
 
 def packets_of(wire: np.ndarray, row: npt.NDArray[np.integer]) -> np.ndarray:
-    """The packets of ``row``; no copy where they follow one another."""
+    """Return the packets of ``row``; a view where the rows are consecutive."""
     if len(row) and int(row[-1]) - int(row[0]) == len(row) - 1 and (row[1:] > row[:-1]).all():
         return wire[int(row[0]) : int(row[-1]) + 1]
     # As bytes: NumPy copies records field by field.
@@ -241,7 +241,7 @@ def packets_of(wire: np.ndarray, row: npt.NDArray[np.integer]) -> np.ndarray:
 
 
 def _found(wire: np.ndarray, sockets: Sockets) -> tuple[Rows, Rows, Places]:
-    """Rows of packets at the ends of known connections, their sockets, and which of them are SYNs."""
+    """Return the rows of packets at the ends of known connections, their sockets, and the places of SYNs."""
     row = np.empty(len(wire), dtype=np.int32)
     socket = np.empty(len(wire), dtype=np.int32)
     filled, syns = 0, []
@@ -254,7 +254,7 @@ def _found(wire: np.ndarray, sockets: Sockets) -> tuple[Rows, Rows, Places]:
         if len(here) < len(packets):
             packets = packets_of(packets, here)
         whose = sockets.at(packets)
-        known = np.flatnonzero(whose != NOBODY)
+        known = np.flatnonzero(whose != UNKNOWN_SOCKET)
         if len(known) < len(here):
             here, whose, packets = here[known], whose[known], packets_of(packets, known)
         room = slice(filled, filled + len(here))
@@ -265,9 +265,9 @@ def _found(wire: np.ndarray, sockets: Sockets) -> tuple[Rows, Rows, Places]:
 
 
 def by_group_and_time(group: Rows, time: np.ndarray, row: npt.NDArray[np.integer] | None = None) -> Places | None:
-    """The order by group, then by ``time[row]``, or `None` when it is that already.
+    """Return the order by group, then by ``time[row]``, or None if the rows are in that order.
 
-    In linear time where each group's rows are in the order of time already, as a capture's are.
+    Takes linear time where each group's rows are in order of time, as in a capture.
     """
     order: Places | None = None
     if (group[1:] < group[:-1]).any():
@@ -288,7 +288,7 @@ def by_group_and_time(group: Rows, time: np.ndarray, row: npt.NDArray[np.integer
 
 
 def _positions(place: Places, order: Places | None, count: int) -> Places:
-    """Where ``place`` is in ``order``, ascending."""
+    """Return the positions of ``place`` in ``order``, ascending."""
     if order is None:
         return place
     marked = np.zeros(count, dtype=np.bool_)

@@ -1,14 +1,14 @@
-"""Each event of the probe with the packets behind it: the ACK that caused it and the segments that this ACK answers.
+"""Pair each event of the probe with its packets: the ACK that caused it, and the segments that this ACK acknowledges.
 
-It owns who belongs to whom, by socket and sequence number, at the end whose socket it is. It compares no times of the
-kernel's with the wire's; what finds no partner is said, never dropped.
+Pairs are found by socket and sequence number, in the packets at the socket's own end. Events and ACKs without a partner
+are reported, never dropped.
 
-Whole arrays at a time, as many lives of sockets together as make a good portion; no packet is looked at on its own.
+Whole arrays are processed, a portion of lives at a time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,110 +17,97 @@ import numpy.typing as npt
 
 from rttcheck.judge.pairing.advance import advance
 from rttcheck.judge.pairing.calls import Calls, acks_of
-from rttcheck.judge.pairing.ends import Arrivals, Booleans, Ends, Places, Rows, by_group_and_time, keys, sequence_keys
+from rttcheck.judge.pairing.ends import Arrivals, Booleans, Ends, Places, Rows, keys, sequence_keys
+from rttcheck.judge.pairing.lives import lives_of, portions
 from rttcheck.judge.pairing.scoreboard import NONE, Scoreboard
-from rttcheck.judge.pairing.sockets import NOBODY, Integers, Sockets
+from rttcheck.judge.pairing.sockets import Integers, Sockets
 from rttcheck.record.event import FLAG_SYN_ACKED, Hook
-
-_PORTION = 1 << 20
-"""Packets and events at a time, if no single life has more: what bounds the memory that is needed at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Pairs:
-    """One entry an event; rows of the wire table, `NONE` (-1) where there is none."""
+    """One entry per event: rows of the table of packets, `NONE` (-1) where there is none."""
 
     ack: Rows
-    """The ACK behind the event: the last that came in before it with its ``snd_una`` and is no later event's."""
+    """The ACK of the event: the last that came in before it with its ``snd_una`` and is not a later event's."""
     first: Rows
     """Departure of the first newly acknowledged segment that may give a sample."""
     last: Rows
     """Departure of the last such segment, or of the last newly SACKed one where there is one."""
     sack: Rows
     """Departure of the first newly SACKed segment that may give a sample."""
-    echoed_first: Rows
+    echoed: Rows
     """For samples from timestamps: first departure that carried the timestamp which the ACK echoes."""
-    echoed_last: Rows
-    orphans: Rows
-    """ACKs of new data that no event belongs to."""
+    unreported: Rows
+    """ACKs of new data without an event."""
     known: Booleans
-    """Whether the event's socket is one of the recording's connections, with packets on the wire."""
+    """Whether the event's socket is one of the recording's connections, with captured packets."""
 
 
 def pair(events: np.ndarray, wire: np.ndarray, flows: Sequence[Mapping[str, Any]]) -> Pairs:
     """Pair ``events`` (dtype ``EVENT``) with ``wire`` (dtype ``WIRE``); ``flows`` are the recording's connections."""
-    ack, first, last, sack, echoed_first, echoed_last = (np.full(len(events), NONE, dtype=np.int32) for _ in range(6))
+    ack, first, last, sack, echoed = (np.full(len(events), NONE, dtype=np.int32) for _ in range(5))
     pairs = Pairs(
-        ack=ack, first=first, last=last, sack=sack, echoed_first=echoed_first, echoed_last=echoed_last,
-        orphans=np.zeros(0, dtype=np.int32), known=np.zeros(len(events), dtype=np.bool_),
+        ack=ack, first=first, last=last, sack=sack, echoed=echoed,
+        unreported=np.zeros(0, dtype=np.int32), known=np.zeros(len(events), dtype=np.bool_),
     )  # fmt: skip
     sockets = Sockets(flows)
     ends = Ends.of(wire, sockets)
     if not ends.lives or not len(events):
         return pairs
-    life, order = lives_of(events, sockets, ends)
+    life, order, _ = lives_of(events, sockets, ends)
     if not len(order):
         return pairs
     pairs.known[order] = True
-    orphans = []
-    for start, stop in _portions(ends):
+    unreported = []
+    for start, stop in portions(ends):
         mine = slice(*np.searchsorted(life, (start, stop)))
-        orphans.append(_pair_lives(pairs, events, order[mine], life[mine], ends, start, stop))
-    return replace(pairs, orphans=np.concatenate(orphans))
-
-
-def _portions(ends: Ends) -> Iterator[tuple[int, int]]:
-    """All lives, from one up to before another at a time."""
-    start = 0
-    while start < ends.lives:
-        full = np.searchsorted(ends.bounds, ends.bounds[start] + _PORTION, side="right")
-        stop = min(max(start + 1, int(full) - 1), ends.lives)
-        yield start, stop
-        start = stop
+        unreported.append(_pair_lives(pairs, events, order[mine], life[mine], ends, start, stop))
+    return replace(pairs, unreported=np.concatenate(unreported))
 
 
 def _pair_lives(pairs: Pairs, events: np.ndarray, event: Places, life: Rows, ends: Ends, start: int, stop: int) -> Rows:
-    """Fill in ``pairs`` for ``event``, the events of the lives from ``start`` up to before ``stop``; their orphans."""
+    """Fill in ``pairs`` for ``event``, the events of lives ``start`` to ``stop`` - 1; return their unreported ACKs."""
     calls = _calls(events, event, life, ends.initial, start)
-    sent, came = ends.halves(start, stop)
+    sent, came = ends.directions(start, stop)
     at = acks_of(calls, came)
     if not _every_ack(events):
         at, before = advance(calls, at, came)
         calls = replace(calls, before=before)
-    orphans = _orphans(came, at)
+    unreported = _unreported(came, at)
     if not len(at):
-        return orphans
+        return unreported
     found = at != NONE
     pairs.ack[event[found]] = came.row[at[found]]
     if len(came.sacks):
-        came = replace(came, sacks=came.sacks[~_of_the_past(ends.wire, came)[came.sacks]])
-    board = Scoreboard.of(ends.wire, sent, came, _several(events, calls, stop - start))
-    # What is in the scoreboard or in the pairs is not needed twice: these are the largest of all.
+        came = replace(came, sacks=came.sacks[~_dropped_as_old(ends.wire, came)[came.sacks]])
+    board = Scoreboard.of(ends.wire, sent, came, _segment_bytes(events, calls, stop - start))
+    # The scoreboard and the pairs hold what is needed of these, the largest arrays.
     del sent, came
     newest = np.maximum.accumulate(at)
     low, high = board.acknowledged(calls.life, calls.before, calls.una, calls.now_ns, newest)
     low[~found] = high[~found] = NONE
     if board.marks is not None:
-        # What came before the last event has said what it had to say.
+        # ACKs up to the previous event's are counted there.
         fresh = np.flatnonzero(at > np.append(NONE, newest[:-1]))
         pairs.sack[event[fresh]] = board.marks.sack_first[at[fresh]]
         sacked = board.marks.sack_last[at[fresh]]
         high[fresh] = np.where(sacked == NONE, high[fresh], sacked)
     pairs.first[event], pairs.last[event] = low, high
     _echoes(pairs, events, calls, ends, start)
-    return orphans
+    return unreported
 
 
-def _of_the_past(wire: np.ndarray, came: Arrivals) -> Booleans:
-    """Old ACKs that are thrown away by their timestamp, SACK blocks and all.
+def _dropped_as_old(wire: np.ndarray, came: Arrivals) -> Booleans:
+    """Return which ACKs are dropped for an old timestamp, with their SACK blocks.
 
-    RFC 7323, section 5.3, and ``tcp_disordered_ack()``: one that repeats the newest ACK number is let through, and one
-    tick is (``TCP_PAWS_WINDOW``).
+    RFC 7323, section 5.3, and ``tcp_disordered_ack()``: an ACK with the newest ACK number is accepted, and so is a
+    timestamp that is one tick old (``TCP_PAWS_WINDOW``).
     """
     begins = np.append(True, came.life[1:] != came.life[:-1])
     stamp = wire["tsval"][came.row]
     first = stamp[np.maximum.accumulate(np.where(begins, np.arange(len(stamp)), 0))]
-    # Lives apart by more than a difference of two timestamps can be.
+    # Lives are offset by more than any difference of two timestamps.
     since = (stamp - first).view(np.int32) + (came.life.astype(np.int64) << 33)
     newest, acked = np.maximum.accumulate(since), np.maximum.accumulate(came.ack)
     past: Booleans = (wire["has_ts"][came.row] != 0) & (newest - since > 1) & (came.ack < acked)
@@ -128,25 +115,8 @@ def _of_the_past(wire: np.ndarray, came: Arrivals) -> Booleans:
 
 
 def _every_ack(events: np.ndarray) -> bool:
-    """Whether each ACK that the socket looked at has an event, so that each begins where the one before it ended."""
+    """Return whether each processed ACK has an event, so that the previous event has the state before."""
     return not (events["hook"] == Hook.SOCKOPS).any()
-
-
-def lives_of(events: np.ndarray, sockets: Sockets, ends: Ends) -> tuple[Rows, Places]:
-    """Events by life, then by time, without those that have none: their lives, and which they are."""
-    socket = sockets.of(events["saddr"], events["daddr"], events["sport"], events["dport"])
-    moments = np.sort(ends.begun_ns)
-    rank = len(moments) + 1
-    key = ends.socket.astype(np.int64) * rank + np.searchsorted(moments, ends.begun_ns)
-    asked = np.searchsorted(moments, events["timestamp_ns"].astype(np.int64), side="right")
-    asked += socket.astype(np.int64) * rank
-    at = np.searchsorted(key, asked) - 1
-    life = np.where((ends.socket[at] == socket) & (at >= 0) & (socket != NOBODY), at, NOBODY).astype(np.int32)
-    order = by_group_and_time(life, events["timestamp_ns"])
-    order = np.arange(len(life)) if order is None else order
-    life = life[order]
-    known = int(np.searchsorted(life, NOBODY, side="right"))
-    return life[known:], order[known:]
 
 
 def _calls(events: np.ndarray, event: Places, life: Rows, initial: npt.NDArray[np.uint32], first_life: int) -> Calls:
@@ -159,15 +129,15 @@ def _calls(events: np.ndarray, event: Places, life: Rows, initial: npt.NDArray[n
     opening = np.flatnonzero(begins)
     handshake = (events["flag"][event[opening]] & FLAG_SYN_ACKED) != 0
     before[opening] = keys(mine[opening], np.where(handshake, 0, 1))
-    # When the kernel looked at the ACK: tcp_mstamp, at which later ones had not come; else when it was done.
+    # When the kernel processed the ACK: tcp_mstamp, before which it came in; else the time of the event.
     done_ns = events["timestamp_ns"][event].astype(np.int64)
     stamp = events["tcp_mstamp_us"][event].astype(np.int64)
     now_ns = np.where(stamp == 0, done_ns, np.minimum(stamp * 1_000 + 999, done_ns))
     return Calls(event=event, life=mine, una=una, before=before, now_ns=now_ns)
 
 
-def _several(events: np.ndarray, calls: Calls, lives: int) -> Integers:
-    """How long a segment may be without being several: each life's largest ``mss_cache``."""
+def _segment_bytes(events: np.ndarray, calls: Calls, lives: int) -> Integers:
+    """Return the most bytes of a segment in each life: its largest ``mss_cache``."""
     longest = np.full(lives, np.iinfo(np.int64).max)
     begins = np.flatnonzero(np.diff(calls.life, prepend=-1))
     if len(begins):
@@ -176,7 +146,7 @@ def _several(events: np.ndarray, calls: Calls, lives: int) -> Integers:
 
 
 def _echoes(pairs: Pairs, events: np.ndarray, calls: Calls, ends: Ends, first_life: int) -> None:
-    """Samples from timestamps: the departures that carried what the ACK echoes."""
+    """Find the first departure with the echoed timestamp, for samples from timestamps."""
     at = np.flatnonzero((events["first_rtt_us"][calls.event] < 0) & (pairs.ack[calls.event] != NONE))
     at = at[(events["sack_rtt_us"][calls.event[at]] < 0) & (events["taken"][calls.event[at]] != 0)]
     if not len(at):
@@ -189,19 +159,18 @@ def _echoes(pairs: Pairs, events: np.ndarray, calls: Calls, ends: Ends, first_li
     if (key[1:] < key[:-1]).any():
         by_key = np.argsort(key, kind="stable")
         key, row = key[by_key], row[by_key]
-    least, most = np.searchsorted(key, wanted), np.searchsorted(key, wanted, side="right") - 1
-    hit = least <= most
-    pairs.echoed_first[event[hit]] = row[least[hit]]
-    pairs.echoed_last[event[hit]] = row[most[hit]]
+    least = np.searchsorted(key, wanted)
+    hit = least < np.searchsorted(key, wanted, side="right")
+    pairs.echoed[event[hit]] = row[least[hit]]
 
 
-def _orphans(came: Arrivals, at: Places) -> Rows:
-    """Arrivals that are the first of their number, beyond the SYN, and that no event names."""
+def _unreported(came: Arrivals, at: Places) -> Rows:
+    """Return the ACKs of new data without an event: the first of their number, the SYN's excluded."""
     number = np.maximum(came.ack, keys(came.life, 0))
     highest = np.maximum.accumulate(number)
     rises = np.flatnonzero((number[1:] > highest[:-1]) & (came.life[1:] == came.life[:-1])) + 1
-    named = np.zeros(len(number), dtype=np.bool_)
-    named[at[at != NONE]] = True
-    # A later ACK of the same number may be the one that was named.
-    open_ = rises[~named[rises]]
-    return came.row[open_[~np.isin(number[open_], number[named])]] if len(open_) else np.zeros(0, dtype=np.int32)
+    reported = np.zeros(len(number), dtype=np.bool_)
+    reported[at[at != NONE]] = True
+    # A later ACK of the same number may have the event.
+    open_ = rises[~reported[rises]]
+    return came.row[open_[~np.isin(number[open_], number[reported])]] if len(open_) else np.zeros(0, dtype=np.int32)

@@ -1,8 +1,4 @@
-"""The SACK blocks of ACKs that came in, each pair of edges once for as long as it is repeated.
-
-It owns the reading of blocks from the wire's table, and that an ACK says again what the ones before it said (RFC 2018,
-section 4), which is not worth looking at twice. It does not know what was sent.
-"""
+"""The SACK blocks of incoming ACKs, without repetitions: ACKs repeat the previous blocks (RFC 2018, section 4)."""
 
 from __future__ import annotations
 
@@ -19,7 +15,7 @@ _BLOCK = 1 << 14
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Blocks:
-    """One row a block, in the order of arrivals; edges are `keys`."""
+    """One row per block, in the order of arrivals; edges are `keys`."""
 
     arrival: Places
     """Position among the arrivals."""
@@ -28,7 +24,7 @@ class Blocks:
 
     @classmethod
     def of(cls, wire: np.ndarray, came: Arrivals, *, repeated: bool) -> Blocks:
-        """All blocks of ``came``; those that the ACK before held too only where they are to be ``repeated``."""
+        """Read the blocks of ``came``; blocks that the previous ACK has too are left out unless ``repeated``."""
         found: list[tuple[Places, Integers, Integers]] = []
         newest = np.zeros((2, 1, MOST_SACK_BLOCKS), dtype=np.int64)
         for start in range(0, len(came.sacks), _BLOCK):
@@ -40,15 +36,15 @@ class Blocks:
                 :, None
             ]
             sides *= held
-            told = sides[0] < sides[1]
+            kept = sides[0] < sides[1]
             if not repeated:
                 before = np.concatenate((newest, sides[:, :-1]), axis=1)
                 newest = sides[:, -1:]
-                # In its own place, or moved by a block that is new, or by one that is gone.
-                told &= ~_same(sides, before)
-                told[:, 1:] &= ~_same(sides[:, :, 1:], before[:, :, :-1])
-                told[:, :-1] &= ~_same(sides[:, :, :-1], before[:, :, 1:])
-            ack, block = np.nonzero(told)
+                # In the same place, or one place off because a block was added or removed.
+                kept &= ~_same(sides, before)
+                kept[:, 1:] &= ~_same(sides[:, :, 1:], before[:, :, :-1])
+                kept[:, :-1] &= ~_same(sides[:, :, :-1], before[:, :, 1:])
+            ack, block = np.nonzero(kept)
             found.append((at[ack], sides[0, ack, block], sides[1, ack, block]))
         if not found:
             nothing = np.zeros(0, dtype=np.int64)

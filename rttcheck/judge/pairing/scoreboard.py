@@ -1,8 +1,7 @@
-"""Senders' memories of their connections, redone from the wire: what was sent again, SACKed, acknowledged, and when.
+"""Senders' SACK scoreboards, recomputed from the packets: what was retransmitted, SACKed and acknowledged, and when.
 
-It owns the rules by which the kernel picks the segments that give a sample, for all segments at once: what happened to
-a segment follows from the first of all ACKs and retransmissions that cover it. It sees departures, arrivals and
-sequence numbers, and no samples.
+The rules by which the kernel picks the segments that give a sample are applied to all segments at once: the state of a
+segment follows from the first ACK and the first retransmission that cover it.
 
 Sources: net/ipv4/tcp_input.c, ``tcp_clean_rtx_queue()``, ``tcp_sacktag_one()``, ``tcp_match_skb_to_sack()`` (the same
 rules from 5.10 to 7.3); net/ipv4/tcp_output.c, ``tcp_retrans_try_collapse()``.
@@ -23,29 +22,29 @@ from rttcheck.judge.pairing.sockets import Integers
 NONE = -1
 _NEVER_NS = np.iinfo(np.int64).max
 _AT_ONCE = 1 << 19
-"""So many pieces that were sent again or SACKed are gone through at a time."""
+"""Retransmitted or SACKed pieces processed at a time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Marks:
-    """What happened to each piece, and what each arrival did."""
+    """The state of each piece, and the effect of each arrival."""
 
     again_ns: Integers
-    """When the piece was first sent again, or a time that never comes."""
+    """When the piece was first retransmitted; `_NEVER_NS` if it was not."""
     sacked: Rows
-    """Position of the arrival that first SACKed it, or a position beyond all."""
+    """Position of the arrival that first SACKed it; beyond all positions if none did."""
     touched: Rows
-    """How many of the pieces before each were sent again or SACKed, and before the end."""
+    """How many of the pieces before each, and in all, were retransmitted or SACKed."""
     sack_first: Rows
-    """Row of the first and the last piece that each arrival SACKed and that was not sent again by then, or `NONE`."""
+    """Row of the first and the last piece that each arrival SACKed before any retransmission of it, or `NONE`."""
     sack_last: Rows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Merged:
-    """Small segments that went again in one: from then on they are one, and acknowledged only together.
+    """Small segments collapsed into one by a retransmission: from then on they are acknowledged only together.
 
-    Source: net/ipv4/tcp_output.c, ``tcp_retrans_try_collapse()``: never into one that is longer than a segment may be.
+    Source: net/ipv4/tcp_output.c, ``tcp_retrans_try_collapse()``: the result is never longer than a segment may be.
     """
 
     start: Integers
@@ -55,7 +54,7 @@ class Merged:
     """The first piece of each."""
 
     def stop(self, stop: Places, before: Integers, una: Integers, now_ns: Integers) -> Places:
-        """``stop`` without the pieces of one whose end ``una`` does not reach."""
+        """Return ``stop`` without the pieces of a collapsed segment whose end ``una`` does not reach."""
         rising = np.flatnonzero(una > before)
         reached = una[rising]
         low, high = np.searchsorted(reached, self.start, side="right"), np.searchsorted(reached, self.end)
@@ -70,7 +69,7 @@ class Merged:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Scoreboard:
-    """Pieces of what was sent, as retransmissions and SACK blocks cut it, in the order of lives and offsets.
+    """Pieces of the sent data, as retransmissions and SACK blocks split it, in the order of lives and offsets.
 
     Numbers are `keys`. A piece belongs to the departure that sent it first.
     """
@@ -78,22 +77,24 @@ class Scoreboard:
     start: Integers
     end: Integers
     row: Rows
-    several: Integers
-    """Of each life: how long a segment may be without being several in one."""
+    segment_bytes: Integers
+    """For each life: the most bytes of a segment; a longer packet holds several."""
     marks: Marks | None
-    """`None` where nothing was sent again or SACKed."""
+    """None where nothing was retransmitted or SACKed."""
     merged: Merged | None
-    """`None` where none were."""
+    """None where no segments were collapsed."""
 
     @classmethod
-    def of(cls, wire: np.ndarray, sent: Departures, came: Arrivals, several: Integers) -> Scoreboard:
-        """From all departures and arrivals of some lives; SACK blocks are read from ``wire``."""
+    def of(cls, wire: np.ndarray, sent: Departures, came: Arrivals, segment_bytes: Integers) -> Scoreboard:
+        """Build it from all departures and arrivals of some lives; SACK blocks are read from ``wire``."""
         newest = np.empty_like(sent.end)
         newest[:1] = sent.start[:1]
         np.maximum.accumulate(sent.end[:-1], out=newest[1:])
         again = np.flatnonzero(sent.start < newest)
         if not len(again) and not len(came.sacks):
-            return cls(start=sent.start, end=sent.end, row=sent.row, several=several, marks=None, merged=None)
+            return cls(
+                start=sent.start, end=sent.end, row=sent.row, segment_bytes=segment_bytes, marks=None, merged=None
+            )
         first = np.flatnonzero(sent.end > newest)
         again_start, again_end = sent.start[again], np.minimum(sent.end[again], newest[again])
         start, end = np.maximum(sent.start[first], newest[first]), sent.end[first]
@@ -101,11 +102,11 @@ class Scoreboard:
         start, end, first = cut_at(np.concatenate((again_start, again_end)), start, end, first)
         blocks = Blocks.of(wire, came, repeated=False)
         # Only a packet of several segments is SACKed in part.
-        edges = segment_edges(np.concatenate((blocks.left, blocks.right)), start, end, several[sent.life[first]])
+        edges = segment_edges(np.concatenate((blocks.left, blocks.right)), start, end, segment_bytes[sent.life[first]])
         start, end, first = cut_at(edges, start, end, first)
         sacked, early = _sacked(blocks, sent, came, start, end, first)
         if early:
-            # What a block was too early for, its repetitions may hold.
+            # A block may cover data that left later; its repetitions then count.
             sacked, _ = _sacked(Blocks.of(wire, came, repeated=True), sent, came, start, end, first)
         low, high = np.searchsorted(start, again_start), np.searchsorted(end, again_end, side="right")
         by = earliest_cover(low, high, np.arange(len(again), dtype=np.int32), len(start))
@@ -113,7 +114,7 @@ class Scoreboard:
         resent = np.flatnonzero(by < len(again))
         again_ns[resent] = sent.time_ns[again[by[resent]]]
         row = sent.row[first]
-        one = again_end - again_start <= several[sent.life[again]]
+        one = again_end - again_start <= segment_bytes[sent.life[again]]
         one &= first[np.minimum(low, len(first) - 1)] != first[high - 1]
         merged = None
         if one.any():
@@ -121,15 +122,15 @@ class Scoreboard:
                 start=again_start[one], end=again_end[one], time_ns=sent.time_ns[again[one]], piece=low[one]
             )
         marks = _marks(sacked, again_ns, row, came)
-        return cls(start=start, end=end, row=row, several=several, marks=marks, merged=merged)
+        return cls(start=start, end=end, row=row, segment_bytes=segment_bytes, marks=marks, merged=merged)
 
     def acknowledged(
         self, life: Rows, before: Integers, una: Integers, now_ns: Integers, newest: Integers
     ) -> tuple[Rows, Rows]:
-        """Rows of the first and last segment that give a sample when ``snd_una`` goes from ``before`` to ``una``.
+        """Return the first and last segment that give a sample when ``snd_una`` moves from ``before`` to ``una``.
 
-        ``newest`` is the last arrival that was looked at by ``now_ns``. Both `NONE` by Karn's rule if any of them was
-        sent again by then; those that were SACKed give none.
+        ``newest`` is the last arrival processed by ``now_ns``. Both are `NONE` by Karn's rule if any segment was
+        retransmitted by then; SACKed segments give no sample.
         """
         if not len(self.start):
             return np.full(len(una), NONE, dtype=np.int32), np.full(len(una), NONE, dtype=np.int32)
@@ -143,7 +144,7 @@ class Scoreboard:
         part = np.minimum(stop, most)
         partly = (self.start[part] < una) & (self.end[part] > una)
         at = np.flatnonzero(partly)
-        partly[at] = self.end[part[at]] - self.start[part[at]] > self.several[life[at]]
+        partly[at] = self.end[part[at]] - self.start[part[at]] > self.segment_bytes[life[at]]
         stop += partly
         if self.merged is not None:
             stop = self.merged.stop(stop, before, una, now_ns)
@@ -159,7 +160,7 @@ class Scoreboard:
     def _among(
         self, marks: Marks, start: Places, stop: Places, now_ns: Integers, newest: Integers
     ) -> tuple[Rows, Rows]:
-        """The same where pieces from ``start`` to ``stop`` were sent again or SACKed: each of them is looked at."""
+        """Return the same where pieces ``start`` to ``stop`` - 1 were retransmitted or SACKed: check each piece."""
         count = stop - start
         begin = np.cumsum(count) - count
         piece = np.arange(int(count.sum())) + np.repeat(start - begin, count)
@@ -175,22 +176,22 @@ class Scoreboard:
 def _sacked(
     blocks: Blocks, sent: Departures, came: Arrivals, start: Integers, end: Integers, first: Places
 ) -> tuple[Rows, bool]:
-    """The arrival that first SACKed each piece, and whether a block covers what had not left yet."""
+    """Return the arrival that first SACKed each piece, and whether a block covers data that had not left yet."""
     acked = np.maximum.accumulate(np.maximum(came.ack, keys(came.life, 0)))
-    # Below is what a duplicate SACK (RFC 2883) says again: the segment is acknowledged already.
+    # A duplicate SACK (RFC 2883) lies below: the segment is already acknowledged.
     low = np.searchsorted(start, np.maximum(blocks.left, acked[blocks.arrival]))
     high = np.searchsorted(end, blocks.right, side="right")
     some = np.flatnonzero(low < high)
     early = some[sent.time_ns[first[high[some] - 1]] > came.time_ns[blocks.arrival[some]]]
     if len(early):
-        # What has not left yet cannot have come (tcp_is_sackblock_valid()).
+        # Data that has not left yet cannot be SACKed (tcp_is_sackblock_valid()).
         at = blocks.arrival[early]
         high[early] = np.minimum(high[early], _left_by(sent, first, came.life[at], came.time_ns[at]))
     return earliest_cover(low, high, blocks.arrival.astype(np.int32), len(start)), len(early) > 0
 
 
 def _left_by(sent: Departures, first: Places, life: Rows, time_ns: Integers) -> Places:
-    """How many pieces, of all lives up to each of ``life``, had left by ``time_ns``."""
+    """Return how many pieces, of all lives up to each of ``life``, had left by ``time_ns``."""
     pieces = len(first)
     lives = np.concatenate((sent.life[first], life))
     times = np.concatenate((sent.time_ns[first], time_ns))
@@ -210,14 +211,14 @@ def _marks(sacked: Rows, again_ns: Integers, row: Rows, came: Arrivals) -> Marks
     sack_last = np.full(len(came.row), NONE, dtype=np.int32)
     piece = np.flatnonzero(known)
     piece = piece[again_ns[piece] > came.time_ns[sacked[piece]]]
-    # Of those that go to one place the last stays.
+    # NumPy keeps the last of several assignments to one place.
     sack_last[sacked[piece]] = row[piece]
     sack_first[sacked[piece[::-1]]] = row[piece[::-1]]
     return Marks(again_ns=again_ns, sacked=sacked, touched=touched, sack_first=sack_first, sack_last=sack_last)
 
 
 def _portions(which: Places, count: npt.NDArray[np.intp]) -> list[Places]:
-    """``which`` in portions of which the ``count`` do not add up to more than is done at once, or of one."""
+    """Split ``which`` into portions whose ``count`` add up to at most `_AT_ONCE`, or of a single one."""
     if not len(which):
         return []
     portion = (np.cumsum(count) - count) // _AT_ONCE

@@ -1,8 +1,4 @@
-"""Whose a row is: rows with addresses and ports to the sockets of known connections, and sequence numbers unwrapped.
-
-It owns the step from 36 bytes of addresses to one small number, and from 32-bit sequence numbers to offsets that never
-wrap. It does not know what the rows are rows of.
-"""
+"""The socket of each row of a table: addresses and ports (36 bytes) become one small number."""
 
 from __future__ import annotations
 
@@ -17,18 +13,18 @@ from rttcheck.judge.samples import address_bytes
 Integers = npt.NDArray[np.int64]
 Words = npt.NDArray[np.uint64]
 
-NOBODY: Final = -1
+UNKNOWN_SOCKET: Final = -1
 
 _FACTORS = (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0x27D4EB2F165667C5, 0xD6E8FEB86659FD93)
 _TRIES = 8
 _BLOCK = 1 << 15
-"""So many rows at a time, so that their words stay in the processor's cache."""
+"""Rows at a time, so that their words stay in the processor's cache."""
 
 
 class Sockets:
     """The two sockets of each connection: number 2i is the client's of connection i, 2i + 1 the server's.
 
-    Connections with the same addresses and ports are one; what tells them apart is their time.
+    Connections with the same addresses and ports have the same sockets; time distinguishes them (see `Ends`).
     """
 
     def __init__(self, flows: Sequence[Mapping[str, Any]]) -> None:
@@ -43,7 +39,7 @@ class Sockets:
         words = _words(
             np.array(own, np.uint8).reshape(-1, 16), np.array(peer, np.uint8).reshape(-1, 16), table[:, 0], table[:, 1]
         )
-        # The other socket of each, where there is a first one of the same addresses too.
+        # The peer of each socket; sockets with the same addresses have the number of the first.
         number = np.unique(words, axis=1, return_index=True, return_inverse=True)
         self._words, self._number = number[0], number[1].astype(np.int32)
         named = self._number[number[2].reshape(-1)]
@@ -57,8 +53,8 @@ class Sockets:
         self._hashes, self._words, self._number = hashes[order], self._words[:, order], self._number[order]
 
     def of(self, own: npt.NDArray[Any], peer: npt.NDArray[Any], own_port: Any, peer_port: Any) -> npt.NDArray[np.int32]:
-        """The socket of each row, `NOBODY` where it is none of the known ones."""
-        found = np.full(len(own), NOBODY, dtype=np.int32)
+        """Return the socket of each row, `UNKNOWN_SOCKET` where it is not a known one."""
+        found = np.full(len(own), UNKNOWN_SOCKET, dtype=np.int32)
         if not len(self._hashes):
             return found
         for start in range(0, len(own), _BLOCK):
@@ -66,42 +62,24 @@ class Sockets:
             words = _words(own[rows], peer[rows], own_port[rows], peer_port[rows])
             place = np.searchsorted(self._hashes, _hash(words, self._salt))
             np.minimum(place, len(self._hashes) - 1, out=place)
-            # The hash finds the candidate, all 36 bytes decide.
+            # The hash finds the candidate; all 36 bytes are compared.
             same = self._words[0][place] == words[0]
             for known, column in zip(self._words[1:], words[1:], strict=True):
                 same &= known[place] == column
-            found[rows] = np.where(same, self._number[place], NOBODY)
+            found[rows] = np.where(same, self._number[place], UNKNOWN_SOCKET)
         return found
 
     def at(self, packets: np.ndarray) -> npt.NDArray[np.int32]:
-        """The socket at whose end each packet (dtype ``WIRE``) was seen: the sender's of those that left."""
+        """Return the socket at whose end each packet (dtype ``WIRE``) was captured: the sender's for outgoing ones."""
         sender = self.of(packets["src"], packets["dst"], packets["sport"], packets["dport"])
         if not len(self._peer):
             return sender
-        receiver = np.where(sender == NOBODY, NOBODY, self._peer[sender])
+        receiver = np.where(sender == UNKNOWN_SOCKET, UNKNOWN_SOCKET, self._peer[sender])
         return np.where(packets["outgoing"] != 0, sender, receiver)
 
 
-def unwrapped(values: npt.NDArray[np.uint32], begins: npt.NDArray[np.bool_], first: npt.NDArray[np.uint32]) -> Integers:
-    """Offsets that never wrap, of rows in the order of time, group after group; ``begins`` marks each group's first.
-
-    ``first`` is for each row what its group's offset 0 is, the initial sequence number. From one row to the next a
-    value may go up or down by less than 2^31, as TCP itself assumes (RFC 9293, section 3.4).
-    """
-    if not len(values):
-        return np.zeros(0, dtype=np.int64)
-    steps = np.empty(len(values), dtype=np.int64)
-    steps[1:] = (values[1:] - values[:-1]).view(np.int32)
-    steps[begins] = (values[begins] - first[begins]).view(np.int32)
-    total = np.cumsum(steps)
-    start = np.flatnonzero(begins)
-    before = total[start] - steps[start]
-    total -= np.repeat(before, np.diff(np.append(start, len(values))))
-    return total
-
-
 def _words(own: npt.NDArray[Any], peer: npt.NDArray[Any], own_port: Any, peer_port: Any) -> Words:
-    """Five rows of words: two of each address, one of both ports."""
+    """Return five rows of words: two for each address, one for both ports."""
     words = np.empty((5, len(own)), dtype=np.uint64)
     words[0:2] = own.view(np.uint64).T
     words[2:4] = peer.view(np.uint64).T
@@ -112,7 +90,7 @@ def _words(own: npt.NDArray[Any], peer: npt.NDArray[Any], own_port: Any, peer_po
 
 
 def _hash(words: Words, salt: int) -> Words:
-    """A sum of products, of which the upper half depends on every word."""
+    """Return a sum of products whose upper half depends on every word."""
     mixed = np.full(words.shape[1], salt, dtype=np.uint64)
     for column, factor in zip(words, _FACTORS, strict=True):
         mixed += column * np.uint64(factor + 2 * salt)

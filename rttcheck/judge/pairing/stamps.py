@@ -1,6 +1,6 @@
-"""TCP's stamp of each packet that left an end: the table of stamps joined to the table of packets.
+"""TCP's stamp of each outgoing packet: join the table of stamps to the table of packets.
 
-It owns the join, by all that both tables say of a packet and by order where several are alike. It judges nothing.
+The join is by all fields that both tables have, and by order where several packets are equal.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from rttcheck.judge.pairing.transit import Integers, Places, Words, identities
 from rttcheck.record.packet import Point
 
 UNKNOWN: Final = 0
-"""Of packets that came in, passed the link, or carry no stamp."""
+"""The stamp of packets that came in, passed the link, or have no stamp."""
 
 _NAME = np.dtype([("numbers", "<u8"), ("ends", "<u8"), ("rest", "<u8")])
 
@@ -22,8 +22,8 @@ _NAME = np.dtype([("numbers", "<u8"), ("ends", "<u8"), ("rest", "<u8")])
 def stamps_of(wire: np.ndarray, stamps: np.ndarray) -> Integers:
     """Return the stamp of each packet of ``wire`` (dtype ``WIRE``), CLOCK_MONOTONIC ns; `UNKNOWN` where there is none.
 
-    ``stamps`` has dtype ``STAMP``. Packets that are alike (sent twice without a timestamp) are joined in the order in
-    which they left: the program that reads stamps sees a packet right after the capture does.
+    ``stamps`` has dtype ``STAMP``. Equal packets (sent twice without a timestamp) are joined in the order in which
+    they left: the program that reads stamps sees a packet right after the capture does.
     """
     found = np.full(len(wire), UNKNOWN, dtype=np.int64)
     left = np.flatnonzero((wire["outgoing"] != 0) & np.isin(wire["point"], (Point.CLIENT, Point.SERVER)))
@@ -39,7 +39,7 @@ def stamps_of(wire: np.ndarray, stamps: np.ndarray) -> Integers:
 
 
 def _names(packets: np.ndarray) -> Words:
-    """A number for each packet, the same for packets that are alike."""
+    """Return a number for each packet, the same for equal packets."""
     table = np.zeros(len(packets), dtype=_NAME)
     table["numbers"] = packets["seq"].astype(np.uint64) << np.uint64(32) | packets["ack"]
     table["ends"] = packets["payload"].astype(np.uint64) << np.uint64(32)
@@ -55,7 +55,7 @@ def _in_order(names: Words, time_ns: Integers) -> tuple[Places, Words]:
 
 
 def _rank(names: Words) -> npt.NDArray[np.intp]:
-    """Return which of its name each is, counted from 0; ``names`` is sorted."""
+    """Return the rank of each among equal names, from 0; ``names`` is sorted."""
     begins = np.flatnonzero(np.append(True, names[1:] != names[:-1]))
     ranks: npt.NDArray[np.intp] = np.arange(len(names)) - np.repeat(begins, np.diff(np.append(begins, len(names))))
     return ranks

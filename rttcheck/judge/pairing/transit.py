@@ -1,13 +1,12 @@
-"""The way of each packet through the link: which of the packets that came in is which of those that left, and when.
+"""Match the packets that entered the link with those that left it, one direction at a time.
 
-It owns the matching of the captures on the link's two sides, one direction at a time, and what is left over: packets
-that never left, copies, packets that nobody sent. It knows nothing of what the link was told to do.
+Left over are lost packets, duplicates, and packets that left without entering. The link's settings are not used.
 
 A router changes nothing in a TCP header (RFC 1812, section 5.3.1: what it changes is in the IP header), so that a
-packet is known by the whole of it: addresses, ports, sequence and ACK number, flags, window, timestamps, SACK blocks,
-and how much it carries. Packets that are alike in all of this, such as a segment sent twice without timestamps, cannot
-be told apart: such a packet has an earliest and a latest time at which it may have come in, and who judges takes the
-one that excuses it.
+packet is identified by all of it: addresses, ports, sequence and ACK number, flags, window, timestamps, SACK blocks,
+and payload length. Packets that are equal in all of this, such as a segment sent twice without timestamps, cannot be
+distinguished: such a packet has an earliest and a latest time at which it may have entered, and checks use the one in
+the link's favour.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ Booleans = npt.NDArray[np.bool_]
 Words = npt.NDArray[np.uint64]
 
 WAYS: Final = {"out": (Point.LINK_NEAR, Point.LINK_FAR), "back": (Point.LINK_FAR, Point.LINK_NEAR)}
-"""Where packets of each direction come into the link and where they leave it; names as in a recording's ``netem``."""
+"""Where packets of each direction enter and leave the link; names as in a recording's ``netem``."""
 
 NOBODY: Final = -1
 
@@ -42,9 +41,9 @@ _WHEN_AND_WHERE = ("time_ns", "point", "outgoing", "reserved")
 class Transit:
     """One direction through the link. ``entered`` and ``left`` are rows of the table of packets, in order of time.
 
-    Times are CLOCK_MONOTONIC nanoseconds. Of the packets that left, ``earliest`` and ``latest`` are the places in
-    ``entered`` of the first and the last that each may be; `NOBODY` for one that did not come in, and for the second
-    and later pieces of a packet that was cut. Nearly always the two are one.
+    Times are CLOCK_MONOTONIC nanoseconds. For packets that left, ``earliest`` and ``latest`` are the places in
+    ``entered`` of the first and the last that each may be; `NOBODY` for one that did not enter, and for the second and
+    later pieces of a split packet. Nearly always the two are equal.
     """
 
     entered: Places
@@ -54,15 +53,15 @@ class Transit:
     earliest: Places
     latest: Places
     gone: Places
-    """Places in ``entered`` of packets that never left; of packets that are alike, the last."""
+    """Places in ``entered`` of packets that never left; of equal packets, the last."""
     extra: Places
-    """Places in ``left`` of packets that leave once more than they came in; of packets that are alike, the last."""
+    """Places in ``left`` of duplicates: packets that left once more than they entered; of equal packets, the last."""
     hidden: int
-    """How many more of each there may be: where packets are alike, one lost and one doubled look like none of both."""
+    """How many more of each there may be: of equal packets, one lost and one duplicated cancel out."""
     pieces: int
-    """Packets that left in pieces (a packet larger than the MTU, from segmentation offload)."""
+    """Packets that left in pieces (larger than the MTU, from segmentation offload)."""
     strangers: int
-    """Packets that left and had not come in."""
+    """Packets that left without entering."""
 
     @classmethod
     def of(cls, wire: np.ndarray, way: str) -> Transit:
@@ -80,7 +79,7 @@ class Transit:
         earliest = np.full(len(left), NOBODY, dtype=np.intp)
         latest = earliest.copy()
         latest[known] = earliest[known] = ranked[starts[theirs[known]]]
-        # Of several alike: one after the other where each left before the next came, else any that had come by then.
+        # Equal packets: in order where each left before the next entered, else any that had entered by then.
         several = np.flatnonzero(known & (sizes_in[theirs] > 1))
         apart = _apart(several, theirs, rank_out, ranked, starts, sizes_in, sizes_out, entered_ns, left_ns)
         earliest[several[apart]] = ranked[starts[theirs[several[apart]]] + rank_out[several[apart]]]
@@ -90,7 +89,7 @@ class Transit:
             alike = ranked[start : start + sizes_in[theirs[place]]]
             by_then = int(np.searchsorted(entered_ns[alike], left_ns[place], side="right"))
             latest[place] = alike[max(by_then - 1, 0)]
-        # Each leaves twice at most: at least half of those that left, rounded up, came through.
+        # Each packet leaves at most twice: at least half of those that left, rounded up, got through.
         most_lost = sizes_in - (sizes_out + 1) // 2
         hidden = np.maximum(most_lost - np.maximum(sizes_in - sizes_out, 0), 0)
         rank_in = np.empty(len(entered), dtype=np.intp)
@@ -115,22 +114,22 @@ class Transit:
 
     @property
     def matched(self) -> Places:
-        """Places in ``left`` of the packets that came in."""
+        """Return the places in ``left`` of the packets that entered."""
         return np.flatnonzero(self.earliest != NOBODY)
 
     @property
     def longest_ns(self) -> Integers:
-        """The longest that each packet of `matched` may have taken."""
+        """Return the longest time that each packet of `matched` may have taken."""
         return self.left_ns[self.matched] - self.entered_ns[self.earliest[self.matched]]
 
     @property
     def shortest_ns(self) -> Integers:
-        """The shortest that each packet of `matched` may have taken."""
+        """Return the shortest time that each packet of `matched` may have taken."""
         return self.left_ns[self.matched] - self.entered_ns[self.latest[self.matched]]
 
 
 def identities(wire: np.ndarray, places: Places, *, apart: tuple[str, ...] = _WHEN_AND_WHERE) -> Words:
-    """A number of 64 bits for each packet, the same for packets that are alike in all fields but those ``apart``.
+    """Return a 64-bit number for each packet, the same for packets that are equal in all fields except ``apart``.
 
     Two packets that differ get the same number once in 1.8e19 pairs.
     """
@@ -150,7 +149,7 @@ def identities(wire: np.ndarray, places: Places, *, apart: tuple[str, ...] = _WH
 
 
 def _mixed(state: Words, words: Words, number: int) -> Words:
-    """One round: no sum of multiples, which like differences in two fields would cancel out of."""
+    """Mix one word in, not linearly: equal differences in two fields must not cancel out."""
     state = (state ^ words) * np.uint64(_MIX[number % len(_MIX)])
     state ^= state >> np.uint64(29)
     state *= np.uint64(_STEP)
@@ -167,7 +166,7 @@ def _passing(wire: np.ndarray, point: Point, *, outgoing: int) -> Places:
 
 
 def _groups(names: Words, entered: int) -> tuple[Places, Integers, Integers]:
-    """A group for each name, and how many of each came in and left."""
+    """Return a group for each name, and how many of each entered and left."""
     order = np.argsort(names, kind="stable")
     sorted_names = names[order]
     fresh = np.ones(len(names), dtype=np.bool_)
@@ -181,14 +180,14 @@ def _groups(names: Words, entered: int) -> tuple[Places, Integers, Integers]:
 
 
 def _ranked(group: Places, groups: int) -> tuple[Places, Places]:
-    """Places sorted by group, in order within each; and where each group starts among them."""
+    """Return places sorted by group, in order within each, and where each group starts among them."""
     order = np.argsort(group, kind="stable")
     counts = np.bincount(group, minlength=groups)
     return order, np.cumsum(counts) - counts
 
 
 def _ranks(group: Places, groups: int) -> Places:
-    """The how-manieth of its group each is."""
+    """Return the rank of each within its group."""
     order, starts = _ranked(group, groups)
     ranks = np.empty(len(group), dtype=np.intp)
     ranks[order] = np.arange(len(group)) - starts[group[order]]
@@ -199,7 +198,7 @@ def _apart(
     several: Places, group: Places, rank: Places, ranked: Places, starts: Places, sizes_in: Integers,
     sizes_out: Integers, entered_ns: Integers, left_ns: Integers,
 ) -> Booleans:  # fmt: skip
-    """Which of ``several`` are of a group of which each left before the next came in, and so many left as came."""
+    """Return which of ``several`` are in a group whose packets left one by one before the next entered."""
     ours, own = group[several], rank[several]
     even = sizes_in[ours] == sizes_out[ours]
     next_one = np.minimum(starts[ours] + own + 1, len(ranked) - 1)
@@ -214,9 +213,9 @@ def _apart(
 def _pieces(
     wire: np.ndarray, entered: Places, left: Places, gone: Places, strange: Places
 ) -> tuple[Places, Places, int]:
-    """Packets of ``gone`` that left in pieces, the first piece of each (place in ``left``), and how many pieces.
+    """Return packets of ``gone`` that left in pieces, the first piece of each (place in ``left``), and how many pieces.
 
-    Pieces carry on the sequence numbers and share all else but flags and length (``tcp_gso_segment()``).
+    Pieces continue the sequence numbers and share all other fields but flags and length (``tcp_gso_segment()``).
     """
     nothing = np.zeros(0, dtype=np.intp)
     large = gone[wire["payload"][entered[gone]] > 0]

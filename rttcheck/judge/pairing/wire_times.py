@@ -1,8 +1,4 @@
-"""What the wire says of each sample: the time that really passed, and how far the kernel's value lies from it.
-
-It owns the pairing's outcome in figures: one row a value that the kernel reported, with its partner's time. It holds no
-opinion on how far is too far.
-"""
+"""The wire time of each sample: from its segment's departure to its ACK's arrival, beside the kernel's value."""
 
 from __future__ import annotations
 
@@ -14,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rttcheck.judge.pairing.pairs import Pairs
-from rttcheck.judge.pairing.present import paired_at_present
+from rttcheck.judge.pairing.repaired_times import pair_with_repaired_times
 from rttcheck.judge.pairing.scoreboard import NONE
 from rttcheck.judge.samples import SampleSource, maybe_coarse, sources
 
@@ -26,8 +22,8 @@ Booleans = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Account:
-    """One of the values that an event reports, wherever it does, and the wire's version of it."""
+class TimedValues:
+    """One kind of value that events report, with the wire time of each."""
 
     name: str
     event: npt.NDArray[np.intp]
@@ -38,27 +34,27 @@ class Account:
     departed_ns: Integers
     """When the segment passed the sender's own interface, CLOCK_MONOTONIC."""
     arrived_ns: Integers
-    """When the ACK did."""
+    """When the ACK passed it."""
     point: npt.NDArray[np.uint8]
     """Which interface that is (`Point`)."""
-    alone: npt.NDArray[np.intp]
-    """The events that report the value and have no such packets."""
+    unpaired: npt.NDArray[np.intp]
+    """The events that report the value and lack a packet."""
     grain_ns: int
-    """The value counts whole ones of these."""
+    """The unit of the value."""
 
     @property
     def wire_ns(self) -> Integers:
-        """From the segment's departure to the ACK's arrival."""
+        """Return the time from the segment's departure to the ACK's arrival."""
         return self.arrived_ns - self.departed_ns
 
     @property
     def over_ns(self) -> Integers:
-        """Kernel minus wire."""
+        """Return the kernel's value minus the wire time."""
         over: Integers = self.value_us * MICROSECOND_NS - self.wire_ns
         return over
 
     def render(self, at: int) -> str:
-        """One row in words."""
+        """Describe one row."""
         return (
             f"{int(self.value_us[at])} us ({self.name}) where {self.wire_ns[at] / MICROSECOND_NS:.1f} us passed "
             f"on the wire (event {int(self.event[at])})"
@@ -67,66 +63,56 @@ class Account:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class WireTimes:
-    """All accounts of a run."""
+    """The wire times of a run's values."""
 
     pairs: Pairs
-    timed: np.ndarray
-    """The events for whoever else seeks their packets; see `paired_at_present`."""
-    exact: tuple[Account, ...]
-    """Values in microseconds: what the estimator was fed, first-acked, last-acked, SACKed."""
-    coarse_low: Account
-    """Samples from timestamps, against the first segment that carried the echoed one: the longest it may be."""
-    coarse_high: Account
-    """The same against the last such segment: the shortest it may be."""
+    events: np.ndarray
+    """The events, with the call's time where the kernel's "now" precedes the ACK; see `pair_with_repaired_times`."""
+    exact: tuple[TimedValues, ...]
+    """Values in microseconds: the estimator's input, first-acked, last-acked, SACKed."""
+    coarse: TimedValues
+    """Samples from timestamps, against the first segment that carried the echoed one: the longest possible time."""
 
     @classmethod
     def of(cls, events: np.ndarray, wire: np.ndarray, flows: Sequence[Mapping[str, Any]]) -> WireTimes:
-        """Pair and subtract; see `pair` for the arguments."""
-        pairs, timed = paired_at_present(events, wire, flows)
+        """Pair events and packets; see `pair` for the arguments."""
+        pairs, repaired = pair_with_repaired_times(events, wire, flows)
         source = sources(events)
-        # Where the probe does not tell which, the wire does: the first, unless it gives none.
-        unknown = (source == SampleSource.UNKNOWN) & (events["sample_us"] >= 0)
-        fed = np.where((source == SampleSource.FIRST) | (unknown & (pairs.first != NONE)), pairs.first, pairs.sack)
-        fed[(source == SampleSource.NONE) | (source == SampleSource.TSECR)] = NONE
-        coarse = (source == SampleSource.TSECR) | (unknown & (fed == NONE) & maybe_coarse(events))
+        # Where the probe does not report the source, the packets give it: the first-acked segment if there is one.
+        unknown = (source == Source.UNTOLD) & (events["sample_us"] >= 0)
+        fed = np.where((source == Source.FIRST) | (unknown & (pairs.first != NONE)), pairs.first, pairs.sack)
+        fed[(source == Source.NONE) | (source == Source.TSECR)] = NONE
+        coarse = (source == Source.TSECR) | (unknown & (fed == NONE) & maybe_coarse(events))
         exact = [
-            (
-                "sample",
-                "sample_us",
-                ((source == SampleSource.FIRST) | (source == SampleSource.SACK) | unknown) & ~coarse,
-                fed,
-            ),
+            ("sample", "sample_us", ((source == Source.FIRST) | (source == Source.SACK) | unknown) & ~coarse, fed),
             ("rtt", "first_rtt_us", events["first_rtt_us"] >= 0, pairs.first),
             ("rtt_min", "last_rtt_us", events["last_rtt_us"] >= 0, pairs.last),
             ("SACK time", "sack_rtt_us", events["sack_rtt_us"] >= 0, pairs.sack),
         ]
-        low, high = (
-            _account("timestamp sample", "sample_us", events, wire, coarse, pairs.ack, row, MILLISECOND_NS)
-            for row in (pairs.echoed_first, pairs.echoed_last)
-        )
         return cls(
             pairs=pairs,
-            timed=timed,
+            events=repaired,
             exact=tuple(
-                _account(name, field, events, wire, chosen, pairs.ack, row, MICROSECOND_NS)
+                _timed_values(name, field, events, wire, chosen, pairs.ack, row, MICROSECOND_NS)
                 for name, field, chosen, row in exact
             ),
-            coarse_low=low,
-            coarse_high=high,
+            coarse=_timed_values(
+                "timestamp sample", "sample_us", events, wire, coarse, pairs.ack, pairs.echoed, MILLISECOND_NS
+            ),
         )
 
     @property
-    def alone(self) -> npt.NDArray[np.intp]:
-        """Events with a value for which the wire holds no segment and ACK."""
-        return np.unique(np.concatenate([account.alone for account in (*self.exact, self.coarse_low)]))
+    def unpaired(self) -> npt.NDArray[np.intp]:
+        """Return the events with a value whose segment or ACK was not captured."""
+        return np.unique(np.concatenate([timed.unpaired for timed in (*self.exact, self.coarse)]))
 
     @property
     def over_ns(self) -> Integers:
-        """Kernel minus wire of each sample that counts microseconds."""
+        """Return the kernel's value minus the wire time of each sample in microseconds."""
         return self.exact[0].over_ns
 
 
-def _account(
+def _timed_values(
     name: str,
     field: str,
     events: np.ndarray,
@@ -135,9 +121,9 @@ def _account(
     ack: npt.NDArray[np.int32],
     segment: npt.NDArray[np.int32],
     grain_ns: int,
-) -> Account:
+) -> TimedValues:
     whole = chosen & (ack != NONE) & (segment != NONE)
-    return Account(
+    return TimedValues(
         name=name,
         event=np.flatnonzero(whole),
         segment=segment[whole],
@@ -145,13 +131,13 @@ def _account(
         departed_ns=wire["time_ns"][segment[whole]],
         arrived_ns=wire["time_ns"][ack[whole]],
         point=wire["point"][ack[whole]],
-        alone=np.flatnonzero(chosen & ~whole),
+        unpaired=np.flatnonzero(chosen & ~whole),
         grain_ns=grain_ns,
     )
 
 
 def spread_us(over_ns: Integers) -> str:
-    """Nanoseconds as a range in microseconds, with median and 99th percentile."""
+    """Render nanoseconds as a range in microseconds, with median and 99th percentile."""
     if not len(over_ns):
         return "no sample"
     low, middle, most, highest = (float(value) / MICROSECOND_NS for value in np.percentile(over_ns, (0, 50, 99, 100)))

@@ -1,19 +1,18 @@
-"""What made TCP send each segment: the latest thing that must have come before the segment's stamp.
+"""What made TCP send each segment: the latest event that must precede the segment's stamp.
 
-It owns the causes and their times, none of which is a time that TCP wrote into a segment. What lies before its cause it
-does not judge.
+None of these times is one that TCP wrote into a segment. `check_causes` compares them with the stamps.
 
-TCP stamps and sends a new segment in one go, with the socket locked (``tcp_write_xmit()`` reads the clock first,
+TCP stamps and sends a new segment in one step, with the socket locked (``tcp_write_xmit()`` reads the clock first,
 ``tcp_mstamp_refresh()``). So a stamp is not before
 
 - the application's system call that gave TCP the segment's last byte;
-- the SYN's arrival, where the segment is the answer to it;
-- the last ACK that the same socket took a sample of before the segment left: the probe was called with the lock held,
-  and the clock is read again afterwards;
-- the departure of what the same socket sent before with another stamp.
+- the SYN's arrival, where the segment answers it;
+- the last ACK that the same socket processed before the segment left: the probe ran with the lock held, and the clock
+  is read again afterwards;
+- the departure of the same socket's previous segment, if that has another stamp.
 
-The last two need segments to leave when they are sent: not where a queueing discipline is on the end's own interface.
-Segments that are sent again are left out: they are stamped without the clock being read anew, and give no sample.
+The last two do not hold where a queueing discipline on the end's own interface delays packets. Retransmitted segments
+are left out: they are stamped without reading the clock again, and give no sample.
 """
 
 from __future__ import annotations
@@ -26,22 +25,22 @@ import numpy.typing as npt
 
 from rttcheck.judge.observation import Observation
 from rttcheck.judge.pairing.ends import Departures, Ends, keys
-from rttcheck.judge.pairing.pairs import lives_of
-from rttcheck.judge.pairing.sockets import NOBODY, Sockets
+from rttcheck.judge.pairing.lives import NO_LIFE, lives_of
+from rttcheck.judge.pairing.sockets import Sockets
 from rttcheck.judge.pairing.stamps import UNKNOWN
 from rttcheck.judge.pairing.wire_times import Booleans, Integers
 from rttcheck.record.packet import ACK, SYN
 
 NEVER: Final = 0
-"""Stands for "no such cause": before every stamp."""
+"""Means "no such cause": before every stamp."""
 
 CLOCKS_NS: Final = 1_000
-"""The probe reads the same clock another way (``ktime_get_mono_fast_ns()``), which an update may set back a little."""
+"""The probe reads the same clock with ``ktime_get_mono_fast_ns()``, which a clock update may set back by up to this."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Causes:
-    """New segments that left with a stamp, one row each, by life and then by time. Times are CLOCK_MONOTONIC ns."""
+    """New segments with a stamp, one row each, by life and then by time. Times are CLOCK_MONOTONIC ns."""
 
     row: npt.NDArray[np.int32]
     """Rows of the run's packets."""
@@ -50,13 +49,13 @@ class Causes:
     written_ns: Integers
     """When the application's system call for its last byte began, or when the SYN came; `NEVER` if not recorded."""
     acked_ns: Integers
-    """When the probe saw the last ACK before it; `NEVER` where there was none."""
+    """When the probe saw the last ACK before the departure; `NEVER` where there was none."""
     before_ns: Integers
-    """When the last segment left that bears another stamp; `NEVER` where there was none."""
+    """When the last segment with another stamp left; `NEVER` where there was none."""
 
     @classmethod
     def of(cls, observation: Observation, *, queued: bool) -> Causes:
-        """Find the causes of a run; ``queued`` where a queueing discipline delays packets at the ends."""
+        """Find the causes of a run; ``queued``: a queueing discipline delays packets at the ends."""
         sockets = Sockets(observation.flows)
         ends = Ends.of(observation.wire, sockets)
         if not ends.lives:
@@ -65,7 +64,7 @@ class Causes:
                 row=nothing.astype(np.int32), stamp_ns=nothing, departed_ns=nothing, written_ns=nothing,
                 acked_ns=nothing, before_ns=nothing,
             )  # fmt: skip
-        sent, _ = ends.halves(0, ends.lives)
+        sent, _ = ends.directions(0, ends.lives)
         stamp_ns = observation.stamp_ns[sent.row]
         never = np.full(len(sent.row), NEVER, dtype=np.int64)
         chosen = _fresh(sent) & (stamp_ns != UNKNOWN)
@@ -80,7 +79,7 @@ class Causes:
 
 
 def _fresh(sent: Departures) -> Booleans:
-    """Return which departures begin where nothing was sent before."""
+    """Return which departures hold only new data."""
     reached = np.maximum.accumulate(sent.end)
     fresh: Booleans = np.append(True, sent.start[1:] >= reached[:-1])[: len(sent.start)]
     return fresh
@@ -91,14 +90,14 @@ def _written_ns(observation: Observation, ends: Ends, sent: Departures) -> Integ
     writes = observation.writes
     if len(writes):
         life = _lives_of_writes(writes, ends)
-        known = np.flatnonzero(life != NOBODY)
+        known = np.flatnonzero(life != NO_LIFE)
         key = keys(life[known], writes["end"][known])
         order = np.argsort(key, kind="stable")
         key, begin_ns = key[order], writes["begin_ns"][known][order]
-        whose = life[known][order]
+        lives = life[known][order]
         place = np.minimum(np.searchsorted(key, sent.end), max(len(key) - 1, 0))
         if len(key):
-            hit = (key[place] >= sent.end) & (whose[place] == sent.life)
+            hit = (key[place] >= sent.end) & (lives[place] == sent.life)
             found[hit] = begin_ns[place[hit]]
     answers = (observation.wire["flags"][sent.row] & (SYN | ACK)) == (SYN | ACK)
     found[answers] = ends.begun_ns[sent.life[answers]]
@@ -106,9 +105,9 @@ def _written_ns(observation: Observation, ends: Ends, sent: Departures) -> Integ
 
 
 def _lives_of_writes(writes: np.ndarray, ends: Ends) -> npt.NDArray[np.int64]:
-    """Return each write's life: of the connections with the same addresses, the n-th has the n-th life."""
+    """Return each write's life; `NO_LIFE` where its socket has several lives."""
     socket = writes["connection"].astype(np.int64) * 2 + writes["server"]
-    found = np.full(len(writes), NOBODY, dtype=np.int64)
+    found = np.full(len(writes), NO_LIFE, dtype=np.int64)
     by_socket = np.flatnonzero(np.diff(ends.socket, prepend=-1, append=-1) != 0)
     alone = {
         int(ends.socket[first]): int(first)
@@ -116,14 +115,14 @@ def _lives_of_writes(writes: np.ndarray, ends: Ends) -> npt.NDArray[np.int64]:
         if last - first == 1
     }
     for number in np.unique(socket).tolist():
-        # Where addresses were used twice, which life is which connection's is not certain: left out.
+        # Where addresses were used twice, a connection's life is not certain: left out.
         if number in alone:
             found[socket == number] = alone[number]
     return found
 
 
 def _acked_ns(observation: Observation, ends: Ends, sockets: Sockets, sent: Departures) -> Integers:
-    life, event = lives_of(observation.events, sockets, ends)
+    life, event, _ = lives_of(observation.events, sockets, ends)
     called_ns = observation.events["timestamp_ns"][event].astype(np.int64)
     return _latest(life.astype(np.int64), called_ns, sent.life.astype(np.int64), sent.time_ns)
 
@@ -145,7 +144,7 @@ def _latest(group: Integers, time_ns: Integers, wanted: Integers, until_ns: Inte
 
 
 def _before_ns(sent: Departures, stamp_ns: Integers) -> Integers:
-    """Return when the segment before left, where it bears another stamp."""
+    """Return when the previous segment left, where it has another stamp."""
     found = np.full(len(sent.row), NEVER, dtype=np.int64)
     if len(found) > 1:
         other = (sent.life[1:] == sent.life[:-1]) & (stamp_ns[1:] != stamp_ns[:-1]) & (stamp_ns[:-1] != UNKNOWN)

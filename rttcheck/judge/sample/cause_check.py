@@ -1,7 +1,6 @@
-"""Is no segment stamped before what made TCP send it: the application's write, the ACK before, the segment before.
+"""Check that no segment is stamped before what made TCP send it: the application's write, the last ACK or segment.
 
-It owns the comparison of stamps with their causes. The bounds are causal, so that noise cannot break them: whatever
-delays a stamp makes it later.
+The bounds are causal, so that noise cannot break them: any delay makes a stamp later.
 """
 
 from __future__ import annotations
@@ -19,20 +18,20 @@ from rttcheck.judge.sample.cause import CLOCKS_NS, NEVER, Causes
 CAUSED: Final = Check(
     id="sample.stamp-cause",
     layer=Layer.SAMPLE,
-    title="segments are not time-stamped before they could be sent",
+    title="no segment is stamped before its cause",
     asserts=(
-        "No new segment carries a time stamp from before what made TCP send it: the application's write, the "
-        "last ACK that its socket took, the departure of the segment before."
+        "No new segment has a stamp from before what made TCP send it: the application's write, the last ACK that "
+        "its socket processed, the departure of the previous segment."
     ),
     against="writes, ACKs and departures of the same run, in order of time",
-    tolerance="none for writes and departures; for ACKs what two readings of the clock may differ",
+    tolerance="none for writes and departures; 1 us for ACKs, by which two readings of the clock may differ",
     needs=NOTHING,
     quality=Quality.PACKETS_AND_EVENTS,
 )
 
 _EXPECTED = (
-    "no stamp before the application's write of the segment's last byte, before the last ACK that its socket took, or "
-    "before the last segment left: exact"
+    "no stamp before the application's write of the segment's last byte, the last ACK that its socket processed, or "
+    "the departure of the previous segment: exact"
 )
 
 
@@ -44,29 +43,29 @@ def check_causes(observation: Observation, *, queued: bool) -> Finding:
     causes = Causes.of(observation, queued=queued)
     kinds = (
         (causes.written_ns, 0, "the application's write"),
-        (causes.acked_ns, CLOCKS_NS, "the last ACK that its socket took"),
-        (causes.before_ns, 0, "the departure of the segment before"),
+        (causes.acked_ns, CLOCKS_NS, "the last ACK that its socket processed"),
+        (causes.before_ns, 0, "the departure of the previous segment"),
     )
     least = [_margin_ns(causes, cause_ns) for cause_ns, _, _ in kinds]
     seen = "; ".join(
-        f"{len(margin)} after {words}, by {margin.min() / MICROSECOND_NS:.1f} us at least"
-        for margin, (_, _, words) in zip(least, kinds, strict=True)
+        f"{len(margin)} after {cause}, by at least {margin.min() / MICROSECOND_NS:.1f} us"
+        for margin, (_, _, cause) in zip(least, kinds, strict=True)
         if len(margin)
     )
     total = len(causes.row)
-    for cause_ns, grain_ns, words in kinds:
+    for cause_ns, grain_ns, cause in kinds:
         known = cause_ns != NEVER
         early = known & (causes.stamp_ns < cause_ns - grain_ns)
         if early.any():
             short = np.where(early, cause_ns - causes.stamp_ns, 0)
             message = (
-                f"{observation.where}{int(early.sum())} of {int(known.sum())} segments bear a stamp from before "
-                f"{words}, which made TCP send them, the worst {short.max() / MICROSECOND_NS:.1f} us too early, half "
+                f"{observation.where}{int(early.sum())} of {int(known.sum())} segments have a stamp from before "
+                f"{cause}, which made TCP send them, the worst {short.max() / MICROSECOND_NS:.1f} us too early, half "
                 f"of these by {np.median(short[early]) / MICROSECOND_NS:.1f} us or more"
             )
             return CAUSED.finding(Outcome.FAILED, message, _EXPECTED, seen, total)
     if not any(len(margin) for margin in least):
-        message = f"{observation.where}no segment with a stamp has a cause that was recorded"
+        message = f"{observation.where}no segment with a stamp has a recorded cause"
         return CAUSED.finding(Outcome.INCONCLUSIVE, message, _EXPECTED, seen, total)
     message = f"{observation.where}{total} new segments, stamped {seen}"
     return CAUSED.finding(Outcome.PASSED, message, _EXPECTED, seen, total)

@@ -1,16 +1,13 @@
-"""Is each sample the ACK's time less its segment's stamp, to the microsecond.
-
-It owns the exact comparison of samples with the stamps that their segments carried. No run, no tolerance and no other
-measurement has a part in it.
+"""Check that each sample is the ACK's time minus its segment's stamp, to the microsecond: exact, without tolerance.
 
 ``__tcp_transmit_skb()`` writes one time into the segment that TCP keeps and into the packet that it sends
 (``skb_mstamp_ns``). When the ACK comes, ``tcp_mstamp_refresh()`` reads the clock into ``tcp_mstamp``, and a sample is
-the difference of both, each cut to microseconds (``tcp_stamp_us_delta()``, ``tcp_skb_timestamp_us()``), never below 0.
-A sample from timestamps is the difference of both, each cut to milliseconds, and at least one
+their difference, each rounded down to microseconds (``tcp_stamp_us_delta()``, ``tcp_skb_timestamp_us()``), at least 0.
+A sample from timestamps is their difference, each rounded down to milliseconds, and at least one
 (``tcp_rtt_tsopt_us()``). All of this is the same from 5.10 to 7.3.
 
-A passive handshake reads the clock anew and does not keep it (``tcp_synack_rtt_meas()``): it lies between the ACK's
-arrival and the probe's own time.
+A passive handshake reads the clock again and does not keep the value (``tcp_synack_rtt_meas()``): it is between the
+ACK's arrival and the probe's own time.
 """
 
 from __future__ import annotations
@@ -25,27 +22,25 @@ from rttcheck.judge.observation import Observation
 from rttcheck.judge.pairing.scoreboard import NONE
 from rttcheck.judge.pairing.stamps import UNKNOWN
 from rttcheck.judge.pairing.transit import Places
-from rttcheck.judge.pairing.wire_times import MICROSECOND_NS, MILLISECOND_NS, Account, Booleans, Integers
+from rttcheck.judge.pairing.wire_times import MICROSECOND_NS, MILLISECOND_NS, Booleans, Integers, TimedValues
 from rttcheck.record.event import FLAG_SYN_ACKED, Hook, Owned
 from rttcheck.record.packet import ACK, SYN
 
 STAMPED: Final = Check(
     id="sample.exact",
     layer=Layer.SAMPLE,
-    title="samples are the ACK's time less their segment's stamp",
-    asserts=(
-        "Each sample is the time of its ACK (tcp_mstamp) less the time stamp that its segment carried when it left."
-    ),
-    against="the stamp read off the leaving packet, and the kernel's own clock at the ACK",
-    tolerance="none: both are cut to microseconds, to milliseconds for samples from timestamps",
+    title="samples are the ACK's time minus their segment's stamp",
+    asserts=("Each sample is the time of its ACK (tcp_mstamp) minus the stamp that its segment carried when it left."),
+    against="the stamp read from the leaving packet, and the kernel's own clock at the ACK",
+    tolerance="none: both are rounded down to microseconds, to milliseconds for samples from timestamps",
     needs=VALUES,
     quality=Quality.PACKETS_AND_EVENTS,
 )
 ONE_SEGMENT: Final = Check(
     id="sample.one-segment",
     layer=Layer.SAMPLE,
-    title="first-acked and last-acked of one segment are the same",
-    asserts="An ACK of exactly one segment shows one time, first-acked and last-acked alike.",
+    title="first-acked and last-acked time of one segment are equal",
+    asserts="An ACK of exactly one segment gives equal first-acked and last-acked times.",
     against="each other: it is the same segment",
     tolerance="none",
     needs=Needs(all_of=("first_rtt_us", "last_rtt_us")),
@@ -57,7 +52,7 @@ _REACH: Final = 1 << 31
 
 _WRAP: Final = 1 << 32
 
-_EXPECTED = "tcp_mstamp less the stamp that the segment carried when it left, both cut to microseconds: exact"
+_EXPECTED = "tcp_mstamp minus the stamp that the segment carried when it left, both rounded down to microseconds: exact"
 
 
 def check_stamps(observation: Observation) -> tuple[Finding, ...]:
@@ -66,17 +61,17 @@ def check_stamps(observation: Observation) -> tuple[Finding, ...]:
 
 
 def _stamped(observation: Observation) -> Finding:
-    accounts = (*observation.wire_times.exact, observation.wire_times.coarse_low)
-    total = sum(len(account.event) for account in accounts)
+    columns = (*observation.wire_times.exact, observation.wire_times.coarse)
+    total = sum(len(timed.event) for timed in columns)
     excess_us, unknown, bad = [], 0, []
-    for account in accounts:
-        stamp_ns, known = observation.stamps_of(account)
+    for timed in columns:
+        stamp_ns, known = observation.stamps_of(timed)
         unknown += int((~known).sum())
-        excess = np.where(known, _excess_us(observation, account, stamp_ns), 0)
-        excess[coalesced(observation, account, np.flatnonzero(excess))] = 0
+        excess = np.where(known, _excess_us(observation, timed, stamp_ns), 0)
+        excess[coalesced(observation, timed, np.flatnonzero(excess))] = 0
         excess_us.append(excess[known])
         if excess.any():
-            bad.append((account, excess, stamp_ns))
+            bad.append((timed, excess, stamp_ns))
     compared = total - unknown
     seen = f"{compared} of {total} values, {sum(int((one == 0).sum()) for one in excess_us)} of them exact"
     if not observation.stamped:
@@ -84,17 +79,17 @@ def _stamped(observation: Observation) -> Finding:
         return STAMPED.finding(Outcome.INCONCLUSIVE, message, _EXPECTED, "nothing", 0, blind=True)
     if bad:
         counts = ", ".join(f"{int((each != 0).sum())} of {len(each)} values of {one.name}" for one, each, _ in bad)
-        account, excess, stamp_ns = bad[0]
+        timed, excess, stamp_ns = bad[0]
         at = int(np.abs(excess).argmax())
         middle = float(np.median(excess[excess != 0]))
         message = (
-            f"{observation.where}{counts} are not what the kernel's own clock and the stamp on the packet say, the "
-            f"worst {account.render(at)}: the stamp says {int(account.value_us[at] - excess[at])} us, so that the "
-            f"kernel is {_by(int(excess[at]))}; the median of them is {_by(middle)}"
+            f"{observation.where}{counts} differ from the kernel's own clock minus the stamp on the packet, the "
+            f"worst {timed.render(at)}: the stamp gives {int(timed.value_us[at] - excess[at])} us, the "
+            f"kernel is {_by(int(excess[at]))}; the median is {_by(middle)}"
         )
         return STAMPED.finding(Outcome.FAILED, message, _EXPECTED, seen, compared)
     if 2 * compared < total or not total:
-        message = f"{observation.where}{unknown} of {total} values have no stamp that was read"
+        message = f"{observation.where}{unknown} of {total} values have no recorded stamp"
         return STAMPED.finding(Outcome.INCONCLUSIVE, message, _EXPECTED, seen, compared)
     return STAMPED.finding(Outcome.PASSED, f"{observation.where}{seen}", _EXPECTED, seen, compared)
 
@@ -103,62 +98,62 @@ def _by(excess_us: float) -> str:
     return f"{abs(excess_us):.0f} us {'above' if excess_us > 0 else 'below'} it"
 
 
-def _excess_us(observation: Observation, account: Account, stamp_ns: Integers) -> Integers:
-    """Return how far each value lies above (or, negative, below) what clock and stamp allow, microseconds."""
+def _excess_us(observation: Observation, timed: TimedValues, stamp_ns: Integers) -> Integers:
+    """Return how far each value is above (negative: below) the range that clock and stamps allow, microseconds."""
     events = observation.events
-    kept_us = events["tcp_mstamp_us"][account.event].astype(np.int64)
-    called_us = events["timestamp_ns"][account.event].astype(np.int64) // MICROSECOND_NS
-    passive = (kept_us == 0) | _answers_syn(observation, account)
-    first_us = np.where(passive, account.arrived_ns // MICROSECOND_NS, kept_us)
+    kept_us = events["tcp_mstamp_us"][timed.event].astype(np.int64)
+    called_us = events["timestamp_ns"][timed.event].astype(np.int64) // MICROSECOND_NS
+    passive = (kept_us == 0) | _answers_syn(observation, timed)
+    first_us = np.where(passive, timed.arrived_ns // MICROSECOND_NS, kept_us)
     last_us = np.where(passive, called_us, kept_us)
-    if account.grain_ns == MILLISECOND_NS:
+    if timed.grain_ns == MILLISECOND_NS:
         low, high = (
             np.maximum(now_us // 1_000 - stamp_ns // MILLISECOND_NS, 1) * 1_000 for now_us in (first_us, last_us)
         )
     else:
         low, high = (np.maximum(now_us - stamp_ns // MICROSECOND_NS, 0) for now_us in (first_us, last_us))
-    excess: Integers = np.where(account.value_us < low, account.value_us - low, np.maximum(account.value_us - high, 0))
+    excess: Integers = np.where(timed.value_us < low, timed.value_us - low, np.maximum(timed.value_us - high, 0))
     return excess
 
 
-def coalesced(observation: Observation, account: Account, rows: Places) -> Places:
-    """Return which ``rows`` of the account are exact for another segment that the same call acknowledged.
+def coalesced(observation: Observation, timed: TimedValues, rows: Places) -> Places:
+    """Return which ``rows`` are exact for another segment that the same call acknowledged.
 
-    ACKs that wait in the backlog for the thread that owns the socket become one (``tcp_add_backlog()``), so that the
-    first segment that the call acknowledges is one of those before. A probe that sees each call tells where the call
-    before ended. ``sockops`` does not: there any segment since the last event counts.
+    ACKs that wait in the backlog for the thread that owns the socket are merged (``tcp_add_backlog()``): the first
+    segment that the call acknowledges may be an earlier one. A probe that sees each call shows where the previous call
+    ended. ``sockops`` does not: there any segment since the last event is accepted.
     """
     events, wire = observation.events, observation.wire
     chosen = rows[
-        (events["hook"][account.event[rows]] == Hook.SOCKOPS) & (events["owned"][account.event[rows]] == Owned.YES)
+        (events["hook"][timed.event[rows]] == Hook.SOCKOPS) & (events["owned"][timed.event[rows]] == Owned.YES)
     ]
     left = np.flatnonzero((wire["outgoing"] != 0) & (wire["payload"] > 0) & (observation.stamp_ns != UNKNOWN))
     found = []
     for row in chosen.tolist():
-        event = events[account.event[row]]
-        mine = left[(wire["point"][left] == account.point[row]) & (wire["sport"][left] == event["sport"])]
+        event = events[timed.event[row]]
+        mine = left[(wire["point"][left] == timed.point[row]) & (wire["sport"][left] == event["sport"])]
         mine = mine[wire["dport"][mine] == event["dport"]]
-        before = events[: account.event[row]]
+        before = events[: timed.event[row]]
         before = before[(before["sk"] == event["sk"]) & (before["generation"] == event["generation"])]
         una, begin = int(event["snd_una"]), wire["seq"][mine].astype(np.int64)
         since = int(before["snd_una"][-1]) if len(before) else una - _REACH
         acked = (una - begin - wire["payload"][mine].astype(np.int64)) % _WRAP < _REACH
         fresh = (begin - since) % _WRAP < _REACH
         stamp_us = observation.stamp_ns[mine[acked & fresh]] // MICROSECOND_NS
-        if (int(event["tcp_mstamp_us"]) - stamp_us == account.value_us[row]).any():
+        if (int(event["tcp_mstamp_us"]) - stamp_us == timed.value_us[row]).any():
             found.append(row)
     return np.array(found, dtype=np.intp)
 
 
-def _answers_syn(observation: Observation, account: Account) -> Booleans:
+def _answers_syn(observation: Observation, timed: TimedValues) -> Booleans:
     """Return which values are samples of a SYN-ACK."""
-    opening = (observation.events["flag"][account.event] & FLAG_SYN_ACKED) != 0
-    answers: Booleans = opening & ((observation.wire["flags"][account.segment] & (SYN | ACK)) == (SYN | ACK))
+    opening = (observation.events["flag"][timed.event] & FLAG_SYN_ACKED) != 0
+    answers: Booleans = opening & ((observation.wire["flags"][timed.segment] & (SYN | ACK)) == (SYN | ACK))
     return answers
 
 
 def _one_segment(observation: Observation) -> Finding:
-    """An ACK of one segment that was never sent again has one time: both values are that segment's.
+    """Compare both values of each ACK of one segment that was never retransmitted: they are that segment's.
 
     Source: ``tcp_clean_rtx_queue()``: ``first_ackt`` and ``last_ackt`` are the same segment's stamp.
     """
@@ -167,8 +162,8 @@ def _one_segment(observation: Observation) -> Finding:
     alike &= (events["first_rtt_us"] >= 0) & (events["last_rtt_us"] >= 0) & (events["sack_rtt_us"] < 0)
     apart = alike & (events["first_rtt_us"] != events["last_rtt_us"])
     total = int(alike.sum())
-    expected = "one time, as there is one segment"
-    seen = f"{int(apart.sum())} of {total} ACKs of one segment show two times"
+    expected = "equal times, as there is one segment"
+    seen = f"{int(apart.sum())} of {total} ACKs of one segment have two times"
     if not apart.any():
         return ONE_SEGMENT.finding(Outcome.PASSED, f"{total} ACKs of one segment", expected, seen, total)
     at = int(np.flatnonzero(apart)[0])

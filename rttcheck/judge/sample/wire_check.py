@@ -1,12 +1,11 @@
-"""Is each sample the time that really passed: has it its packets, and is it never less than they say.
+"""Check samples against the packets at the sender's own interface: each has its packets and is not below its wire time.
 
-It owns the comparison of the kernel's values with the packets at the sender's own interface, from below; from above it
-is `check_overhead`'s. It does not know what latency was injected, and needs not: the link may have done anything.
+The injected latency is not used: the link may have done anything. `check_overhead` compares from above.
 
-What rounding allows: both of the kernel's stamps are nanoseconds cut to microseconds, ``floor(b) - floor(a) > b - a -
-1``, so that a value may lie up to 999 ns below the wire and no more, since the segment is stamped before it leaves
-(``__tcp_transmit_skb()``) and the ACK's arrival is read after it came in (``tcp_mstamp_refresh()``). Where timestamps
-gave the sample, the same holds for milliseconds.
+Rounding: both of the kernel's stamps are nanoseconds rounded down to microseconds, ``floor(b) - floor(a) > b - a - 1``.
+A value may be up to 999 ns below its wire time and no more, since the segment is stamped before it leaves
+(``__tcp_transmit_skb()``) and the ACK's time is read after it came in (``tcp_mstamp_refresh()``). For samples from
+timestamps the same holds in milliseconds.
 """
 
 from __future__ import annotations
@@ -23,16 +22,16 @@ from rttcheck.judge.sample.cause_check import check_causes
 from rttcheck.judge.sample.overhead_check import check_overhead
 from rttcheck.judge.sample.stamp_check import check_stamps
 
-_FROM = "the wire: from the segment's departure to its ACK's arrival at the sender's own interface"
+_FROM = "the wire time: from the segment's departure to its ACK's arrival at the sender's own interface"
 
 
 WHOLE: Final = Check(
     id="sample.captures-whole",
     layer=Layer.SAMPLE,
     title="the captures are complete",
-    asserts="The captures dropped, damaged and fragmented no packet, and nobody set the clock meanwhile.",
+    asserts="The captures hold every packet, none damaged or fragmented, and the wall clock was not set.",
     against="the captures' own counters",
-    tolerance="none; what is missing is inconclusive",
+    tolerance="none; missing packets are inconclusive",
     needs=NOTHING,
 )
 PAIRED: Final = Check(
@@ -40,8 +39,8 @@ PAIRED: Final = Check(
     layer=Layer.SAMPLE,
     title="every sample has its segment and its ACK",
     asserts=(
-        "For each sample there is an ACK that came in before it, and a segment never sent again that this ACK "
-        "is the first to answer."
+        "For each sample there is an ACK that came in before it, and a segment, never retransmitted, that this ACK "
+        "is the first to acknowledge or SACK."
     ),
     against="packets at the sender's own interface",
     tolerance="none",
@@ -51,10 +50,10 @@ PAIRED: Final = Check(
 NOT_BELOW: Final = Check(
     id="sample.not-below-wire",
     layer=Layer.SAMPLE,
-    title="samples are not below their own wire time",
+    title="no sample is below its wire time",
     asserts="No sample is shorter than the time from its segment's departure to its ACK's arrival.",
     against="packets at the sender's own interface",
-    tolerance="what cutting two stamps takes: 999 ns, 999,999 ns for samples from timestamps",
+    tolerance="the rounding of two stamps: 999 ns, 999,999 ns for samples from timestamps",
     needs=VALUES,
     quality=Quality.PACKETS_AND_EVENTS,
 )
@@ -62,7 +61,7 @@ NOT_BELOW: Final = Check(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WireChecks:
-    """Findings, what else a reader should know, and figures in microseconds."""
+    """Findings, notes for the reader, and figures in microseconds."""
 
     findings: tuple[Finding, ...] = ()
     notes: tuple[str, ...] = ()
@@ -70,10 +69,10 @@ class WireChecks:
 
 
 def check_wire(evidence: Evidence) -> WireChecks:
-    """Every check of samples against the wire, in no order; none, and a note, where nothing was captured."""
+    """Return all findings on samples and packets, in no order; only a note where nothing was captured."""
     wire_times = evidence.wire_times
     if wire_times is None:
-        return WireChecks(notes=("no packets were captured: samples are not compared with the wire",))
+        return WireChecks(notes=("no packets were captured: samples are not compared with wire times",))
     run, control = evidence.observation, evidence.control
     assert run is not None  # there are wire times
     overhead, waits = check_overhead(evidence, run)
@@ -93,9 +92,9 @@ def check_wire(evidence: Evidence) -> WireChecks:
 
 
 def _of_control(evidence: Evidence, control: Observation | None, *, queued: bool) -> tuple[Finding, ...]:
-    """Make the same checks of the control run: it is made by the kernel under test, and judged like any other run.
+    """Return the same findings of the control run: the kernel under test makes it, so it is judged like any other run.
 
-    A control run that fails fails the scenario, before anything is concluded from it.
+    A control run that fails also fails the scenario.
     """
     if control is None:
         return ()
@@ -108,10 +107,10 @@ def _whole(evidence: Evidence) -> Finding:
     points = evidence.capture_points
     taken = {name: int(point["captured"]) for name, point in points.items()}
     bad = [
-        f"{name} {word} {point[word]} of {int(point['captured']) + int(point['dropped'])}"
+        f"{name} {fault} {point[fault]} of {int(point['captured']) + int(point['dropped'])}"
         for name, point in points.items()
-        for word in ("dropped", "damaged", "fragments")
-        if point[word]
+        for fault in ("dropped", "damaged", "fragments")
+        if point[fault]
     ]
     step_ns = evidence.clock_step_ns
     if step_ns:
@@ -123,46 +122,46 @@ def _whole(evidence: Evidence) -> Finding:
 
 
 def _paired(evidence: Evidence, wire_times: WireTimes) -> Finding:
-    alone, total = wire_times.alone, int((evidence.events["taken"] != 0).sum())
-    orphans = len(wire_times.pairs.orphans)
-    seen = f"{total - len(alone)} of {total} samples paired, {orphans} ACKs of new data without an event"
+    unpaired, total = wire_times.unpaired, int((evidence.events["taken"] != 0).sum())
+    unreported = len(wire_times.pairs.unreported)
+    seen = f"{total - len(unpaired)} of {total} samples paired, {unreported} ACKs of new data without an event"
     outcome, message = (Outcome.INCONCLUSIVE, "no sample was taken") if not total else (Outcome.PASSED, seen)
-    if len(alone):
-        at = int(alone[0])
+    if len(unpaired):
+        at = int(unpaired[0])
         event = evidence.events[at]
-        lacks = "the ACK" if wire_times.pairs.ack[at] < 0 else "a segment that this ACK is the first answer to"
+        lacks = (
+            "the ACK" if wire_times.pairs.ack[at] < 0 else "a segment that this ACK is the first to acknowledge or SACK"
+        )
         lacks = lacks if wire_times.pairs.known[at] else "the connection"
         message = (
-            f"{len(alone)} of {total} samples have no packets behind them, the first is event {at}, "
-            f"{int(evidence.values_us[at])} us at snd_una {int(event['snd_una'])}: {lacks} is not on the wire"
+            f"{len(unpaired)} of {total} samples lack packets, the first is event {at}, "
+            f"{int(evidence.values_us[at])} us at snd_una {int(event['snd_una'])}: {lacks} was not captured"
         )
         outcome = Outcome.FAILED
-    expected = "for each sample an ACK that came in before it, and a segment never sent again that it acknowledges"
+    expected = "for each sample an ACK that came in before it, and a segment, never retransmitted, that it acknowledges"
     return PAIRED.finding(outcome, message, expected, seen, total)
 
 
 def _below(observation: Observation) -> Finding:
     wire_times = observation.wire_times
-    accounts = (*wire_times.exact, wire_times.coarse_low)
-    expected = f"{_FROM}, less what cutting two stamps takes: 999 ns, 999,999 ns for samples from timestamps"
-    early = {account.name: account.over_ns <= -account.grain_ns for account in accounts}
-    total = sum(len(account.event) for account in accounts)
-    bad = [account for account in accounts if early[account.name].any()]
+    columns = (*wire_times.exact, wire_times.coarse)
+    expected = f"{_FROM}, minus the rounding of two stamps: 999 ns, 999,999 ns for samples from timestamps"
+    early = {timed.name: timed.over_ns <= -timed.grain_ns for timed in columns}
+    total = sum(len(timed.event) for timed in columns)
+    bad = [timed for timed in columns if early[timed.name].any()]
     seen = spread_us(wire_times.over_ns)
     if not bad:
         outcome = Outcome.PASSED if total else Outcome.INCONCLUSIVE
-        return NOT_BELOW.finding(outcome, f"{total} values, none below the wire", expected, seen, total)
+        return NOT_BELOW.finding(outcome, f"{total} values, none below its wire time", expected, seen, total)
     counts = ", ".join(f"{int(early[one.name].sum())} of {len(one.event)} values of {one.name}" for one in bad)
     message = observation.where
-    message += (
-        f"{counts} are shorter than the time that passed, the worst {bad[0].render(int(bad[0].over_ns.argmin()))}"
-    )
+    message += f"{counts} are below their wire time, the worst {bad[0].render(int(bad[0].over_ns.argmin()))}"
     return NOT_BELOW.finding(Outcome.FAILED, message, expected, seen, total)
 
 
 def _notes(wire_times: WireTimes, waits: str) -> tuple[str, ...]:
-    notes = [f"kernel minus wire, {len(wire_times.over_ns)} samples: {spread_us(wire_times.over_ns)}"]
+    notes = [f"kernel minus wire time, {len(wire_times.over_ns)} samples: {spread_us(wire_times.over_ns)}"]
     notes += [waits] if waits else []
-    if len(wire_times.pairs.orphans):
-        notes.append(f"{len(wire_times.pairs.orphans)} ACKs of new data came in without an event of their own")
+    if len(wire_times.pairs.unreported):
+        notes.append(f"{len(wire_times.pairs.unreported)} ACKs of new data came in without an event")
     return tuple(notes)

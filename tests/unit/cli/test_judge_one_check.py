@@ -25,7 +25,7 @@ def late(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_what_a_check_found_is_shown_alone(late: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["judge", str(late), "--check", "sample.exact"]) == ExitStatus.FAILED
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("failed sample.exact (samples are the ACK's time less their segment's stamp): ")
+    assert lines[0].startswith("failed sample.exact (samples are the ACK's time minus their segment's stamp): ")
     assert "30 us above it" in lines[0]
     assert [line.split()[0] for line in lines[1:]] == ["expected", "seen"]
 

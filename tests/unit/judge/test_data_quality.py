@@ -50,7 +50,7 @@ BOTH = (Quality.PACKETS_AND_EVENTS, Quality.END_CAPTURES)
 LINK = (Quality.LINK_CAPTURES, Quality.RELAY_ACCOUNT)
 
 
-def test_no_failure_is_changed_in_an_undamaged_recording() -> None:
+def test_nothing_is_excused_in_a_recording_that_is_whole() -> None:
     evidence = Evidence.of(with_packets())
     assert inconclusive(evidence) == inconclusive(evidence, control=True) == set()
 

@@ -32,7 +32,7 @@ def lied(change: Callable[[np.ndarray], None], recording: Recording | None = Non
     return judge(replace(told, events=events))
 
 
-def test_a_sound_sockops_recording_passes_and_names_checks_that_were_not_run() -> None:
+def test_a_truthful_recording_of_sockops_passes_with_what_it_cannot_answer_named() -> None:
     verdict = judge(seen_by_sockops(with_packets()))
     assert verdict.outcome is Outcome.PASSED
     assert verdict.guilty is None
@@ -53,13 +53,13 @@ def test_what_was_not_run_never_counts_as_passed() -> None:
         assert finding.samples == 0
 
 
-def test_every_step_of_a_ping_pong_is_checked_although_not_every_sample_is_seen() -> None:
+def test_every_step_of_a_ping_pong_is_proven_although_not_every_sample_is_seen() -> None:
     told = seen_by_sockops(with_packets())
     steps = next(f for f in judge(told).findings if f.key.startswith("arithmetic.srtt"))
     assert (steps.outcome, steps.samples) == (Outcome.PASSED, len(told.events))
 
 
-def test_a_step_after_unseen_samples_is_not_checked() -> None:
+def test_a_step_after_samples_that_were_not_seen_is_not_looked_at() -> None:
     told = seen_by_sockops(with_packets(), thin=True)
     events = told.events.copy()
     events["mdev_us"][-1] += 1  # wrong, and nothing is known of the sample before
@@ -120,7 +120,7 @@ def test_a_whole_millisecond_may_be_from_a_timestamp_and_one_ms_too_short() -> N
     assert check in failed(lied(change(18_000), record()))
 
 
-def test_a_wrong_kernel_side_table_is_found_through_sockops() -> None:
+def test_a_kernel_side_table_that_lies_is_found_through_sockops() -> None:
     told = seen_by_sockops(with_packets())
     tables = {unit: np.roll(table, 1) for unit, table in told.histograms.items()}
     assert set(failed(judge(replace(told, histograms=tables)))) == {
@@ -129,14 +129,14 @@ def test_a_wrong_kernel_side_table_is_found_through_sockops() -> None:
     }
 
 
-def test_wrong_tcp_info_is_found_through_sockops() -> None:
+def test_tcp_info_that_lies_is_found_through_sockops() -> None:
     told = seen_by_sockops(with_packets())
     client = dict(told.flows[0]["client_info"])
     flows = ({**told.flows[0], "client_info": {**client, "rtt_us": client["rtt_us"] * 2}},)
     assert set(failed(judge(replace(told, flows=flows)))) == {"arithmetic.tcp-info"}
 
 
-def test_tcp_info_after_unseen_samples_is_not_compared() -> None:
+def test_tcp_info_after_samples_that_were_not_seen_is_compared_with_nothing() -> None:
     told = seen_by_sockops(with_packets())
     flows = tuple(
         {
@@ -164,7 +164,7 @@ def test_without_arguments_the_last_acked_samples_are_judged() -> None:
     assert "sample.not-below-wire" in found
 
 
-def test_states_without_samples_are_not_enough_for_a_verdict() -> None:
+def test_states_without_samples_judge_nothing() -> None:
     verdict = judge(seen_by_tracepoint(with_packets()))
     assert verdict.outcome is Outcome.INCONCLUSIVE
     assert not failed(verdict)

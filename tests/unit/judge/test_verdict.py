@@ -172,7 +172,7 @@ def test_a_last_acked_sample_that_the_kernel_did_not_use_is_the_observers_fault(
     verdict = judge(record(change=show_the_first_twice))
     assert finding(verdict, "observer.first-and-last").outcome is Outcome.FAILED
     assert (
-        "in 3 of 200 events rtt and rtt_min are not what the kernel used"
+        "in 3 of 200 events rtt and rtt_min differ from what the kernel used"
         in finding(verdict, "observer.first-and-last").message
     )
 

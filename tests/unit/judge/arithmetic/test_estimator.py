@@ -19,7 +19,7 @@ from tests.support.kernel_by_hand import Kernel
 
 @dataclass
 class Call:
-    """What one call is told: the sample, how far the ACK and the sending have come, and the ticks since the last."""
+    """The input of one call: the sample, how far the ACK and the sending have come, and the ticks since the last."""
 
     us: int
     last_us: int
@@ -50,11 +50,11 @@ kernels = st.builds(
 )
 
 
-def events_of(kernel: Kernel, told: list[Call], *, start: int, isn: int) -> np.ndarray:
-    events = np.zeros(len(told), dtype=EVENT)
+def events_of(kernel: Kernel, made: list[Call], *, start: int, isn: int) -> np.ndarray:
+    events = np.zeros(len(made), dtype=EVENT)
     una = nxt = isn
     now = start
-    for event, call in zip(events, told, strict=True):
+    for event, call in zip(events, made, strict=True):
         una += call.acked
         nxt = max(nxt, una) + call.sent
         now += call.ticks
@@ -70,11 +70,11 @@ starts = st.sampled_from([0, 5_000, 2**32 - 300, 2**31 - 10])
 
 
 @settings(max_examples=300, deadline=None)
-@given(kernel=kernels, told=calls, start=starts, isn=starts)
+@given(kernel=kernels, made=calls, start=starts, isn=starts)
 def test_every_step_is_the_one_that_a_kernel_by_hand_makes(
-    kernel: Kernel, told: list[Call], start: int, isn: int
+    kernel: Kernel, made: list[Call], start: int, isn: int
 ) -> None:
-    events = events_of(kernel, told, start=start, isn=isn)
+    events = events_of(kernel, made, start=start, isn=isn)
     state, hz = State.of(events), events["hz"].astype(np.int64)
     before = State(**{name: np.concatenate([[0], getattr(state, name)[:-1]]) for name in FIELDS})
     least_us = np.full(len(events), kernel.rto_min_us)

@@ -1,4 +1,4 @@
-"""The findings on what was due: each lie in one of them, in words that say which ACK and why."""
+"""The eligibility findings: each fault fails one of them, with a message that names the ACK and the reason."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rttcheck.judge.data_quality import apply_data_quality
-from rttcheck.judge.eligibility.check import DUE_ONLY, GIVEN, KARN, ORIGIN, check_eligibility
+from rttcheck.judge import evidence as evidence_module
+from rttcheck.judge.data_quality import weighed
+from rttcheck.judge.eligibility.check import KARN, NONE_UNDUE, ORIGIN, TAKEN_WHEN_DUE, check_eligibility
+from rttcheck.judge.eligibility.expectations import expectations_of
 from rttcheck.judge.evidence import Evidence
 from rttcheck.judge.findings import Finding, Layer, Outcome
+from rttcheck.judge.verdict import judge
 from rttcheck.record.recording import Recording
 from tests.support.planted import record
 from tests.support.planted_ack import FLOWS, PlantedSocket
@@ -20,26 +23,26 @@ from tests.support.planted_wire import FACTS
 
 
 def troubled() -> PlantedSocket:
-    """A handshake, an exchange, a segment that is SACKed, one that is sent again; the third sample is of the SACK."""
+    """A handshake, an exchange, a SACKed segment, a retransmitted one; the third sample is of the SACK."""
     planted = PlantedSocket()
     planted.opens()
     planted.sent(100, 1, 10)
     planted.came(200, 11)
-    planted.shows(200, 11, first=100)
+    planted.reports(200, 11, first=100)
     planted.sent(1_000, 11, 10)
     planted.sent(1_010, 21, 10)
     planted.came(2_000, 11, (21, 31))
-    planted.shows(2_000, 11, sack=990)
+    planted.reports(2_000, 11, sack=990)
     planted.sent(2_010, 11, 10)
     planted.came(3_000, 31)
-    planted.shows(3_000, 31, coarse=1_000)
+    planted.reports(3_000, 31, coarse=1_000)
     return planted
 
 
-def recorded(planted: PlantedSocket, lie: Callable[[np.ndarray], None] | None = None, **changes: Any) -> Recording:
+def recorded(planted: PlantedSocket, fault: Callable[[np.ndarray], None] | None = None, **changes: Any) -> Recording:
     events = planted.events
-    if lie is not None:
-        lie(events)
+    if fault is not None:
+        fault(events)
     keywords = {key: changes.pop(key) for key in ("topology", "corrupt") if key in changes}
     return dataclasses.replace(
         record(**keywords),
@@ -58,12 +61,12 @@ def failed(recording: Recording) -> list[str]:
     return [check for check, finding in found(recording).items() if finding.outcome is Outcome.FAILED]
 
 
-def test_a_truthful_kernel_passes_all_four() -> None:
+def test_a_sound_kernel_passes_all_four() -> None:
     findings = found(recorded(troubled()))
-    assert list(findings) == [GIVEN.id, DUE_ONLY.id, ORIGIN.id, KARN.id]
+    assert list(findings) == [TAKEN_WHEN_DUE.id, NONE_UNDUE.id, ORIGIN.id, KARN.id]
     assert {finding.outcome for finding in findings.values()} == {Outcome.PASSED}
     assert [finding.samples for finding in findings.values()] == [4, 4, 4, 1]
-    assert findings[GIVEN.id].seen == "4 of 4"
+    assert findings[TAKEN_WHEN_DUE.id].seen == "4 of 4"
 
 
 def test_nothing_captured_finds_nothing() -> None:
@@ -75,13 +78,13 @@ def test_captures_without_packets_are_inconclusive() -> None:
     assert {finding.outcome for finding in found(recording).values()} == {Outcome.INCONCLUSIVE}
 
 
-def untaken(event: int) -> Callable[[np.ndarray], None]:
-    def lie(events: np.ndarray) -> None:
+def not_taken(event: int) -> Callable[[np.ndarray], None]:
+    def fault(events: np.ndarray) -> None:
         for name in ("first_rtt_us", "last_rtt_us", "sack_rtt_us", "sample_us"):
             events[name][event] = -1
         events["taken"][event] = 0
 
-    return lie
+    return fault
 
 
 @pytest.mark.parametrize(
@@ -90,94 +93,92 @@ def untaken(event: int) -> Callable[[np.ndarray], None]:
         (0, "to the client of connection 0 at 0.050 ms: it ends a handshake whose SYN or SYN-ACK was sent once"),
         (1, "at 0.190 ms: it acknowledges a segment sent once and not SACKed before"),
         (2, "at 1.990 ms: it is the first to SACK a segment sent once (RFC 2018)"),
-        (3, "at 2.990 ms: all it acknowledges was sent again, so that the timestamp it echoes is due (RFC 7323"),
+        (3, "at 2.990 ms: all data that it acknowledges was retransmitted: expected is the echoed timestamp (RFC 7323"),
     ],
 )
-def test_a_sample_that_was_not_taken_is_missed_with_the_reason_why_it_was_due(event: int, reason: str) -> None:
-    recording = recorded(troubled(), untaken(event))
-    assert failed(recording) == [GIVEN.id]
-    finding = found(recording)[GIVEN.id]
-    assert finding.message.startswith("1 of 4 ACKs that owe a sample gave none, the first is ACK ")
+def test_a_sample_that_was_not_taken_is_missed_with_the_reason_why_it_is_expected(event: int, reason: str) -> None:
+    recording = recorded(troubled(), not_taken(event))
+    assert failed(recording) == [TAKEN_WHEN_DUE.id]
+    finding = found(recording)[TAKEN_WHEN_DUE.id]
+    assert finding.message.startswith("1 of 4 expected samples were not taken, the first is ACK ")
     assert reason in finding.message
-    assert finding.message.endswith(f"event {event} says there is none")
+    assert finding.message.endswith(f"event {event} reports no value")
     assert finding.seen == "3 of 4"
 
 
 def test_an_event_that_is_not_there_is_missed() -> None:
     recording = recorded(troubled())
     recording = dataclasses.replace(recording, events=recording.events[:-1])
-    assert failed(recording) == [GIVEN.id]
-    assert "no event is of it" in found(recording)[GIVEN.id].message
+    assert failed(recording) == [TAKEN_WHEN_DUE.id]
+    assert "no event reports it" in found(recording)[TAKEN_WHEN_DUE.id].message
 
 
-def test_an_invented_sample_is_found_with_what_it_says() -> None:
+def test_an_unexpected_sample_is_found_with_its_values() -> None:
     planted = troubled()
     planted.came(3_500, 31)
-    planted.shows(3_500, 31, first=400, last=300)
+    planted.reports(3_500, 31, first=400, last=300)
     recording = recorded(planted)
-    assert failed(recording) == [DUE_ONLY.id]
-    message = found(recording)[DUE_ONLY.id].message
-    assert "it acknowledges and SACKs nothing new, so that nothing is due; event 4 says" in message
+    assert failed(recording) == [NONE_UNDUE.id]
+    message = found(recording)[NONE_UNDUE.id].message
+    assert "it acknowledges and SACKs nothing new: no sample is expected; event 4 reports" in message
     assert message.endswith("first-acked 403 us, last-acked 303 us")
 
 
-def test_a_sample_from_nowhere_names_its_event_and_socket() -> None:
+def test_a_sample_without_an_ack_names_its_event_and_socket() -> None:
     planted = troubled()
-    planted.shows(3_500, 31, sack=400)
+    planted.reports(3_500, 31, sack=400)
     recording = recorded(planted)
-    message = found(recording)[DUE_ONLY.id].message
+    message = found(recording)[NONE_UNDUE.id].message
     assert "event 4 of the client of connection 0 at 3.495 ms with snd_una 1031, SACK 403 us, last-acked" in message
-    assert message.endswith("no ACK came in that it could be of")
+    assert message.endswith("no ACK came in that may have caused it")
     events = planted.events
     events["dport"][4] = 5_001
-    stranger = dataclasses.replace(recording, events=events)
-    assert "event 4 of a socket that the wire does not show" in found(stranger)[DUE_ONLY.id].message
+    other_socket = dataclasses.replace(recording, events=events)
+    assert "event 4 of a socket without captured packets" in found(other_socket)[NONE_UNDUE.id].message
 
 
 def test_the_timestamp_in_place_of_a_first_acked_segment_is_another_origin() -> None:
-    def lie(events: np.ndarray) -> None:
+    def fault(events: np.ndarray) -> None:
         events["first_rtt_us"][1] = events["last_rtt_us"][1] = -1
 
-    recording = recorded(troubled(), lie)
+    recording = recorded(troubled(), fault)
     assert failed(recording) == [ORIGIN.id]
-    assert "event 1 says 100 us from the echoed timestamp" in found(recording)[ORIGIN.id].message
+    assert "event 1 reports 100 us from the echoed timestamp" in found(recording)[ORIGIN.id].message
 
 
 @pytest.mark.parametrize("name", ["last_rtt_us", "flag"])
-def test_a_last_acked_time_or_a_handshake_that_is_not_told_is_another_origin(name: str) -> None:
-    def lie(events: np.ndarray) -> None:
+def test_a_last_acked_time_or_a_handshake_that_is_not_reported_is_another_origin(name: str) -> None:
+    def fault(events: np.ndarray) -> None:
         events[name][0] = -1 if name == "last_rtt_us" else 4
 
-    assert failed(recorded(troubled(), lie)) == [ORIGIN.id]
+    assert failed(recorded(troubled(), fault)) == [ORIGIN.id]
 
 
-def test_a_time_for_a_segment_that_was_sent_again_is_karns_alone() -> None:
-    def lie(events: np.ndarray) -> None:
+def test_a_time_for_a_retransmitted_segment_fails_karn_alone() -> None:
+    def fault(events: np.ndarray) -> None:
         events["first_rtt_us"][3] = events["last_rtt_us"][3] = events["sample_us"][3] = 990
 
-    recording = recorded(troubled(), lie)
+    recording = recorded(troubled(), fault)
     assert failed(recording) == [KARN.id]
     message = found(recording)[KARN.id].message
-    assert message.startswith(
-        "1 of 1 ACKs of segments that were sent again gave a time for them, the first is ACK 1031"
-    )
-    assert "event 3 says first-acked 990 us" in message
+    assert message.startswith("1 of 1 ACKs of retransmitted segments gave a time for them, the first is ACK 1031")
+    assert "event 3 reports first-acked 990 us" in message
 
 
-def test_karn_without_timestamps_is_karns_too() -> None:
+def test_karn_fails_without_timestamps_too() -> None:
     planted = PlantedSocket(stamped=False)
     planted.opens()
     planted.sent(100, 1, 10)
     planted.sent(900, 1, 10)
     planted.came(1_000, 11)
-    planted.shows(1_000, 11, first=900)
+    planted.reports(1_000, 11, first=900)
     recording = recorded(planted)
     assert failed(recording) == [KARN.id]
-    assert "was sent again, so that nothing is due" in found(recording)[KARN.id].message
+    assert "was retransmitted: no sample is expected" in found(recording)[KARN.id].message
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"),
+    ("changes", "reason"),
     [
         ({"lost": 2}, "but 2 events were lost"),
         ({"wire_facts": {**FACTS, "clock_step_ns": 10**9}}, "but the wall clock was set by 1000000000 ns"),
@@ -185,8 +186,20 @@ def test_karn_without_timestamps_is_karns_too() -> None:
         ({"topology": "direct"}, "but the ends' own interfaces impair"),
     ],
 )
-def test_what_may_explain_a_difference_makes_it_inconclusive(changes: dict[str, object], words: str) -> None:
-    findings = found(recorded(troubled(), untaken(1), **changes))
-    assert findings[GIVEN.id].outcome is Outcome.INCONCLUSIVE
-    assert words in findings[GIVEN.id].message
-    assert findings[DUE_ONLY.id].outcome is Outcome.PASSED
+def test_what_may_explain_a_difference_makes_it_inconclusive(changes: dict[str, object], reason: str) -> None:
+    findings = found(recorded(troubled(), not_taken(1), **changes))
+    assert findings[TAKEN_WHEN_DUE.id].outcome is Outcome.INCONCLUSIVE
+    assert reason in findings[TAKEN_WHEN_DUE.id].message
+    assert findings[NONE_UNDUE.id].outcome is Outcome.PASSED
+
+
+def test_a_verdict_works_out_the_expected_samples_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+
+    def counted(*arguments: Any, **keywords: Any) -> np.ndarray:
+        calls.append(arguments)
+        return expectations_of(*arguments, **keywords)
+
+    monkeypatch.setattr(evidence_module, "expectations_of", counted)
+    judge(recorded(troubled()))
+    assert len(calls) == 1

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rttcheck.judge.eligibility.dues import dues_of
+from rttcheck.judge.eligibility.expectations import expectations_of
 from rttcheck.judge.eligibility.part import Part, reported_by
 from rttcheck.judge.samples import address_bytes
 from rttcheck.record.event import EVENT
@@ -61,13 +61,15 @@ def events(lines: list[list[str]]) -> np.ndarray:
 
 
 def differences(events: np.ndarray, wire: np.ndarray) -> np.ndarray:
-    rows = dues_of(events, wire, FLOWS)
+    rows = expectations_of(events, wire, FLOWS)
     found: np.ndarray = rows[rows["expected"] != rows["reported"]]
     return found
 
 
-def test_as_it_was_everything_that_is_owed_is_shown_and_nothing_else(events: np.ndarray, wire: np.ndarray) -> None:
-    rows = dues_of(events, wire, FLOWS)
+def test_as_it_was_everything_that_is_expected_is_reported_and_nothing_else(
+    events: np.ndarray, wire: np.ndarray
+) -> None:
+    rows = expectations_of(events, wire, FLOWS)
     assert len(differences(events, wire)) == 0
     expected = rows["expected"]
     from_timestamps = ((expected & Part.TAKEN) != 0) & ((expected & (Part.FIRST | Part.SACK)) == 0)

@@ -1,4 +1,4 @@
-"""When the probe is to be blamed for what it shows, and what clears it: a second probe, the kernel's own timeouts."""
+"""When the probe is at fault for its values, and what confirms them: a second probe, the kernel's own timeouts."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def halve_srtt(events: np.ndarray) -> None:
 
 
 def make_timeouts(events: np.ndarray) -> None:
-    """``icsk_rto`` as the kernel makes it of the srtt that is shown."""
+    """Set ``icsk_rto`` as the kernel computes it from the reported srtt."""
     timeouts_us = (events["srtt_us"] >> 3).astype(np.int64) + events["rttvar_us"]
     events["rto_jiffies"] = jiffies_of_us(timeouts_us, events["hz"].astype(np.int64))
 
@@ -64,7 +64,7 @@ def halve_minimum(events: np.ndarray) -> None:
 
 
 def longer(events: np.ndarray) -> None:
-    """Each sample is shown 3 ms longer than the wire, the estimator's steps as they were."""
+    """Report each sample 3 ms above its wire time, with unchanged steps of the estimator."""
     for name in ("first_rtt_us", "last_rtt_us", "rs_rtt_us", "sample_us"):
         events[name] += 3_000
 
@@ -80,7 +80,7 @@ def test_a_state_that_only_tcp_info_contradicts_is_the_probes_where_nothing_else
 ) -> None:
     verdict = judge(shown(with_packets(), change))
     assert (verdict.guilty, verdict.findings[0].key) == (Layer.OBSERVER, STATE)
-    assert "TCP_INFO says" in verdict.findings[0].message
+    assert "TCP_INFO reports" in verdict.findings[0].message
     assert outcome(verdict, check) == "inconclusive"
 
 
@@ -91,7 +91,7 @@ def test_a_state_that_two_probes_show_alike_is_the_kernels(change: Change, check
     verdict = judge(beside(recording, as_sockops(recording.events)))
     assert (verdict.guilty, verdict.findings[0].key) == (Layer.ARITHMETIC, check)
     assert outcome(verdict, STATE) == "passed"
-    assert "sockops shows the same" in finding(verdict, STATE).message
+    assert "sockops reports the same" in finding(verdict, STATE).message
     assert {found.layer for found in verdict.findings if found.outcome is Outcome.FAILED} == {Layer.ARITHMETIC}
 
 
@@ -131,7 +131,7 @@ def test_the_tracepoint_clears_a_state_too() -> None:
     found = hide(recording.events, TRACEPOINT, Hook.TRACEPOINT)
     verdict = judge(beside(recording, found, "tracepoint", TRACEPOINT))
     assert verdict.guilty is Layer.ARITHMETIC
-    assert "tracepoint shows the same srtt_us" in finding(verdict, STATE).message
+    assert "tracepoint reports the same srtt_us" in finding(verdict, STATE).message
 
 
 def test_an_srtt_that_the_kernel_made_its_timeouts_of_is_the_kernels() -> None:
@@ -142,12 +142,12 @@ def test_an_srtt_that_the_kernel_made_its_timeouts_of_is_the_kernels() -> None:
     truth = with_packets(rtt="40ms")
     verdict = judge(shown(truth, change))
     assert (verdict.guilty, verdict.findings[0].key) == (Layer.ARITHMETIC, ESTIMATOR)
-    assert "the kernel's own timeouts were made of it" in finding(verdict, STATE).message
+    assert "the kernel computed its timeouts from it" in finding(verdict, STATE).message
     assert judge(shown(truth, halve_srtt)).guilty is Layer.OBSERVER
 
 
 def test_timeouts_that_any_possible_srtt_would_make_clear_nobody() -> None:
-    """500 us more or less make no tick: the timeout is that of the srtt which is shown, and of the true one."""
+    """500 us more or less make no tick: the timeout fits the reported srtt and the true one."""
     truth = with_packets(rtt="1ms")
     verdict = judge(shown(truth, halve_srtt))
     assert outcome(verdict, "arithmetic.rto") == "passed"
@@ -193,7 +193,7 @@ def test_a_sample_that_two_probes_show_alike_is_the_kernels_even_if_it_used_anot
     verdict = judge(beside(recording, as_sockops(recording.events)))
     assert verdict.guilty is Layer.SAMPLE
     assert outcome(verdict, USED) == "passed"
-    assert "sockops shows the same sample_us" in finding(verdict, USED).message
+    assert "sockops reports the same sample_us" in finding(verdict, USED).message
     assert outcome(verdict, ESTIMATOR) == "failed"
 
 

@@ -86,7 +86,7 @@ def test_a_round_trip_that_sockops_missed_is_found(lost: int, outcome: str) -> N
     events = later(as_sockops(with_packets().events))
     recording = beside(drop([10, 50])(events), "sockops", SOCKOPS, lost=lost)
     assert outcomes(recording) == {SAME_SAMPLES.id: outcome, SAME_VALUES.id: "passed"}
-    assert "2 seen by" in found(recording)[SAME_SAMPLES.id].message
+    assert "2 reported by" in found(recording)[SAME_SAMPLES.id].message
 
 
 def test_a_sample_that_only_sockops_saw_is_found() -> None:
@@ -95,7 +95,7 @@ def test_a_sample_that_only_sockops_saw_is_found() -> None:
     invented["delivered"] += 1_000
     recording = beside(np.concatenate((events, invented)), "sockops", SOCKOPS)
     assert outcomes(recording)[SAME_SAMPLES.id] == "failed"
-    assert "1 seen by sockops alone" in found(recording)[SAME_SAMPLES.id].message
+    assert "1 reported by sockops alone" in found(recording)[SAME_SAMPLES.id].message
 
 
 def test_within_a_round_trip_sockops_need_not_see_a_sample() -> None:

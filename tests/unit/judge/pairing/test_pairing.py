@@ -1,4 +1,4 @@
-"""Which packets belong to which event, on wires made by hand."""
+"""Which packets belong to which event, on packets made by hand."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_the_handshake_and_one_exchange() -> None:
     pairs = paired(planted)
     assert rows_of(pairs, opened) == (1, 0, 0, NONE)
     assert rows_of(pairs, event) == (came, sent, sent, NONE)
-    assert len(pairs.orphans) == 0
+    assert len(pairs.unreported) == 0
     assert pairs.known.all()
 
 
@@ -59,7 +59,7 @@ def test_a_part_of_a_segment_gives_no_sample_and_a_part_of_several_does() -> Non
         assert rows_of(paired(planted), event)[1] == expected
 
 
-def test_of_two_acks_with_one_number_the_last_before_the_event_is_meant() -> None:
+def test_of_two_acks_with_one_number_the_last_before_the_event_is_taken() -> None:
     planted = PlantedWire()
     planted.handshake()
     planted.sent(100, 1, 10)
@@ -79,7 +79,7 @@ def test_acks_that_wait_for_a_busy_socket_are_found_by_number() -> None:
     assert [rows_of(pairs, event)[:2] for event in events] == list(zip(came, sent, strict=True))
 
 
-def test_karn_a_segment_sent_again_gives_no_sample() -> None:
+def test_karn_a_segment_retransmitted_gives_no_sample() -> None:
     planted = PlantedWire()
     planted.handshake()
     sent = planted.sent(100, 1, 10)
@@ -94,7 +94,7 @@ def test_karn_a_segment_sent_again_gives_no_sample() -> None:
     assert rows_of(pairs, after) == (came, sent + 1, sent + 1, NONE)
 
 
-def test_a_segment_sent_again_after_its_ack_came_in_still_gives_its_sample() -> None:
+def test_a_segment_retransmitted_after_its_ack_came_in_still_gives_its_sample() -> None:
     planted = PlantedWire()
     planted.handshake()
     sent = planted.sent(100, 1, 10)
@@ -104,7 +104,7 @@ def test_a_segment_sent_again_after_its_ack_came_in_still_gives_its_sample() -> 
     assert rows_of(paired(planted), event) == (came, sent, sent, NONE)
 
 
-def test_segments_that_went_again_in_one_are_acknowledged_only_together() -> None:
+def test_segments_collapsed_by_a_retransmission_are_acknowledged_only_together() -> None:
     planted = PlantedWire()
     planted.handshake()
     sent = [planted.sent(100 + 10 * place, 1 + place, 1) for place in range(5)]
@@ -118,7 +118,7 @@ def test_segments_that_went_again_in_one_are_acknowledged_only_together() -> Non
     assert rows_of(pairs, again) == (rest, NONE, NONE, NONE)
 
 
-def test_segments_that_go_again_in_one_after_their_ack_are_acknowledged_each() -> None:
+def test_segments_collapsed_after_their_ack_are_acknowledged_each() -> None:
     planted = PlantedWire()
     planted.handshake()
     sent = [planted.sent(100 + 10 * place, 1 + place, 1) for place in range(5)]
@@ -128,7 +128,7 @@ def test_segments_that_go_again_in_one_after_their_ack_are_acknowledged_each() -
     assert rows_of(paired(planted), event) == (came, sent[0], sent[2], NONE)
 
 
-def test_what_goes_again_in_a_packet_of_several_segments_stays_several() -> None:
+def test_a_retransmission_in_a_packet_of_several_segments_stays_several() -> None:
     planted = PlantedWire(mss=2)
     planted.handshake()
     for place in range(5):
@@ -139,7 +139,7 @@ def test_what_goes_again_in_a_packet_of_several_segments_stays_several() -> None
     assert rows_of(paired(planted), event)[1:] == (NONE, NONE, NONE)
 
 
-def test_small_segments_that_go_again_in_any_way_are_paired_as_by_hand() -> None:
+def test_small_segments_retransmitted_in_any_way_are_paired_as_by_hand() -> None:
     one_by_one = 0
     for seed in range(300):
         random = Random(seed)
@@ -198,18 +198,18 @@ def test_a_duplicate_sack_gives_nothing() -> None:
     assert rows_of(paired(planted), event)[1:] == (NONE, NONE, NONE)
 
 
-def test_a_sample_from_timestamps_knows_who_carried_them() -> None:
+def test_a_sample_from_timestamps_knows_the_first_segment_that_carried_them() -> None:
     planted = PlantedWire()
     planted.handshake()
     planted.sent(100, 1, 10, tsval=7)
-    again = [planted.sent(30_100, 1, 10, tsval=37), planted.sent(30_500, 1, 10, tsval=37)]
+    first = planted.sent(30_100, 1, 10, tsval=37)
+    planted.sent(30_500, 1, 10, tsval=37)
     planted.came(50_000, 11, tsecr=37)
     event = planted.event(50_003, 11, coarse=20_000)
-    pairs = paired(planted)
-    assert [int(pairs.echoed_first[event]), int(pairs.echoed_last[event])] == again
+    assert int(paired(planted).echoed[event]) == first
 
 
-def test_an_invented_event_finds_no_packet_and_an_unseen_ack_is_listed() -> None:
+def test_an_event_without_an_ack_finds_no_packet_and_an_unseen_ack_is_listed() -> None:
     planted = PlantedWire()
     planted.handshake()
     planted.sent(100, 1, 10)
@@ -223,7 +223,7 @@ def test_an_invented_event_finds_no_packet_and_an_unseen_ack_is_listed() -> None
     assert rows_of(pairs, event)[0] == seen
     assert rows_of(pairs, doubled)[1] == NONE
     assert rows_of(pairs, wild)[:2] == (NONE, NONE)
-    assert pairs.orphans.tolist() == [unseen]
+    assert pairs.unreported.tolist() == [unseen]
 
 
 def test_an_address_that_is_used_again_is_another_connection() -> None:
@@ -266,10 +266,10 @@ def test_nothing_on_the_wire_pairs_nothing() -> None:
     every=st.integers(1, 4),
     sacked=st.booleans(),
 )
-def test_both_ways_of_pairing_agree_wherever_numbers_wrap(
+def test_fast_and_general_pairing_agree_wherever_numbers_wrap(
     initial: int, lengths: list[int], every: int, sacked: bool
 ) -> None:
-    """A SACK block beyond all data makes a connection walked through, and changes nothing else."""
+    """A SACK block beyond all data takes the general path, and changes nothing else."""
     planted = PlantedWire(initial=initial)
     planted.handshake()
     offset, expected = 1, []
@@ -332,7 +332,7 @@ def test_acks_of_one_number_that_waited_together_are_one_events_each() -> None:
 
 
 def test_a_block_that_came_before_its_segment_left_counts_when_it_is_repeated() -> None:
-    """A receiver that lies: the segment is SACKed by the first ACK that can mean it, and the two before it at once."""
+    """A faulty receiver: the segment is SACKed by the first ACK after it left, and the two before it at once."""
     planted = PlantedWire()
     planted.handshake()
     sent = [planted.sent(100 + place, 1 + 10 * place, 10) for place in range(3)]
@@ -347,7 +347,7 @@ def test_a_block_that_came_before_its_segment_left_counts_when_it_is_repeated() 
 
 
 def test_without_a_syn_numbers_count_from_the_first_packet_that_left() -> None:
-    """The capture began when the connection was there; an ACK that came first says less than what left."""
+    """The capture began after the connection; an outgoing packet takes precedence over an earlier ACK."""
     planted = PlantedWire()
     planted.came(50, 6_011)
     sent = [planted.sent(100 + place, 6_001 + 10 * place, 10) for place in range(2)]
@@ -368,7 +368,7 @@ def test_a_reset_is_no_ack() -> None:
 
 @pytest.mark.parametrize("later_ns", [0, 2**62])
 def test_an_event_of_the_very_moment_of_its_ack_belongs_to_it(later_ns: int) -> None:
-    """A passive handshake has no ``tcp_mstamp``. Late enough, times have no room in one number with a life."""
+    """A passive handshake has no ``tcp_mstamp``. Late times do not fit into one number with a life."""
     planted = PlantedWire()
     planted.handshake()
     planted.sent(100, 1, 10)
@@ -381,7 +381,7 @@ def test_an_event_of_the_very_moment_of_its_ack_belongs_to_it(later_ns: int) -> 
     assert pair(events, wire, FLOWS).ack.tolist() == [came]
 
 
-def test_a_segment_is_several_only_if_it_is_longer_than_the_longest_was() -> None:
+def test_a_segment_is_several_only_if_it_is_longer_than_mss_cache_ever_was() -> None:
     """``mss_cache`` grows when the path is known, and falls when the path changes."""
     planted = PlantedWire()
     planted.handshake()
@@ -393,8 +393,8 @@ def test_a_segment_is_several_only_if_it_is_longer_than_the_longest_was() -> Non
     assert rows_of(paired(planted), event)[1] == NONE
 
 
-def test_what_an_ack_of_the_past_sacks_is_not_sacked_before() -> None:
-    """Its timestamp is older than the last and its number, too (tcp_paws_discard()): the next one SACKs it anew."""
+def test_an_old_acks_blocks_do_not_count() -> None:
+    """Its timestamp and its number are old (tcp_paws_discard()): the next ACK SACKs the data first."""
     for tsval, sacked in ((90, True), (99, False), (100, False)):
         planted = PlantedWire()
         planted.handshake()

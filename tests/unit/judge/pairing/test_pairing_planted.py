@@ -1,4 +1,4 @@
-"""Pairing of whole exchanges: against what both ends of them know, and against pairing by hand."""
+"""Pairing of whole exchanges: against the known packets of both ends, and against pairing by hand."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.exchange import Exchange, Traffic
 from benchmarks.planted import RECORDINGS, SECOND, Connection, Planted, plant
-from rttcheck.judge.pairing import ends, pairs, sack_blocks, scoreboard
+from rttcheck.judge.pairing import ends, lives, sack_blocks, scoreboard
 from rttcheck.judge.pairing.pairs import Pairs, pair
 from tests.support.pairing_by_hand import pair_by_hand
 
@@ -19,7 +19,7 @@ SEEDS = range(40)
 
 
 def exchange(random: Random, seed: int, *, busy: bool) -> Exchange:
-    """Any traffic: either way, several segments in one, lost, doubled, late, acknowledged together."""
+    """Any traffic: both directions, several segments in one packet, losses, duplicates, delays, stretch ACKs."""
     traffic = Traffic(
         writes=random.randrange(1, 40),
         write=random.choice((1, 700, 1_448, 3 * 1_448, 4_000, 5 * 1_448 + 100)),
@@ -38,7 +38,7 @@ def exchange(random: Random, seed: int, *, busy: bool) -> Exchange:
 
 
 def connections(seed: int, *, busy: bool = False, ports: int = 1_000) -> list[Connection]:
-    """One to three, at once or one after the other, whose numbers wrap now and then."""
+    """One to three, concurrent or successive, some with sequence numbers that wrap."""
     random = Random(seed)
     return [
         Connection(
@@ -58,25 +58,25 @@ def _small_blocks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatc
     random = Random(str(request.node.name))
     monkeypatch.setattr(ends, "_BLOCK", random.choice((3, 64, 1 << 15)))
     monkeypatch.setattr(sack_blocks, "_BLOCK", random.choice((2, 30, 1 << 14)))
-    monkeypatch.setattr(pairs, "_PORTION", random.choice((1, 50, 1 << 20)))
+    monkeypatch.setattr(lives, "_PORTION", random.choice((1, 50, 1 << 20)))
     monkeypatch.setattr(scoreboard, "_AT_ONCE", random.choice((1, 7, 1 << 19)))
 
 
 def assert_by_hand(pairs: Pairs, planted: Planted, events: np.ndarray, wire: np.ndarray) -> None:
     expected = pair_by_hand(events, wire, planted.flows)
-    for name in (*SIDES, "echoed_first", "echoed_last", "known"):
+    for name in (*SIDES, "echoed", "known"):
         assert getattr(pairs, name).tolist() == expected[name], name
-    assert sorted(pairs.orphans.tolist()) == expected["orphans"]
+    assert sorted(pairs.unreported.tolist()) == expected["unreported"]
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_every_event_has_the_packets_that_its_own_end_knows_of(seed: int) -> None:
+def test_every_event_has_the_packets_of_its_own_end(seed: int) -> None:
     planted = plant(connections(seed), link=seed % 2 == 0)
     pairs = pair(planted.events, planted.wire, planted.flows)
     for name in SIDES:
         assert getattr(pairs, name).tolist() == getattr(planted, name).tolist(), name
     assert pairs.known.all()
-    assert not len(pairs.orphans)
+    assert not len(pairs.unreported)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -88,7 +88,7 @@ def test_busy_sockets_and_used_addresses_are_paired_as_by_hand(seed: int) -> Non
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_nonsense_is_paired_as_by_hand(seed: int) -> None:
-    """Packets that are missing, events that are doubled, numbers and blocks that never were."""
+    """Missing packets, duplicate events, invalid numbers and blocks."""
     random = np.random.default_rng(seed)
     planted = plant(connections(seed, ports=1 + seed % 2))
     events, wire = planted.events.copy(), planted.wire.copy()
@@ -114,9 +114,9 @@ def test_nonsense_is_paired_as_by_hand(seed: int) -> None:
 
 
 @pytest.mark.parametrize("name", RECORDINGS)
-def test_recordings_that_are_measured_are_true(name: str) -> None:
+def test_recordings_of_the_benchmarks_are_sound(name: str) -> None:
     planted = RECORDINGS[name](500)
     pairs = pair(planted.events, planted.wire, planted.flows)
     for side in SIDES:
         assert getattr(pairs, side).tolist() == getattr(planted, side).tolist(), side
-    assert not len(pairs.orphans)
+    assert not len(pairs.unreported)

@@ -1,4 +1,4 @@
-"""Numbers, times and pieces on sorted lines: each operation on whole arrays against the plain way of doing it."""
+"""Numbers, times and pieces on sorted lines: each operation on whole arrays against a plain implementation."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_numbers_are_offsets_of_their_own_life(steps: list[list[int]], initial: 
     assert found.tolist() == keys(life, offset).tolist()
 
 
-def test_numbers_that_run_away_stay_in_their_own_life() -> None:
+def test_numbers_that_grow_too_far_stay_in_their_own_life() -> None:
     life = np.repeat(np.arange(3, dtype=np.int32), 1_000)
     for step in (2**31 - 1, 2**31 + 1):
         numbers = (np.arange(3_000, dtype=np.uint64) * np.uint64(step) % np.uint64(2**32)).astype(np.uint32)
@@ -104,7 +104,7 @@ def test_packets_are_those_asked_for_in_the_order_asked_for() -> None:
 
 
 def test_packets_in_any_order_and_years_apart_are_paired_as_by_hand() -> None:
-    """In one number there is no room for a life and a time of ninety years in nanoseconds."""
+    """A life and a time of ninety years in nanoseconds do not fit into one number."""
     exchange = Exchange(Traffic(writes=20, write=1_448, window=6, loss=0.1)).run()
     planted = plant(
         [

@@ -1,4 +1,4 @@
-"""Stamps joined to packets: by all that both tables say of a packet, and by order where several are alike."""
+"""Stamps joined to packets: by all fields that both tables have, and by order where several packets are equal."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rttcheck.record.packet import ACK, WIRE, Point
 from rttcheck.record.stamp import STAMP
 
 SHARED = ("seq", "ack", "payload", "sport", "dport", "flags", "point")
-"""What both tables say of a packet."""
+"""The fields that both tables have."""
 
 
 def packet(time_ns: int, *, outgoing: int = 1, **fields: int) -> np.ndarray:
@@ -47,17 +47,17 @@ def test_a_packet_has_the_stamp_that_it_left_with() -> None:
     ]
 
 
-def test_packets_that_are_alike_are_told_apart_by_their_order() -> None:
+def test_packets_that_are_equal_are_distinguished_by_their_order() -> None:
     # Sent twice without a timestamp; the tables need not be in the order of time.
     assert joined([packet(300), packet(100)], [stamp(302, 290), stamp(102, 90)]) == [290, 90]
 
 
-def test_the_second_of_two_alike_has_none_where_one_was_read() -> None:
+def test_the_second_of_two_equal_ones_has_none_where_one_was_read() -> None:
     assert joined([packet(100), packet(300)], [stamp(102, 90)]) == [90, UNKNOWN]
 
 
 @pytest.mark.parametrize("name", SHARED)
-def test_all_that_both_tables_say_must_be_the_same(name: str) -> None:
+def test_all_that_both_tables_have_must_be_the_same(name: str) -> None:
     other = {"point": int(Point.SERVER)}.get(name, 77)
     assert joined([packet(100)], [stamp(102, 90, **{name: other})]) == [UNKNOWN]
     assert joined([packet(100, **{name: other})], [stamp(102, 90, **{name: other})]) == [90]
@@ -102,7 +102,7 @@ def plain(wire: np.ndarray, stamps: np.ndarray) -> list[int]:
 
 
 def at_random(dice: random.Random, known: float) -> tuple[np.ndarray, np.ndarray]:
-    """Packets of few names, and the stamps of most of those that left, in no order."""
+    """Packets with few names, and stamps of most outgoing ones, in no order."""
     packets, stamps = [], [np.zeros(0, dtype=STAMP)]
     for moment in dice.sample(range(1_000), dice.randrange(1, 40)):
         fields = {

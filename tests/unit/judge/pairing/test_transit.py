@@ -43,7 +43,7 @@ def test_directions_do_not_mix() -> None:
     assert taken(transit(*rows, way="back")) == [(70, 70)]
 
 
-def test_what_never_leaves_leaves_twice_and_was_never_there() -> None:
+def test_lost_duplicated_and_unmatched_packets() -> None:
     found = transit(came(0, 1), came(10, 2), came(20, 3), went(100, 1), went(120, 3), went(121, 3), went(130, 9))
     assert found.gone.tolist() == [1]
     assert found.extra.tolist() == [2]
@@ -52,19 +52,19 @@ def test_what_never_leaves_leaves_twice_and_was_never_there() -> None:
     assert taken(found) == [(100, 100), (100, 100), (101, 101)]
 
 
-def test_a_segment_sent_again_without_timestamps_is_told_apart_by_when_the_first_had_left() -> None:
+def test_a_segment_retransmitted_without_timestamps_is_distinguished_by_when_the_first_had_left() -> None:
     found = transit(came(0, 1), went(100, 1), came(300, 1), went(420, 1))
     assert taken(found) == [(100, 100), (120, 120)]
 
 
-def test_like_packets_in_the_link_at_once_may_be_either() -> None:
-    """The second overtook the first, or did not: nobody can know."""
+def test_equal_packets_in_the_link_at_once_may_be_either() -> None:
+    """The second may have overtaken the first: that cannot be known."""
     found = transit(came(0, 1), came(50, 1), went(60, 1), went(150, 1))
     assert taken(found) == [(10, 60), (100, 150)]
     assert found.hidden == 1  # one lost and the other doubled would look the same
 
 
-def test_of_like_packets_one_of_which_is_lost_the_range_holds_the_truth() -> None:
+def test_of_equal_packets_one_of_which_is_lost_the_range_holds_the_truth() -> None:
     found = transit(came(0, 1), came(300, 1), went(400, 1))
     assert taken(found) == [(100, 400)]
     assert len(found.gone) == 1
@@ -101,7 +101,7 @@ def test_a_packet_that_left_in_pieces_is_one_that_left_when_its_first_piece_did(
     assert (found.pieces, found.strangers, len(found.gone)) == (1, 0, 0)
 
 
-def test_a_stranger_is_no_piece_of_what_it_is_not_within() -> None:
+def test_an_unmatched_packet_is_no_piece_of_what_it_is_not_within() -> None:
     beyond = went(100, 4, 1_448)
     beyond["tsval"] = 1
     found = transit(came(0, 1, 3_000), beyond)

@@ -73,7 +73,7 @@ def test_the_fin_takes_the_last_number_of_all() -> None:
     assert since_start(planted, causes(planted).written_ns) == [-5_000, 80_000, 200_000]
 
 
-def test_what_nobody_wrote_has_no_write() -> None:
+def test_data_without_a_recorded_write_has_no_write() -> None:
     planted = opened()
     planted.wrote(80_000, 11)
     segment(planted, 100, 1, 10)
@@ -143,7 +143,7 @@ def test_the_segment_before_counts_where_it_bears_another_stamp() -> None:
     assert since_start(planted, causes(planted).before_ns) == [None, 0, None, 104_000]
 
 
-def test_a_segment_before_whose_stamp_was_not_read_says_nothing() -> None:
+def test_a_previous_segment_without_a_stamp_is_ignored() -> None:
     planted = opened()
     planted.sent(100, 1, 10)
     planted.sent(108, 11, 10, stamp_ns=106_000)
@@ -210,7 +210,7 @@ def test_a_second_connection_has_its_own_writes() -> None:
     planted = opened()
     planted.wrote(80_000, 11)
     segment(planted, 100, 1, 10)
-    segment(planted, 110, 11, 10)  # which nobody wrote, least of all on the other connection
+    segment(planted, 110, 11, 10)  # without a write, on this or the other connection
     planted.port, planted.initial = 40_001, 77_000
     planted.wrote(40_000, 1, connection=1)
     segment(planted, 45, 0, 0, flags=packet.SYN)

@@ -41,7 +41,7 @@ def answered(stamp_ns: int) -> PlantedWire:
 
 
 def after_an_ack(stamp_ns: int) -> PlantedWire:
-    """An ACK that the probe sees taken at 90 us, before a segment that leaves at 100 us."""
+    """An ACK processed at 90 us, before a segment that leaves at 100 us."""
     planted = PlantedWire()
     planted.sent(0, 0, 0, flags=packet.SYN)
     planted.came(50, 1, flags=SYN_ACK)
@@ -61,23 +61,23 @@ def behind(stamp_ns: int) -> PlantedWire:
 KINDS = {
     "the application's write": (written, 90_000),
     "the SYN": (answered, 7_000),
-    "the last ACK that its socket took": (after_an_ack, 89_000),  # the clock's two readings: 1 us
-    "the departure of the segment before": (behind, 90_000),
+    "the last ACK that its socket processed": (after_an_ack, 89_000),  # the clock's two readings: 1 us
+    "the departure of the previous segment": (behind, 90_000),
 }
 
 
-@pytest.mark.parametrize("words", KINDS)
-def test_a_stamp_is_not_a_nanosecond_before_its_cause(words: str) -> None:
-    make, least_ns = KINDS[words]
+@pytest.mark.parametrize("cause", KINDS)
+def test_a_stamp_is_not_a_nanosecond_before_its_cause(cause: str) -> None:
+    make, least_ns = KINDS[cause]
     assert checked(make(least_ns)).outcome is Outcome.PASSED
     finding = checked(make(least_ns - 1))
     assert finding.outcome is Outcome.FAILED
-    said = words if words != "the SYN" else "the application's write"
-    assert finding.message.startswith("1 of 1 segments bear a stamp from before ")
-    assert f"from before {said}, which made TCP send them" in finding.message
+    expected = cause if cause != "the SYN" else "the application's write"
+    assert finding.message.startswith("1 of 1 segments have a stamp from before ")
+    assert f"from before {expected}, which made TCP send them" in finding.message
 
 
-def test_how_much_too_early_is_told() -> None:
+def test_how_much_too_early_is_reported() -> None:
     planted = written(40_000)
     planted.wrote(200_000, 21)
     planted.sent(210, 11, 10, stamp_ns=190_000)
@@ -86,9 +86,9 @@ def test_how_much_too_early_is_told() -> None:
     assert message.endswith("the worst 50.0 us too early, half of these by 30.0 us or more")
 
 
-def test_what_passed_says_of_how_many_and_by_how_much() -> None:
+def test_a_pass_reports_how_many_and_by_how_much() -> None:
     finding = checked(written(94_500))
-    assert finding.message == "1 new segments, stamped 1 after the application's write, by 4.5 us at least"
+    assert finding.message == "1 new segments, stamped 1 after the application's write, by at least 4.5 us"
     assert finding.samples == 1
 
 
@@ -105,7 +105,7 @@ def test_where_a_queue_delays_at_the_end_neither_ack_nor_segment_is_a_cause(
 ) -> None:
     finding = checked(make(0), queued=True)
     assert finding.outcome is Outcome.INCONCLUSIVE
-    assert finding.message == "no segment with a stamp has a cause that was recorded"
+    assert finding.message == "no segment with a stamp has a recorded cause"
 
 
 def test_where_a_queue_delays_at_the_end_a_write_is_still_a_cause() -> None:
@@ -126,7 +126,7 @@ def found(verdict: Verdict, check: str) -> Finding:
 
 
 def earlier(by_ns: int, *, only: slice = slice(None)) -> Verdict:
-    """A kernel that stamps earlier, and whose samples say so; in virtual time, as the clock is no part of it."""
+    """A kernel whose stamps are early and whose samples follow from them; the clock has no part in it."""
 
     def early(stamps: np.ndarray) -> None:
         stamps["stamp_ns"][only] -= by_ns
@@ -144,7 +144,7 @@ def test_stamps_that_are_early_with_the_samples_that_follow_from_them_are_found_
     verdict = earlier(5_000)
     assert (verdict.outcome, verdict.guilty) == (Outcome.FAILED, Layer.SAMPLE)
     assert found(verdict, CAUSED.id).message.startswith(
-        "202 of 202 segments bear a stamp from before the application's write, which made TCP send them, the worst "
+        "202 of 202 segments have a stamp from before the application's write, which made TCP send them, the worst "
         "1.0 us too early"
     )
     assert found(verdict, f"control:{CAUSED.id}").outcome is Outcome.FAILED

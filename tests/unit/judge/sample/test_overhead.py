@@ -10,7 +10,7 @@ import pytest
 
 from rttcheck.judge.pairing.stamps import UNKNOWN
 from rttcheck.judge.pairing.wire_times import Integers
-from rttcheck.judge.sample.overhead import Overhead, longest_spell, passing_of
+from rttcheck.judge.sample.overhead import SampleOverhead, longest_gap, passing_of
 from rttcheck.judge.sample.overhead_check import work_ns
 from rttcheck.record.packet import WIRE, Point
 from tests.support.planted_wire import PlantedWire
@@ -23,7 +23,7 @@ def plain(passing: list[int], begin: int, end: int) -> int:
 
 def spells(passing: list[int], pairs: list[tuple[int, int]]) -> list[int]:
     begin, end = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
-    return [int(spell) for spell in longest_spell(np.array(passing, dtype=np.int64), begin, end)]
+    return [int(spell) for spell in longest_gap(np.array(passing, dtype=np.int64), begin, end)]
 
 
 def test_without_a_packet_the_whole_time_is_quiet() -> None:
@@ -72,8 +72,8 @@ def test_without_packets_the_least_is_left() -> None:
     assert work_ns(np.zeros(0, dtype=WIRE)) == 12_000
 
 
-def split(stamps_us: list[int | None]) -> Overhead:
-    """Segments that leave at 100, 104, 108 us and so on and are acknowledged one by one, taken 2 us after the ACK."""
+def split(stamps_us: list[int | None]) -> SampleOverhead:
+    """Segments that leave at 100, 104, 108 us and so on acknowledged one by one, each ACK processed after 2 us."""
     planted = PlantedWire()
     planted.handshake()
     for place, _ in enumerate(stamps_us):
@@ -88,7 +88,7 @@ def split(stamps_us: list[int | None]) -> Overhead:
         [UNKNOWN if stamp is None else planted.start_ns + stamp * 1_000 for stamp in stamps_us], dtype=np.int64
     )
     account = observation.wire_times.exact[0]
-    return Overhead.of(account, observation.events, passing_of(observation.wire), stamp_ns)
+    return SampleOverhead.of(account, observation.events, passing_of(observation.wire), stamp_ns)
 
 
 def test_the_lead_is_from_the_stamp_where_it_is_known_and_else_from_the_value() -> None:

@@ -33,7 +33,7 @@ def one_segment(observation: Observation) -> Finding:
 
 
 def sample(value_us: int, *, stamp_ns: int = 100_000, **fields: int) -> Observation:
-    """One segment, stamped when told, and an ACK that the kernel takes at 20,105 us."""
+    """One segment, stamped at a given time, and an ACK that the kernel processes at 20,105 us."""
     planted = PlantedWire()
     planted.handshake()
     planted.sent(103, 1, 10, stamp_ns=stamp_ns)
@@ -63,12 +63,14 @@ def test_a_sample_is_the_acks_time_less_its_segments_stamp() -> None:
     )
 
 
-@pytest.mark.parametrize(("by_us", "words"), [(1, "1 us above it"), (-1, "1 us below it"), (200, "200 us above it")])
-def test_a_microsecond_more_or_less_is_a_failure(by_us: int, words: str) -> None:
+@pytest.mark.parametrize(
+    ("by_us", "difference"), [(1, "1 us above it"), (-1, "1 us below it"), (200, "200 us above it")]
+)
+def test_a_microsecond_more_or_less_is_a_failure(by_us: int, difference: str) -> None:
     finding = stamped(sample(20_005 + by_us))
     assert finding.outcome is Outcome.FAILED
-    assert finding.message.startswith("1 of 1 values of sample, 1 of 1 values of rtt, 1 of 1 values of rtt_min are not")
-    assert f"the stamp says 20005 us, so that the kernel is {words}; the median of them is {words}" in (finding.message)
+    assert finding.message.startswith("1 of 1 values of sample, 1 of 1 values of rtt, 1 of 1 values of rtt_min differ")
+    assert f"the stamp gives 20005 us, the kernel is {difference}; the median is {difference}" in (finding.message)
 
 
 @pytest.mark.parametrize(("stamp_ns", "value_us"), [(99_999, 20_006), (100_000, 20_005), (100_999, 20_005)])
@@ -179,7 +181,7 @@ def test_half_of_the_stamps_are_enough_and_less_prove_nothing() -> None:
     assert several(5, 10).outcome is Outcome.PASSED
     finding = several(4, 10)
     assert finding.outcome is Outcome.INCONCLUSIVE
-    assert finding.message == "18 of 30 values have no stamp that was read"
+    assert finding.message == "18 of 30 values have no recorded stamp"
 
 
 def test_a_wrong_value_fails_however_few_stamps_there_are() -> None:
@@ -199,7 +201,7 @@ def test_without_stamps_the_check_is_not_run() -> None:
 
 
 def acknowledged(first: int, last: int, *, sack: int = -1, lengths: tuple[int, ...] = (10,)) -> Finding:
-    """An ACK of one segment, or of several, which tells these times."""
+    """Return the finding on an ACK of one segment, or of several, with these times."""
     planted = PlantedWire()
     planted.handshake()
     offset = 1
@@ -216,7 +218,7 @@ def test_an_ack_of_one_segment_has_one_time() -> None:
     finding = acknowledged(20_006, 20_005)
     assert finding.outcome is Outcome.FAILED
     assert finding.message == (
-        "1 of 1 ACKs of one segment show two times, the first is event 0: 20006 us first-acked and 20005 us "
+        "1 of 1 ACKs of one segment have two times, the first is event 0: 20006 us first-acked and 20005 us "
         "last-acked, of the same segment"
     )
 
@@ -237,7 +239,7 @@ def test_one_time_alone_is_no_contradiction() -> None:
 
 
 @pytest.mark.parametrize("clock", ["virtual", "real"])
-def test_a_truthful_kernel_is_exact_with_either_clock(clock: str) -> None:
+def test_a_sound_kernel_is_exact_with_either_clock(clock: str) -> None:
     verdict = judge(with_packets(stamped=True, clock=clock))
     assert verdict.outcome is Outcome.PASSED, verdict.render()
     assert verdict.blind == ()
@@ -249,7 +251,7 @@ def test_a_truthful_kernel_is_exact_with_either_clock(clock: str) -> None:
 def test_a_lie_is_found_to_the_microsecond_with_either_clock(clock: str, by_us: int) -> None:
     verdict = judge(with_packets(stamped=True, fault=shifted(by_us), clock=clock))
     assert (verdict.outcome, verdict.guilty) == (Outcome.FAILED, Layer.SAMPLE)
-    assert f"so that the kernel is {by_us} us above it" in found(verdict, STAMPED.id).message
+    assert f"us, the kernel is {by_us} us above it" in found(verdict, STAMPED.id).message
 
 
 def test_a_kernel_that_lies_in_the_control_run_alone_fails_the_scenario() -> None:
@@ -267,7 +269,7 @@ def test_two_times_of_one_segment_in_the_control_run_fail_the_scenario() -> None
     verdict = judge(with_packets(control_fault=shifted(1, "first_rtt_us", "sample_us")))
     finding = found(verdict, f"control:{ONE_SEGMENT.id}")
     assert finding.outcome is Outcome.FAILED
-    assert finding.message.startswith("at zero delay: 100 of 100 ACKs of one segment show two")
+    assert finding.message.startswith("at zero delay: 100 of 100 ACKs of one segment have two")
 
 
 def waited_together(*, owned: Owned, value_us: int) -> Observation:

@@ -1,4 +1,4 @@
-"""Lies of a kernel that only the wire can tell, and the layer that the verdict names for each."""
+"""Faults of a kernel that only the packets reveal, and the guilty layer of each."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ def shifted(by: int) -> Callable[[np.ndarray], None]:
 
 @pytest.mark.parametrize("stamped", [False, True])
 @pytest.mark.parametrize("clock", ["virtual", "real"])
-def test_a_truthful_kernel_passes(clock: str, stamped: bool) -> None:
+def test_a_sound_kernel_passes(clock: str, stamped: bool) -> None:
     verdict = judge(with_packets(clock=clock, stamped=stamped))
     assert verdict.outcome is Outcome.PASSED, verdict.render()
     of_run = [found for found in verdict.findings if found.layer is Layer.SAMPLE and not found.control]
     assert len(of_run) == 8
-    assert any(f"kernel minus wire, 202 samples: {OVERHEAD_US:.1f} to" in note for note in verdict.notes)
+    assert any(f"kernel minus wire time, 202 samples: {OVERHEAD_US:.1f} to" in note for note in verdict.notes)
     assert dict(verdict.figures)["over_wire_max_us"] == OVERHEAD_US
 
 
@@ -64,7 +64,7 @@ def test_half_of_one_sides_samples_above_what_is_usual_is_a_failure() -> None:
     verdict = judge(with_packets(fault=fault))
     assert verdict.guilty is Layer.SAMPLE
     assert (
-        "half of the server's 101 samples are stamped 23.0 us or more before they leave, where the work on one packet "
+        "half of the server's 101 samples are stamped 23.0 us or more before they leave; the work on one packet "
         "takes at most 12.0 us" in verdict.findings[0].message
     )
 
@@ -76,7 +76,7 @@ def test_a_kernel_that_cuts_to_milliseconds_is_the_stack_at_fault() -> None:
 
     verdict = judge(with_packets(fault=fault))
     assert verdict.guilty is Layer.SAMPLE
-    assert "are shorter than the time that passed" in verdict.findings[0].message
+    assert "are below their wire time" in verdict.findings[0].message
 
 
 def test_first_and_last_swapped_are_the_stack_at_fault() -> None:
@@ -94,7 +94,7 @@ def test_first_and_last_swapped_are_the_stack_at_fault() -> None:
     assert "of rtt" in verdict.findings[0].message
 
 
-def test_an_invented_sample_is_the_stack_at_fault() -> None:
+def test_a_sample_without_packets_is_the_stack_at_fault() -> None:
     def fault(events: np.ndarray) -> np.ndarray:
         invented = events[100:101].copy()
         invented["timestamp_ns"] += 1_000
@@ -104,9 +104,7 @@ def test_an_invented_sample_is_the_stack_at_fault() -> None:
     verdict = judge(with_packets(fault=fault))
     assert verdict.guilty is Layer.ELIGIBILITY
     assert verdict.findings[0].key == "eligibility.none-undue"
-    assert finding(verdict, "sample.paired").message.startswith(
-        "1 of 203 samples have no packets behind them, the first is event 101"
-    )
+    assert finding(verdict, "sample.paired").message.startswith("1 of 203 samples lack packets, the first is event 101")
 
 
 @pytest.mark.parametrize("clock", ["virtual", "real"])
@@ -131,15 +129,15 @@ def test_cutting_two_stamps_to_microseconds_excuses_999_ns_and_no_more() -> None
         assert finding(verdict, "sample.not-below-wire").outcome is outcome, surplus_ns
 
 
-def test_captures_that_dropped_packets_prove_nothing_and_say_how_many() -> None:
+def test_captures_that_dropped_packets_are_inconclusive_and_report_how_many() -> None:
     client = {**FACTS["points"]["client"], "captured": 893, "dropped": 7}
     facts = {**FACTS, "points": {"client": client}}
     verdict = judge(dataclasses.replace(with_packets(), wire_facts=facts))
     assert verdict.outcome is Outcome.INCONCLUSIVE
     assert verdict.guilty is Layer.SAMPLE
     assert "client dropped 7 of 900" in verdict.findings[0].message
-    lying = dataclasses.replace(with_packets(fault=shifted(200)), wire_facts=facts)
-    found = finding(judge(lying), "sample.stamp-on-departure")
+    faulty = dataclasses.replace(with_packets(fault=shifted(200)), wire_facts=facts)
+    found = finding(judge(faulty), "sample.stamp-on-departure")
     assert found.outcome is Outcome.INCONCLUSIVE
     assert found.message.endswith("but the captures dropped 7 packets")
 
@@ -150,18 +148,18 @@ def test_a_wall_clock_that_was_set_makes_the_wire_no_witness() -> None:
     assert "was set by -2000000 ns" in finding(verdict, "sample.captures-whole").message
 
 
-def test_a_recording_without_packets_says_that_nothing_was_compared() -> None:
+def test_a_recording_without_packets_notes_that_nothing_was_compared() -> None:
     verdict = judge(record())
     assert verdict.outcome is Outcome.PASSED
     assert not any(found.layer is Layer.SAMPLE for found in verdict.findings)
-    assert any("samples are not compared with the wire" in note for note in verdict.notes)
+    assert any("samples are not compared with wire times" in note for note in verdict.notes)
 
 
 def test_a_capture_that_saw_nothing_is_not_passed() -> None:
     recording = with_packets()
     verdict = judge(dataclasses.replace(recording, wire=recording.wire[:0]))
     assert verdict.outcome is Outcome.FAILED
-    assert "202 of 202 samples have no packets" in finding(verdict, "sample.paired").message
+    assert "202 of 202 samples lack packets" in finding(verdict, "sample.paired").message
 
 
 def test_in_real_time_a_few_late_samples_are_noise() -> None:
@@ -175,7 +173,7 @@ def test_in_real_time_a_few_late_samples_are_noise() -> None:
     assert finding(judge(with_packets(fault=fault)), "sample.stamp-on-departure").outcome is Outcome.FAILED
 
 
-def test_a_preempt_rt_kernel_may_put_a_few_senders_aside_and_not_many() -> None:
+def test_a_preempt_rt_kernel_may_preempt_a_few_senders_and_not_many() -> None:
     def aside(count: int, version: str) -> Finding:
         def fault(events: np.ndarray) -> None:
             for field in FIELDS:
@@ -206,8 +204,8 @@ def test_in_real_time_cold_caches_are_no_early_stamp_and_a_whole_round_trip_is_o
     assert early(100) is Outcome.FAILED
 
 
-def test_samples_from_timestamps_may_be_a_millisecond_off_and_no_more() -> None:
-    for value_us, low, high in ((20_000, True, True), (18_000, False, True), (22_000, True, False)):
+def test_samples_from_timestamps_may_be_a_millisecond_too_short_and_no_more() -> None:
+    for value_us, allowed in ((20_000, True), (18_000, False)):
         planted = PlantedWire()
         planted.handshake()
         planted.sent(100, 1, 10, tsval=7)
@@ -215,13 +213,11 @@ def test_samples_from_timestamps_may_be_a_millisecond_off_and_no_more() -> None:
         planted.came(50_500, 11, tsecr=37)
         planted.event(50_503, 11, coarse=value_us)
         wire_times = WireTimes.of(planted.events, planted.wire, FLOWS)
-        grain = wire_times.coarse_low.grain_ns
-        assert (int(wire_times.coarse_low.over_ns[0]) > -grain) is low
-        assert (int(wire_times.coarse_high.over_ns[0]) < grain) is high
+        assert (int(wire_times.coarse.over_ns[0]) > -wire_times.coarse.grain_ns) is allowed
 
 
 def late(recording: Recording, chosen: slice, by_us: int, owned: Owned) -> Recording:
-    """The ACKs of some of the client's samples taken later than they came: their packets passed earlier."""
+    """The ACKs of some of the client's samples processed later than they came: their packets passed earlier."""
     events = recording.events.copy()
     mine = np.flatnonzero((events["sport"] == 40_000) & (events["taken"] != 0))[1:][chosen]
     events["owned"][mine] = owned
@@ -254,13 +250,13 @@ def test_an_ack_that_nothing_keeps_waiting_is_taken_at_once() -> None:
     assert lag(recording).outcome is Outcome.INCONCLUSIVE
     found = lag(late(recording, slice(20, 21), 150, Owned.NO))
     assert found.outcome is Outcome.FAILED
-    assert found.message.startswith("2 of 202 ACKs that nothing kept waiting were taken late, the worst 152.0 us after")
+    assert found.message.startswith("2 of 202 ACKs that did not wait were processed late, the worst 152.0 us after")
 
 
 def test_half_of_the_acks_later_than_usual_is_a_failure() -> None:
     found = lag(late(with_packets(), slice(0, 60), 11, Owned.NO))
     assert found.outcome is Outcome.FAILED
-    assert "half of the client's 101 samples have their ACK taken 13.0 us or more after it came" in found.message
+    assert "half of the client's 101 samples have their ACK processed 13.0 us or more after it came in" in found.message
 
 
 def test_who_owned_the_socket_must_be_known() -> None:
@@ -274,7 +270,7 @@ def test_the_kernels_now_lies_between_the_acks_arrival_and_the_call(by_us: int) 
     events["tcp_mstamp_us"][7] = int(events["tcp_mstamp_us"][7]) + by_us
     verdict = judge(dataclasses.replace(recording, events=events))
     assert verdict.guilty is Layer.SAMPLE
-    found = "later than the call that used it" if by_us > 0 else "earlier than the ACK came"
+    found = "later than the call that used it" if by_us > 0 else "earlier than the ACK's arrival"
     assert found in verdict.findings[0].message
 
 
@@ -300,7 +296,7 @@ def test_in_virtual_time_half_obey_12_us_on_any_machine() -> None:
     assert led(9).outcome is Outcome.PASSED
     found = led(10)
     assert found.outcome is Outcome.FAILED
-    assert "13.0 us or more before they leave, where the work on one packet takes at most 12.0 us" in found.message
+    assert "13.0 us or more before they leave; the work on one packet takes at most 12.0 us" in found.message
     # Two microseconds a hop change nothing: four of them are less.
     assert led(10, hop_us=2).outcome is Outcome.FAILED
 
@@ -332,7 +328,7 @@ def test_half_are_a_measure_from_eight_values_on() -> None:
 
 
 def alone(recording: Recording) -> Recording:
-    """The client's side only, with nobody else's packets passing."""
+    """The client's side only, without other packets."""
     return dataclasses.replace(
         recording,
         events=recording.events[recording.events["sport"] == 40_000],
@@ -356,11 +352,11 @@ def test_in_virtual_time_none_waits_for_over_100_us_in_which_no_packet_passed() 
     found = finding(judge(alone(with_packets(fault=fault(98), pause_ns=1_000_000))), "sample.stamp-on-departure")
     assert found.outcome is Outcome.FAILED
     assert "25 of 101 values of sample" in found.message
-    assert "its stamp lies 101.0 us before the segment left" in found.message
+    assert "its stamp is 101.0 us before the segment left" in found.message
 
 
 def test_a_pause_that_explains_one_value_does_not_excuse_all_the_others() -> None:
-    """Of all values that begin 101 us too early only one lies in a time in which no other packet passed."""
+    """Of all values that begin 101 us too early only one is in a gap without other packets."""
     found = led(98, hop_us=400)
     assert found.outcome is Outcome.FAILED
     assert "half of the client's 101 samples are stamped 101.0 us or more before they leave" in found.message

@@ -1,10 +1,10 @@
-"""Which packets TCP lets through to its ACK processing."""
+"""Which packets TCP accepts for ACK processing."""
 
 from __future__ import annotations
 
 import pytest
 
-from rttcheck.judge.eligibility.gate import Arrival, Gate, signed
+from rttcheck.judge.eligibility.acceptance import Acceptance, Arrival, signed
 from rttcheck.record import packet
 
 
@@ -16,8 +16,8 @@ def arrival(
     return Arrival(0, 0, ack, (), (seq - 5) % 2**32, length, flags, window, stamped, tsval, 1)
 
 
-def gate(*, una: int = 1) -> Gate:
-    made = Gate()
+def opened(*, una: int = 1) -> Acceptance:
+    made = Acceptance()
     made.open(arrival(flags=packet.ACK | packet.SYN, length=1))
     made.receive(arrival(1, 0), una)
     return made
@@ -28,16 +28,16 @@ def test_signed_differences_wrap() -> None:
 
 
 def test_a_syn_is_never_an_ack_of_an_open_connection() -> None:
-    assert not gate().lets_through(arrival(1, flags=packet.ACK | packet.SYN), 1)
+    assert not opened().accepts(arrival(1, flags=packet.ACK | packet.SYN), 1)
 
 
 @pytest.mark.parametrize(("behind", "passes"), [(0, True), (1, True), (2, False), (-5, True)])
 def test_data_may_lie_one_tick_behind(behind: int, passes: bool) -> None:
-    assert gate().lets_through(arrival(1, 10, tsval=100 - behind), 1) is passes
+    assert opened().accepts(arrival(1, 10, tsval=100 - behind), 1) is passes
 
 
 def test_without_a_timestamp_nothing_is_too_old() -> None:
-    assert gate().lets_through(arrival(1, 10, tsval=0, stamped=False), 1)
+    assert opened().accepts(arrival(1, 10, tsval=0, stamped=False), 1)
 
 
 @pytest.mark.parametrize(
@@ -54,40 +54,42 @@ def test_without_a_timestamp_nothing_is_too_old() -> None:
         (arrival(1, tsval=100 - 205), False),
     ],
 )
-def test_an_old_ack_passes_if_it_says_nothing_new_and_is_no_older_than_a_timeout(late: Arrival, passes: bool) -> None:
-    made = gate()
+def test_an_old_ack_passes_if_it_acknowledges_nothing_new_and_is_no_older_than_a_timeout(
+    late: Arrival, passes: bool
+) -> None:
+    made = opened()
     made.rto_ms = 200
-    assert made.lets_through(late, 1) is passes
+    assert made.accepts(late, 1) is passes
 
 
-def test_data_that_was_told_to_be_there_is_of_the_past() -> None:
-    made = gate()
+def test_acknowledged_data_is_old() -> None:
+    made = opened()
     made.receive(arrival(1, 100), 1)
-    made.tell((101 - 5) % 2**32)
-    assert not made.lets_through(arrival(1, 99), 1)
-    assert made.lets_through(arrival(1, 100), 1)
-    assert made.lets_through(arrival(101), 1)
-    assert not made.lets_through(arrival(100), 1)
+    made.acknowledge((101 - 5) % 2**32)
+    assert not made.accepts(arrival(1, 99), 1)
+    assert made.accepts(arrival(1, 100), 1)
+    assert made.accepts(arrival(101), 1)
+    assert not made.accepts(arrival(100), 1)
 
 
-def test_only_what_begins_where_the_peer_was_told_to_is_makes_the_newest_timestamp() -> None:
-    made = gate()
+def test_only_what_begins_at_the_acknowledged_number_makes_the_newest_timestamp() -> None:
+    made = opened()
     made.receive(arrival(11, 10, tsval=200), 1)
-    assert made.lets_through(arrival(1, 10, tsval=150), 1)
+    assert made.accepts(arrival(1, 10, tsval=150), 1)
     made.receive(arrival(1, 10, tsval=150), 1)
-    assert not made.lets_through(arrival(21, 10, tsval=148), 1)
+    assert not made.accepts(arrival(21, 10, tsval=148), 1)
     made.receive(arrival(1, 10, tsval=120), 1)
-    assert not made.lets_through(arrival(21, 10, tsval=148), 1)
+    assert not made.accepts(arrival(21, 10, tsval=148), 1)
 
 
 def test_what_an_old_ack_carries_changes_no_timestamp() -> None:
-    made = gate()
+    made = opened()
     made.receive(arrival(1, ack=5, tsval=200), 9)
-    assert made.lets_through(arrival(1, 10, tsval=101), 9)
+    assert made.accepts(arrival(1, 10, tsval=101), 9)
 
 
-def test_data_ahead_counts_once_the_hole_is_filled() -> None:
-    made = gate()
+def test_data_out_of_order_counts_once_the_hole_is_filled() -> None:
+    made = opened()
     for start in (21, 11):
         made.receive(arrival(start, 10), 1)
         assert made.next == 1
@@ -95,17 +97,17 @@ def test_data_ahead_counts_once_the_hole_is_filled() -> None:
     assert made.next == 31
 
 
-def test_what_the_socket_said_it_has_counts_even_if_it_was_not_seen() -> None:
-    made = gate()
+def test_what_the_socket_acknowledged_counts_even_if_it_was_not_seen() -> None:
+    made = opened()
     made.receive(arrival(21, 10), 1)
-    made.tell((21 - 5) % 2**32)
+    made.acknowledge((21 - 5) % 2**32)
     assert made.next == 31
 
 
 def test_a_smaller_window_from_a_newer_segment_is_an_update() -> None:
-    made = gate()
+    made = opened()
     made.receive(arrival(1, 10, window=300), 1)
-    assert made.lets_through(arrival(11, window=500, tsval=50), 1) is False
+    assert made.accepts(arrival(11, window=500, tsval=50), 1) is False
     made.receive(arrival(11, window=400), 1)
-    assert made.lets_through(arrival(11, window=400, tsval=50), 1)
-    assert not made.lets_through(arrival(11, window=401, tsval=50), 1)
+    assert made.accepts(arrival(11, window=400, tsval=50), 1)
+    assert not made.accepts(arrival(11, window=401, tsval=50), 1)

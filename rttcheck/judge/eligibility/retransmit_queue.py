@@ -1,8 +1,8 @@
-"""A sender's retransmit queue, redone from what leaves its interface: sent, sent again, SACKed, acknowledged.
+"""A sender's retransmit queue, replayed from the packets: sent, retransmitted, SACKed, acknowledged.
 
-It owns which segments give a sample when an ACK is looked at, by the rules of ``tcp_sacktag_write_queue()`` and
-``tcp_clean_rtx_queue()`` in net/ipv4/tcp_input.c, the same from 5.10 to 7.3. It sees offsets and times of departure; it
-does not know which ACKs TCP looks at, nor what the kernel reported.
+It finds which segments give a sample when an ACK is processed, by the rules of ``tcp_sacktag_write_queue()`` and
+``tcp_clean_rtx_queue()`` in net/ipv4/tcp_input.c, the same from 5.10 to 7.3. Which ACKs TCP processes is left to
+`Replay`.
 """
 
 from __future__ import annotations
@@ -15,28 +15,28 @@ from rttcheck.judge.eligibility.part import Part
 
 Block = tuple[int, int]
 
-_AGAIN, _SACKED = 1, 2
-_ROOM = 4_096
-"""Segments that have left the queue are forgotten by this many at once."""
+_RETRANSMITTED, _SACKED = 1, 2
+_COMPACT_AFTER = 4_096
+"""Acknowledged segments are deleted when there are this many."""
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """What one ACK does to the queue."""
+class AckEffect:
+    """The effect of one ACK on the queue."""
 
     acknowledged: bool
-    """``FLAG_ACKED``: whether at least one segment left the queue or, of several in one packet, a whole one."""
+    """``FLAG_ACKED``: whether the queue lost at least one whole segment; a packet may hold several."""
     parts: int
-    """`Part.FIRST`, `Part.SACK` and `Part.LAST`, as far as they are due."""
+    """The expected ones of `Part.FIRST`, `Part.SACK` and `Part.LAST`."""
     karn: int
-    """What is not due by Karn's rule alone (RFC 6298, section 3)."""
+    """The parts that only Karn's rule excludes (RFC 6298, section 3)."""
 
 
-class Queue:
-    """Segments in order of their offsets, as the kernel has cut and joined them."""
+class RetransmitQueue:
+    """Segments in order of their offsets, split and collapsed as in the kernel."""
 
     def __init__(self, mss: int) -> None:
-        """``mss`` is how many bytes one segment may have; a packet of more is several in one."""
+        """``mss`` is the most payload of a segment in bytes; a larger packet holds several segments."""
         self._mss = mss
         self._starts: list[int] = []
         self._ends: list[int] = []
@@ -44,14 +44,14 @@ class Queue:
         self._sent_ns: list[int] = []
         self._head = 0
         self.una = 0
-        """Up to where all is acknowledged."""
+        """``snd_una``: end of the acknowledged data."""
         self.next = 0
-        """Up to where all was sent."""
+        """``snd_nxt``: end of the sent data."""
 
     def send(self, start: int, end: int, sent_ns: int) -> None:
-        """A segment leaves, for the first time or again (``__tcp_retransmit_skb()``)."""
+        """Add a segment that leaves, for the first time or retransmitted (``__tcp_retransmit_skb()``)."""
         if start < self.next:
-            self._send_again(start, min(end, self.next))
+            self._retransmit(start, min(end, self.next))
             start = self.next
         if start < end:
             self._starts.append(start)
@@ -61,21 +61,21 @@ class Queue:
             self.next = end
 
     def sack(self, blocks: Sequence[Block]) -> tuple[bool, bool]:
-        """Mark what ``blocks`` cover; whether any of it is new and was sent once, and whether any was sent again."""
+        """Mark the data in ``blocks``; return whether any newly SACKed segment was sent once, and any retransmitted."""
         once = again = False
         for block in sorted(blocks):
-            for at in self._news(block):
-                once |= not self._marks[at] & _AGAIN
-                again |= bool(self._marks[at] & _AGAIN)
+            for at in self._newly_covered(block):
+                once |= not self._marks[at] & _RETRANSMITTED
+                again |= bool(self._marks[at] & _RETRANSMITTED)
                 self._marks[at] |= _SACKED
         return once, again
 
-    def has_news(self, blocks: Sequence[Block]) -> bool:
-        """Whether ``blocks`` cover anything that was not SACKed yet."""
-        return any(self._news(block) for block in blocks)
+    def covers_new(self, blocks: Sequence[Block]) -> bool:
+        """Return whether ``blocks`` cover a segment that was not SACKed before."""
+        return any(self._newly_covered(block) for block in blocks)
 
-    def look(self, ack: int, blocks: Sequence[Block]) -> Look:
-        """``tcp_ack()`` with an ACK number that is not below `una`."""
+    def process_ack(self, ack: int, blocks: Sequence[Block]) -> AckEffect:
+        """Process an ACK number that is not below `una`, as ``tcp_ack()`` does."""
         self.una = max(self.una, ack)
         sacked, sacked_again = self.sack(blocks) if blocks else (False, False)
         first, again, left = self._acknowledge()
@@ -88,10 +88,10 @@ class Queue:
             parts |= Part.SACK | Part.LAST
         elif sacked_again:
             karn |= Part.SACK
-        return Look(left, parts, karn)
+        return AckEffect(left, parts, karn)
 
-    def until(self, ack: int) -> tuple[int, int | None]:
-        """How many segments ``ack`` would acknowledge, and when the first that may give a sample left, if any."""
+    def would_acknowledge(self, ack: int) -> tuple[int, int | None]:
+        """Return how many segments ``ack`` would acknowledge, and when the first that may give a sample left."""
         at, count, sent_ns = self._head, 0, None
         while at < len(self._ends) and self._ends[at] <= ack:
             if not self._marks[at] and sent_ns is None:
@@ -101,7 +101,10 @@ class Queue:
         return count, sent_ns
 
     def _acknowledge(self) -> tuple[bool, bool, bool]:
-        """``tcp_clean_rtx_queue()``: is one sent once and never SACKed among them, one sent again, any at all."""
+        """Remove the acknowledged segments as ``tcp_clean_rtx_queue()`` does.
+
+        Returns whether any was sent once and never SACKed, whether any was retransmitted, and whether there was any.
+        """
         first = again = left = False
         while self._head < len(self._starts) and self._starts[self._head] < self.una:
             at = self._head
@@ -109,29 +112,29 @@ class Queue:
             if not whole and not self._trim(at):
                 break
             left = True
-            if self._marks[at] & _AGAIN:
+            if self._marks[at] & _RETRANSMITTED:
                 again = True
             elif not self._marks[at] & _SACKED:
                 first = True
             if not whole:
                 break
             self._head += 1
-        if self._head > _ROOM:
+        if self._head > _COMPACT_AFTER:
             for column in (self._starts, self._ends, self._marks, self._sent_ns):
                 del column[: self._head]
             self._head = 0
         return first, again, left
 
     def _trim(self, at: int) -> bool:
-        """``tcp_tso_acked()``: whether at least one of several segments in one packet is acknowledged."""
+        """Trim a partly acknowledged packet (``tcp_tso_acked()``); return whether a whole segment was acknowledged."""
         length = self._ends[at] - self._starts[at]
         self._starts[at] = self.una
         return -(-length // self._mss) > -(-(self._ends[at] - self.una) // self._mss)
 
-    def _send_again(self, start: int, end: int) -> None:
+    def _retransmit(self, start: int, end: int) -> None:
         self._cut(start)
         self._cut(end)
-        # What is acknowledged is cut off before a segment is sent again (tcp_trim_head()).
+        # Acknowledged data is removed before a segment is retransmitted (tcp_trim_head()).
         while self._head < len(self._ends) and self._ends[self._head] <= self.una:
             self._head += 1
         low = bisect_left(self._starts, start, self._head)
@@ -139,19 +142,19 @@ class Queue:
         if low == high:
             return
         if any(mark & _SACKED for mark in self._marks[low:high]):
-            # The receiver broke its promise, so that none of its promises count (tcp_timeout_mark_lost()).
+            # The receiver reneged: all SACK marks are dropped (tcp_timeout_mark_lost()).
             self._marks[self._head :] = [mark & ~_SACKED for mark in self._marks[self._head :]]
-        # Small segments become one when they are sent again (tcp_retrans_try_collapse()).
+        # Small segments are collapsed into one when they are retransmitted (tcp_retrans_try_collapse()).
         self._ends[low] = self._ends[high - 1]
-        self._marks[low] |= _AGAIN
+        self._marks[low] |= _RETRANSMITTED
         for column in (self._starts, self._ends, self._marks, self._sent_ns):
             del column[low + 1 : high]
 
-    def _news(self, block: Block) -> list[int]:
-        """The segments not SACKed yet that a block covers whole (``tcp_match_skb_to_sack()``)."""
+    def _newly_covered(self, block: Block) -> list[int]:
+        """Return the segments not SACKed before that a block covers completely (``tcp_match_skb_to_sack()``)."""
         found: list[int] = []
         left, right = block
-        # tcp_is_sackblock_valid(): what begins below snd_una says again what is acknowledged (RFC 2883).
+        # tcp_is_sackblock_valid(): a block that begins below snd_una is a duplicate SACK (RFC 2883).
         if not self.una < left < right <= self.next:
             return found
         at = max(bisect_right(self._starts, left, self._head) - 1, self._head)
@@ -166,14 +169,14 @@ class Queue:
         return found
 
     def _split(self, at: int, left: int, right: int) -> bool:
-        """Cut a packet of several segments where a block begins or ends; whether its first piece is covered."""
+        """Split a packet of several segments at a block's edge; return whether the block covers its first piece."""
         start, end = self._starts[at], self._ends[at]
         inside = left <= start
         length = (right if inside else left) - start
         if inside and length < self._mss:
             return False
         length = max(length, self._mss)
-        # Whole segments only: less is SACKed at a block's end, more is left out at its beginning.
+        # Whole segments only: round the SACKed part down at a block's end, the rest up at its beginning.
         length = length // self._mss * self._mss if inside else -(-length // self._mss) * self._mss
         if start + length >= end:
             return False

@@ -1,7 +1,4 @@
-"""One life of a socket out of the tables, packet by packet, for the walk through it.
-
-It owns the step from rows to departures, arrivals and calls, a block of rows at a time. It decides nothing.
-"""
+"""Replay one life of a socket: turn table rows into `Departure`, `Arrival` and `Call` objects, a block at a time."""
 
 from __future__ import annotations
 
@@ -10,26 +7,26 @@ from typing import Final
 
 import numpy as np
 
-from rttcheck.judge.eligibility.gate import Arrival
+from rttcheck.judge.eligibility.acceptance import Arrival
 from rttcheck.judge.eligibility.in_order import merges_of
-from rttcheck.judge.eligibility.lives import Portion
-from rttcheck.judge.eligibility.part import DUE
-from rttcheck.judge.eligibility.replay import NEVER_NS, Call, Departure, Walk
+from rttcheck.judge.eligibility.part import EXPECTATION
+from rttcheck.judge.eligibility.portion import Portion
+from rttcheck.judge.eligibility.replay import NEVER_NS, Call, Departure, Replay
 from rttcheck.judge.pairing.ends import Booleans, Rows, keys, packets_of, sequence_keys
 from rttcheck.judge.pairing.sockets import Integers
 from rttcheck.record.packet import ACK, FIN, RST, SYN
 
 TIMESTAMP_BYTES: Final = 12
-"""What the timestamp option takes of each segment, padding included (RFC 7323, appendix A)."""
+"""Size of the timestamp option in each segment, padding included (RFC 7323, appendix A)."""
 
 _BLOCK: Final = 4_096
-"""Rows that are Python objects at once."""
+"""Rows converted to Python objects at a time."""
 
 
-def walked(events: np.ndarray, portion: Portion, life: int, segment_bytes: int) -> np.ndarray:
-    """What a walk through one life of ``portion`` comes to, dtype `DUE`.
+def replayed(events: np.ndarray, portion: Portion, life: int, segment_bytes: int) -> np.ndarray:
+    """Replay one life of ``portion``; return its rows, dtype `EXPECTATION`.
 
-    ``segment_bytes`` is how many bytes a segment without options may hold.
+    ``segment_bytes`` is the most payload of a segment without TCP options.
     """
     wire, rows = portion.ends.wire, portion.rows(life)
     flags, out = wire["flags"][rows], wire["outgoing"][rows] != 0
@@ -38,7 +35,7 @@ def walked(events: np.ndarray, portion: Portion, life: int, segment_bytes: int) 
     stamped = bool((wire["has_ts"][came] != 0).any())
     number = portion.first + life
     initial = portion.ends.initial[number : number + 1]
-    walk = Walk(
+    replay = Replay(
         _departures(wire, rows[out], initial),
         _arrivals(wire, came, initial),
         _calls(events, portion, life),
@@ -47,12 +44,12 @@ def walked(events: np.ndarray, portion: Portion, life: int, segment_bytes: int) 
         reset_ns=int(wire["time_ns"][resets[0]]) if len(resets) else NEVER_NS,
     )
     socket = int(portion.ends.socket[number])
-    found = [(one.ack, one.event, socket, one.expected, one.reported, one.karn) for one in walk.go()]
-    return np.array(found, dtype=DUE)
+    found = [(one.ack, one.event, socket, one.expected, one.reported, one.karn) for one in replay.run()]
+    return np.array(found, dtype=EXPECTATION)
 
 
 def _opening(syn_flags: np.ndarray) -> int:
-    """Flags of the first SYN that left, 0 without one."""
+    """Return the flags of the first outgoing SYN, 0 without one."""
     return int(syn_flags[0]) if len(syn_flags) else 0
 
 
@@ -92,12 +89,12 @@ def _calls(events: np.ndarray, portion: Portion, life: int) -> Iterator[Call]:
     zero = int(keys(np.array([life]), 0)[0])
     for at in range(low, high, _BLOCK):
         block = slice(at, min(at + _BLOCK, high))
-        told = events[calls.event[block]]
-        rto_ms = told["rto_jiffies"] * (1_000 / np.maximum(told["hz"], 1))
+        rows = events[calls.event[block]]
+        rto_ms = rows["rto_jiffies"] * (1_000 / np.maximum(rows["hz"], 1))
         for fields in zip(
             calls.event[block].tolist(), (calls.una[block] - zero).tolist(), calls.now_ns[block].tolist(),
-            calls.reported[block].tolist(), told["flag"].tolist(), told["first_rtt_us"].tolist(),
-            told["owned"].tolist(), rto_ms.tolist(), strict=True,
+            calls.reported[block].tolist(), rows["flag"].tolist(), rows["first_rtt_us"].tolist(),
+            rows["owned"].tolist(), rto_ms.tolist(), strict=True,
         ):  # fmt: skip
             yield Call(*fields)
 

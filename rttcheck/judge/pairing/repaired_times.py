@@ -1,8 +1,7 @@
-"""When the kernel looked at each ACK, as far as its own word for that can be believed.
+"""Pair events whose kernel time ("now", ``tcp_mstamp``) is wrong.
 
-It owns one repair: a kernel whose "now" is out of date took an ACK that, by that now, had not come. Who seeks packets
-by it would find none, and call the kernel's samples inventions; the call's own time, which the probe took itself, finds
-them. That the now is wrong is for `check_overhead` to say.
+With a "now" that is out of date an ACK seems to come in after it was processed, and no packets are found. The probe's
+own time of the call finds them. `check_overhead` reports the wrong "now".
 """
 
 from __future__ import annotations
@@ -16,10 +15,10 @@ from rttcheck.judge.pairing.pairs import Pairs, pair
 from rttcheck.judge.pairing.scoreboard import NONE
 
 
-def paired_at_present(
+def pair_with_repaired_times(
     events: np.ndarray, wire: np.ndarray, flows: Sequence[Mapping[str, Any]]
 ) -> tuple[Pairs, np.ndarray]:
-    """The pairs (see `pair`), and ``events`` or a copy with the call's own time wherever only that finds an ACK."""
+    """Return the pairs (see `pair`), and the events, with the call's own time where only that finds an ACK."""
     pairs = pair(events, wire, flows)
     lost = pairs.known & (pairs.ack == NONE) & (events["tcp_mstamp_us"] != 0)
     if not lost.any():

@@ -1,0 +1,53 @@
+"""The samples that the packets imply, and the samples that events report, in one table.
+
+Most connections are compared as whole arrays (`InOrder`); the others are replayed packet by packet (`Replay`).
+
+Source: ``tcp_ack()``, ``tcp_clean_rtx_queue()``, ``tcp_ack_update_rtt()`` and ``tcp_synack_rtt_meas()`` in
+net/ipv4/tcp_input.c, the same rules from 5.10 to 7.3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from rttcheck.judge.eligibility.in_order import InOrder
+from rttcheck.judge.eligibility.part import EXPECTATION, reported_by
+from rttcheck.judge.eligibility.portion import portions_of, with_values
+from rttcheck.judge.eligibility.replay_input import replayed
+from rttcheck.judge.pairing.ends import Ends, Places
+from rttcheck.judge.pairing.lives import lives_of
+from rttcheck.judge.pairing.scoreboard import NONE
+from rttcheck.judge.pairing.sockets import UNKNOWN_SOCKET, Sockets
+
+
+def expectations_of(
+    events: np.ndarray, wire: np.ndarray, flows: Sequence[Mapping[str, Any]], *, segment_bytes: int = 1_460
+) -> np.ndarray:
+    """Return the expected and the reported samples of a run, dtype `EXPECTATION`, in no order.
+
+    ``events`` has dtype ``EVENT``, ``wire`` dtype ``WIRE``; ``flows`` are the connections; ``segment_bytes`` is the
+    most payload of a segment without TCP options.
+    """
+    sockets = Sockets(flows)
+    ends = Ends.of(wire, sockets)
+    if not ends.lives:
+        return _without_socket(events, np.arange(len(events)))
+    life, order, others = lives_of(events, sockets, ends)
+    found = [_without_socket(events, others)]
+    for portion in portions_of(events, ends, life, order):
+        in_order = InOrder.of(events, portion)
+        found.append(in_order.rows)
+        found += [replayed(events, portion, one, segment_bytes) for one in np.flatnonzero(~in_order.lives).tolist()]
+    return np.concatenate(found)
+
+
+def _without_socket(events: np.ndarray, others: Places) -> np.ndarray:
+    """Return rows for the events of sockets without captured packets."""
+    others = with_values(events, others)
+    rows = np.zeros(len(others), dtype=EXPECTATION)
+    rows["ack"], rows["socket"] = NONE, UNKNOWN_SOCKET
+    rows["event"], rows["reported"] = others, reported_by(events, others)
+    return rows
