@@ -27,7 +27,7 @@ from rttcheck.judge.pairing.scoreboard import NONE
 from rttcheck.judge.pairing.transit import identities
 from rttcheck.judge.pairing.wire_times import MICROSECOND_NS, Booleans, Integers, WireTimes
 from rttcheck.judge.sample.overhead import SampleOverhead, passing_of
-from rttcheck.judge.samples import Source
+from rttcheck.judge.samples import SampleSource
 from rttcheck.record.packet import Point
 
 Floats = npt.NDArray[np.float64]

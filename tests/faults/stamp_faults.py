@@ -41,7 +41,7 @@ def restamped(change: Callable[[np.ndarray], Integers]) -> Plant:
         for name, segment in zip(ARGUMENTS, (pairs.first, pairs.sack, pairs.last), strict=True):
             rows = np.flatnonzero((events[name] >= 0) & (segment != NONE))
             events[name][rows] += (true_us - planted_us)[segment[rows]]
-        coarse = np.flatnonzero((sources(events) == Source.TSECR) & (pairs.echoed != NONE))
+        coarse = np.flatnonzero((sources(events) == SampleSource.TSECR) & (pairs.echoed != NONE))
         later_ms = (true_us // 1_000 - planted_us // 1_000)[pairs.echoed[coarse]]
         for name in ("sample_us", "rs_rtt_us"):
             events[name][coarse] += later_ms * 1_000

@@ -40,7 +40,7 @@ def as_sockops(events: np.ndarray, view: View = SOCKOPS, *, thin: bool = True) -
     kept = once_a_round_trip(events) if thin else events
     shown = hide(kept, view, Hook.SOCKOPS)
     if view == SOCKOPS_WITHOUT_ARGUMENTS:  # RACK has no SYN-ACK
-        shown["last_rtt_us"] = np.where(sources(kept) == Source.FIRST, kept["last_rtt_us"], -1)
+        shown["last_rtt_us"] = np.where(sources(kept) == SampleSource.FIRST, kept["last_rtt_us"], -1)
     return shown
 
 

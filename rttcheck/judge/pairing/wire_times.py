@@ -79,12 +79,17 @@ class WireTimes:
         pairs, repaired = pair_with_repaired_times(events, wire, flows)
         source = sources(events)
         # Where the probe does not report the source, the packets give it: the first-acked segment if there is one.
-        unknown = (source == Source.UNTOLD) & (events["sample_us"] >= 0)
-        fed = np.where((source == Source.FIRST) | (unknown & (pairs.first != NONE)), pairs.first, pairs.sack)
-        fed[(source == Source.NONE) | (source == Source.TSECR)] = NONE
-        coarse = (source == Source.TSECR) | (unknown & (fed == NONE) & maybe_coarse(events))
+        unknown = (source == SampleSource.UNKNOWN) & (events["sample_us"] >= 0)
+        fed = np.where((source == SampleSource.FIRST) | (unknown & (pairs.first != NONE)), pairs.first, pairs.sack)
+        fed[(source == SampleSource.NONE) | (source == SampleSource.TSECR)] = NONE
+        coarse = (source == SampleSource.TSECR) | (unknown & (fed == NONE) & maybe_coarse(events))
         exact = [
-            ("sample", "sample_us", ((source == Source.FIRST) | (source == Source.SACK) | unknown) & ~coarse, fed),
+            (
+                "sample",
+                "sample_us",
+                ((source == SampleSource.FIRST) | (source == SampleSource.SACK) | unknown) & ~coarse,
+                fed,
+            ),
             ("rtt", "first_rtt_us", events["first_rtt_us"] >= 0, pairs.first),
             ("rtt_min", "last_rtt_us", events["last_rtt_us"] >= 0, pairs.last),
             ("SACK time", "sack_rtt_us", events["sack_rtt_us"] >= 0, pairs.sack),

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from rttcheck.judge import evidence as evidence_module
-from rttcheck.judge.data_quality import weighed
+from rttcheck.judge.data_quality import apply_data_quality
 from rttcheck.judge.eligibility.check import KARN, NONE_UNDUE, ORIGIN, TAKEN_WHEN_DUE, check_eligibility
 from rttcheck.judge.eligibility.expectations import expectations_of
 from rttcheck.judge.evidence import Evidence
