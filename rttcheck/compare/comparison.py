@@ -23,13 +23,13 @@ import numpy as np
 from rttcheck.compare.difference import (
     FALSE_ALARM,
     LEAST_RUNS,
-    Answer,
+    ComparisonAnswer,
     Difference,
     certain,
     difference,
     runs_for,
 )
-from rttcheck.compare.measured import ADDED, MEDIAN, TAIL, TOTAL, Name, Run
+from rttcheck.compare.measured import ADDED, MEDIAN, TAIL, TOTAL, DistributionName, MeasuredRun
 from rttcheck.compare.path import STAGES
 from rttcheck.judge.findings import Outcome
 
@@ -60,7 +60,7 @@ class Margins:
         data = usual if data_us is None else data_us
         return cls(data_us=data, lone_us=max(lone, data))
 
-    def of_name(self, name: Name) -> float:
+    def of_name(self, name: DistributionName) -> float:
         """A distribution's. Stamps are cut to microseconds: a median has many to even that out, few have not."""
         if name.kind == "handshake":
             return self.lone_us
@@ -75,7 +75,7 @@ class Checked:
     check: str
     """The check's id, as `Finding.key` has it."""
     title: str
-    answer: Answer
+    answer: ComparisonAnswer
     first: str
     second: str
     """In how many runs it came to what."""
@@ -88,7 +88,7 @@ class Counted:
     """A count on both sides."""
 
     count: str
-    answer: Answer
+    answer: ComparisonAnswer
     first: tuple[int, ...]
     second: tuple[int, ...]
     reason: str = ""
@@ -104,7 +104,7 @@ class Judged:
     """Why the first one that failed did, or else the first one that was inconclusive."""
 
     @classmethod
-    def of(cls, runs: Sequence[Run]) -> Judged:
+    def of(cls, runs: Sequence[MeasuredRun]) -> Judged:
         """The verdicts of ``runs``."""
         first = next(
             (run for one in (Outcome.FAILED, Outcome.INCONCLUSIVE) for run in runs if run.verdict is one), None
@@ -141,47 +141,58 @@ class Compared:
     blocked: str = ""
     """Why nothing of it can be compared."""
     checks: tuple[Checked, ...] = ()
-    distributions: Mapping[Name, Difference] = field(default_factory=dict)
+    distributions: Mapping[DistributionName, Difference] = field(default_factory=dict)
     counts: tuple[Counted, ...] = ()
 
     @property
-    def answer(self) -> Answer:
+    def answer(self) -> ComparisonAnswer:
         """Changed where anything is; else failed where any run fails the judge; else what the differences say."""
-        if self.differences is not Answer.CHANGED and any(side.failed for side in self.judged):
-            return Answer.FAILED
+        if self.differences is not ComparisonAnswer.CHANGED and any(side.failed for side in self.judged):
+            return ComparisonAnswer.FAILED
         return self.differences
 
     @property
-    def differences(self) -> Answer:
+    def differences(self) -> ComparisonAnswer:
         """Changed where anything is, else cannot tell where anything cannot be told; nothing of right and wrong."""
         answers = {check.answer for check in self.checks} | {count.answer for count in self.counts}
         answers |= {distribution.answer for distribution in self.distributions.values()}
         if self.blocked or not answers:
-            return Answer.UNKNOWN
-        return next(answer for answer in (Answer.CHANGED, Answer.UNKNOWN, Answer.SAME) if answer in answers)
+            return ComparisonAnswer.UNKNOWN
+        return next(
+            answer
+            for answer in (ComparisonAnswer.CHANGED, ComparisonAnswer.UNKNOWN, ComparisonAnswer.SAME)
+            if answer in answers
+        )
 
     @property
     def more_runs(self) -> bool:
         """Whether more runs might tell what could not be told."""
         return any(one.more_runs for one in self.distributions.values()) or any(one.more_runs for one in self.counts)
 
-    def origin(self, name: Name) -> dict[str, float]:
+    def origin(self, name: DistributionName) -> dict[str, float]:
         """The stages that a difference of the whole comes from, microseconds each: those that make a tenth or more."""
         whole = self.distributions[name].by_us
         found: dict[str, float] = {}
         for stage in STAGES if name.part == TOTAL else (STAGES[0], STAGES[-1]):
-            part = self.distributions.get(Name(name.side, name.kind, stage, name.figure))
+            part = self.distributions.get(DistributionName(name.side, name.kind, stage, name.figure))
             if part is not None and abs(part.by_us) >= abs(whole) / 10:
                 found[stage] = part.by_us
         return dict(sorted(found.items(), key=lambda entry: -abs(entry[1])))
 
-    def heads(self) -> tuple[Name, ...]:
+    def heads(self) -> tuple[DistributionName, ...]:
         """The wholes of samples that have changed, the median before its tail: each is the sum of its stages."""
-        found: list[Name] = []
+        found: list[DistributionName] = []
         for name, part in self.distributions.items():
-            if part.answer is not Answer.CHANGED or name.part not in (TOTAL, ADDED) or name.kind not in _OF_SAMPLES:
+            if (
+                part.answer is not ComparisonAnswer.CHANGED
+                or name.part not in (TOTAL, ADDED)
+                or name.kind not in _OF_SAMPLES
+            ):
                 continue
-            over = (Name(name.side, name.kind, TOTAL, name.figure), Name(name.side, name.kind, name.part, MEDIAN))
+            over = (
+                DistributionName(name.side, name.kind, TOTAL, name.figure),
+                DistributionName(name.side, name.kind, name.part, MEDIAN),
+            )
             if not any(other in found for other in over):
                 found.append(name)
         return tuple(found)
@@ -199,15 +210,18 @@ class Comparison:
     """How likely each of them is called a change where there is none; all of them together: `FALSE_ALARM`."""
 
     @property
-    def answer(self) -> Answer:
+    def answer(self) -> ComparisonAnswer:
         """Changed where any scenario is, else failed where one is, else cannot tell where one cannot be told."""
         answers = {scenario.answer for scenario in self.scenarios}
-        order = (Answer.CHANGED, Answer.FAILED, Answer.UNKNOWN, Answer.SAME)
-        return next((one for one in order if one in answers), Answer.UNKNOWN)
+        order = (ComparisonAnswer.CHANGED, ComparisonAnswer.FAILED, ComparisonAnswer.UNKNOWN, ComparisonAnswer.SAME)
+        return next((one for one in order if one in answers), ComparisonAnswer.UNKNOWN)
 
 
 def compare(
-    runs: Mapping[str, tuple[Sequence[Run], Sequence[Run]]], *, margin_us: float | None = None, looks: int = 1
+    runs: Mapping[str, tuple[Sequence[MeasuredRun], Sequence[MeasuredRun]]],
+    *,
+    margin_us: float | None = None,
+    looks: int = 1,
 ) -> Comparison:
     """Compare both sides' runs of each scenario, by its name.
 
@@ -246,7 +260,7 @@ def compare(
     )
 
 
-def _blocked(first: Sequence[Run], second: Sequence[Run]) -> str:
+def _blocked(first: Sequence[MeasuredRun], second: Sequence[MeasuredRun]) -> str:
     least = min(len(first), len(second))
     if least < LEAST_RUNS:
         return f"too few runs: {len(first)} and {len(second)}, where each side needs {LEAST_RUNS}"
@@ -263,9 +277,9 @@ def _blocked(first: Sequence[Run], second: Sequence[Run]) -> str:
     return ""
 
 
-def _common(first: Sequence[Run], second: Sequence[Run]) -> list[Name]:
+def _common(first: Sequence[MeasuredRun], second: Sequence[MeasuredRun]) -> list[DistributionName]:
     """The distributions of all runs; those of some runs only, where both sides have enough of them."""
-    known: dict[Name, list[int]] = {}
+    known: dict[DistributionName, list[int]] = {}
     for side, runs in enumerate((first, second)):
         for run in runs:
             for name in run.figures:
@@ -275,7 +289,12 @@ def _common(first: Sequence[Run], second: Sequence[Run]) -> list[Name]:
 
 
 def _difference(
-    name: Name, first: Sequence[Run], second: Sequence[Run], margins: Margins, chance: float, looks: int
+    name: DistributionName,
+    first: Sequence[MeasuredRun],
+    second: Sequence[MeasuredRun],
+    margins: Margins,
+    chance: float,
+    looks: int,
 ) -> Difference:
     sides = [[run.figures[name] for run in side if name in run.figures] for side in (first, second)]
     values = [[figure.value_us for figure in side] for side in sides]
@@ -283,7 +302,7 @@ def _difference(
     if min(map(len, sides)) < LEAST_RUNS:
         means = [float(np.mean(side)) if side else math.nan for side in values]
         return Difference(
-            answer=Answer.UNKNOWN, first_us=means[0], second_us=means[1], low_us=-math.inf, high_us=math.inf,
+            answer=ComparisonAnswer.UNKNOWN, first_us=means[0], second_us=means[1], low_us=-math.inf, high_us=math.inf,
             margin_us=margin, runs=(len(sides[0]), len(sides[1])), more_runs=all(map(len, sides)),
             reason=f"too few samples: {len(sides[0])} and {len(sides[1])} runs have any, where {LEAST_RUNS} are needed",
         )  # fmt: skip
@@ -298,37 +317,37 @@ def _difference(
     )
 
 
-def _counted(count: str, first: Sequence[Run], second: Sequence[Run], chance: float) -> Counted | None:
+def _counted(count: str, first: Sequence[MeasuredRun], second: Sequence[MeasuredRun], chance: float) -> Counted | None:
     """None for a count that is a matter of chance on both sides: it says nothing."""
     ours, theirs = (tuple(run.counts.get(count, 0) for run in side) for side in (first, second))
 
-    def told(answer: Answer, reason: str = "", *, more: bool = False) -> Counted:
+    def told(answer: ComparisonAnswer, reason: str = "", *, more: bool = False) -> Counted:
         return Counted(count=count, answer=answer, first=ours, second=theirs, reason=reason, more_runs=more)
 
     if len({*ours, *theirs}) == 1:
-        return told(Answer.SAME)
+        return told(ComparisonAnswer.SAME)
     if max(ours) < min(theirs) or max(theirs) < min(ours):
         if certain(ours, theirs) <= chance:
-            return told(Answer.CHANGED)
+            return told(ComparisonAnswer.CHANGED)
         need = runs_for(chance)
-        return told(Answer.UNKNOWN, f"all runs part, which {need} runs on each side would prove", more=True)
+        return told(ComparisonAnswer.UNKNOWN, f"all runs part, which {need} runs on each side would prove", more=True)
     if min(len(set(ours)), len(set(theirs))) > 1:
         return None
-    return told(Answer.UNKNOWN, "it varies from run to run on one side only", more=True)
+    return told(ComparisonAnswer.UNKNOWN, "it varies from run to run on one side only", more=True)
 
 
-def _checks(first: Sequence[Run], second: Sequence[Run]) -> tuple[Checked, ...]:
+def _checks(first: Sequence[MeasuredRun], second: Sequence[MeasuredRun]) -> tuple[Checked, ...]:
     names = dict.fromkeys(check for run in (*first, *second) for check in run.outcomes)
     return tuple(_checked(check, first, second) for check in names)
 
 
-def _checked(check: str, first: Sequence[Run], second: Sequence[Run]) -> Checked:
+def _checked(check: str, first: Sequence[MeasuredRun], second: Sequence[MeasuredRun]) -> Checked:
     sides = (first, second)
     outcomes = [[run.outcomes[check] for run in side if check in run.outcomes] for side in sides]
     failed = [side.count(Outcome.FAILED) for side in outcomes]
     told = [sum(one is not Outcome.INCONCLUSIVE for one in side) for side in outcomes]
 
-    def answer(answer: Answer, reason: str = "") -> Checked:
+    def answer(answer: ComparisonAnswer, reason: str = "") -> Checked:
         title = next(run.titles[check] for run in (*first, *second) if check in run.titles)
         return Checked(
             check=check,
@@ -344,19 +363,19 @@ def _checked(check: str, first: Sequence[Run], second: Sequence[Run]) -> Checked
             whose = ("first", "second")[side]
             said = _said(check, sides[side], Outcome.INCONCLUSIVE)
             return answer(
-                Answer.UNKNOWN,
+                ComparisonAnswer.UNKNOWN,
                 f"it came to an outcome in {number} runs of the {whose} kernel, where {LEAST_RUNS} are needed"
                 + (f": {said}" if said else ""),
             )
     if failed in ([0, 0], told):
-        return answer(Answer.SAME)
+        return answer(ComparisonAnswer.SAME)
     words = next(filter(None, (_said(check, side, Outcome.FAILED) for side in reversed(sides))), "")
     if failed in ([0, told[1]], [told[0], 0]):
-        return answer(Answer.CHANGED, words)
-    return answer(Answer.UNKNOWN, f"it fails in some runs only ({failed[0]} and {failed[1]}): {words}")
+        return answer(ComparisonAnswer.CHANGED, words)
+    return answer(ComparisonAnswer.UNKNOWN, f"it fails in some runs only ({failed[0]} and {failed[1]}): {words}")
 
 
-def _said(check: str, runs: Sequence[Run], outcome: Outcome) -> str:
+def _said(check: str, runs: Sequence[MeasuredRun], outcome: Outcome) -> str:
     return next((run.reasons[check] for run in runs if run.outcomes.get(check) is outcome), "")
 
 

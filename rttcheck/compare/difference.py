@@ -31,7 +31,7 @@ LEAST_RUNS: Final = 3
 """On each side: from two runs no variance is known to speak of."""
 
 
-class Answer(StrEnum):
+class ComparisonAnswer(StrEnum):
     """What a comparison proves."""
 
     SAME = "same"
@@ -46,7 +46,7 @@ class Answer(StrEnum):
 class Difference:
     """The second list less the first, microseconds."""
 
-    answer: Answer
+    answer: ComparisonAnswer
     first_us: float
     second_us: float
     low_us: float
@@ -101,18 +101,18 @@ def difference(
     )
     by = float(second.mean() - first.mean())
 
-    def told(answer: Answer, half: float, reason: str = "", *, more: bool = False) -> Difference:
+    def told(answer: ComparisonAnswer, half: float, reason: str = "", *, more: bool = False) -> Difference:
         return Difference(
             answer=answer, first_us=float(first.mean()), second_us=float(second.mean()), low_us=by - half,
             high_us=by + half, margin_us=margin_us, runs=runs, reason=reason, more_runs=more,
         )  # fmt: skip
 
     if abs(by) + nearly <= margin_us:
-        return told(Answer.SAME, nearly)
+        return told(ComparisonAnswer.SAME, nearly)
     if abs(by) >= margin_us and abs(by) > surely:
-        return told(Answer.CHANGED, surely)
+        return told(ComparisonAnswer.CHANGED, surely)
     return told(
-        Answer.UNKNOWN,
+        ComparisonAnswer.UNKNOWN,
         nearly,
         f"runs of one kernel scatter by {math.sqrt(granted):.1f} us, too much to tell {margin_us:g} us in "
         f"{min(runs)} runs",

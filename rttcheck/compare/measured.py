@@ -53,7 +53,7 @@ _SOURCES: Final = {
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Name:
+class DistributionName:
     """A distribution: whose samples, of what, which part of their way, and which figure of it."""
 
     side: str
@@ -77,7 +77,7 @@ class Figure:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
+class MeasuredRun:
     """What a recording comes to."""
 
     scenario: str
@@ -87,7 +87,7 @@ class Run:
     """The link draws by chance what happens to a packet."""
     settings: Mapping[str, str]
     """What must be the same for a comparison to mean anything."""
-    figures: Mapping[Name, Figure]
+    figures: Mapping[DistributionName, Figure]
     counts: Mapping[str, int]
     """Empty where the link or the clock makes them a matter of chance."""
     outcomes: Mapping[str, Outcome]
@@ -102,7 +102,7 @@ class Run:
     """The check that made the verdict, and what it said; empty where the run passed."""
 
     @classmethod
-    def of(cls, recording: Recording) -> Run:
+    def of(cls, recording: Recording) -> MeasuredRun:
         """Judge and measure a recording. Raises ScenarioError when its scenario is none that this version knows."""
         evidence = Evidence.of(recording)
         verdict = judge(recording)
@@ -148,7 +148,7 @@ def _settings(recording: Recording) -> dict[str, str]:
     return facts | {name: value for name, value in recording.sysctls.items() if value != "absent"}
 
 
-def _figures(evidence: Evidence, *, random: bool) -> Iterator[tuple[Name, Figure]]:
+def _figures(evidence: Evidence, *, random: bool) -> Iterator[tuple[DistributionName, Figure]]:
     if evidence.wire_times is None:
         yield from _without_packets(evidence, random=random)
         return
@@ -171,14 +171,19 @@ def _figures(evidence: Evidence, *, random: bool) -> Iterator[tuple[Name, Figure
                 parts[stage] = paths.stages_us[stage]
             for part, values in parts.items():
                 tail = not (in_bursts and part in _SHARED_WITH_A_BURST)
-                yield from _of(Name(whose, what, part), values[chosen], 1.0 if part == TOTAL else 0.0, tail=tail)
+                yield from _of(
+                    DistributionName(whose, what, part), values[chosen], 1.0 if part == TOTAL else 0.0, tail=tail
+                )
         least = [flow.get(f"{whose}_info", {}).get("min_rtt_us") for flow in evidence.recording.flows]
         known = np.array([value for value in least if value], dtype=np.float64)
         if len(known) and not random:
-            yield Name(whose, "socket", "min_rtt"), Figure(float(np.median(known)), float("nan"), len(known))
+            yield (
+                DistributionName(whose, "socket", "min_rtt"),
+                Figure(float(np.median(known)), float("nan"), len(known)),
+            )
 
 
-def _without_packets(evidence: Evidence, *, random: bool) -> Iterator[tuple[Name, Figure]]:
+def _without_packets(evidence: Evidence, *, random: bool) -> Iterator[tuple[DistributionName, Figure]]:
     """Without packets there are no stages, and what the kernel adds is not known."""
     if random:
         return
@@ -187,15 +192,17 @@ def _without_packets(evidence: Evidence, *, random: bool) -> Iterator[tuple[Name
             chosen = (evidence.sides == side) & (evidence.kinds == kind) & (evidence.sources != Source.TSECR)
             values = evidence.values_us[chosen].astype(np.float64)
             tail = evidence.scenario.traffic.kind not in _BURSTS
-            yield from _of(Name(whose, what, TOTAL), values[values >= 0], 1.0, tail=tail)
+            yield from _of(DistributionName(whose, what, TOTAL), values[values >= 0], 1.0, tail=tail)
 
 
-def _of(name: Name, values_us: Floats, grain_us: float, *, tail: bool) -> Iterator[tuple[Name, Figure]]:
+def _of(
+    name: DistributionName, values_us: Floats, grain_us: float, *, tail: bool
+) -> Iterator[tuple[DistributionName, Figure]]:
     known = np.sort(values_us[~np.isnan(values_us)])
     if len(known):
         yield name, _figure(known, _SHARES[MEDIAN], grain_us)
     if tail and len(known) >= TAIL_SAMPLES and name.kind == "data":
-        yield Name(name.side, name.kind, name.part, TAIL), _figure(known, _SHARES[TAIL], grain_us)
+        yield DistributionName(name.side, name.kind, name.part, TAIL), _figure(known, _SHARES[TAIL], grain_us)
 
 
 def _figure(ordered_us: Floats, share: float, grain_us: float) -> Figure:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from rttcheck.judge.samples import Kind, Source, address_text, classify, sources, visible_to_nettrace
 from rttcheck.nettrace.event_line import EMPHASIS, ERROR, WARNING, Circumstances, Endpoint, EventLine, Timer
 from rttcheck.nettrace.message import AnalyzerError, Dialect, RttMessage
-from rttcheck.nettrace.trace_point import Level, Mode, Rule, TracePoint
+from rttcheck.nettrace.trace_point import Level, ReturnRule, TraceMode, TracePoint
 from rttcheck.record.event import TcpState
 from rttcheck.record.event import Timer as PendingTimer
 
@@ -31,9 +31,9 @@ __all__ = [
     "EventLine",
     "Filter",
     "InterfaceName",
-    "Mode",
     "RttMessage",
     "Status",
+    "TraceMode",
     "analyze",
     "as_record",
     "describe",
@@ -109,7 +109,7 @@ class Entry:
     """One row, dtype ``EVENT``, shape (1,)."""
     point: TracePoint
     message: RttMessage | None = None
-    rule: Rule | None = None
+    rule: ReturnRule | None = None
     returned: int | None = None
     status: Status = Status.NONE
 
@@ -119,7 +119,7 @@ class Analyzer:
     """What is done to an entry when its function was entered and when it returned; both always go on to the next."""
 
     name: str
-    modes: frozenset[Mode]
+    modes: frozenset[TraceMode]
     enter: Callable[[Entry], Entry]
     leave: Callable[[Entry, int], Entry]
 
@@ -137,11 +137,11 @@ def _run_rules(entry: Entry, returned: int) -> Entry:
     return replace(entry, returned=returned, rule=rule, status=entry.status | Status.RETURNED | found)
 
 
-ANALYZERS: Mapping[str, Analyzer] = {"rtt": Analyzer("rtt", frozenset(Mode), _rtt_enter, _run_rules)}
+ANALYZERS: Mapping[str, Analyzer] = {"rtt": Analyzer("rtt", frozenset(TraceMode), _rtt_enter, _run_rules)}
 """By the name a trace point has for its analyzer."""
 
 
-def analyze(event: np.ndarray, point: TracePoint, mode: Mode = Mode.DETAIL) -> Entry:
+def analyze(event: np.ndarray, point: TracePoint, mode: TraceMode = TraceMode.DETAIL) -> Entry:
     """Take one event (one row of dtype ``EVENT``) through its trace point's analyzer.
 
     An analyzer that is not meant for ``mode`` leaves the entry as it is. Raises AnalyzerError for an event without a

@@ -17,7 +17,7 @@ from rttcheck.judge.samples import visible_to_nettrace
 from rttcheck.nettrace.analyzer import Dialect, Filter, RttMessage, values_us
 from rttcheck.nettrace.event_line import EventLine
 from rttcheck.nettrace.message import AnalyzerError
-from rttcheck.nettrace.printed import Capture
+from rttcheck.nettrace.printed import PrintedTrace
 from rttcheck.record.histogram import Histogram, HistogramError, Unit, bucket_label
 
 TEXT: Final = Check(
@@ -73,7 +73,7 @@ def check_display(text: str, events: np.ndarray, limits: Filter = UNFILTERED) ->
     """
     check = TEXT
     try:
-        capture = Capture.parse(text)
+        capture = PrintedTrace.parse(text)
     except (AnalyzerError, HistogramError) as error:
         return (_finding(check, Outcome.FAILED, str(error), "tables whose shares follow from their counts", 0),)
     found = [_finding(check, Outcome.PASSED, "every line is what its numbers print", "every line can be read", 1)]
@@ -163,7 +163,7 @@ def _cause(missing: Counter[_Shown], others: Counter[_Shown], visible: Counter[_
     return ""
 
 
-def _totals(capture: Capture) -> Finding:
+def _totals(capture: PrintedTrace) -> Finding:
     """What the tool says that it has shown is what it has shown."""
     check = TOTALS
     shown = capture.tables[-1].total if capture.tables else len(capture.lines)

@@ -17,8 +17,8 @@ from typing import Protocol
 import numpy as np
 
 from rttcheck.collect.probe.ring import Ring
-from rttcheck.nettrace.preparation import Wish
-from rttcheck.nettrace.trace_point import Mode
+from rttcheck.nettrace.preparation import TraceRequest
+from rttcheck.nettrace.trace_point import TraceMode
 
 POLL_TIMEOUT_S = 1.0
 """The longest wait for events at a time, as in nettrace."""
@@ -114,7 +114,7 @@ def stopped_by(*signals: signal.Signals) -> Iterator[Stop]:
 
 def observe(
     probe: Prober,
-    wish: Wish,
+    request: TraceRequest,
     sink: Sink,
     *,
     stop: Stop,
@@ -127,13 +127,13 @@ def observe(
     All that the probe saw up to then is handed to ``sink``, its totals last. Raises ProbeError when the probe fails.
     """
     # The program's own filters also drop what has no first-acked sample, so they cannot be used for every sample.
-    below = (0, 0) if wish.every_sample else (wish.first_below_us, wish.last_below_us)
+    below = (0, 0) if request.every_sample else (request.first_below_us, request.last_below_us)
     with probe.watch(
-        wish.inodes,
-        port=wish.port,
+        request.inodes,
+        port=request.port,
         first_below_us=below[0],
         last_below_us=below[1],
-        events=wish.mode is Mode.DETAIL or wish.every_sample,
+        events=request.mode is TraceMode.DETAIL or request.every_sample,
     ) as watch:
         sink.begin()
         _loop(watch, sink, stop, duration_s, count, clock)

@@ -19,9 +19,9 @@ import numpy as np
 from rttcheck.errors import RttcheckError
 from rttcheck.judge.samples import visible_to_nettrace
 from rttcheck.nettrace.analyzer import Entry, Filter, analyze, as_record, render, values_us
-from rttcheck.nettrace.preparation import Plan, Wish
+from rttcheck.nettrace.preparation import TracePlan, TraceRequest
 from rttcheck.nettrace.printed import BEGIN, END
-from rttcheck.nettrace.trace_point import Mode
+from rttcheck.nettrace.trace_point import TraceMode
 from rttcheck.record.histogram import Histogram, Unit
 
 
@@ -73,7 +73,7 @@ class Totals:
 class Style(Protocol):
     """How things are written: each text is one or more whole lines without the last newline."""
 
-    def beginning(self, plan: Plan, backend: str) -> str:
+    def beginning(self, plan: TracePlan, backend: str) -> str:
         """Said once the probe, a ``backend``, is looking."""
 
     def event(self, entry: Entry) -> str:
@@ -94,7 +94,7 @@ class Text:
     colour: bool = False
     names: InterfaceNames = field(default_factory=InterfaceNames)
 
-    def beginning(self, plan: Plan, backend: str) -> str:  # noqa: ARG002 - nettrace does not say what it uses
+    def beginning(self, plan: TracePlan, backend: str) -> str:  # noqa: ARG002 - nettrace does not say what it uses
         return BEGIN
 
     def event(self, entry: Entry) -> str:
@@ -114,17 +114,17 @@ class Json:
 
     names: InterfaceNames = field(default_factory=InterfaceNames)
 
-    def beginning(self, plan: Plan, backend: str) -> str:
+    def beginning(self, plan: TracePlan, backend: str) -> str:
         return json.dumps(
             {
                 "type": "begin",
                 "function": plan.point.name,
                 "probe": backend,
                 "kernel": platform.release(),
-                "mode": plan.wish.mode.value,
-                "first_below_us": plan.wish.first_below_us,
-                "last_below_us": plan.wish.last_below_us,
-                "every_sample": plan.wish.every_sample,
+                "mode": plan.request.mode.value,
+                "first_below_us": plan.request.first_below_us,
+                "last_below_us": plan.request.last_below_us,
+                "every_sample": plan.request.every_sample,
             }
         )
 
@@ -160,8 +160,8 @@ class Output:
     ``limit`` is how many events to show at most. ``to`` takes the output, ``notes`` what is said beside it.
     """
 
-    wish: Wish
-    plan: Plan
+    request: TraceRequest
+    plan: TracePlan
     backend: str
     style: Style
     unit: Unit
@@ -183,13 +183,13 @@ class Output:
 
     def events(self, events: np.ndarray) -> None:
         """Show or count the events that pass the filters."""
-        passes = Filter(self.wish.first_below_us, self.wish.last_below_us).passes(
-            events, every_sample=self.wish.every_sample
+        passes = Filter(self.request.first_below_us, self.request.last_below_us).passes(
+            events, every_sample=self.request.every_sample
         )
         self._hidden += int(np.count_nonzero((events["taken"] != 0) & ~visible_to_nettrace(events) & ~passes))
         passed = events[passes]
-        if self.wish.mode is Mode.STATISTICS:
-            if self.wish.every_sample:
+        if self.request.mode is TraceMode.STATISTICS:
+            if self.request.every_sample:
                 self._from_events += Histogram.of(values_us(passed)[0], self.unit)
             return
         if self.limit is not None:
@@ -206,9 +206,9 @@ class Output:
 
     def second(self, histograms: Mapping[str, np.ndarray], losses: Mapping[str, int]) -> None:
         """Show the table, in statistics mode, and say what was lost since the last time."""
-        if self.wish.mode is Mode.STATISTICS:
+        if self.request.mode is TraceMode.STATISTICS:
             table = self._from_events
-            if not self.wish.every_sample:
+            if not self.request.every_sample:
                 table = Histogram.of_counts(histograms[self.unit.value], self.unit)
             self.shown = table.total
             self._write(self.style.table(table))
@@ -229,7 +229,7 @@ class Output:
         self._write(
             self.style.ending(Totals(shown=self.shown, hidden=self._hidden, losses=losses, advice=self._advice))
         )
-        if self._hidden and not self.wish.filtered:
+        if self._hidden and not self.request.filtered:
             print(
                 f"NOTE: {self._hidden} samples came from SACK or timestamps, which nettrace does not show; "
                 "--every-sample shows them",

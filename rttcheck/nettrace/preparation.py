@@ -17,7 +17,7 @@ from rttcheck.collect.probe.btf import Prototype, kernel_btf
 from rttcheck.collect.probe.function import KALLSYMS, VMLINUX, Unproven, resolve, symbols
 from rttcheck.collect.probe.probe import KPROBE_EVENTS, require_privilege
 from rttcheck.errors import CapabilityError
-from rttcheck.nettrace.trace_point import TRACE_POINTS, Mode, PointStatus, TracePoint, mark_backups
+from rttcheck.nettrace.trace_point import TRACE_POINTS, PointStatus, TraceMode, TracePoint, mark_backups
 
 PrototypeOf = Callable[[str], Prototype | None]
 """Looks a kernel function up by its exact name."""
@@ -28,10 +28,10 @@ NEWEST_KERNEL_READ = (7, 3)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
+class TraceRequest:
     """What the observer was asked to show. Limits are microseconds, 0 for none."""
 
-    mode: Mode = Mode.STATISTICS
+    mode: TraceMode = TraceMode.STATISTICS
     first_below_us: int = 0
     """Leave out events whose first-acked sample is below."""
     last_below_us: int = 0
@@ -50,7 +50,7 @@ class Wish:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Machine:
+class TraceMachine:
     """Where the steps look. The defaults are this machine."""
 
     release: str = field(default_factory=platform.release)
@@ -79,10 +79,10 @@ class Operations:
     """One way to look at a function, and what a machine lacks for it: empty when it is supported."""
 
     name: str
-    lacks: Callable[[Machine], str]
+    lacks: Callable[[TraceMachine], str]
 
 
-def _fexit_lacks(machine: Machine) -> str:
+def _fexit_lacks(machine: TraceMachine) -> str:
     try:
         jit = machine.jit.read_text().strip()
     except OSError:
@@ -90,7 +90,7 @@ def _fexit_lacks(machine: Machine) -> str:
     return "" if jit != "0" else f"the BPF JIT is off ({machine.jit} is 0): write 1 to it"
 
 
-def _kprobe_lacks(machine: Machine) -> str:
+def _kprobe_lacks(machine: TraceMachine) -> str:
     if machine.architecture != "x86_64":
         return f"its program knows the registers of x86_64 and this is {machine.architecture}"
     if not machine.kprobe_events.exists():
@@ -103,10 +103,10 @@ OPERATIONS = (Operations("fexit", _fexit_lacks), Operations("kprobe", _kprobe_la
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class TracePlan:
     """What was decided: which points, through which operations (names in order of preference), and what to say."""
 
-    wish: Wish
+    request: TraceRequest
     points: tuple[PointStatus, ...]
     operations: tuple[str, ...]
     notices: tuple[str, ...] = ()
@@ -125,7 +125,7 @@ class Plan:
         """A line for each enabled point, and one for each that was left out."""
         return tuple(
             f"{'/'.join(self.operations)}: {status.point.name}, group {status.point.group}, analyzer "
-            f"{status.point.analyzer}, {self.wish.mode.value}"
+            f"{status.point.analyzer}, {self.request.mode.value}"
             + (f", monitor mode {status.point.monitor}" if status.point.monitor else "")
             if status.usable
             else f"not used: {status.point.name} ({status.invalid or 'off by default'})"
@@ -134,18 +134,18 @@ class Plan:
 
 
 def prepare(
-    wish: Wish,
-    machine: Machine | None = None,
+    request: TraceRequest,
+    machine: TraceMachine | None = None,
     *,
     points: tuple[TracePoint, ...] = TRACE_POINTS,
     operations: tuple[Operations, ...] = OPERATIONS,
-) -> Plan:
+) -> TracePlan:
     """Go through the steps in order and decide. Raises CapabilityError in the step that finds something missing."""
-    machine = machine if machine is not None else Machine()
+    machine = machine if machine is not None else TraceMachine()
     _require_btf(machine)
     notices = _check_version(machine)
-    points = _points_for_mode(wish, points)
-    chosen, passed_over = _choose_operations(wish, machine, operations)
+    points = _points_for_mode(request, points)
+    chosen, passed_over = _choose_operations(request, machine, operations)
     statuses = _resolve_symbols(machine, points)
     require_privilege(machine.status)
     _check_features(machine)
@@ -156,10 +156,10 @@ def prepare(
             f"a trace of TCP round-trip times was asked for and no trace point can be used on Linux {machine.release}: "
             f"{reasons or 'none is enabled'}: run it on another kernel, for instance in a guest"
         )
-    return Plan(wish=wish, points=statuses, operations=chosen, notices=(*notices, *passed_over))
+    return TracePlan(request=request, points=statuses, operations=chosen, notices=(*notices, *passed_over))
 
 
-def _require_btf(machine: Machine) -> None:
+def _require_btf(machine: TraceMachine) -> None:
     if not machine.btf.exists():
         raise CapabilityError(
             f"the observer needs the kernel's BTF and {machine.btf} is missing: run it on a kernel that was built with "
@@ -167,7 +167,7 @@ def _require_btf(machine: Machine) -> None:
         )
 
 
-def _check_version(machine: Machine) -> tuple[str, ...]:
+def _check_version(machine: TraceMachine) -> tuple[str, ...]:
     found = re.match(r"(\d+)\.(\d+)", machine.release)
     if found is None:
         return (f"the kernel calls itself {machine.release}, which is no version: its age is not known",)
@@ -190,32 +190,32 @@ def _dotted(version: tuple[int, int]) -> str:
     return f"{version[0]}.{version[1]}"
 
 
-def _points_for_mode(wish: Wish, points: tuple[TracePoint, ...]) -> tuple[TracePoint, ...]:
+def _points_for_mode(request: TraceRequest, points: tuple[TracePoint, ...]) -> tuple[TracePoint, ...]:
     """With a filter on the values a point makes events only where its condition holds."""
-    return tuple(point.monitored() for point in points) if wish.filtered else points
+    return tuple(point.monitored() for point in points) if request.filtered else points
 
 
 def _choose_operations(
-    wish: Wish, machine: Machine, operations: tuple[Operations, ...]
+    request: TraceRequest, machine: TraceMachine, operations: tuple[Operations, ...]
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Names of the supported sets in order, and why those before the first one were passed over."""
-    asked = [each for each in operations if wish.operations in ("auto", each.name)]
+    asked = [each for each in operations if request.operations in ("auto", each.name)]
     if not asked:
         known = ", ".join(["auto", *(each.name for each in operations)])
-        raise CapabilityError(f"the probe '{wish.operations}' was asked for and there are: {known}")
+        raise CapabilityError(f"the probe '{request.operations}' was asked for and there are: {known}")
     lacks = {each.name: each.lacks(machine) for each in asked}
     supported = tuple(name for name, lack in lacks.items() if not lack)
     if not supported:
         reasons = "; ".join(f"{name}: {lack}" for name, lack in lacks.items())
         raise CapabilityError(
-            f"a probe on tcp_ack_update_rtt was asked for ({wish.operations}) and none is supported here: {reasons}: "
+            f"no probe on tcp_ack_update_rtt ({request.operations}) is supported here: {reasons}: "
             "run it on a kernel that allows one, for instance in a guest"
         )
     names = list(lacks)
     return supported, tuple(f"{name} is passed over: {lacks[name]}" for name in names[: names.index(supported[0])])
 
 
-def _resolve_symbols(machine: Machine, points: tuple[TracePoint, ...]) -> tuple[PointStatus, ...]:
+def _resolve_symbols(machine: TraceMachine, points: tuple[TracePoint, ...]) -> tuple[PointStatus, ...]:
     """Mark the points whose function the kernel has under its own name, with the arguments that it should have."""
     try:
         found = symbols(machine.kallsyms.read_bytes())
@@ -234,7 +234,7 @@ def _resolve_symbols(machine: Machine, points: tuple[TracePoint, ...]) -> tuple[
     return tuple(statuses)
 
 
-def _check_features(machine: Machine) -> None:
+def _check_features(machine: TraceMachine) -> None:
     """The kernel's lockdown in its strictest mode hides kernel memory from BPF programs."""
     try:
         lockdown = machine.lockdown.read_text()

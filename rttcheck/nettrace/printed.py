@@ -22,7 +22,7 @@ _NOTICE = re.compile(r"(?:WARN|ERROR): .*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Capture:
+class PrintedTrace:
     """One run's output. Tables are cumulative: the last one counts."""
 
     notices: tuple[str, ...] = ()
@@ -37,7 +37,7 @@ class Capture:
     """Events lost; nettrace never says so, it ends at the first loss."""
 
     @classmethod
-    def parse(cls, text: str) -> Capture:
+    def parse(cls, text: str) -> PrintedTrace:
         """Read a run's output, coloured or not.
 
         Raises AnalyzerError or HistogramError for a line that does not belong in it; the message has its number.

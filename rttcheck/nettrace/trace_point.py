@@ -15,7 +15,7 @@ MONITOR_ON_RETURN = 2
 """An event is made when the function returns, and only when the filter's condition holds."""
 
 
-class Mode(Enum):
+class TraceMode(Enum):
     """What the observer shows."""
 
     STATISTICS = "statistics"
@@ -45,7 +45,7 @@ class Expect(Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rule:
+class ReturnRule:
     """A return value that is worth a word: how bad, what it means, what to do."""
 
     expect: Expect
@@ -91,13 +91,13 @@ class TracePoint:
     backup_of: str = ""
     """The program that this point stands in for when that one cannot be used; empty when it is nobody's backup."""
     monitor: int = MONITOR_OFF
-    rules: tuple[Rule, ...] = ()
+    rules: tuple[ReturnRule, ...] = ()
 
     def monitored(self) -> TracePoint:
         """The same point, making events only where a filter's condition holds."""
         return replace(self, monitor=MONITOR_ON_RETURN)
 
-    def first_rule(self, returned: int) -> Rule | None:
+    def first_rule(self, returned: int) -> ReturnRule | None:
         """The first rule that holds for a return value; later ones are not looked at."""
         return next((rule for rule in self.rules if rule.holds(returned)), None)
 
@@ -109,7 +109,7 @@ TCP_ACK_UPDATE_RTT = TracePoint(
     group="tcp-state",
     analyzer="rtt",
     rules=(
-        Rule(
+        ReturnRule(
             expect=Expect.EQUAL,
             value=0,
             level=Level.ERROR,

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rttcheck.compare.comparison import Compared, Comparison
-from rttcheck.compare.difference import FALSE_ALARM, Answer, Difference
-from rttcheck.compare.measured import TOTAL, Name
+from rttcheck.compare.difference import FALSE_ALARM, ComparisonAnswer, Difference
+from rttcheck.compare.measured import TOTAL, DistributionName
 from rttcheck.judge.findings import Outcome
 from rttcheck.report.json_report import FORMAT
 
@@ -23,8 +23,18 @@ SAME_MEANS = (
 )
 """What a comparison cannot see."""
 
-_MARKS = {Answer.SAME: "same", Answer.CHANGED: "CHANGED", Answer.FAILED: "FAILED", Answer.UNKNOWN: "cannot tell"}
-_COLOURS = {Answer.SAME: 32, Answer.CHANGED: 31, Answer.FAILED: 31, Answer.UNKNOWN: 33}
+_MARKS = {
+    ComparisonAnswer.SAME: "same",
+    ComparisonAnswer.CHANGED: "CHANGED",
+    ComparisonAnswer.FAILED: "FAILED",
+    ComparisonAnswer.UNKNOWN: "cannot tell",
+}
+_COLOURS = {
+    ComparisonAnswer.SAME: 32,
+    ComparisonAnswer.CHANGED: 31,
+    ComparisonAnswer.FAILED: 31,
+    ComparisonAnswer.UNKNOWN: 33,
+}
 _INDENT = "    "
 
 
@@ -85,7 +95,10 @@ def comparison_document(
 def tally(comparison: Comparison) -> str:
     """How many scenarios came to what."""
     answers = [scenario.answer for scenario in comparison.scenarios]
-    return ", ".join(f"{answers.count(answer)} {answer}" for answer in Answer if answer in answers) or "no scenario"
+    return (
+        ", ".join(f"{answers.count(answer)} {answer}" for answer in ComparisonAnswer if answer in answers)
+        or "no scenario"
+    )
 
 
 def _terms(comparison: Comparison) -> list[str]:
@@ -117,10 +130,12 @@ def _summary(scenario: Compared) -> str:
     if scenario.blocked:
         return scenario.blocked
     parts = [one.answer for one in scenario.distributions.values()]
-    text = f"{parts.count(Answer.SAME)} of {len(parts)} distributions the same"
-    text += f", {sum(one.answer is Answer.SAME for one in scenario.checks)} of {len(scenario.checks)} checks"
+    text = f"{parts.count(ComparisonAnswer.SAME)} of {len(parts)} distributions the same"
+    text += f", {sum(one.answer is ComparisonAnswer.SAME for one in scenario.checks)} of {len(scenario.checks)} checks"
     if scenario.counts:
-        text += f", {sum(one.answer is Answer.SAME for one in scenario.counts)} of {len(scenario.counts)} counts"
+        text += (
+            f", {sum(one.answer is ComparisonAnswer.SAME for one in scenario.counts)} of {len(scenario.counts)} counts"
+        )
     if scenario.random:
         text += "; the link is random: what the kernel adds is compared"
     return f"{text} ({scenario.runs[0]} and {scenario.runs[1]} runs)"
@@ -132,7 +147,7 @@ def _details(scenario: Compared) -> Iterator[str]:
             mark = "FAILED" if side.failed else "inconclusive"
             yield f"{mark}: {letter}'s own runs, judged by themselves: {side.render()}: {side.reason}"
     for check in scenario.checks:
-        if check.answer is not Answer.SAME:
+        if check.answer is not ComparisonAnswer.SAME:
             yield f"{_MARKS[check.answer]}: check '{check.title}': A {check.first}; B {check.second}: {check.reason}"
     heads = scenario.heads()
     for name in heads:
@@ -140,13 +155,13 @@ def _details(scenario: Compared) -> Iterator[str]:
     told = {(name.side, name.kind) for name in heads}
     for name, part in scenario.distributions.items():
         # What a whole is made of is told with it, as far as it adds to it.
-        if part.answer is Answer.CHANGED and (name.side, name.kind) not in told:
+        if part.answer is ComparisonAnswer.CHANGED and (name.side, name.kind) not in told:
             yield f"CHANGED: {name}: {_figures(part)}"
     for count in scenario.counts:
-        if count.answer is not Answer.SAME:
+        if count.answer is not ComparisonAnswer.SAME:
             values = f"A {_values(count.first)}; B {_values(count.second)}"
             yield f"{_MARKS[count.answer]}: {count.count}: {values}" + (f": {count.reason}" if count.reason else "")
-    unknown = [(name, part) for name, part in scenario.distributions.items() if part.answer is Answer.UNKNOWN]
+    unknown = [(name, part) for name, part in scenario.distributions.items() if part.answer is ComparisonAnswer.UNKNOWN]
     for name, part in unknown[:3]:
         yield f"cannot tell: {name}: {_figures(part)}: {part.reason}"
     if len(unknown) > 3:
@@ -159,7 +174,7 @@ def _figures(part: Difference) -> str:
     return part.render()
 
 
-def origin_text(scenario: Compared, name: Name) -> str:
+def origin_text(scenario: Compared, name: DistributionName) -> str:
     """``, of which sender +2.9 us``: where a difference comes from, largest first; nothing where no stage shows it."""
     stages = scenario.origin(name)
     if not stages:
@@ -209,7 +224,7 @@ def _as_dict(scenario: Compared, note: str) -> dict[str, Any]:
     }
 
 
-def _part(scenario: Compared, name: Name, part: Difference) -> dict[str, Any]:
+def _part(scenario: Compared, name: DistributionName, part: Difference) -> dict[str, Any]:
     def number(value: float) -> float | None:
         return round(value, 3) if math.isfinite(value) else None
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Protocol, TextIO
 
 from rttcheck.soak.condition import Condition
-from rttcheck.soak.suite import ERROR, FAILED, INCONCLUSIVE, LOST, PASSED, Suite
+from rttcheck.soak.suite import ERROR, FAILED, INCONCLUSIVE, LOST, PASSED, SuiteResult
 
 
 class Display(Protocol):
@@ -20,14 +20,14 @@ class Display(Protocol):
     def begin(self, number: int, condition: Condition) -> None:
         """A suite begins; ``number`` counts this soak's suites, earlier sittings included."""
 
-    def end(self, suite: Suite) -> None:
+    def end(self, suite: SuiteResult) -> None:
         """It is done."""
 
     def line(self, text: str) -> None:
         """Something to keep."""
 
 
-def summary(suite: Suite, planned: int) -> str:
+def summary(suite: SuiteResult, planned: int) -> str:
     """One suite in a line."""
     checks = sum(check.passed + check.failed + check.inconclusive for check in suite.checks)
     words = [f"{suite.count(PASSED)} of {len(suite.runs)} scenarios passed", f"{checks} checks"]
@@ -37,7 +37,7 @@ def summary(suite: Suite, planned: int) -> str:
     return f"suite {suite.number} of {planned} ({suite.condition}): {', '.join(words)}; {suite.seconds:.0f} s"
 
 
-class Lines:
+class SuiteLines:
     """For pipes and files."""
 
     def __init__(self, to: TextIO, planned: int) -> None:
@@ -47,7 +47,7 @@ class Lines:
     def begin(self, number: int, condition: Condition) -> None:
         """Nothing: its end has a line."""
 
-    def end(self, suite: Suite) -> None:
+    def end(self, suite: SuiteResult) -> None:
         """The suite's line."""
         self.line(summary(suite, self._planned))
 
@@ -57,10 +57,10 @@ class Lines:
 
 
 @contextmanager
-def shown(planned: int, done: int, *, terminal: bool) -> Iterator[Display]:
+def shown_soak(planned: int, done: int, *, terminal: bool) -> Iterator[Display]:
     """The display of a soak of ``planned`` suites, ``done`` of which are from earlier sittings."""
     if not terminal:
-        yield Lines(sys.stderr, planned)
+        yield SuiteLines(sys.stderr, planned)
         return
     from rich.console import Console
     from rich.markup import escape
@@ -82,12 +82,12 @@ def shown(planned: int, done: int, *, terminal: bool) -> Iterator[Display]:
         task = progress.add_task("", total=planned, completed=done)
         failures = 0
 
-        class Bar:
+        class ProgressBar:
             def begin(self, number: int, condition: Condition) -> None:
                 told = f"suite {number}: {condition}; {failures} failed checks so far"
                 progress.update(task, description=escape(told))
 
-            def end(self, suite: Suite) -> None:
+            def end(self, suite: SuiteResult) -> None:
                 nonlocal failures
                 failures += suite.failed_checks
                 progress.advance(task)
@@ -97,4 +97,4 @@ def shown(planned: int, done: int, *, terminal: bool) -> Iterator[Display]:
             def line(self, text: str) -> None:
                 console.print(Text(text), soft_wrap=True)
 
-        yield Bar()
+        yield ProgressBar()

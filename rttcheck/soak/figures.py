@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from rttcheck.soak.bound import CONFIDENCE, upper_bound
-from rttcheck.soak.suite import ERROR, FAILED, INCONCLUSIVE, LOST, PASSED, CheckCount, ScenarioRun, Suite
+from rttcheck.soak.suite import ERROR, FAILED, INCONCLUSIVE, LOST, PASSED, CheckCount, ScenarioRun, SuiteResult
 
 SAME_US: Final = 1
 """Medians of a constant delay in virtual time that differ by no more are the same: the aim, and a sample's unit."""
@@ -106,7 +106,7 @@ class Median:
         return self.largest_us - self.smallest_us <= SAME_US
 
 
-def tallies(suites: Sequence[Suite]) -> list[Tally]:
+def tallies(suites: Sequence[SuiteResult]) -> list[Tally]:
     """One a condition in the order of their first suites; then one a clock, where a clock had several."""
     found = []
     for condition in dict.fromkeys(suite.condition for suite in suites):
@@ -119,7 +119,7 @@ def tallies(suites: Sequence[Suite]) -> list[Tally]:
     return found
 
 
-def _tally(suites: Sequence[Suite], kernel: str, clock: str, load: str) -> Tally:
+def _tally(suites: Sequence[SuiteResult], kernel: str, clock: str, load: str) -> Tally:
     runs = [(suite, run) for suite in suites for run in suite.runs]
     checks = [check for suite in suites for check in suite.checks]
     bad = [(suite, run) for suite, run in runs if run.outcome in (FAILED, ERROR)]
@@ -146,9 +146,9 @@ def _tally(suites: Sequence[Suite], kernel: str, clock: str, load: str) -> Tally
     )
 
 
-def troubles(suites: Iterable[Suite]) -> list[Trouble]:
+def troubles(suites: Iterable[SuiteResult]) -> list[Trouble]:
     """What did not pass, failures first, then what happened most."""
-    groups: dict[tuple[object, ...], list[tuple[Suite, ScenarioRun]]] = {}
+    groups: dict[tuple[object, ...], list[tuple[SuiteResult, ScenarioRun]]] = {}
     for suite in suites:
         for run in suite.runs:
             if run.outcome != PASSED:
@@ -171,7 +171,7 @@ def troubles(suites: Iterable[Suite]) -> list[Trouble]:
     return sorted(found, key=lambda trouble: (order.index(trouble.outcome), -trouble.times))
 
 
-def medians(suites: Iterable[Suite]) -> list[Median]:
+def medians(suites: Iterable[SuiteResult]) -> list[Median]:
     """One a kernel's release, clock and constant-delay scenario, in the order of their first runs."""
     groups: dict[tuple[str, str, str], list[int]] = {}
     for suite in suites:
@@ -192,7 +192,7 @@ def medians(suites: Iterable[Suite]) -> list[Median]:
     ]
 
 
-def checks(suites: Iterable[Suite]) -> list[CheckCount]:
+def checks(suites: Iterable[SuiteResult]) -> list[CheckCount]:
     """Every check with its counts over ``suites``, in the order of the first suite that made it."""
     groups: dict[tuple[str, str], list[CheckCount]] = {}
     for suite in suites:
@@ -210,7 +210,7 @@ def checks(suites: Iterable[Suite]) -> list[CheckCount]:
     ]
 
 
-def document(suites: Sequence[Suite]) -> dict[str, Any]:
+def document(suites: Sequence[SuiteResult]) -> dict[str, Any]:
     """All of it as plain values.
 
     ``confidence`` of the bounds; ``conditions``: each tally with ``failures_per_thousand``, its upper bound and that of

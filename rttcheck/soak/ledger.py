@@ -20,7 +20,7 @@ from rttcheck.errors import RecordingError, ScenarioError
 from rttcheck.soak.code import code_digest
 from rttcheck.soak.condition import Condition
 from rttcheck.soak.figures import document
-from rttcheck.soak.suite import Suite
+from rttcheck.soak.suite import SuiteResult
 
 SCHEMA = 2
 """Version of the file's form; another is refused."""
@@ -35,7 +35,7 @@ class Ledger:
     boot: str
     code: str = field(default_factory=code_digest)
     """Which code was soaked."""
-    suites: list[Suite] = field(default_factory=list)
+    suites: list[SuiteResult] = field(default_factory=list)
     ending: str = ""
 
     @property
@@ -47,7 +47,7 @@ class Ledger:
         """How many suites ran under ``condition``."""
         return sum(suite.condition == condition for suite in self.suites)
 
-    def add(self, suite: Suite) -> None:
+    def add(self, suite: SuiteResult) -> None:
         """Keep one more suite, in the file too."""
         self.suites.append(suite)
         self.save()
@@ -149,7 +149,7 @@ def load(path: Path) -> Ledger:
             tuple(str(name) for name in given["scenarios"]),
             str(given["boot"]),
             str(given["code"]),
-            [Suite.from_json(suite) for suite in given["suites"]],
+            [SuiteResult.from_json(suite) for suite in given["suites"]],
             str(given["ending"]),
         )
     except OSError as error:

@@ -29,7 +29,7 @@ from rttcheck.scenario.model import Scenario
 from rttcheck.soak.code import PACKAGE
 from rttcheck.soak.condition import Condition
 from rttcheck.soak.load import busy
-from rttcheck.soak.suite import ERROR, INCONCLUSIVE, LOST, PASSED, CheckCount, ScenarioRun, Suite
+from rttcheck.soak.suite import ERROR, INCONCLUSIVE, LOST, PASSED, CheckCount, ScenarioRun, SuiteResult
 
 TESTS = PACKAGE / "suite" / "named_scenarios.py"
 
@@ -45,12 +45,12 @@ _LEAVE_S = 20.0
 _BOOT_BACKSTOP_S, _SCENARIO_BACKSTOP_S = 900.0, 300.0
 """Beyond all deadlines of guests and scenarios: what is not done then is no guest that hangs, but pytest."""
 
-Said = tuple[str, str]
+Reported = tuple[str, str]
 """Outcome and message of a scenario as the session reported it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
+class SuiteRequest:
     """One suite that is to be run; ``directory`` is its own and empty, ``boot`` is ``thawed`` or ``fresh``."""
 
     number: int
@@ -85,7 +85,7 @@ class Order:
         ]
 
 
-def run_suite(order: Order) -> Suite:
+def run_suite(order: SuiteRequest) -> SuiteResult:
     """Run the suite under its load and count what came of it; only what did not pass is left in its directory.
 
     Raises RttcheckError when pytest could not run it. Interrupted, it leaves no process and no file behind.
@@ -99,10 +99,10 @@ def run_suite(order: Order) -> Suite:
         seconds = time.monotonic() - began
         if status not in _REGULAR:
             raise RttcheckError(
-                f"pytest ended with status {status} under {order.condition} ({_last_words(order.log)}): all that it "
+                f"pytest ended with status {status} under {order.condition} ({_last_line(order.log)}): all that it "
                 f"said is in {order.log}"
             )
-        suite = counted(order, said(order.junit), status=status, seconds=seconds)
+        suite = count_suite(order, reported(order.junit), status=status, seconds=seconds)
     except OSError as error:
         raise RttcheckError(
             f"the suite cannot be kept in {order.directory} ({error.strerror}): make room, or name another --output"
@@ -110,11 +110,11 @@ def run_suite(order: Order) -> Suite:
     except KeyboardInterrupt:
         shutil.rmtree(order.directory, ignore_errors=True)
         raise
-    tidy(order, suite)
+    remove_passed(order, suite)
     return suite
 
 
-def _pytest(order: Order) -> int:
+def _pytest(order: SuiteRequest) -> int:
     """The exit status of the session; that of a lost guest when it never ends."""
     leash = die_with_parent()
 
@@ -157,7 +157,7 @@ def _end(session: subprocess.Popen[bytes]) -> None:
         session.kill()
 
 
-def said(junit: Path) -> dict[str, Said]:
+def reported(junit: Path) -> dict[str, Reported]:
     """What the session reported of each scenario, from its JUnit file; nothing when there is none.
 
     A test that came to no outcome of a scenario's, or failed besides, is an error.
@@ -166,7 +166,7 @@ def said(junit: Path) -> dict[str, Said]:
         cases = list(ElementTree.parse(junit).iter("testcase"))
     except (FileNotFoundError, ElementTree.ParseError):
         return {}
-    found: dict[str, Said] = {}
+    found: dict[str, Reported] = {}
     for case in cases:
         # In a guest the kernel's name follows: ``test_scenario[loss@debian:6.12]``.
         name = str(case.get("name", "")).removeprefix("test_scenario[").removesuffix("]").partition("@")[0]
@@ -183,19 +183,19 @@ def said(junit: Path) -> dict[str, Said]:
     return found
 
 
-def counted(order: Order, told: Mapping[str, Said], *, status: int, seconds: float) -> Suite:
+def count_suite(order: SuiteRequest, told: Mapping[str, Reported], *, status: int, seconds: float) -> SuiteResult:
     """The suite's result from what its session ``told`` and the recordings in its directory."""
     recordings = {path.name.removesuffix(SUFFIX): path for path in sorted(order.recordings.glob(f"*/*{SUFFIX}"))}
     counts: dict[tuple[str, str], list[str]] = {}
     runs = []
     for name in order.scenarios:
-        outcome, message = told.get(name, (ERROR, f"the session said nothing of it ({_last_words(order.log)})"))
+        outcome, message = told.get(name, (ERROR, f"the session said nothing of it ({_last_line(order.log)})"))
         if outcome == LOST or (outcome == ERROR and status == EXIT_LOST):
-            runs.append(ScenarioRun(scenario=name, outcome=LOST, message=_told(message)))
+            runs.append(ScenarioRun(scenario=name, outcome=LOST, message=_short(message)))
             continue
         run, findings = _judged(name, recordings.get(name))
         if outcome == ERROR:
-            run = replace(run, outcome=ERROR, check=": ".join(_RAN), message=_told(message))
+            run = replace(run, outcome=ERROR, check=": ".join(_RAN), message=_short(message))
         elif run.outcome != outcome:
             words = f"the session said {outcome} ({message or 'no reason'}), and its recording gives {run.outcome}"
             run = replace(run, outcome=ERROR, check=": ".join(_RAN), message=f"{words} ({run.message or 'no reason'})")
@@ -204,7 +204,7 @@ def counted(order: Order, told: Mapping[str, Said], *, status: int, seconds: flo
         if run.outcome == ERROR:
             counts.setdefault(_RAN, []).append(Outcome.FAILED.value)
         runs.append(replace(run, recording="") if run.outcome == PASSED else run)
-    return Suite(
+    return SuiteResult(
         number=order.number,
         condition=order.condition,
         release=next((path.parent.name for path in recordings.values()), ""),
@@ -249,7 +249,7 @@ def _is_constant(scenario: Scenario) -> bool:
     return all(one.constant for one in bounds) and len({one.lowest_us for one in bounds}) == 1
 
 
-def tidy(order: Order, suite: Suite) -> None:
+def remove_passed(order: SuiteRequest, suite: SuiteResult) -> None:
     """Delete the recordings of what passed; where all passed, the whole directory."""
     if all(run.outcome == PASSED for run in suite.runs):
         shutil.rmtree(order.directory, ignore_errors=True)
@@ -260,13 +260,13 @@ def tidy(order: Order, suite: Suite) -> None:
             path.unlink()
 
 
-def _told(text: str) -> str:
+def _short(text: str) -> str:
     """The first line of what may be a traceback or a console, and the last, which names a traceback's error."""
     lines = [line.strip() for line in text.splitlines() if line.strip()] or [""]
     return lines[0] if len(lines) == 1 else f"{lines[0]} … {lines[-1]}"
 
 
-def _last_words(log: Path) -> str:
+def _last_line(log: Path) -> str:
     """pytest's error, if it named one, else the last it said."""
     try:
         lines = [line.strip() for line in log.read_text("utf-8", "replace").splitlines() if line.strip()]

@@ -14,12 +14,12 @@ from rttcheck.soak.code import code_digest
 from rttcheck.soak.condition import Condition
 from rttcheck.soak.display import Display
 from rttcheck.soak.ledger import Ledger
-from rttcheck.soak.session import Order, run_suite
-from rttcheck.soak.suite import Suite
+from rttcheck.soak.session import SuiteRequest, run_suite
+from rttcheck.soak.suite import SuiteResult
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class SoakPlan:
     """``runs`` suites under each condition; none begins after ``seconds`` of host time, None is without end."""
 
     conditions: tuple[Condition, ...]
@@ -39,8 +39,8 @@ class Plan:
                     yield condition
 
 
-def carry_out(
-    plan: Plan, ledger: Ledger, display: Display, *, run: Callable[[Order], Suite] = run_suite
+def run_soak(
+    plan: SoakPlan, ledger: Ledger, display: Display, *, run: Callable[[SuiteRequest], SuiteResult] = run_suite
 ) -> KeyboardInterrupt | RttcheckError | None:
     """Run what is left of the plan and keep it in the ledger; what ended it early, None when nothing did.
 
@@ -55,7 +55,7 @@ def carry_out(
                 break
             number = len(ledger.suites) + 1
             display.begin(number, condition)
-            order = Order(
+            order = SuiteRequest(
                 number=number,
                 condition=condition,
                 scenarios=ledger.scenarios,

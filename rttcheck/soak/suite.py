@@ -50,7 +50,7 @@ class ScenarioRun:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Suite:
+class SuiteResult:
     """One session of pytest: ``seconds`` of host time, its exit ``status``, the kernel's own name as ``release``."""
 
     number: int
@@ -76,7 +76,7 @@ class Suite:
         return {**asdict(self), "runs": runs}
 
     @classmethod
-    def from_json(cls, given: Mapping[str, Any]) -> Suite:
+    def from_json(cls, given: Mapping[str, Any]) -> SuiteResult:
         """What `to_json` made. Raises KeyError, TypeError or ValueError for anything else."""
         return cls(
             number=int(given["number"]),

@@ -8,11 +8,11 @@ from pathlib import Path
 from rttcheck.soak.figures import MEDIANS_MEAN
 from rttcheck.soak.ledger import Ledger
 from rttcheck.soak.report import text
-from rttcheck.soak.suite import Suite
+from rttcheck.soak.suite import SuiteResult
 from tests.support.soaked import BAD, BUSY, GONE, GOOD, REAL, UNSURE, suite, with_median
 
 
-def told(suites: Sequence[Suite]) -> str:
+def told(suites: Sequence[SuiteResult]) -> str:
     return text(Ledger(Path("/there/soak.json"), ("rtt-40ms",), "thawed", suites=list(suites)), 100)
 
 
