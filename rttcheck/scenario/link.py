@@ -48,6 +48,14 @@ DIRECTION_KEYWORDS: Final = (
 
 LINK_KEYWORDS: Final = ("rtt", "out", "back", *DIRECTION_KEYWORDS)
 
+DELAY: Final = "delay"
+"""Keyword of the delay in the tables ``out`` and ``back``."""
+
+LOSS_MODELS: Final = {"state": ("p13", "p31", "p32", "p23", "p14"), "gilbert-elliott": ("p", "r", "h", "k1")}
+"""Loss models and their keywords; the first one is required."""
+
+SLOT_KEYWORDS: Final = ("min", "max", "distribution", "delay", "jitter", "packets", "bytes")
+
 _NEEDS: Final = {
     "distribution": "jitter",
     "delay_correlation": "jitter",
@@ -88,7 +96,7 @@ def parse_link(keywords: Mapping[str, object]) -> tuple[Netem, Netem]:
 
 def _direction(side: str, value: object, both: Mapping[str, object]) -> Netem:
     table = dict(value) if isinstance(value, Mapping) else {"delay": value}
-    check_known(table, ("delay", *DIRECTION_KEYWORDS), where=side)
+    check_known(table, (DELAY, *DIRECTION_KEYWORDS), where=side)
     twice = sorted(table.keys() & both.keys())
     if twice:
         raise ScenarioError(f"{twice[0]} is given for both directions and in {side}: keep one of the two")
@@ -197,15 +205,14 @@ class _Words:
             return RandomLoss(parse_percent(value, what=what), self._percent("loss_correlation"))
         table = as_table(value, what=what)
         model = table.pop("model", None)
-        models = {"state": ("p13", "p31", "p32", "p23", "p14"), "gilbert-elliott": ("p", "r", "h", "k1")}
-        if not isinstance(model, str) or model not in models:
+        if not isinstance(model, str) or model not in LOSS_MODELS:
             raise ScenarioError(f'{what} needs a model that is known: write {what}={{model="gilbert-elliott", p="1%"}}')
         if "loss_correlation" in self.values:
             raise ScenarioError(f"loss_correlation belongs to random loss and {what} is a model of its own: drop one")
-        check_known(table, models[model], where=what)
+        check_known(table, LOSS_MODELS[model], where=what)
         shares = {name: parse_percent(share, what=f"{what}.{name}") for name, share in table.items()}
-        if models[model][0] not in shares:
-            raise ScenarioError(f'{what} loses nothing: give its {models[model][0]} a share, such as "1%"')
+        if LOSS_MODELS[model][0] not in shares:
+            raise ScenarioError(f'{what} loses nothing: give its {LOSS_MODELS[model][0]} a share, such as "1%"')
         return StateLoss(**shares) if model == "state" else GilbertElliott(**shares)
 
     def _slot(self) -> Slot | None:
@@ -213,7 +220,7 @@ class _Words:
             return None
         what, value = self.values["slot"]
         table = as_table(value, what=what)
-        check_known(table, ("min", "max", "distribution", "delay", "jitter", "packets", "bytes"), where=what)
+        check_known(table, SLOT_KEYWORDS, where=what)
         ns = {name: parse_ns(table.get(name, "0ms"), what=f"{what}.{name}") for name in ("min", "delay", "jitter")}
         named = "distribution" in table
         return Slot(

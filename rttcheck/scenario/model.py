@@ -32,7 +32,10 @@ KEYWORDS: Final = (
     "steps",
     "unit",
 )
-"""All that `Scenario.make` takes."""
+"""Every keyword that `Scenario.make` takes."""
+
+STEP_KEYWORDS: Final = ("after", *LINK_KEYWORDS)
+"""Every keyword of a step."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -220,7 +223,7 @@ def _steps(value: object, traffic: Traffic) -> tuple[Step, ...]:
     for number, item in enumerate(value, start=1):
         where = f"steps[{number}]"
         table = as_table(item, what=where)
-        check_known(table, ("after", *LINK_KEYWORDS), where=where)
+        check_known(table, STEP_KEYWORDS, where=where)
         if "after" not in table or len(table) == 1:
             raise ScenarioError(f'{where} needs "after" and a link: write {{after=50, rtt="40ms"}}')
         least = steps[-1].after + 1 if steps else 1

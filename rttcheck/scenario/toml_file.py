@@ -42,3 +42,14 @@ def load_scenarios(path: Path) -> tuple[Scenario, ...]:
         except ScenarioError as error:
             raise ScenarioError(f"{where}: {error}") from error
     return tuple(scenarios)
+
+
+def toml_value(value: object) -> str:
+    """Return a keyword's value in TOML."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key} = {toml_value(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(toml_value, value)) + "]"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f'"{value}"' if isinstance(value, str) else str(value)

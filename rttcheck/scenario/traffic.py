@@ -22,9 +22,9 @@ DEADLINE_S: Final = 30.0
 FLAT_KEYWORDS: Final = ("count", "size", "interval", "flows", "congestion", "nodelay")
 """What may stand beside ``traffic`` in a scenario; inside the table of ``traffic`` there is more."""
 
-_TABLE_KEYWORDS: Final = ("kind", *FLAT_KEYWORDS, "quickack", "deadline")
+TABLE_KEYWORDS: Final = ("kind", *FLAT_KEYWORDS, "quickack", "deadline")
 
-_DEFAULTS: Final[Mapping[str, Mapping[str, object]]] = {
+DEFAULTS: Final[Mapping[str, Mapping[str, object]]] = {
     "pingpong": {"count": 100},
     "oneway": {"count": 100},
     "bulk": {"count": 1, "size": 200_000},
@@ -63,14 +63,14 @@ class Traffic:
         that this kind of traffic does nothing with.
         """
         table = {"kind": traffic} if isinstance(traffic, str) else as_table(traffic, what="traffic")
-        check_known(table, _TABLE_KEYWORDS, where="traffic")
+        check_known(table, TABLE_KEYWORDS, where="traffic")
         kind = parse_choice(table.pop("kind", "pingpong"), what="traffic", choices=KINDS)
         twice = sorted(table.keys() & flat.keys())
         if twice:
             raise ScenarioError(f"{twice[0]} is given beside traffic and inside it: keep one of the two")
         asked = {**table, **flat}
         _refuse_idle(kind, asked)
-        asked = {**_DEFAULTS[kind], **asked}
+        asked = {**DEFAULTS[kind], **asked}
         congestion = asked.get("congestion", "cubic")
         if not isinstance(congestion, str) or not congestion:
             raise ScenarioError(f'congestion={congestion!r} is no name: write one such as congestion="bbr"')
