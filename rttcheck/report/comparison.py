@@ -1,7 +1,7 @@
-"""Two kernels beside each other as a table for a terminal, as Markdown and as JSON.
+"""A comparison of two kernels as text for a terminal, as Markdown and as JSON.
 
-Owns the words and which of the many figures are worth a line: what has changed and where it comes from, what cannot be
-told and why; of what is the same, the number, and what "same" does not mean. It compares nothing.
+Changes are printed with the stages that they come from, undecided items with the reason; items that are the same are
+counted.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from rttcheck.judge.findings import Outcome
 from rttcheck.report.json_report import FORMAT
 
 SAME_MEANS = (
-    "same says that A and B do not differ, and not that they are right: a fault that both share cannot be seen by "
-    "comparing. Whether each is right is said by the verdicts on its own runs, each judged by itself."
+    "same means that A and B do not differ, not that they are correct: a fault that both share is invisible to a "
+    "comparison. The verdicts on the runs of each side, judged by themselves, show whether it is correct."
 )
-"""What a comparison cannot see."""
+"""What a comparison does not show."""
 
 _MARKS = {
     ComparisonAnswer.SAME: "same",
@@ -41,7 +41,7 @@ _INDENT = "    "
 def comparison_text(
     comparison: Comparison, sides: Sequence[str], *, notes: Mapping[str, str] | None = None, colour: bool = False
 ) -> str:
-    """A line a scenario, below it what has changed or cannot be told; ``notes`` are sentences on scenarios."""
+    """Return one line per scenario and below it what has changed or is undecided; ``notes`` are by scenario."""
     widest = max((len(scenario.scenario) for scenario in comparison.scenarios), default=0)
     lines = [f"A: {sides[0]}", f"B: {sides[1]}", ""]
     for scenario in comparison.scenarios:
@@ -57,7 +57,7 @@ def comparison_text(
 
 
 def comparison_markdown(comparison: Comparison, sides: Sequence[str]) -> str:
-    """The same as a table for a job's summary."""
+    """Return the comparison as a Markdown table, for a CI job's summary."""
     lines = [f"### {sides[0]} against {sides[1]}: {comparison.answer}", "", "| scenario | | what |", "|---|---|---|"]
     for scenario in comparison.scenarios:
         what = "<br>".join(line.replace("|", "\\|") for line in [_summary(scenario), *_details(scenario)] if line)
@@ -68,13 +68,14 @@ def comparison_markdown(comparison: Comparison, sides: Sequence[str]) -> str:
 def comparison_document(
     comparison: Comparison, sides: Sequence[str], *, notes: Mapping[str, str], facts: Mapping[str, Any], status: int
 ) -> str:
-    """What was compared and what it came to, as JSON; every key is in docs/json.md.
+    """Return the comparison as JSON; docs/json.md documents every key.
 
-    ``same_means`` says what no comparison can see. ``judged`` counts the verdicts on the runs of ``a`` and ``b``, each
-    run judged by itself; each of ``scenarios`` has its own, with the reason of the first that did not pass.
+    ``same_means`` says what a comparison does not show. ``judged`` counts the verdicts on the runs of ``a`` and ``b``,
+    each run judged by itself; each of ``scenarios`` has its own, with the reason of the first that did not pass.
 
     Each distribution: ``side``, ``kind``, ``part``, ``figure``, ``answer``, ``a_us``, ``b_us``, ``by_us``,
-    ``interval_us``, ``margin_us``, ``runs``, ``reason``, and for a whole ``from_us``, the stages it comes from.
+    ``interval_us``, ``margin_us``, ``runs``, ``reason``, and for a changed round trip ``from_us``, the stages that it
+    comes from.
     """
     document = {
         "format": FORMAT,
@@ -93,7 +94,7 @@ def comparison_document(
 
 
 def tally(comparison: Comparison) -> str:
-    """How many scenarios came to what."""
+    """Return the number of scenarios for each answer."""
     answers = [scenario.answer for scenario in comparison.scenarios]
     return (
         ", ".join(f"{answers.count(answer)} {answer}" for answer in ComparisonAnswer if answer in answers)
@@ -104,18 +105,19 @@ def tally(comparison: Comparison) -> str:
 def _terms(comparison: Comparison) -> list[str]:
     margins = comparison.margins
     return [
-        f"{comparison.compared} distributions and counts compared. A difference counts from {margins.data_us:g} us on "
-        f"({margins.lone_us:g} us for handshakes);",
-        f"same: it is smaller, with 99 %; changed: by chance in one of {1 / FALSE_ALARM:,.0f} comparisons at most.",
+        f"{comparison.compared} distributions and counts compared, with a margin of {margins.data_us:g} us "
+        f"({margins.lone_us:g} us for handshakes).",
+        "same: the difference is below the margin, with 99 % confidence; changed: false in at most one of "
+        f"{1 / FALSE_ALARM:,.0f} comparisons.",
         SAME_MEANS,
-        "Verdicts on their own runs: "
+        "Verdicts on the runs of each side: "
         + "; ".join(f"{letter} {_counts(_verdicts(comparison, side))}" for side, letter in enumerate("AB"))
         + ".",
     ]
 
 
 def _verdicts(comparison: Comparison, side: int) -> dict[str, int]:
-    """How many of a side's runs passed, failed, were inconclusive, over all scenarios."""
+    """Return how many of a side's runs passed, failed and were inconclusive, over all scenarios."""
     return {
         outcome.value: sum(scenario.judged[side].count(outcome) for scenario in comparison.scenarios)
         for outcome in Outcome
@@ -137,7 +139,7 @@ def _summary(scenario: Compared) -> str:
             f", {sum(one.answer is ComparisonAnswer.SAME for one in scenario.counts)} of {len(scenario.counts)} counts"
         )
     if scenario.random:
-        text += "; the link is random: what the kernel adds is compared"
+        text += "; random link: what the kernel adds is compared"
     return f"{text} ({scenario.runs[0]} and {scenario.runs[1]} runs)"
 
 
@@ -145,17 +147,17 @@ def _details(scenario: Compared) -> Iterator[str]:
     for letter, side in zip("AB", scenario.judged, strict=True):
         if not side.passed:
             mark = "FAILED" if side.failed else "inconclusive"
-            yield f"{mark}: {letter}'s own runs, judged by themselves: {side.render()}: {side.reason}"
+            yield f"{mark}: runs of {letter}, judged by themselves: {side.render()}: {side.reason}"
     for check in scenario.checks:
         if check.answer is not ComparisonAnswer.SAME:
             yield f"{_MARKS[check.answer]}: check '{check.title}': A {check.first}; B {check.second}: {check.reason}"
     heads = scenario.heads()
     for name in heads:
         yield f"CHANGED: {name}: {_figures(scenario.distributions[name])}{origin_text(scenario, name)}"
-    told = {(name.side, name.kind) for name in heads}
+    printed = {(name.side, name.kind) for name in heads}
     for name, part in scenario.distributions.items():
-        # What a whole is made of is told with it, as far as it adds to it.
-        if part.answer is ComparisonAnswer.CHANGED and (name.side, name.kind) not in told:
+        # A stage is printed with its round trip, if it adds to the difference.
+        if part.answer is ComparisonAnswer.CHANGED and (name.side, name.kind) not in printed:
             yield f"CHANGED: {name}: {_figures(part)}"
     for count in scenario.counts:
         if count.answer is not ComparisonAnswer.SAME:
@@ -170,12 +172,12 @@ def _details(scenario: Compared) -> Iterator[str]:
 
 def _figures(part: Difference) -> str:
     if math.isinf(part.low_us):
-        return "no figures"
+        return "no values"
     return part.render()
 
 
 def origin_text(scenario: Compared, name: DistributionName) -> str:
-    """``, of which sender +2.9 us``: where a difference comes from, largest first; nothing where no stage shows it."""
+    """Return the stages that a difference comes from, largest first: ``, of which sender +2.9``; empty if none."""
     stages = scenario.origin(name)
     if not stages:
         return ""
@@ -184,7 +186,7 @@ def origin_text(scenario: Compared, name: DistributionName) -> str:
 
 
 def _values(values: Sequence[int]) -> str:
-    return f"{values[0]} in all" if len(set(values)) == 1 else f"{min(values)} to {max(values)}"
+    return f"{values[0]} in every run" if len(set(values)) == 1 else f"{min(values)} to {max(values)}"
 
 
 def _as_dict(scenario: Compared, note: str) -> dict[str, Any]:

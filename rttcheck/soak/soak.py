@@ -1,6 +1,6 @@
-"""A soak from its plan to its end: conditions take turns, suite after suite, until all are done or time is up.
+"""Run a soak: one suite after the other, alternating the conditions, until all are done or the time is up.
 
-Owns the order of suites and what ends a soak early. Each suite is kept as soon as it is done.
+Each suite is saved as soon as it is done.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from rttcheck.soak.suite import SuiteResult
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SoakPlan:
-    """``runs`` suites under each condition; none begins after ``seconds`` of host time, None is without end."""
+    """``runs`` suites under each condition; none begins after ``seconds`` of host time (None: no limit)."""
 
     conditions: tuple[Condition, ...]
     runs: int
@@ -28,11 +28,11 @@ class SoakPlan:
 
     @property
     def suites(self) -> int:
-        """How many that is."""
+        """The number of suites."""
         return self.runs * len(self.conditions)
 
     def left(self, ledger: Ledger) -> Iterator[Condition]:
-        """The conditions of the suites that are still to be run, one of each before the next of any."""
+        """Yield the conditions of the remaining suites, round by round."""
         for round_ in range(1, self.runs + 1):
             for condition in self.conditions:
                 if ledger.done(condition) < round_:
@@ -42,9 +42,9 @@ class SoakPlan:
 def run_soak(
     plan: SoakPlan, ledger: Ledger, display: Display, *, run: Callable[[SuiteRequest], SuiteResult] = run_suite
 ) -> KeyboardInterrupt | RttcheckError | None:
-    """Run what is left of the plan and keep it in the ledger; what ended it early, None when nothing did.
+    """Run the rest of the plan and save it in the ledger; return what ended it early, or None.
 
-    Time that is up is no early end. Raises RecordingError when the ledger cannot be written.
+    Reaching the time limit is not an early end. Raises RecordingError when the ledger cannot be written.
     """
     began = time.monotonic()
     ending: KeyboardInterrupt | RttcheckError | None = None
@@ -65,8 +65,8 @@ def run_soak(
             suite = run(order)
             if code_digest() != ledger.code:
                 raise RttcheckError(
-                    f"rttcheck's own code changed while suite {number} ran, which therefore does not count: soak a "
-                    "copy that stands still, such as a git worktree"
+                    f"rttcheck's own code changed while suite {number} ran, which therefore does not count: run the "
+                    "soak from a copy that is not edited, such as a git worktree"
                 )
             ledger.add(suite)
             display.end(suite)

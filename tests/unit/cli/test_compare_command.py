@@ -104,15 +104,15 @@ def test_two_kernels_with_the_same_fault_have_failed_and_are_not_the_same(
     assert main(words) == ExitStatus.FAILED
     out = capsys.readouterr().out
     assert "FAILED       rtt-100ms  44 of 44 distributions the same" in out
-    assert "FAILED: A's own runs, judged by themselves: 4 failed: " in out
-    assert "FAILED: B's own runs, judged by themselves: 4 failed: " in out
-    assert "Verdicts on their own runs: A 4 failed; B 4 failed." in out
+    assert "FAILED: runs of A, judged by themselves: 4 failed: " in out
+    assert "FAILED: runs of B, judged by themselves: 4 failed: " in out
+    assert "Verdicts on the runs of each side: A 4 failed; B 4 failed." in out
     assert "1 failed" in out
     assert main([*words, "--json"]) == ExitStatus.FAILED
     document = json.loads(capsys.readouterr().out)
     assert (document["answer"], document["exit_status"]) == ("failed", 1)
     assert document["judged"] == {side: {"passed": 0, "failed": 4, "inconclusive": 0} for side in "ab"}
-    assert "cannot be seen by comparing" in document["same_means"]
+    assert "is invisible to a comparison" in document["same_means"]
     (scenario,) = document["scenarios"]
     assert scenario["answer"] == "failed"
     assert {one["answer"] for one in scenario["distributions"]} == {"same"}

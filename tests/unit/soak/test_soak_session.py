@@ -124,8 +124,8 @@ def test_a_guest_that_was_lost_takes_its_scenarios_out_of_the_count(order: Suite
     ("told", "words"),
     [
         ({"rtt-40ms": ("error", "no traffic within 20 s")}, "no traffic within 20 s"),
-        ({"rtt-40ms": ("failed", "4 us too few")}, "the session said failed (4 us too few), and its recording gives"),
-        ({}, "the session said nothing of it"),
+        ({"rtt-40ms": ("failed", "4 us too few")}, "reported failed (4 us too few), and its recording gives"),
+        ({}, "the session did not report it"),
     ],
 )
 def test_what_a_user_saw_fail_is_one_failed_check_whatever_the_recording_says(
