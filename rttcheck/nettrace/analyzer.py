@@ -1,8 +1,6 @@
-"""The ``rtt`` analyzer: which events count, what is said of each, and what a trace point's rules say of its return.
+"""The ``rtt`` analyzer: turn an event of the probe into a line, by filter, entry (message), exit (rules) and text.
 
-It owns the way of one event from the probe's array to a line: filter, entry (the message), exit (the rules), text. It
-does not know where events come from nor where lines go. Message and line have modules of their own and are offered
-here as well.
+Message and line have their own modules and are re-exported here.
 """
 
 from __future__ import annotations
@@ -52,7 +50,7 @@ InterfaceName = Callable[[int, int], str]
 
 
 class Status(Flag):
-    """What has been done to an entry."""
+    """What has been done with an entry."""
 
     NONE = 0
     MESSAGE = auto()
@@ -62,10 +60,10 @@ class Status(Flag):
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """The lowest samples that are shown, in microseconds: of the first segment acknowledged and of the last.
+    """The smallest samples that are shown, microseconds: of the first segment acknowledged and of the last.
 
-    nettrace's ``--filter-srtt`` and ``--filter-minrtt`` are these two, in milliseconds; neither looks at ``srtt`` or at
-    the kernel's minimum.
+    nettrace's ``--filter-srtt`` and ``--filter-minrtt`` are these two, in milliseconds; despite their names they use
+    neither ``srtt`` nor the kernel's minimum.
     """
 
     first_us: int = 0
@@ -77,7 +75,7 @@ class Filter:
         return self.first_us > 0 or self.last_us > 0
 
     def passes(self, events: np.ndarray, *, every_sample: bool = False) -> npt.NDArray[np.bool_]:
-        """Which events are shown: those with a first-acked sample, and neither sample below (``<``) its limit.
+        """Return which events are shown: those with a first-acked sample, and neither sample below (``<``) its limit.
 
         ``every_sample`` adds what nettrace does not see: samples that the kernel took from SACK or from timestamps.
         """
@@ -90,10 +88,10 @@ class Filter:
 
 
 def values_us(events: np.ndarray) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """First-acked and last-acked sample of each event in microseconds, as arguments of the function.
+    """Return first-acked and last-acked sample of each event in microseconds, as arguments of the function.
 
-    Where the kernel had no first-acked sample it is what the estimator was fed instead, and what congestion control
-    was told: -1 both where nothing was taken.
+    Without a first-acked sample they are the estimator's input and the value passed to congestion control; both are -1
+    where no sample was taken.
     """
     visible = visible_to_nettrace(events)
     fed_instead = np.where(events["taken"] != 0, events["rs_rtt_us"], -1)
@@ -103,7 +101,7 @@ def values_us(events: np.ndarray) -> tuple[npt.NDArray[np.int64], npt.NDArray[np
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One event on its way through an analyzer."""
+    """One event during its analysis."""
 
     event: np.ndarray
     """One row, dtype ``EVENT``, shape (1,)."""
@@ -116,7 +114,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Analyzer:
-    """What is done to an entry when its function was entered and when it returned; both always go on to the next."""
+    """What is done with an entry when its function is entered and when it returns."""
 
     name: str
     modes: frozenset[TraceMode]
@@ -125,13 +123,13 @@ class Analyzer:
 
 
 def _rtt_enter(entry: Entry) -> Entry:
-    """Hang the message on the entry. Raises AnalyzerError for an event without a sample."""
+    """Add the message to the entry. Raises AnalyzerError for an event without a sample."""
     first, last = values_us(entry.event)
     return replace(entry, message=RttMessage(int(first[0]), int(last[0])), status=entry.status | Status.MESSAGE)
 
 
 def _run_rules(entry: Entry, returned: int) -> Entry:
-    """Note the return value and the first of the trace point's rules that holds for it."""
+    """Add the return value and the first matching rule of the trace point."""
     rule = entry.point.first_rule(returned)
     found = Status.RULE if rule is not None else Status.NONE
     return replace(entry, returned=returned, rule=rule, status=entry.status | Status.RETURNED | found)
@@ -142,9 +140,9 @@ ANALYZERS: Mapping[str, Analyzer] = {"rtt": Analyzer("rtt", frozenset(TraceMode)
 
 
 def analyze(event: np.ndarray, point: TracePoint, mode: TraceMode = TraceMode.DETAIL) -> Entry:
-    """Take one event (one row of dtype ``EVENT``) through its trace point's analyzer.
+    """Run the trace point's analyzer on one event (one row of dtype ``EVENT``).
 
-    An analyzer that is not meant for ``mode`` leaves the entry as it is. Raises AnalyzerError for an event without a
+    An analyzer that is not for ``mode`` does not change the entry. Raises AnalyzerError for an event without a
     sample, which no filter lets through.
     """
     entry = Entry(event=event, point=point)
@@ -155,7 +153,8 @@ def analyze(event: np.ndarray, point: TracePoint, mode: TraceMode = TraceMode.DE
 
 
 def describe(entry: Entry, *, interface_name: InterfaceName | None = None) -> EventLine:
-    """The entry as a line; with ``interface_name`` the long one, with processor, interface, process and namespace."""
+    """Return the entry as a line; with ``interface_name`` the long one, with processor, interface, process and
+    namespace."""
     event = entry.event[0]
     remarks = [f"from {_SOURCE_WORDS[source]}"] if (source := _source(entry)) in _SOURCE_WORDS else []
     if entry.rule is not None:
@@ -180,7 +179,7 @@ def describe(entry: Entry, *, interface_name: InterfaceName | None = None) -> Ev
 
 
 def render(entry: Entry, *, interface_name: InterfaceName | None = None, colour: bool = False) -> str:
-    """The entry's line as text, without its newline; in nettrace's colours when ``colour``."""
+    """Return the entry's line as text, without its newline; in nettrace's colours when ``colour``."""
     line = describe(entry, interface_name=interface_name)
     if not colour:
         return line.render()
@@ -190,7 +189,7 @@ def render(entry: Entry, *, interface_name: InterfaceName | None = None, colour:
 
 
 def as_record(entry: Entry, *, interface_name: InterfaceName) -> dict[str, Any]:
-    """The entry in plain values that JSON can carry: all times in microseconds, names as in the kernel."""
+    """Return the entry as plain values for JSON: all times in microseconds, names as in the kernel."""
     line, event = describe(entry, interface_name=interface_name), entry.event[0]
     about = line.circumstances
     return {
@@ -227,7 +226,7 @@ def _source(entry: Entry) -> Source:
 
 
 def _timer(event: np.void) -> Timer | None:
-    """What is left of the pending timer; 0 when it is overdue."""
+    """Return the time left of the pending timer; 0 when it is overdue."""
     name, hz = _TIMER_NAMES.get(int(event["timer"])), int(event["hz"])
     if name is None:
         return None
@@ -242,7 +241,7 @@ def _circumstances(event: np.void, interface_name: InterfaceName) -> Circumstanc
         key=int(event["generation"]) & 0xFFFFFFFF,
         cpu=int(event["cpu"]),
         interface=interface_name(netns, int(event["ifindex"])),
-        # Any program may name itself with escape codes; they are not passed on to the terminal of root.
+        # A process name may contain escape codes, which must not reach root's terminal.
         process="".join(letter if letter.isprintable() else "?" for letter in process),
         pid=int(event["pid"]),
         netns=netns,

@@ -29,8 +29,8 @@ def text(ledger: Ledger, width: int) -> str:
         _suites(found),
         _wrapped(
             f"with failure: suites in which any check failed, and the {_BOUND} of their share, which assumes "
-            "independent suites. distinct: scenario runs whose samples do not repeat another run exactly. over wire: the "
-            "largest excess of a sample over its wire time, us.",
+            "independent suites. distinct: scenario runs whose samples do not repeat another run exactly. over wire: "
+            "the largest excess of a sample over its wire time, us.",
             width,
         ),
         *_troubles(troubles(suites), width),

@@ -211,9 +211,7 @@ def test_a_full_disk_is_one_sentence(command: Command, monkeypatch: pytest.Monke
     with open("/dev/full", "w") as full:  # noqa: PTH123 - a device
         monkeypatch.setattr(sys, "stdout", full)
         assert command("--detail", "--count", "1") == ExitStatus.UNABLE
-    assert command.err.splitlines()[-1].startswith(
-        "rttcheck: the trace was to be written out and that failed (No space"
-    )
+    assert command.err.splitlines()[-1].startswith("rttcheck: the trace cannot be written (No space")
 
 
 def test_a_reader_that_went_away_is_no_failure(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -108,8 +108,8 @@ def test_doctor_says_what_came_of_it_and_when(cache: Path, boots: list[bool]) ->
     found, detail, remedy = told()
     assert not found
     assert "it failed on 19" in detail
-    assert detail.endswith("and does not work: the guest did not boot before its deadline")
-    assert f"rm {trial.file} has it tried again" in remedy
+    assert detail.endswith(": the guest did not boot before its deadline")
+    assert f"rm {trial.file} repeats the test" in remedy
     trial.file.unlink()
     boots.append(True)
     works(cache)
