@@ -54,7 +54,7 @@ class LocalRunner:
 
 
 class SideEnded(Exception):
-    """One side ended before the last round: ``sentence`` says why, ``status`` is the exit status."""
+    """One side ended before the last round: ``sentence`` is the reason, ``status`` is the exit status."""
 
     def __init__(self, sentence: str, status: ExitStatus) -> None:
         super().__init__(sentence)

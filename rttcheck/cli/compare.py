@@ -141,7 +141,7 @@ def _positive(text: str) -> int:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Do what ``args`` say and return the exit status."""
+    """Compare kernels or recordings and return the exit status."""
     if args.against is not None:
         return compare_recordings(args, args.what, args.against)
     if len(args.what) < 2:

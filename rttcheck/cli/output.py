@@ -12,7 +12,7 @@ from typing import TextIO
 from rttcheck.errors import RttcheckError
 
 PIPE_COLUMNS = 120
-"""Columns of a line where the output is no terminal."""
+"""Columns of a line where the output is not a terminal."""
 
 
 class OutputRefused(RttcheckError):

@@ -130,7 +130,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def run(args: argparse.Namespace) -> int:
-    """Do what ``args`` say and return the exit status."""
+    """Run the scenarios, print the results, and return the exit status."""
     if args.emit_rows:
         from rttcheck.cli.local_run import serve_requests
 

@@ -46,7 +46,7 @@ _SOURCES: Final = {
     Source.FIRST: "from first-acked",
     Source.SACK: "from SACK",
     Source.TSECR: "from timestamps",
-    Source.UNTOLD: "from an untold source",
+    Source.UNTOLD: "from an unknown source",
 }
 
 

@@ -153,8 +153,7 @@ def analyze(event: np.ndarray, point: TracePoint, mode: TraceMode = TraceMode.DE
 
 
 def describe(entry: Entry, *, interface_name: InterfaceName | None = None) -> EventLine:
-    """Return the entry as a line; with ``interface_name`` the long one, with processor, interface, process and
-    namespace."""
+    """Return the entry as a line; ``interface_name`` adds processor, interface, process and namespace."""
     event = entry.event[0]
     remarks = [f"from {_SOURCE_WORDS[source]}"] if (source := _source(entry)) in _SOURCE_WORDS else []
     if entry.rule is not None:

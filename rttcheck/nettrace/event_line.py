@@ -2,7 +2,7 @@
 
 The line has time, function, addresses, TCP state, packets in flight, queues, timer and message.
 
-Two things differ from nettrace on purpose. A timer is in seconds of the kernel's clock or says ``jiffies``: nettrace
+Two things differ from nettrace on purpose. A timer is in seconds or in ``jiffies``: nettrace
 takes HZ from the kernel's configuration file, and without one prints jiffies as seconds (``51.000s`` for 51
 jiffies, 204 ms at HZ=250). An IPv6 address is printed, in brackets, where nettrace prints the word ``ipv6``. Lines of
 nettrace are parsed as they are.

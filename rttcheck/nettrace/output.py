@@ -94,7 +94,7 @@ class Text:
     colour: bool = False
     names: InterfaceNames = field(default_factory=InterfaceNames)
 
-    def beginning(self, plan: TracePlan, backend: str) -> str:  # noqa: ARG002 - nettrace does not say what it uses
+    def beginning(self, plan: TracePlan, backend: str) -> str:  # noqa: ARG002 - nettrace does not print its probe
         return BEGIN
 
     def event(self, entry: Entry) -> str:

@@ -1,6 +1,6 @@
 """Histograms that other tools print: tcprtt of libbpf-tools and bpftrace's ``hist`` and ``lhist``.
 
-tcprtt counts the smoothed round-trip time at each received segment, bpftrace whatever its one-liner says.
+tcprtt counts the smoothed round-trip time at each received segment, bpftrace whatever its script counts.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class ToolTable:
     def as_histogram(self, unit: Unit) -> Histogram:
         """Return the counts in the log2 buckets of rttcheck, without values below 0 ("no sample").
 
-        ``unit`` must be the table's own where it says one. Raises AnalyzerError when it is not, or when a row spans
+        ``unit`` must be the table's own if it has one. Raises AnalyzerError when it is not, or when a row spans
         two buckets.
         """
         if self.unit is not None and unit is not self.unit:
@@ -59,7 +59,7 @@ class ToolTable:
             index = next((index for index in range(BUCKETS) if _inside(row, index)), None)
             if index is None:
                 raise AnalyzerError(
-                    f"the row from {row.lowest} to {row.highest} of the table '{self.name}' does not fit into one log2 bucket"
+                    f"the row from {row.lowest} to {row.highest} of the table '{self.name}' fits into no log2 bucket"
                 )
             counts[index] += row.count
         return Histogram(unit, tuple(counts))

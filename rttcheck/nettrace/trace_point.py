@@ -83,7 +83,7 @@ class TracePoint:
     custom: bool = True
     """The program is written for this function alone."""
     default: bool = True
-    """Enabled unless told otherwise."""
+    """Enabled by default."""
     backup_of: str = ""
     """The program that this point stands in for when that one cannot be used; empty if none."""
     monitor: int = MONITOR_OFF

@@ -31,8 +31,7 @@ def render(
     width: int,
     colour: bool,
 ) -> str:
-    """Return the whole text; ``refusal`` says why ``choice`` is None. Table lines are at most ``width`` columns
-    wide."""
+    """Return the whole text, in tables of at most ``width`` columns; ``refusal`` is the reason for no ``choice``."""
     page = Page(width=width, least=60, colour=colour)
     page.print(_table(capabilities))
     page.print()

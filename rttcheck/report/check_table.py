@@ -18,7 +18,7 @@ Made by `rttcheck checks --markdown`. A check's id never changes; its title may.
 has the same id, with `control:` before it.
 
 A check that needs what the probe does not see is *not run*. Where the recording is damaged (last column), a failure is
-*inconclusive*. [bounds.md](bounds.md) says where each tolerance comes from.
+*inconclusive*. [bounds.md](bounds.md) gives the source of each tolerance.
 """
 
 

@@ -65,8 +65,7 @@ def session_document(rows: Sequence[Row], *, kernels: Sequence[Mapping[str, Any]
 def judge_document(
     rows: Sequence[Row], verdicts: Sequence[Mapping[str, Any]], *, refused: Sequence[str], status: int
 ) -> str:
-    """Return ``exit_status``; ``refused``: a message for each file that could not be judged; ``results`` as in a
-    run."""
+    """Return ``exit_status``; ``refused``: a message for each file not judged; ``results`` as in a run."""
     results = [{**row, "verdict": verdict} for row, verdict in zip(rows, verdicts, strict=True)]
     return _text({"format": FORMAT, "exit_status": int(status), "refused": list(refused), "results": results})
 

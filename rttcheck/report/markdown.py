@@ -62,8 +62,7 @@ def markdown(rows: Sequence[Row], kernels: Sequence[Mapping[str, Any]] = ()) -> 
 
 
 def placed(text: str, document: str) -> str:
-    """Return ``document`` with ``text`` between the lines `BEGIN` and `END`, or ``text`` alone if it has no such
-    lines."""
+    """Return ``document`` with ``text`` between the lines `BEGIN` and `END`; without these lines, ``text``."""
     before, begin, rest = document.partition(f"{BEGIN}\n")
     _, end, after = rest.partition(END)
     return f"{before}{begin}{text}{end}{after}" if begin and end else text
@@ -91,15 +90,15 @@ def _block(matrix: Matrix, problem: Problem, names: dict[str, str]) -> list[str]
 
 
 def _account(facts: Mapping[str, Any]) -> list[str]:
-    words = []
+    parts = []
     if facts.get("seconds"):
-        words.append(f"{facts['seconds']} s, {facts.get('seconds_to_first_test', 0)} s of it to the first test")
+        parts.append(f"{facts['seconds']} s, {facts.get('seconds_to_first_test', 0)} s of it to the first test")
     if facts.get("where"):
-        words.append(f"on {facts['where']}")
+        parts.append(f"on {facts['where']}")
     losses = len(facts.get("losses", ()))
     if losses:
-        words.append("its guest was lost" + (" once" if losses == 1 else f" {losses} times"))
-    return words
+        parts.append("its guest was lost" + (" once" if losses == 1 else f" {losses} times"))
+    return parts
 
 
 def _outcome(row: Row | None) -> str:
