@@ -1,6 +1,6 @@
-"""All benchmarks, as the table in the README: ``python -m benchmarks [--write README.md]``, as root.
+"""Run all benchmarks and print the table of docs/performance.md: ``python -m benchmarks [--write FILE]``, as root.
 
-The machine must have nothing else to do: what it is slowed down by is measured, too.
+The machine must have nothing else to do: what slows it down is measured, too.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ BEGIN, END = "<!-- measured -->", "<!-- /measured -->"
 
 
 def main() -> int:
-    """Measure, print the table, and put it in its place in a file."""
-    parser = argparse.ArgumentParser(description="measure rttcheck and print the table of the README")
+    """Measure, print the table, and write it into the file that was named."""
+    parser = argparse.ArgumentParser(description="measure rttcheck and print the table of docs/performance.md")
     parser.add_argument("--write", type=Path, metavar="FILE", help=f"replace what stands between {BEGIN} and {END}")
     parser.add_argument(
         "--kernels", nargs="+", metavar="SPEC", help="of the session of many (default: the newest of each series)"

@@ -26,7 +26,7 @@ import numpy as np
 
 from rttcheck.collect.wire.frames import Frames
 from rttcheck.collect.wire.parser import SNAP, parse
-from rttcheck.collect.wire.pcapng import Source, pcapng
+from rttcheck.collect.wire.pcapng import CapturedInterface, pcapng
 
 KERNEL = "debian:6.12"
 SCENARIO = "rtt-10ms"
@@ -59,7 +59,9 @@ class Cost:
 def measure() -> Cost:
     """All of it. Raises SystemExit when the guest does not do what it is told."""
     inside = _guest()
-    sources = [Source(name=name, interface="eth0", frames=_frames(PACKETS // len(_POINTS))) for name in _POINTS]
+    sources = [
+        CapturedInterface(name=name, interface="eth0", frames=_frames(PACKETS // len(_POINTS))) for name in _POINTS
+    ]
 
     def write() -> bytes:
         return pcapng(sources, started_ns=0, ended_ns=1, comment="")
@@ -85,7 +87,7 @@ def measure() -> Cost:
 
 
 def rows(cost: Cost) -> list[str]:
-    """The lines of the README's table."""
+    """Return the lines of the table in docs/performance.md."""
     return [
         f"| captures at four points add to a data sample (of {cost.without_us:.1f} µs over the injected round trip) "
         f"| {cost.with_us - cost.without_us:.1f} µs | |",

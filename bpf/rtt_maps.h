@@ -24,7 +24,7 @@ struct rtt_call {
 	__u32 watch;
 };
 
-/* Whose call it is, apart from the address, which the kernel gives to the next socket. */
+/* The socket of a call, besides its address, which the kernel reuses. */
 struct rtt_identity {
 	__u8 saddr[16];
 	__u8 daddr[16];
@@ -73,8 +73,8 @@ struct {
 } connections SEC(".maps");
 
 /*
- * kprobe: calls under way, by the stack pointer at entry. Two calls under way never share a frame, neither on two CPUs
- * nor when a softirq interrupts the task that holds another socket, so no stack of calls per thread is needed, and a
+ * kprobe: calls in progress, by the stack pointer at entry. Two such calls never share a frame, neither on two CPUs
+ * nor when a softirq interrupts the task that owns another socket, so no stack of calls per thread is needed, and a
  * return can only find its own entry.
  */
 struct {

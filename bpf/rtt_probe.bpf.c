@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /*
- * Sees every call of tcp_ack_update_rtt() through fexit, or through kprobe and kretprobe.
+ * Records every call of tcp_ack_update_rtt() through fexit, or through kprobe and kretprobe.
  *
  *   static bool tcp_ack_update_rtt(struct sock *sk, const int flag, long seq_rtt_us, long sack_rtt_us,
  *                                  long ca_rtt_us, struct rate_sample *rs)
  *
  * Signature and meaning are the same from Linux 5.10 to 7.3. User space proves the arguments through BTF and attaches
- * one of the two; each comes here with the same struct rtt_call, so that both make the same event.
+ * one of the two; both fill the same struct rtt_call, so that they make the same event.
  *
  * 5.10 has no atomic operation that returns a value, no bpf_loop() and no socket storage for kprobes: none is used.
  */
@@ -40,7 +40,7 @@ static __always_inline void returned(const struct rtt_config *cfg, const struct 
 	struct rtt_reading saw = {};
 
 	saw.sk = call->sk;
-	saw.first_rtt_us = saw.shown_us = call->first_rtt_us;
+	saw.first_rtt_us = saw.counted_us = call->first_rtt_us;
 	saw.sack_rtt_us = call->sack_rtt_us;
 	saw.last_rtt_us = call->last_rtt_us;
 	saw.rs_rtt_us = BPF_CORE_READ(rs, rtt_us);
@@ -63,7 +63,7 @@ static __always_inline void returned(const struct rtt_config *cfg, const struct 
 	record(cfg, &saw);
 }
 
-/* The whole of a call that has returned: its six arguments, then its result. */
+/* A call that has returned: its six arguments, then its result. */
 static __always_inline void whole_call(const __u64 *args)
 {
 	const struct rtt_config *cfg = current_config();
@@ -91,8 +91,8 @@ int rtt_fexit(__u64 *ctx)
 }
 
 /*
- * For the tests: BPF_PROG_TEST_RUN hands over any arguments, on kernels that allow no tracing, too. Socket addresses
- * that are none read as zeroes. Never loaded otherwise.
+ * For the tests: BPF_PROG_TEST_RUN passes any arguments, on kernels that allow no tracing, too. Invalid socket
+ * addresses read as zeroes. Never loaded otherwise.
  */
 SEC("raw_tp")
 int rtt_test_run(__u64 *ctx)
@@ -120,7 +120,7 @@ int rtt_kprobe(struct pt_regs *ctx)
 	call.watch = cfg->watch;
 	if (!passes(cfg, &call))
 		return 0;
-	/* A call that is still here had this very frame and must have returned unseen. */
+	/* A call that is still listed had this very frame, so its return was missed. */
 	if (bpf_map_lookup_elem(&calls, &frame))
 		count(&c->lost_no_return);
 	if (bpf_map_update_elem(&calls, &frame, &call, BPF_ANY))
@@ -128,7 +128,7 @@ int rtt_kprobe(struct pt_regs *ctx)
 	return 0;
 }
 
-/* Takes the call whose frame is `frame` off the list of those under way. */
+/* Removes the call whose frame is `frame` from the list of calls in progress. */
 static __always_inline bool take_call(__u64 frame, struct rtt_call *call)
 {
 	struct rtt_call *entered = bpf_map_lookup_elem(&calls, &frame);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /*
- * What user space tells the probe (rtt_config) and what the probe counts for user space (rtt_counts).
+ * The probe's settings from user space (rtt_config) and its counters for user space (rtt_counts).
  * rttcheck/record/event.py holds both as NumPy dtypes.
  */
 #ifndef RTT_PROBE_H
@@ -14,7 +14,7 @@
 enum rtt_mode {
 	RTT_MODE_EVENTS = 1,
 	RTT_MODE_HISTOGRAM = 2,
-	RTT_MODE_WAKE = 4, /* tell a waiting reader of each event; costs the traffic an interrupt */
+	RTT_MODE_WAKE = 4, /* wake a waiting reader at each event; costs the traffic an interrupt */
 };
 
 struct rtt_config {
@@ -30,11 +30,11 @@ struct rtt_config {
 struct rtt_counts {
 	__u64 us[RTT_BUCKETS];
 	__u64 ms[RTT_BUCKETS];
-	__u64 calls;            /* calls that passed all filters, whatever became of them */
+	__u64 calls;            /* calls that passed all filters, lost ones included */
 	__u64 lost_ring_full;
-	__u64 lost_no_return;   /* kprobe: the return was never seen */
-	__u64 lost_calls_full;  /* kprobe: too many calls under way at once */
-	__u64 lost_no_identity; /* the socket could not be told from others */
+	__u64 lost_no_return;   /* kprobe: the return was missed */
+	__u64 lost_calls_full;  /* kprobe: too many calls in progress at once */
+	__u64 lost_no_identity; /* the socket could not be distinguished from others */
 };
 
 #endif /* RTT_PROBE_H */

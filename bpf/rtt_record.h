@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /*
- * From what a program saw to an event in the ring: filters, identities, histogram, losses. The same for every backend:
- * a program only says what it saw (struct rtt_reading); the rest is read from the socket here.
+ * Make an event in the ring from a program's reading: filters, identities, histogram, losses. The same for every
+ * backend: a program only fills a struct rtt_reading; the rest is read from the socket here.
  */
 #ifndef RTT_RECORD_H
 #define RTT_RECORD_H
@@ -25,8 +25,8 @@
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 /*
- * Not loaded into the kernel: says which sources the object was built from, and keeps the layout of an event in the
- * object's BTF.
+ * Not loaded into the kernel: identifies the sources that the object was built from, and keeps the layout of an event
+ * in the object's BTF.
  */
 struct rtt_sources {
 	char sha256[64];
@@ -35,7 +35,7 @@ struct rtt_sources {
 
 const struct rtt_sources sources SEC("rttcheck_sources") __attribute__((used)) = { .sha256 = RTT_SOURCES_SHA256 };
 
-/* What one program saw once. Times are microseconds, -1 for what was not there, or not to be seen from there. */
+/* One reading by a program. Times are microseconds, -1 for those that are absent or cannot be read. */
 struct rtt_reading {
 	__u64 sk;
 	__s64 first_rtt_us;
@@ -43,7 +43,7 @@ struct rtt_reading {
 	__s64 last_rtt_us;
 	__s64 rs_rtt_us;
 	__s64 sample_us;
-	__s64 shown_us; /* what the histogram counts */
+	__s64 counted_us; /* what the histogram counts */
 	__u32 srtt_us;
 	__u32 rto_jiffies;
 	__s32 flag;
@@ -134,7 +134,7 @@ static __always_inline bool same(const struct rtt_identity *one, const struct rt
 	return a[0] == b[0] && a[1] == b[1] && a[2] == b[2] && a[3] == b[3] && a[4] == b[4];
 }
 
-/* The generation of the connection that this was seen of, 0 when the kernel would not remember it. */
+/* The generation of the reading's connection, 0 when the map could not store it. */
 static __always_inline __u64 generation_of(const struct rtt_reading *saw, const struct rtt_identity *id, __u64 now_ns)
 {
 	bool handshake = saw->flag & FLAG_SYN_ACKED;
@@ -177,7 +177,7 @@ static __always_inline __u32 received_on(const struct sock *sk)
 	return 0;
 }
 
-/* Programs of cgroups may not ask for the current thread's name (before 6.17 or so), all may look at the thread. */
+/* Cgroup programs may not call bpf_get_current_comm() (before 6.17 or so), all may read the thread. */
 static __always_inline void current_thread(struct rtt_event *event)
 {
 	const struct task_struct *task = (const void *)bpf_get_current_task();
@@ -260,10 +260,10 @@ static __always_inline void record(const struct rtt_config *cfg, const struct rt
 	if (!c)
 		return;
 	count(&c->calls);
-	if (cfg->modes & RTT_MODE_HISTOGRAM && saw->shown_us >= 0) {
-		__u32 us = bucket_of(saw->shown_us), ms = bucket_of((__u64)saw->shown_us / 1000);
+	if (cfg->modes & RTT_MODE_HISTOGRAM && saw->counted_us >= 0) {
+		__u32 us = bucket_of(saw->counted_us), ms = bucket_of((__u64)saw->counted_us / 1000);
 
-		if (us < RTT_BUCKETS && ms < RTT_BUCKETS) { /* the verifier does not see it through the shifts */
+		if (us < RTT_BUCKETS && ms < RTT_BUCKETS) { /* the verifier cannot derive it through the shifts */
 			count(&c->us[us]);
 			count(&c->ms[ms]);
 		}

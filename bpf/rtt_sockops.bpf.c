@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /*
- * Sees samples through BPF_SOCK_OPS_RTT_CB, a stable interface (since Linux 5.3) that needs neither kprobes nor fexit.
+ * Records samples through BPF_SOCK_OPS_RTT_CB, a stable interface (since Linux 5.3) that needs neither kprobes nor fexit.
  *
  * tcp_rtt_estimator() calls it for a socket's first sample and then for the first one of each round trip: when snd_una
- * has gone beyond rtt_seq. At that moment mdev_us, mdev_max_us, rttvar_us, rtt_seq and rtt_min hold the sample already,
- * srtt_us and icsk_rto do not. Since 6.10 the sample and the srtt_us that it makes are arguments; before, there are
- * none. A socket's first sample can be told from mdev_us; of later ones RACK's time of the last segment that this ACK
- * delivered is all that can be read: the last-acked sample, as long as segments come in order.
+ * has passed rtt_seq. At that moment mdev_us, mdev_max_us, rttvar_us, rtt_seq and rtt_min include the sample already,
+ * srtt_us and icsk_rto do not. Since 6.10 the sample and the resulting srtt_us are arguments; before, there are none.
+ * A socket's first sample then follows from mdev_us; for later ones only RACK's time of the last segment delivered by
+ * this ACK can be read: the last-acked sample, as long as segments arrive in order.
  */
 #include <linux/bpf.h>
 #include <stdbool.h>
@@ -22,7 +22,7 @@
 #define TCP_CA_OPEN 0
 
 /*
- * Nothing was lost, SACKed or probed for: the last segment that RACK saw delivered is the last-acked one, and was sent
+ * Nothing was lost, SACKed or probed for: RACK's last delivered segment is the last-acked one, and was sent
  * once. tcp_ack() leaves these states only after the sample was taken.
  */
 static __always_inline bool in_order(const struct tcp_sock *tp)
@@ -50,10 +50,10 @@ static __always_inline void sampled(struct bpf_sock_ops *ctx, const struct rtt_c
 		/* The first sample m of a socket: tcp_rtt_estimator() has set mdev_us to m << 1. */
 		saw.sample_us = BPF_CORE_READ(tp, mdev_us) >> 1;
 		saw.srtt_us = saw.sample_us ? saw.sample_us << 3 : 1;
-	} else if (state != TCP_SYN_RECV && in_order(tp)) { /* a SYN-ACK never was in RACK's queue */
+	} else if (state != TCP_SYN_RECV && in_order(tp)) { /* a SYN-ACK is never in RACK's queue */
 		saw.last_rtt_us = BPF_CORE_READ(tp, rack.rtt_us);
 	}
-	saw.shown_us = saw.sample_us >= 0 ? saw.sample_us : saw.last_rtt_us;
+	saw.counted_us = saw.sample_us >= 0 ? saw.sample_us : saw.last_rtt_us;
 	saw.watch = cfg->watch;
 	saw.taken = 1;
 	saw.hook = RTT_HOOK_SOCKOPS;
@@ -61,8 +61,8 @@ static __always_inline void sampled(struct bpf_sock_ops *ctx, const struct rtt_c
 }
 
 /*
- * A socket calls with its samples once it was told to, and a connection inherits that from the socket that listens.
- * Only sockets of watched namespaces are told.
+ * A socket calls with its samples once its flag is set; a connection inherits the flag from the listening socket.
+ * Only sockets of watched namespaces get it.
  */
 SEC("sockops")
 int rtt_sockops(struct bpf_sock_ops *ctx)

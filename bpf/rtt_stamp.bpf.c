@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /*
- * Reads TCP's time stamp off each packet that leaves a watched host.
+ * Reads TCP's time stamp of each packet that leaves a watched host.
  *
  * __tcp_transmit_skb() writes tcp_wstamp_ns into the segment in the retransmission queue (skb_mstamp_ns, from which
- * samples are taken when the ACK comes) and into the copy that it sends, where it is skb->tstamp until a device has the
- * packet. The tracepoint net:net_dev_start_xmit comes right after the packet taps: each packet that a capture sees on
- * its way out is seen here once, cut into segments already where the device cannot do that.
+ * samples are taken when the ACK arrives) and into the copy that it sends, where it is skb->tstamp until a device has the
+ * packet. The tracepoint net:net_dev_start_xmit is right after the packet taps: each outgoing packet in a capture is
+ * seen here once, cut into segments already where the device cannot do that.
  *
  * A raw tracepoint needs neither kprobes nor fexit. It works from 5.10 to 7.3.
  */

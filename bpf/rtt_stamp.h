@@ -11,12 +11,12 @@
 #include <linux/types.h>
 
 struct rtt_stamp {
-	__s64 time_ns;  /* CLOCK_MONOTONIC when the packet was handed to its device */
+	__s64 time_ns;  /* CLOCK_MONOTONIC when the packet was passed to its device */
 	__s64 stamp_ns; /* skb->tstamp: for TCP's own packets tcp_wstamp_ns, CLOCK_MONOTONIC; 0 for none */
 	__u32 seq;
 	__u32 ack;
 	__u32 payload;  /* bytes of data */
-	__u32 watch;    /* number of the watch that was on */
+	__u32 watch;    /* number of the active watch */
 	__u16 sport;    /* host byte order */
 	__u16 dport;
 	__u8 flags;     /* the fourteenth byte of the TCP header */

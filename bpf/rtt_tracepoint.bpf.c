@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /*
- * Sees the estimators' state through the tracepoint tcp:tcp_probe, on kernels that let nothing else be seen.
+ * Records the estimators' state through the tracepoint tcp:tcp_probe, on kernels where nothing else works.
  *
- * It fires in tcp_rcv_established() for each segment that comes in, before that segment's ACK is looked at: what is seen
- * is the state that the ACKs before it have made. There is no sample in it, and nothing of handshakes and closings.
+ * It fires in tcp_rcv_established() for each incoming segment, before that segment's ACK is processed: the state is the
+ * result of earlier ACKs. It has no sample, and does not fire in handshakes and closings.
  */
 #include <linux/bpf.h>
 #include <stdbool.h>
@@ -24,7 +24,7 @@ static __always_inline void came(const __u64 *args)
 	if (!cfg || !is_watched(cfg, (const void *)args[0]))
 		return;
 	saw.sk = args[0];
-	saw.first_rtt_us = saw.sack_rtt_us = saw.last_rtt_us = saw.rs_rtt_us = saw.sample_us = saw.shown_us = -1;
+	saw.first_rtt_us = saw.sack_rtt_us = saw.last_rtt_us = saw.rs_rtt_us = saw.sample_us = saw.counted_us = -1;
 	saw.srtt_us = BPF_CORE_READ(tp, srtt_us);
 	saw.rto_jiffies = BPF_CORE_READ(icsk, icsk_rto);
 	saw.backoff = BPF_CORE_READ(icsk, icsk_backoff);

@@ -1,7 +1,6 @@
-"""SIGTERM means what Ctrl-C means: what a CI service sends to a job that is cancelled or late ends it with its report.
+"""SIGTERM interrupts as Ctrl-C does, so that a job that a CI service cancels still writes its report.
 
-Owns the signal's handler while something runs, and that it is gone afterwards. What an interruption comes to is decided
-by who catches KeyboardInterrupt.
+The signal's handler is installed only while something runs. Callers handle the KeyboardInterrupt.
 """
 
 from __future__ import annotations
@@ -17,11 +16,11 @@ from types import FrameType
 from typing import Final
 
 _AGAIN_S: Final = 10.0
-"""A signal that comes so soon after another is the same request: timeout(1) sends it to a process and to its group."""
+"""A second signal within this many seconds is the same request: timeout(1) signals a process and its group."""
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM came."""
+    """Raised on SIGTERM."""
 
 
 @dataclass(slots=True)
@@ -29,14 +28,14 @@ class Interruption:
     """Whether SIGTERM still interrupts; see `interrupted_by_sigterm`."""
 
     ending: bool = False
-    """What runs has begun to end, and to report: from now on the signal is ignored, for it asks for just that."""
+    """Set when the run has begun to end and to report: the signal is then ignored, because that is what it asks for."""
     _pid: int = field(default_factory=os.getpid)
     _last_s: float = float("-inf")
 
     def interrupt(self, number: int, _frame: FrameType | None) -> None:
-        """The handler."""
+        """Handle the signal."""
         if os.getpid() != self._pid:
-            # A child that was forked, and has nothing to report.
+            # A forked child, which has nothing to report.
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
             return
@@ -48,10 +47,10 @@ class Interruption:
 
 @contextmanager
 def interrupted_by_sigterm() -> Iterator[Interruption]:
-    """While the context lasts SIGTERM raises Terminated, a KeyboardInterrupt, in the main thread; once for a request.
+    """While the context lasts, raise Terminated, a KeyboardInterrupt, in the main thread on SIGTERM; once per request.
 
-    A handler that somebody else has set, or that the signal is ignored, stays as it is; so it does in another thread,
-    where Python lets nobody set one.
+    A handler that is already set, and an ignored signal, are not changed. Nothing is changed in other threads either,
+    where Python allows no handlers.
     """
     interruption = Interruption()
     ours = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL

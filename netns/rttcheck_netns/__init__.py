@@ -1,8 +1,8 @@
-"""Networks in a bottle: anonymous namespaces, veth pairs and netem, all through netlink and in this process.
+"""Build small networks of known latency: anonymous namespaces, veth pairs and netem, through netlink, in this process.
 
-Owns networks whose latency is known, and leaves nothing behind, after SIGKILL too. Refuses to know what they are for:
-nothing here has heard of round-trip times, probes or pytest. ``with routed(out=Netem(delay_ns=20_000_000)) as lab:`` is
-the way in. What only describes (`Netem`, `Offloads`, the errors) comes without netlink; the rest comes at first use.
+Nothing remains when the process ends, by SIGKILL too. The package knows nothing of round-trip times, probes or pytest.
+Entry point: ``with routed(out=Netem(delay_ns=20_000_000)) as lab:``. The plain data types (`Netem`, `Offloads`, the
+errors) import no netlink code; the other names are imported at first use.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""What the kernel announces by itself over netlink: that an IPv6 address has become usable.
+"""Wait for the kernel's netlink announcement that an IPv6 address has become usable.
 
-Owns one wait. An IPv6 address, even without duplicate address detection, has no local route until a work item of the
-kernel has run (addrconf_dad_start() hands over to addrconf_dad_work(), 4.x to 7.x), and a packet that arrives before is
-dropped without a word. The work announces RTM_NEWADDR, under the lock that it holds until the route is there.
+An IPv6 address, even without duplicate address detection, has no local route until a kernel work item has run
+(addrconf_dad_start() schedules addrconf_dad_work(), 4.x to 7.x); a packet that arrives earlier is dropped silently. The
+work item announces RTM_NEWADDR while it holds the rtnl lock, which it releases once the route exists.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _DEADLINE_S = 10.0
 
 
 class AddressAnnouncements:
-    """Announcements in the namespace that the calling thread is in, from now on; a context manager."""
+    """Announcements from now on in the calling thread's current namespace; a context manager."""
 
     def __init__(self) -> None:
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0)
@@ -39,14 +39,14 @@ class AddressAnnouncements:
         self.close()
 
     def wait(self, indexes: tuple[int, ...]) -> None:
-        """Return once each of these interfaces has had an address announced; NetnsError after ten seconds.
+        """Return once each of these interfaces has had an address announced; raise NetnsError after ten seconds.
 
-        Whatever takes the rtnl lock after this finds the addresses usable.
+        A caller that takes the rtnl lock after this finds the addresses usable.
         """
         missing = set(indexes)
         deadline = time.monotonic() + _DEADLINE_S
         while missing:
-            # Looked at once more when time is up: an emulated guest's clock jumps while it waits for its disk.
+            # Poll once more after the deadline: an emulated guest's clock jumps while it waits for its disk.
             left = max(0.0, deadline - time.monotonic())
             if not select.select([self._socket], [], [], left)[0]:
                 raise NetnsError(
@@ -57,7 +57,7 @@ class AddressAnnouncements:
 
 
 def _announced(data: bytes) -> set[int]:
-    """The interfaces whose new addresses these messages announce."""
+    """Return the indexes of the interfaces whose new addresses these messages announce."""
     indexes: set[int] = set()
     offset = 0
     while offset + _INDEX_OFFSET + 4 <= len(data):

@@ -1,10 +1,9 @@
 """Delay distribution tables for netem, and the definitions that the shipped ones are computed from.
 
-Owns the tables and their text format; refuses to know how netem draws from them beyond what the scale means: an
-entry ``t`` stands for ``mu + t * sigma / 8192`` (``tabledist()`` in net/sched/sch_netem.c, NETEM_DIST_SCALE), and every
-entry is equally likely. Hence a table has hard ends, and ``jitter`` is not a bound on the delay.
+An entry ``t`` means ``mu + t * sigma / 8192`` (``tabledist()`` in net/sched/sch_netem.c, NETEM_DIST_SCALE), and every
+entry is equally likely. A table therefore has hard ends, and ``jitter`` is not a bound on the delay.
 
-The files beside this module are in the text format of iproute2's ``.dist`` files, so either can be read in place of the
+The files beside this module have the text format of iproute2's ``.dist`` files, so either can replace the
 other. They are not copies: ``python -m rttcheck_netns.distribution NAME`` computes them from the definitions below.
 """
 
@@ -44,30 +43,30 @@ class Distribution:
     def __post_init__(self) -> None:
         if not 1 <= len(self.table) <= MAX_ENTRIES:
             raise NetemInvalid(
-                f"distribution {self.name!r} has {len(self.table)} entries, netem takes 1 to {MAX_ENTRIES}: "
+                f"distribution {self.name!r} has {len(self.table)} entries, netem accepts 1 to {MAX_ENTRIES}: "
                 "write a table of another length"
             )
         for entry in (min(self.table), max(self.table)):
             if not _LOWEST <= entry <= _HIGHEST:
                 raise NetemInvalid(
-                    f"distribution {self.name!r} holds {entry}, an entry has 16 bits ({_LOWEST} to {_HIGHEST}): "
+                    f"distribution {self.name!r} contains {entry}, an entry has 16 bits ({_LOWEST} to {_HIGHEST}): "
                     "use a larger jitter and smaller entries"
                 )
 
     def __repr__(self) -> str:
-        """The name and the size: a table of thousands has no place in a message or a recording."""
+        """Return the name and the size: the thousands of entries do not belong in a message or a recording."""
         return f"Distribution({self.name!r}, {len(self.table)} entries)"
 
     @classmethod
     def named(cls, name: str) -> Distribution:
-        """One of the shipped tables; NetemInvalid for a name that is not in `NAMED`."""
+        """Return one of the shipped tables. Raises NetemInvalid for a name that is not in `NAMED`."""
         return _shipped(name)
 
     @classmethod
     def read(cls, path: Path) -> Distribution:
-        """A table in the text format of iproute2's ``.dist`` files: integers, and comments from ``#`` on.
+        """Read a table in the text format of iproute2's ``.dist`` files: integers, and comments from ``#`` on.
 
-        Raises NetemInvalid when the file cannot be read or holds something that is not an integer.
+        Raises NetemInvalid when the file cannot be read or contains something that is not an integer.
         """
         try:
             lines = path.read_text().splitlines()
@@ -89,10 +88,10 @@ def _shipped(name: str) -> Distribution:
 
 
 def normal_table() -> tuple[int, ...]:
-    """Quantiles of the standard normal distribution, as iproute2's netem/normal.c defines them.
+    """Return quantiles of the standard normal distribution, as iproute2's netem/normal.c defines them.
 
     The quantile of i/16384 (i = 0, 4, 8, ...) is the last x on a grid of 0.00005 from -10 whose distribution function
-    rounds to i/16384; the grid is walked by addition, because that is what fixes the last digit.
+    rounds to i/16384. The grid is built by repeated addition, because the rounding of the sums decides the last digit.
     """
     return tuple(_clamp(quantile) for quantile in _normal_quantiles())
 
@@ -107,16 +106,16 @@ def _normal_quantiles() -> list[int]:
 
 
 def pareto_table() -> tuple[int, ...]:
-    """Quantiles of a Pareto distribution of shape 3, centred, as iproute2's netem/pareto.c defines them.
+    """Return quantiles of a Pareto distribution of shape 3, centred, as iproute2's netem/pareto.c defines them.
 
-    Centred on its mean (1.5) and scaled by 4/3, the inverse of its variance. Cut at four jitters, which leaves a
-    standard deviation of 0.82 jitters and a mean 0.03 jitters below the delay.
+    They are centred on the mean (1.5), scaled by 4/3 (the inverse of the variance) and cut at four jitters, which
+    leaves a standard deviation of 0.82 jitters and a mean 0.03 jitters below the delay.
     """
     return tuple(_pareto(65536 - 16 * i) for i in range(4096))
 
 
 def paretonormal_table() -> tuple[int, ...]:
-    """A quarter of the normal quantile and three quarters of Pareto's, as iproute2's netem/paretonormal.c adds them.
+    """Return a quarter of the normal quantile plus three quarters of Pareto's, as iproute2's netem/paretonormal.c does.
 
     Only the sum is cut to 16 bits, and the division is C's, towards zero.
     """
@@ -135,7 +134,7 @@ def _clamp(value: int) -> int:
 
 
 def table_text(name: str, table: Sequence[int]) -> str:
-    """The table as a ``.dist`` file: a comment saying what it is, then eight entries a line."""
+    """Return the table as the text of a ``.dist`` file: a comment with its origin, then eight entries a line."""
     rows = [" ".join(str(entry) for entry in table[i : i + 8]) for i in range(0, len(table), 8)]
     return (
         f"# The {name} distribution, computed by rttcheck_netns.distribution.{name}_table().\n" + "\n".join(rows) + "\n"

@@ -1,6 +1,6 @@
-"""The end of namespaces: let go of together, and waited for until the kernel has taken them apart.
+"""Close namespaces together and wait until the kernel has destroyed them.
 
-Owns one wait. The kernel takes a namespace apart in the background, and packets of others that meet this work are late.
+The kernel destroys a namespace in the background, and packets of other namespaces are delayed by that work.
 `Namespace.close` does not wait for it.
 """
 
@@ -29,26 +29,26 @@ _BODY = struct.Struct("=B3x")
 
 
 def close_and_wait(descriptors: Iterable[int], *, deadline_s: float) -> bool:
-    """Close what holds namespaces, and wait for their end; False where it has not come by the deadline.
+    """Close the descriptors of namespaces and wait for their destruction; return False when the deadline passes first.
 
-    What somebody else holds as well is not waited for. cleanup_net() (net/core/net_namespace.c, 4.20 to 7.3) takes
-    apart at once whatever is dead when it begins, is never at work twice at a time, announces each namespace that has a
-    number here before it goes on to the work, and ends with rcu_barrier(). A closed socket keeps its namespace until
-    an RCU callback (netlink_release()): three empty namespaces are closed one after the other. The first one's
-    work ends when all callbacks of before have run; so the second is announced when the others have been begun with,
-    at the latest, and the third when they are done with.
+    A namespace that something else still holds open is not waited for. cleanup_net() (net/core/net_namespace.c, 4.20 to
+    7.3) processes every dead namespace that exists when it starts, never runs twice at a time, announces each namespace
+    that has an nsid here before it destroys it, and ends with rcu_barrier(). A closed socket keeps its namespace alive
+    until an RCU callback (netlink_release()). Therefore three empty namespaces are closed one after the other. The work
+    for the first ends when all earlier callbacks have run; so by the announcement of the second the
+    destruction of the given namespaces has started, and by that of the third it has finished.
     """
     deadline = time.monotonic() + deadline_s
     for descriptor in descriptors:
         os.close(descriptor)
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0) as announcements, Channel.here() as channel:
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0) as announcements, Channel.current() as channel:
         announcements.bind((0, 0))
         announcements.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, _GROUP_OF_NUMBERS)
         return all(_announced(announcements, _numbered_and_closed(channel), deadline) for _ in range(3))
 
 
 def _numbered_and_closed(channel: Channel) -> int:
-    """The number here of an empty namespace that nobody holds any more."""
+    """Create an empty namespace, give it an nsid here, close it, and return the nsid."""
     with Namespace.create() as namespace:
         which = struct.pack("=HHI", 8, _DESCRIPTOR, namespace.fd)
         channel.transact([_request("number a namespace", _NEWNSID, struct.pack("=HHi", 8, _NUMBER, _ANY) + which)])
@@ -68,7 +68,7 @@ def _number(message: bytes) -> int:
 
 def _announced(announcements: socket.socket, number: int, deadline: float) -> bool:
     while True:
-        # Looked at once more when time is up: an emulated guest's clock jumps while it waits for its disk.
+        # Poll once more after the deadline: an emulated guest's clock jumps while it waits for its disk.
         if not select.select([announcements], [], [], max(0.0, deadline - time.monotonic()))[0]:
             return False
         message = announcements.recv(1 << 16)

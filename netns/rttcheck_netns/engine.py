@@ -1,7 +1,6 @@
-"""What a link's engine is to a lab: something that impairs both directions, says what it holds, and counts.
+"""The interface of a link's engine (it impairs both directions, reports its settings, and counts), and engine netem.
 
-Owns the contract and the engine netem; refuses to know the other one, `relay`, and how a lab is wired. Directions:
-``out`` is client to server, ``back`` is server to client.
+The other engine is `relay`. Directions: ``out`` is client to server, ``back`` is server to client.
 """
 
 from __future__ import annotations
@@ -29,25 +28,25 @@ class Engine(Protocol):
     def name(self) -> EngineName: ...
 
     def install(self, asked: Mapping[Direction, Netem | None]) -> dict[Direction, Netem | None]:
-        """Replace what both directions go through; return what they hold, drawn seeds included.
+        """Replace the impairment of both directions; return the settings in force, drawn seeds included.
 
-        UnsupportedByEngine, with nothing touched, for a setting that the engine does not have.
+        Raises UnsupportedByEngine, before anything changes, for a setting that the engine does not have.
         """
 
     def statistics(self) -> dict[str, QdiscStatistics]:
-        """The counters of both directions since `install`, under "out" and "back"."""
+        """Return the counters of both directions since `install`, under "out" and "back"."""
 
 
 @dataclass(frozen=True, slots=True)
 class Egress:
-    """Where a direction's packets are delayed: the interface that sends them on, and the channel to tell it."""
+    """Where a direction's packets are delayed: the interface that sends them on, and a channel to configure it."""
 
     channel: Channel
     index: int
 
 
 class KernelNetem:
-    """The kernel's own netem at the root of each direction's interface; noqueue for a direction without impairment."""
+    """The kernel's netem at the root of each direction's interface; noqueue for a direction without impairment."""
 
     name: Literal["netem"] = "netem"
 
@@ -56,9 +55,9 @@ class KernelNetem:
         self._impaired = False
 
     def install(self, asked: Mapping[Direction, Netem | None]) -> dict[Direction, Netem | None]:
-        """Always removes and adds, then reads back and compares.
+        """Remove and add the disciplines, then read them back and compare.
 
-        Raises UnsupportedByKernel without netem, NetemMismatch when the kernel holds something else.
+        Raises UnsupportedByKernel without netem, NetemMismatch when the kernel's settings differ.
         """
         removing, self._impaired = self._impaired, True
         for channel, directions in self._channels().items():
@@ -89,7 +88,7 @@ class KernelNetem:
         return holds
 
     def statistics(self) -> dict[str, QdiscStatistics]:
-        """The counters of both directions' disciplines, under "out" and "back"; noqueue counts nothing."""
+        """Return the counters of both directions' disciplines, under "out" and "back"; noqueue counts nothing."""
         counted: dict[str, QdiscStatistics] = {}
         for channel, directions in self._channels().items():
             roots = qdisc.roots(channel)
@@ -99,7 +98,7 @@ class KernelNetem:
         return counted
 
     def _channels(self) -> dict[Channel, list[Direction]]:
-        """Each channel with the directions that it serves: one for a link in the middle, two for ends."""
+        """Return each channel with the directions that it serves: one for a link in the middle, two for ends."""
         channels: dict[Channel, list[Direction]] = {}
         for direction in DIRECTIONS:
             channels.setdefault(self._egress[direction].channel, []).append(direction)

@@ -1,25 +1,25 @@
-"""What can go wrong with a network in a bottle: one type a remedy, each message one sentence.
+"""The errors of this package: one type for each remedy.
 
-Every message says what was asked, what was found and what to do. Nothing here knows who builds a network or why.
+Every message is one sentence that names what was asked, what was found and what to do.
 """
 
 from __future__ import annotations
 
 
 class NetnsError(Exception):
-    """Base of all errors that this package raises on purpose; ``str()`` is a sentence for a person."""
+    """Base of all errors that this package raises on purpose; ``str()`` is a sentence for the user."""
 
 
 class NetlinkRefused(NetnsError):
-    """The kernel refused one message; ``errno`` is its reason, the message names what was asked for.
+    """The kernel refused one message; ``errno`` is its reason, the message names the request.
 
-    ``kernel_says`` holds the kernel's own words (NLMSGERR_ATTR_MSG), empty where it gave none.
+    ``kernel_message`` is the kernel's own text (NLMSGERR_ATTR_MSG), empty where it gave none.
     """
 
-    def __init__(self, message: str, errno: int, kernel_says: str = "") -> None:
+    def __init__(self, message: str, errno: int, kernel_message: str = "") -> None:
         super().__init__(message)
         self.errno = errno
-        self.kernel_says = kernel_says
+        self.kernel_message = kernel_message
 
 
 class UnsupportedByKernel(NetnsError):
@@ -27,11 +27,11 @@ class UnsupportedByKernel(NetnsError):
 
 
 class NetemInvalid(NetnsError, ValueError):
-    """An impairment that makes no sense or that netem cannot hold; raised before anything is installed."""
+    """An impairment that is contradictory or that netem cannot represent; raised before anything is installed."""
 
 
 class NetemMismatch(NetnsError):
-    """The kernel's netem is not what was asked for: ``attribute`` differs, ``asked`` and ``found`` say how."""
+    """The kernel's netem differs from the request: in ``attribute``, with values ``asked`` and ``found``."""
 
     def __init__(self, direction: str, attribute: str, asked: object, found: object) -> None:
         super().__init__(
@@ -45,7 +45,7 @@ class NetemMismatch(NetnsError):
 
 
 class LimitTooSmall(NetnsError, ValueError):
-    """netem's queue cannot hold the packets in flight: it would drop without a word; ``needed`` packets would do."""
+    """netem's queue is too short for the packets in flight and would drop silently; ``needed`` packets would do."""
 
     def __init__(self, message: str, needed: int) -> None:
         super().__init__(message)
@@ -53,16 +53,16 @@ class LimitTooSmall(NetnsError, ValueError):
 
 
 class SysctlRefused(NetnsError):
-    """A sysctl of a namespace could not be set, or holds something else after it was set."""
+    """A sysctl of a namespace could not be set, or has another value after it was set."""
 
 
 class LinkSilent(NetnsError):
-    """Markers sent through the link did not come out, or its queues did not empty, before the deadline."""
+    """Markers sent through the link did not arrive, or its queues did not empty, before the deadline."""
 
 
 class UnsupportedByEngine(NetnsError, ValueError):
-    """The chosen engine does not have this setting; another one does."""
+    """The chosen engine does not have this setting; another engine does."""
 
 
 class RelayFailed(NetnsError):
-    """The relay's process could not start, ended by itself, or does not answer."""
+    """The relay's process could not start, ended unexpectedly, or does not answer."""

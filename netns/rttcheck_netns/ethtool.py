@@ -1,7 +1,4 @@
-"""Offloads of an interface, read and set through netlink's ethtool family (no program, no ioctl).
-
-Owns the messages and what a refusal means; refuses to know which interfaces a lab has.
-"""
+"""Read and set the offloads of an interface through netlink's ethtool family (no program, no ioctl)."""
 
 from __future__ import annotations
 
@@ -67,12 +64,12 @@ class features_message(genlmsg):  # type: ignore[misc]  # noqa: N801  # as above
 
 @lru_cache(maxsize=1)
 def _family() -> int:
-    """The ethtool family's number, the same in all namespaces until the next boot."""
+    """Return the ethtool family's number, the same in all namespaces until the next boot."""
     asking = ctrlmsg()
     asking["cmd"], asking["version"] = _GETFAMILY, 1
     asking["attrs"] = [["CTRL_ATTR_FAMILY_NAME", "ethtool"]]
     request = Request("find netlink's ethtool family", encoded(asking, _CONTROL, REQUEST | ACK), _no_family)
-    with Channel.here(GENERIC) as channel:
+    with Channel.current(GENERIC) as channel:
         for raw in channel.transact([request]):
             answer = ctrlmsg(raw)
             answer.decode()
@@ -80,9 +77,9 @@ def _family() -> int:
     raise _no_family(0, "")
 
 
-def _no_family(_code: int, _says: str) -> Exception:
+def _no_family(_code: int, _reason: str) -> Exception:
     return UnsupportedByKernel(
-        "offloads are to be set and this kernel has no netlink family for it: use one with CONFIG_ETHTOOL_NETLINK (5.6)"
+        "offloads were asked for and the kernel has no netlink family for it: use one with CONFIG_ETHTOOL_NETLINK (5.6)"
     )
 
 
@@ -109,7 +106,7 @@ def _message(command: int, index: int) -> Any:
 def set_offloads(channel: Channel, indexes: tuple[int, ...], offloads: Offloads) -> None:
     """Set the offloads of interfaces in the namespace of a generic netlink channel.
 
-    Raises NetnsError when the kernel left one as it was: its reply names the features that are not as wanted.
+    Raises NetnsError when the kernel did not change one: its reply names the features that differ from the request.
     """
     asked = offloads.features()
     for raw in channel.transact([_set_request(index, offloads) for index in indexes]):
@@ -123,14 +120,14 @@ def set_offloads(channel: Channel, indexes: tuple[int, ...], offloads: Offloads)
 
 @lru_cache(maxsize=16)
 def _not_as_wanted(reply_bytes: bytes) -> frozenset[str]:
-    """The features that a reply to ETHTOOL_MSG_FEATURES_SET says were not set as wanted."""
+    """Return the features that a reply to ETHTOOL_MSG_FEATURES_SET lists as not set as wanted."""
     reply = features_message(reply_bytes)
     reply.decode()
     return frozenset(_named_bits(reply, "ETHTOOL_A_FEATURES_WANTED"))
 
 
 def features(channel: Channel, index: int) -> dict[str, bool]:
-    """Which of the features that `Offloads` switches are on."""
+    """Return which of the features that `Offloads` switches are on."""
     request = Request(
         f"read the offloads of interface {index}", encoded(_message(_FEATURES_GET, index), _family(), REQUEST | ACK)
     )

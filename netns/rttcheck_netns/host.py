@@ -10,9 +10,9 @@ from .namespace import Namespace
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Host:
-    """One node: its namespace, its interfaces, and its addresses (of its first interface).
+    """One node: its namespace, its interfaces, and its addresses (those of its first interface).
 
-    ``indexes`` are the interfaces' numbers, in the order of ``interfaces``; ``sysctls`` what was pinned and read here.
+    ``indexes`` are the interface indexes, in the order of ``interfaces``; ``sysctls`` the values set and read here.
     """
 
     name: str
@@ -25,9 +25,9 @@ class Host:
 
     @property
     def interface(self) -> str:
-        """The first interface; an end has no other."""
+        """The first interface; an end has only this one."""
         return self.interfaces[0]
 
     def address(self, family: int) -> str:
-        """The address of IP version 4 or 6."""
+        """Return the address of IP version 4 or 6."""
         return self.ipv6 if family == 6 else self.ipv4

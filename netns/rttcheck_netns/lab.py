@@ -1,7 +1,7 @@
-"""A lab: client and server, the link between them, and what the link does to packets.
+"""A lab: client and server, the link between them, and the link's impairment.
 
-Owns impairing the link, its counters and waiting until it is empty; refuses to know how the lab was wired (that is
-`topology`) and anything about TCP. Directions: ``out`` is client to server, ``back`` is server to client.
+This module changes the impairment, reads the link's counters and waits until it is empty; `topology` builds the lab.
+Directions: ``out`` is client to server, ``back`` is server to client.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["DIRECTIONS", "Direction", "Lab"]
 
 _PATIENCE_S = 0.25
-"""How long a marker may take beyond twice the link's delays before it is thought lost, and sent again."""
+"""How long a marker may take beyond twice the link's delays before it counts as lost and is sent again."""
 
 
 class Lab:
@@ -48,10 +48,10 @@ class Lab:
         self.client, self.server, self.link = client, server, link
         self.offloads, self.mtu = offloads, mtu
         self.sysctls: dict[str, str] = dict(sysctls)
-        """What the ends' sysctls hold: pinned, asked for and recorded ones; "absent" where the kernel has none."""
+        """The sysctl values of the ends: pinned, asked for and recorded ones; "absent" where the kernel has none."""
         self._engine = engine
         self.relay = relay
-        """The relay, with its account of each packet, where that is the engine."""
+        """The relay, with its record of each packet, where that is the engine."""
         self._expected_rate_bytes = expected_rate_bytes
         self._asked: dict[Direction, Netem | None] = {"out": None, "back": None}
         self._held: dict[Direction, Netem | None] = {"out": None, "back": None}
@@ -63,21 +63,21 @@ class Lab:
 
     @property
     def out(self) -> Netem | None:
-        """What packets from client to server go through, as asked for and read back."""
+        """The impairment of packets from client to server, as asked for and read back."""
         return self._asked["out"]
 
     @property
     def back(self) -> Netem | None:
-        """What packets from server to client go through, as asked for and read back."""
+        """The impairment of packets from server to client, as asked for and read back."""
         return self._asked["back"]
 
     def held(self, direction: Direction) -> Netem | None:
-        """What the kernel said that it holds, with the seed that it drew where none was asked for."""
+        """Return the settings that the kernel reported, with the seed that it drew where none was asked for."""
         return self._held[direction]
 
     @property
     def namespaces(self) -> tuple[Namespace, ...]:
-        """The namespaces in the order that a packet from the client sees."""
+        """The namespaces in the order in which a packet from the client passes them."""
         hosts = (self.client, self.link, self.server)
         return tuple(host.namespace for host in hosts if host is not None)
 
@@ -87,17 +87,17 @@ class Lab:
         return tuple(namespace.inode for namespace in self.namespaces)
 
     def impair(self, *, out: Netem | None, back: Netem | None) -> None:
-        """Replace what both directions go through; packets that wait in the old discipline are lost with it.
+        """Replace the impairment of both directions; packets that wait in the old discipline are lost with it.
 
-        Raises LimitTooSmall and UnsupportedByEngine before anything is touched; with netem, UnsupportedByKernel where
-        the kernel has none and NetemMismatch where it holds something else than was asked for.
+        Raises LimitTooSmall and UnsupportedByEngine before anything changes; with netem, UnsupportedByKernel where the
+        kernel has none and NetemMismatch where its settings differ from the request.
         """
         asked: dict[Direction, Netem | None] = {"out": out, "back": back}
         self.check_limits(asked)
         try:
             self._held = self._engine.install(asked)
         except NetemMismatch:
-            # Something is in place, only not what was asked for.
+            # Something is installed, but not what was asked for.
             self._asked, self._held = asked, dict.fromkeys(DIRECTIONS)
             raise
         self._asked = asked
@@ -108,11 +108,11 @@ class Lab:
                 netem.check_limit(direction, expected_rate_bytes=self._expected_rate_bytes, packet_bytes=self.mtu)
 
     def statistics(self) -> dict[str, QdiscStatistics]:
-        """The counters of both directions, under "out" and "back"; noqueue counts nothing."""
+        """Return the counters of both directions, under "out" and "back"; noqueue counts nothing."""
         return self._engine.statistics()
 
     def drain(self, *, deadline_s: float) -> None:
-        """Return when all that was under way in both directions has arrived; LinkSilent when it has not by then."""
+        """Return when all packets in flight in both directions have arrived. Raises LinkSilent after the deadline."""
         delays_ns = [netem.highest_delay_ns() for netem in self._asked.values() if netem is not None]
         wait_until_empty(
             {"out": (self.client, self.server), "back": (self.server, self.client)},

@@ -1,7 +1,7 @@
-"""Markers: datagrams that follow what is under way through a link, and say that it has come out.
+"""Markers: datagrams sent behind the packets in flight, whose arrival shows that the link has delivered those.
 
-Owns sending them each way, sending them again where the link loses them, and the deadline; refuses to know what the
-link does. A marker may overtake (jitter, reordering), so its arrival counts only when nothing waits in the queues then.
+A marker that the link loses is sent again. A marker may overtake (jitter, reordering), so its arrival counts only
+when the queues are empty at that moment.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ _MAGIC = b"rttmark\0"
 def wait_until_empty(
     ways: Mapping[str, tuple[Host, Host]], *, queued: Callable[[], int], patience_s: float, deadline_s: float
 ) -> None:
-    """Return once a marker sent each way has arrived and ``queued()`` says 0; `ways` names each way (from, to).
+    """Return once a marker sent each way has arrived and ``queued()`` is 0; `ways` lists the ways (from, to).
 
-    A marker that has not come after ``patience_s`` is sent again, with twice the patience. Raises LinkSilent when
+    A marker that has not arrived after ``patience_s`` is sent again, with twice the patience. Raises LinkSilent when
     ``deadline_s`` has passed.
     """
     deadline = time.monotonic() + deadline_s
@@ -40,7 +40,7 @@ def wait_until_empty(
             missing = _send_round(number, ways, sockets, patience_s, deadline)
             if missing:
                 raise LinkSilent(
-                    f"nothing came through the link {' and '.join(missing)} within {deadline_s:g} s: "
+                    f"no marker passed the link ({' and '.join(missing)}) within {deadline_s:g} s: "
                     "look at the drops in its statistics, or give it longer than its delays and queues take"
                 )
             waiting = queued()
@@ -48,7 +48,7 @@ def wait_until_empty(
                 return
             if time.monotonic() >= deadline:
                 raise LinkSilent(
-                    f"the link still holds {waiting} packets after {deadline_s:g} s: stop the traffic, or wait longer"
+                    f"the link still queues {waiting} packets after {deadline_s:g} s: stop the traffic, or wait longer"
                 )
 
 
@@ -66,7 +66,7 @@ def _send_round(
     patience_s: float,
     deadline: float,
 ) -> list[str]:
-    """Send this round's markers until each has arrived once; return the ways that stayed silent until the deadline."""
+    """Send this round's markers until each has arrived once; return the ways without an arrival by the deadline."""
     marker = _ROUND.pack(_MAGIC, number)
     missing = dict(ways)
     poll = select.poll()
@@ -88,7 +88,7 @@ def _send_round(
 
 
 def _arrived(receiving: socket.socket, marker: bytes) -> bool:
-    """Whether the marker is among what has come in; copies and markers of earlier rounds are thrown away."""
+    """Return whether the marker is among the received datagrams; discard duplicates and markers of earlier rounds."""
     arrived = False
     while True:
         try:

@@ -1,7 +1,7 @@
-"""Network namespaces without a name: made by ``unshare``, held by a file descriptor, gone with it.
+"""Network namespaces without a name: created by ``unshare``, held by a file descriptor, destroyed with it.
 
-Owns entering and leaving; refuses to know what is inside. Nothing is ever bind-mounted, so a process that dies, by
-SIGKILL too, takes its networks with it. ``unshare`` and ``setns`` move the calling thread only.
+Nothing is ever bind-mounted, so when a process dies, by SIGKILL too, its networks disappear with it. ``unshare`` and
+``setns`` move the calling thread only.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ def _libc() -> ctypes.CDLL:
 
 
 class Namespace:
-    """An anonymous network namespace; a context manager that lets go of it.
+    """An anonymous network namespace; a context manager that closes it.
 
-    The kernel frees it, with all its interfaces, once no descriptor, socket or thread is left in it.
+    The kernel frees it, with all its interfaces, once no descriptor, socket or thread refers to it.
     """
 
     def __init__(self, fd: int) -> None:
@@ -43,37 +43,37 @@ class Namespace:
 
     @classmethod
     def create(cls) -> Namespace:
-        """A new namespace, empty but for a loopback interface that is down; the calling thread stays where it is."""
-        with contextlib.closing(_Here()):
-            return cls.create_and_stay()
+        """Create a namespace with only a loopback interface that is down; the calling thread stays where it is."""
+        with contextlib.closing(_OwnNamespace()):
+            return cls.create_and_enter()
 
     @classmethod
-    def create_and_stay(cls) -> Namespace:
-        """A new namespace with the calling thread in it: who makes several pays for one way home, with `whence`."""
+    def create_and_enter(cls) -> Namespace:
+        """Create a namespace and leave the calling thread in it; use within `restored_namespace`, once for several."""
         if _libc().unshare(_CLONE_NEWNET) != 0:
             _refuse_unshare(ctypes.get_errno())
         return cls(_open_own())
 
     @contextlib.contextmanager
     def entered(self) -> Iterator[None]:
-        """The calling thread is inside while the block runs; sockets made inside stay inside."""
-        with whence():
+        """Keep the calling thread inside while the block runs; sockets created inside stay inside."""
+        with restored_namespace():
             _enter(self.fd)
             yield
 
     def run(self, function: Callable[[], Result]) -> Result:
-        """Call the function inside, in this thread, and return what it returns."""
+        """Call the function inside, in this thread, and return its result."""
         with self.entered():
             return function()
 
     def socket(self, family: int, kind: int, proto: int = 0) -> socket.socket:
-        """A socket that lives inside, whoever uses it."""
+        """Create a socket that belongs to this namespace, whichever thread uses it."""
         with self.entered():
             return socket.socket(family, kind, proto)
 
     @property
     def cookie(self) -> int | None:
-        """The namespace's cookie, never used twice before a reboot; None before 5.14, which has no SO_NETNS_COOKIE."""
+        """The namespace's cookie, unique until the next boot; None before 5.14, which has no SO_NETNS_COOKIE."""
         with self.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as asking:
             try:
                 return int(struct.unpack("=Q", asking.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8))[0])
@@ -83,7 +83,7 @@ class Namespace:
                 raise
 
     def close(self) -> None:
-        """Let go. The kernel tears the network down in its own time; this returns at once."""
+        """Close the descriptor and return at once; the kernel destroys the network in the background."""
         if self.fd >= 0:
             fd, self.fd = self.fd, -1
             os.close(fd)
@@ -99,14 +99,14 @@ class Namespace:
 
 
 @contextlib.contextmanager
-def whence() -> Iterator[None]:
-    """The calling thread is back in the namespace that it came from when the block ends, however it ends."""
-    with contextlib.closing(_Here()):
+def restored_namespace() -> Iterator[None]:
+    """Return the calling thread to its original namespace when the block ends, also on errors."""
+    with contextlib.closing(_OwnNamespace()):
         yield
 
 
-class _Here:
-    """Where the calling thread is now; closing goes back."""
+class _OwnNamespace:
+    """The calling thread's namespace now; closing returns to it."""
 
     def __init__(self) -> None:
         self.fd = _open_own()
@@ -123,8 +123,8 @@ def _open_own() -> int:
         return os.open(_OWN, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as problem:
         raise NetnsError(
-            f"the network namespace of this thread cannot be held, {_OWN} says {problem.strerror}: "
-            "run as root with /proc mounted, and with a file descriptor to spare"
+            f"the network namespace of this thread cannot be opened, {_OWN} reports {problem.strerror}: "
+            "run as root with /proc mounted, and with a free file descriptor"
         ) from problem
 
 
@@ -147,6 +147,6 @@ def _refuse_unshare(problem: int) -> None:
             "a network namespace was asked for and the limit is reached: raise the sysctl user.max_net_namespaces"
         )
     raise NetnsError(
-        f"a network namespace was asked for and the kernel says {os.strerror(problem)}: run as root (CAP_SYS_ADMIN), "
+        f"a network namespace was asked for and refused ({os.strerror(problem)}): run as root (CAP_SYS_ADMIN), "
         "in a container with --privileged"
     )

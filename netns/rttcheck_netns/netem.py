@@ -1,10 +1,9 @@
-"""One direction's impairment, with every knob that netem has, as plain frozen data.
+"""One direction's impairment, with every setting that netem has, as plain frozen data.
 
-Owns what can be asked for and which questions make no sense; refuses to know how the kernel is told (that is
-`netem_nla`) and what is made of it. Times are integer nanoseconds, chances are percent (0 to 100, floats), rates are
-bytes per second. Importing this imports nothing beyond the standard library.
+Contradictory settings are refused here; `netem_nla` encodes the rest for the kernel. Times are integer nanoseconds,
+chances are percent (0 to 100, floats), rates are bytes per second. Imports only the standard library.
 
-Semantics are those of net/sched/sch_netem.c (read in 5.10 to 7.3); where iproute2's words differ, a docstring says so.
+Semantics are those of net/sched/sch_netem.c (read in 5.10 to 7.3); where iproute2's names differ, a docstring notes it.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from .distribution import Distribution
 from .errors import LimitTooSmall, NetemInvalid
 
 MAX_JITTER_NS = (1 << 31) - 1
-"""netem cuts jitter to INT_MAX nanoseconds without a word (get_dist_jitter, since 5.9): about 2.1 s."""
+"""netem silently cuts jitter to INT_MAX nanoseconds (get_dist_jitter, since 5.9): about 2.1 s."""
 
 _U32, _S31, _S63 = (1 << 32) - 1, (1 << 31) - 1, (1 << 63) - 1
 _ETHERNET_HEADER = 14
@@ -24,7 +23,7 @@ _ETHERNET_HEADER = 14
 
 @dataclass(frozen=True, slots=True)
 class RandomLoss:
-    """Each packet is lost with this chance. Correlation collapses the loss that results: `GilbertElliott` does not."""
+    """Each packet is lost with this chance. Correlation makes the loss rate collapse; `GilbertElliott` avoids that."""
 
     percent: float
     correlation: float = 0
@@ -59,8 +58,8 @@ class StateLoss:
 class GilbertElliott:
     """Two states (loss_gilb_ell): ``p`` good to bad, ``r`` bad to good (None: 100 - p).
 
-    ``h`` is the chance to be *delivered* in the bad state and ``k1`` to be *lost* in the good one, as the kernel holds
-    them; iproute2's third and fourth words are 1-h and 1-k, of which it hands the second on as it is.
+    ``h`` is the chance to be *delivered* in the bad state and ``k1`` to be *lost* in the good one, as in the kernel;
+    iproute2's third and fourth arguments are 1-h and 1-k, of which it passes the second on unchanged.
     """
 
     p: float
@@ -81,7 +80,7 @@ Loss = RandomLoss | StateLoss | GilbertElliott
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Slot:
-    """Packets leave in bunches: a slot opens after each delay, and closes after so many packets or bytes (0: no bound).
+    """Packets leave in groups: a slot opens after each delay, and closes after so many packets or bytes (0: no bound).
 
     The delay is uniform in [min_delay_ns, max_delay_ns], or with a distribution, around dist_delay_ns.
     """
@@ -106,9 +105,7 @@ class Slot:
                 f"slot: min_delay_ns {self.min_delay_ns} is above max_delay_ns {self.max_delay_ns}: write both"
             )
         if (self.distribution is None) != (self.dist_jitter_ns == 0):
-            raise NetemInvalid(
-                "slot: a distribution and dist_jitter_ns only mean something together: give both or none"
-            )
+            raise NetemInvalid("slot: a distribution and dist_jitter_ns need each other: give both or none")
         if self.distribution is not None and self.max_delay_ns:
             raise NetemInvalid("slot: the kernel takes a range or a distribution, not both: drop min and max_delay_ns")
         if not (self.max_delay_ns or self.dist_jitter_ns):
@@ -117,10 +114,10 @@ class Slot:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Netem:
-    """What one direction does to packets; NetemInvalid for what makes no sense or does not fit the kernel's fields.
+    """What one direction does to packets. Raises NetemInvalid for settings that contradict or do not fit the kernel.
 
-    ``distribution=None`` is the kernel's uniform one, [delay - jitter, delay + jitter). ``delay_correlation`` does not
-    do what its name says (the kernel correlates bits that it then drops); it is here because the kernel takes it.
+    ``distribution=None`` is the kernel's uniform one, [delay - jitter, delay + jitter). ``delay_correlation`` has not
+    the effect of its name (the kernel correlates bits that it then drops); it is here because the kernel accepts it.
     ``reorder`` needs a delay and means gap 1 where ``gap`` is 0. ``limit`` counts packets, and a packet of TCP with
     segmentation offload is one, however long. ``seed`` needs 6.6 and does not fix slots, corruption and correlations.
     """
@@ -160,10 +157,10 @@ class Netem:
         for name in ("delay_correlation", "duplicate", "duplicate_correlation", "reorder", "reorder_correlation",
                      "corrupt", "corrupt_correlation"):  # fmt: skip
             _percent(name, getattr(self, name))
-        self._refuse_lonely_knobs()
+        self._refuse_ignored_settings()
 
-    def _refuse_lonely_knobs(self) -> None:
-        """What the kernel would take and then ignore."""
+    def _refuse_ignored_settings(self) -> None:
+        """Refuse settings that the kernel would accept and then ignore."""
         lonely = (
             (self.delay_correlation and not self.jitter_ns, "delay_correlation", "jitter_ns"),
             (self.distribution is not None and not self.jitter_ns, "distribution", "jitter_ns"),
@@ -177,12 +174,14 @@ class Netem:
             (self.cell_size and not self.rate_bytes, "cell_size", "rate_bytes"),
             (self.cell_overhead and not self.cell_size, "cell_overhead", "cell_size"),
         )
-        for is_lonely, knob, needs in lonely:
+        for is_lonely, setting, needs in lonely:
             if is_lonely:
-                raise NetemInvalid(f"netem: {knob} does nothing without {needs}: give {needs} too, or drop {knob}")
+                raise NetemInvalid(
+                    f"netem: {setting} does nothing without {needs}: give {needs} too, or drop {setting}"
+                )
 
     def changed(self) -> dict[str, object]:
-        """The knobs that differ from their defaults, ready for JSON: tables by name, loss models by their fields."""
+        """Return the settings that differ from the defaults, for JSON: tables by name, loss models by fields."""
         plain: dict[str, object] = {}
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
@@ -191,16 +190,16 @@ class Netem:
         return plain
 
     def highest_delay_ns(self) -> int:
-        """The longest that netem holds a packet for delay and jitter alone, before any rate queue or slot."""
+        """The longest time that delay and jitter alone hold a packet, before any rate queue or slot."""
         if self.distribution is None:
             return self.delay_ns + self.jitter_ns
         return self.delay_ns + max(0, max(self.distribution.table) * self.jitter_ns // 8192)
 
     def check_limit(self, direction: str, *, expected_rate_bytes: int = 0, packet_bytes: int = 1500) -> None:
-        """Raise LimitTooSmall where packets in flight at the given rate do not fit the limit.
+        """Raise LimitTooSmall where packets in flight at the given rate exceed the limit.
 
-        The rate is the smaller of netem's own and ``expected_rate_bytes`` (0: unknown); without any there is nothing to
-        check. ``packet_bytes`` is the MTU; fewer, larger packets fit more easily, many small ones may still not.
+        The rate is the smaller of netem's own and ``expected_rate_bytes`` (0: unknown); without either there is nothing
+        to check. ``packet_bytes`` is the MTU; fewer, larger packets fit more easily, many small ones may still not.
         """
         rates = [rate for rate in (self.rate_bytes, expected_rate_bytes) if rate]
         if not rates:
@@ -209,7 +208,7 @@ class Netem:
         needed = -(-rate * held_ns // (1_000_000_000 * frame)) + 1
         if needed > self.limit:
             raise LimitTooSmall(
-                f"netem {direction}: the limit of {self.limit} packets is too small, {rate} bytes/s held for up to "
+                f"netem {direction}: the limit of {self.limit} packets is too small, {rate} bytes/s delayed by up to "
                 f"{held_ns / 1e6:g} ms are {needed} packets of {frame} bytes: write limit={needed} or more",
                 needed,
             )

@@ -1,10 +1,10 @@
-"""netem's netlink attributes: a `Netem` to what the kernel reads, what the kernel dumps back to a `Netem`.
+"""netem's netlink attributes: encode a `Netem` for the kernel, decode the kernel's dump, and compare the two.
 
-Owns every attribute of net/sched/sch_netem.c up to TCA_NETEM_PRNG_SEED, on pyroute2's NLA base classes (its own netem
-ends at TCA_NETEM_RATE in 0.9.7), and the comparison of asked and found. Refuses to know about sockets.
+Covers every attribute of net/sched/sch_netem.c up to TCA_NETEM_PRNG_SEED, on pyroute2's NLA base classes (pyroute2's
+own netem ends at TCA_NETEM_RATE in 0.9.7).
 
-The 64-bit latency and jitter are exact; beside them go the old fields in ticks of 64 ns, read by kernels before 4.15.
-Chances are 32-bit fractions, rounded as iproute2 rounds them, and compared as such. Only the distribution
+The 64-bit latency and jitter are exact; the old fields in ticks of 64 ns, read by kernels before 4.15, are sent as
+well. Chances are 32-bit fractions, rounded as iproute2 rounds them, and compared as such. Only the distribution
 tables are not compared: no kernel dumps them.
 """
 
@@ -56,7 +56,7 @@ class netem_options(nla):  # type: ignore[misc]  # noqa: N801  # pyroute2 is unt
         fields = (("probability", "I"), ("correlation", "I"))
 
     class rate_and_cells(nla):  # type: ignore[misc]  # noqa: N801  # as above
-        """struct tc_netem_rate; rate is all ones where TCA_NETEM_RATE64 says it."""
+        """struct tc_netem_rate; rate is all ones where TCA_NETEM_RATE64 holds it."""
 
         fields = (("rate", "I"), ("packet_overhead", "i"), ("cell_size", "I"), ("cell_overhead", "i"))
 
@@ -90,17 +90,17 @@ class netem_options(nla):  # type: ignore[misc]  # noqa: N801  # pyroute2 is unt
 
 
 def fraction(percent: float) -> int:
-    """A chance as the kernel holds it: 100 % is 2**32 - 1."""
+    """Return a chance as the kernel stores it: 100 % is 2**32 - 1."""
     return round(percent / 100 * _U32)
 
 
 def percentage(part: int) -> float:
-    """The percentage that a 32-bit fraction stands for, rounded to what the fraction can tell apart."""
+    """Return the percentage of a 32-bit fraction, rounded to the fraction's resolution."""
     return round(part / _U32 * 100, 7)
 
 
 def options(netem: Netem) -> dict[str, Any]:
-    """The value of TCA_OPTIONS for this impairment, as pyroute2 encodes it."""
+    """Return the value of TCA_OPTIONS for this impairment, as pyroute2 encodes it."""
     random = netem.loss if isinstance(netem.loss, RandomLoss) else RandomLoss(0)
     return {
         "latency": min(netem.delay_ns >> _TICK_SHIFT, _U32),
@@ -179,10 +179,10 @@ def _packed(table: tuple[int, ...]) -> bytes:
 
 
 def found(dumped: Any, asked: Netem) -> Netem:
-    """The impairment that a dump of TCA_OPTIONS describes; the tables, which no kernel dumps, are taken from ``asked``.
+    """Decode a dump of TCA_OPTIONS; the tables, which no kernel dumps, are taken from ``asked``.
 
-    Fields that were not asked for are found too: whatever the kernel holds is in the result. ``seed`` is the one that
-    the kernel drew where none was asked for, and None where the kernel has no seeds (before 6.6).
+    Fields that were not asked for are decoded too. ``seed`` is the one that the kernel drew where none was asked for,
+    and None where the kernel has no seeds (before 6.6).
     """
     correlations = dumped.get_attr("TCA_NETEM_CORR") or {}
     reorder = dumped.get_attr("TCA_NETEM_REORDER") or {}
@@ -217,7 +217,7 @@ def found(dumped: Any, asked: Netem) -> Netem:
 
 
 def _unchecked(kind: Any, **fields: Any) -> Any:
-    """What the kernel holds, as it is: refusing it as senseless would hide what differs."""
+    """Build the object without validation: a refusal here would hide the difference."""
     plain = object.__new__(kind)
     for name, value in fields.items():
         object.__setattr__(plain, name, value)
@@ -255,10 +255,10 @@ def _found_slot(dumped: Any, asked: Netem) -> Slot | None:
 
 
 def compare(direction: str, asked: Netem, held: Netem) -> None:
-    """Raise NetemMismatch for the first field in which what the kernel holds is not what was asked for.
+    """Raise NetemMismatch for the first field in which the kernel's settings differ from the request.
 
-    Integers are compared exactly, chances as the 32-bit fractions that they are; UnsupportedByKernel for a seed that
-    the kernel does not know. A seed that was not asked for is the kernel's choice.
+    Integers are compared exactly, chances as 32-bit fractions. Raises UnsupportedByKernel for a seed on a kernel
+    without seeds. A seed that was not asked for is the kernel's choice.
     """
     if asked.seed is not None and held.seed is None:
         raise UnsupportedByKernel(

@@ -1,7 +1,7 @@
 """A netlink socket inside one namespace: many requests in one send, each answer matched to its request.
 
-Owns sending, acknowledgements, dumps and turning a refusal into a sentence; refuses to know what the messages say. One
-`Channel` may be used from any thread's namespace, because a netlink socket stays where it was made.
+Handles sending, acknowledgements, dumps and error messages; the content of the requests is the caller's. A `Channel`
+may be used from any thread, because a netlink socket stays in the namespace where it was created.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ REQUEST, ACK, DUMP = 0x1, 0x4, 0x300
 EXCLUSIVE, CREATE = 0x200, 0x400
 _HEADER = struct.Struct("=IHHII")
 _ERROR, _DONE = 2, 3
-_CAPPED, _HAS_WORDS = 0x100, 0x200
+_CAPPED, _HAS_ATTRIBUTES = 0x100, 0x200
 _SOL_NETLINK, _CAP_ACK, _EXT_ACK, _STRICT = 270, 10, 11, 12
-_WORDS = 1
+_MESSAGE = 1
 # sendmsg refuses more than the socket's send buffer (212,992 bytes by default).
 _MOST_BYTES = 128 * 1024
 _DEADLINE_S = 10.0
@@ -32,14 +32,14 @@ _DEADLINE_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One encoded netlink message, and what it asks for in words that complete "could not ..."."""
+    """One encoded netlink message; ``asks`` describes it so that it completes "could not ..."."""
 
     asks: str
     data: bytes
     refusal: Callable[[int, str], Exception | None] | None = None
-    """Turns errno and the kernel's words into a better error than NetlinkRefused, where there is one."""
+    """Turns errno and the kernel's message into a more specific error than NetlinkRefused, or returns None."""
     tolerates: tuple[int, ...] = ()
-    """The errnos that are as good as success."""
+    """The errnos that count as success."""
 
 
 class Channel:
@@ -49,8 +49,8 @@ class Channel:
         self._adopt(namespace.socket(socket.AF_NETLINK, socket.SOCK_RAW, protocol))
 
     @classmethod
-    def here(cls, protocol: int = ROUTE) -> Channel:
-        """A channel into the namespace that the calling thread is in."""
+    def current(cls, protocol: int = ROUTE) -> Channel:
+        """Open a channel into the calling thread's current namespace."""
         channel = cls.__new__(cls)
         channel._adopt(socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, protocol))
         return channel
@@ -72,10 +72,10 @@ class Channel:
         self.close()
 
     def transact(self, requests: Sequence[Request]) -> list[bytes]:
-        """Send all, wait for each to be acknowledged, and return the replies that came besides, headers included.
+        """Send all, wait for every acknowledgement, and return the other replies, headers included.
 
-        The kernel works on them in order and goes on after one that it refuses; the first refusal is raised, as
-        NetlinkRefused or as what the request's ``refusal`` makes of it.
+        The kernel processes them in order and continues after a refusal; the first refusal is raised, as NetlinkRefused
+        or as the error that the request's ``refusal`` returns.
         """
         replies: list[bytes] = []
         pending: list[Request] = []
@@ -151,26 +151,26 @@ class Channel:
 
     @staticmethod
     def _raise(request: Request, message: bytes) -> None:
-        """Nothing when the message is an acknowledgement, else the error that it stands for."""
+        """Raise the error that the message reports; return when it is an acknowledgement."""
         code = -struct.unpack_from("=i", message, _HEADER.size)[0]
         if code == 0:
             return
-        says = kernel_words(message)
-        better = request.refusal(code, says) if request.refusal is not None else None
+        text = kernel_message_of(message)
+        better = request.refusal(code, text) if request.refusal is not None else None
         if better is not None:
             raise better
-        reason = f"{os.strerror(code)}: {says}" if says else os.strerror(code)
+        reason = f"{os.strerror(code)}: {text}" if text else os.strerror(code)
         raise NetlinkRefused(
-            f"could not {request.asks}, the kernel says '{reason}': run as root, with a kernel that has this",
+            f"could not {request.asks}, the kernel reports '{reason}': run as root, with a kernel that has this",
             code,
-            says,
+            text,
         )
 
 
-def kernel_words(message: bytes) -> str:
-    """The text that the kernel put beside an error (NLMSGERR_ATTR_MSG, since 4.12), or nothing."""
+def kernel_message_of(message: bytes) -> str:
+    """Return the kernel's text beside an error (NLMSGERR_ATTR_MSG, since 4.12), or an empty string."""
     _length, _kind, flags, _sequence, _port = _HEADER.unpack_from(message)
-    if not flags & _HAS_WORDS:
+    if not flags & _HAS_ATTRIBUTES:
         return ""
     refused_length = struct.unpack_from("=I", message, _HEADER.size + 4)[0]
     echoed = _HEADER.size if flags & _CAPPED else (refused_length + 3) & ~3
@@ -179,7 +179,7 @@ def kernel_words(message: bytes) -> str:
         length, kind = struct.unpack_from("=HH", message, offset)
         if length < 4:
             break
-        if kind & 0x3FFF == _WORDS:
+        if kind & 0x3FFF == _MESSAGE:
             return message[offset + 4 : offset + length].rstrip(b"\0").decode(errors="replace")
         offset += (length + 3) & ~3
     return ""

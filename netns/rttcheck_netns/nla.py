@@ -1,9 +1,9 @@
-"""How pyroute2's netlink message classes get here without the whole of pyroute2.
+"""Import pyroute2's netlink message classes without the rest of pyroute2.
 
-Owns one import. Any import of ``pyroute2.x`` first runs ``pyroute2/__init__.py``, which imports the entire library with
-asyncio, ssl and multiprocessing: 230 ms, and seconds inside an emulated guest. The message classes alone take 5 ms. So
-the package is put in place without running its ``__init__`` until somebody asks it for one of its own names; from
-then on it is pyroute2 as everyone knows it. Refuses to know what the classes are used for.
+Any import of ``pyroute2.x`` first runs ``pyroute2/__init__.py``, which imports the entire library with asyncio, ssl and
+multiprocessing: 230 ms, and seconds inside an emulated guest. The message classes alone take 5 ms. So the package is
+registered without running its ``__init__``; that runs at the first access to one of the package's own names, after
+which it is the ordinary pyroute2.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _RUNNING = threading.RLock()
 
 
 class _DeferredPackage(types.ModuleType):
-    """A package whose ``__init__`` runs when a name is asked for that is not one of its submodules."""
+    """A package whose ``__init__`` runs at the first access to a name that is not one of its submodules."""
 
     def __getattr__(self, name: str) -> object:
         if name.startswith("__") and name not in ("__version__", "__all__"):

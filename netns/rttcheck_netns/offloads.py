@@ -1,6 +1,6 @@
-"""Which offloads an interface has, as plain data, by the kernel's names.
+"""Which offloads an interface has, as plain data, by the kernel's names; `ethtool` sets them.
 
-Owns the choice of features that change what goes over a veth; refuses to know how they are set (that is `ethtool`).
+Only features that change what goes over a veth are listed.
 """
 
 from __future__ import annotations
@@ -37,5 +37,5 @@ class Offloads:
     gro: bool = False
 
     def features(self) -> dict[str, bool]:
-        """The kernel's feature names and whether each is to be on."""
+        """Return the kernel's feature names and whether each is to be on."""
         return {feature: getattr(self, switch) for switch, names in FEATURES.items() for feature in names}

@@ -1,7 +1,6 @@
-"""Queueing disciplines at the root of an interface: installing netem, taking it away, reading back what is there.
+"""Queueing disciplines at the root of an interface: install netem, remove it, read it back with its counters.
 
-Owns the tc messages and the counters; refuses to know which interface is which direction. netem is only ever added
-where none is: ``change`` keeps the attributes that it is not given.
+netem is only ever added where none is: ``change`` keeps the attributes that it is not given.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from .rtnetlink import encoded
 _NEWQDISC, _DELQDISC, _GETQDISC = 36, 37, 38
 _ROOT = 0xFFFFFFFF
 _HANDLE = 0x10000
-"""1:0, so that what was installed here is told from what the kernel puts there by itself (handle 0)."""
+"""1:0, which distinguishes what was installed here from the kernel's own disciplines (handle 0)."""
 
 _XSTATS = ("delayed", "dropped", "corrupted", "duplicated", "reordered", "ecn_marked", "allocation_errors")
 
@@ -48,7 +47,7 @@ class tc_message(nlmsg):  # type: ignore[misc]  # noqa: N801  # pyroute2 is unty
 
     @staticmethod
     def options_of_kind(message: Any, *_: object, **__: object) -> Any:
-        """netem's own class, or raw bytes for any other discipline."""
+        """Return netem's own class, or raw bytes for any other discipline."""
         return message.netem_options if message.get_attr("TCA_KIND") == "netem" else message.cdata
 
     class statistics(nla):  # type: ignore[misc]  # noqa: N801  # as above
@@ -69,7 +68,7 @@ class tc_message(nlmsg):  # type: ignore[misc]  # noqa: N801  # pyroute2 is unty
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QdiscStatistics:
-    """Counters since the discipline was installed, and what waits in it now (qlen packets, backlog bytes).
+    """Counters since the discipline was installed, and its queue now (qlen packets, backlog bytes).
 
     ``xstats`` are netem's own (delayed, dropped, corrupted, ...), empty where the kernel has none (before 7.2).
     """
@@ -96,7 +95,7 @@ class Qdisc:
 
 @lru_cache(maxsize=128)
 def add_netem(index: int, netem: Netem) -> Request:
-    """Install netem at the root; refused where one is already. UnsupportedByKernel where the kernel has no netem."""
+    """Install netem at the root; fails where one exists. Raises UnsupportedByKernel where the kernel has no netem."""
     return Request(
         f"install netem on interface {index}",
         _message(index, _NEWQDISC, CREATE | EXCLUSIVE, "netem", options(netem)),
@@ -106,10 +105,10 @@ def add_netem(index: int, netem: Netem) -> Request:
 
 @lru_cache(maxsize=64)
 def add_noqueue(index: int) -> Request:
-    """Install noqueue, which is what a veth has anyway, so that the interface transmits from now on.
+    """Install noqueue, which a veth has anyway, so that the interface transmits from now on.
 
-    An interface that came up before its peer transmits only once the kernel's linkwatch work has run, and drops what it
-    is given until then; grafting a discipline activates it within the call (qdisc_graft: dev_activate).
+    An interface that came up before its peer transmits only once the kernel's linkwatch work has run, and drops
+    packets until then; grafting a discipline activates it within the call (qdisc_graft: dev_activate).
     """
     return Request(f"activate interface {index}", _message(index, _NEWQDISC, CREATE | EXCLUSIVE, "noqueue", None))
 
@@ -133,21 +132,21 @@ def _message(index: int, kind: int, flags: int, discipline: str | None, value: d
     return encoded(message, kind, REQUEST | ACK | flags)
 
 
-def _no_netem(code: int, says: str) -> Exception | None:
+def _no_netem(code: int, text: str) -> Exception | None:
     if code == errno.ENOENT:
         return UnsupportedByKernel(
             "netem was asked for and this kernel has none: modprobe sch_netem (Ubuntu: package linux-modules-extra, "
             "Debian: the kernel that is not the cloud one), or use a kernel with CONFIG_NET_SCH_NETEM"
         )
-    if code == errno.EINVAL and "duplicating" in says:
+    if code == errno.EINVAL and "duplicating" in text:
         return UnsupportedByKernel(
-            f"netem with duplicate was asked for and the kernel says '{says}': use 6.12.93 or later"
+            f"netem with duplicate was asked for and the kernel reports '{text}': use 6.12.93 or later"
         )
     return None
 
 
 def roots(channel: Channel) -> dict[int, Qdisc]:
-    """Each interface's root discipline in the channel's namespace, by interface index."""
+    """Return each interface's root discipline in the channel's namespace, by interface index."""
     found: dict[int, Qdisc] = {}
     for raw in channel.dump(_dump_request()):
         message = tc_message(raw)
@@ -184,6 +183,6 @@ def _statistics(kind: str, dumped: Any) -> QdiscStatistics:
 
 
 def _xstats(raw: bytes) -> dict[str, int]:
-    """struct tc_netem_xstats: as many 64-bit counters as the kernel gives, of those known here."""
+    """Decode struct tc_netem_xstats: as many 64-bit counters as the kernel gives, of those known here."""
     count = min(len(raw) // 8, len(_XSTATS))
     return dict(zip(_XSTATS, struct.unpack_from(f"={count}Q", raw), strict=False))

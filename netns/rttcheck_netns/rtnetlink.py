@@ -1,7 +1,7 @@
-"""The rtnetlink messages that a lab is made of: links, addresses, neighbours, routes.
+"""Encode the rtnetlink messages that build a lab: links, addresses, neighbours, routes.
 
-Owns their encoding, through pyroute2's message classes; refuses to know which lab they are for. Encoding one takes
-pyroute2 70 to 240 microseconds and the kernel less, and labs are alike: what is the same is encoded once a process.
+Encoding a message takes pyroute2 70 to 240 microseconds, more than the kernel needs for it, and labs are alike: equal
+messages are encoded once a process.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class link_message(nlmsg):  # type: ignore[misc]  # noqa: N801  # as above
 
 
 def encoded(message: Any, kind: int, flags: int) -> bytes:
-    """The message's bytes with this type and these flags; its sequence number is the channel's business."""
+    """Return the message's bytes with this type and these flags; the channel sets the sequence number."""
     message["header"]["type"] = kind
     message["header"]["flags"] = flags
     message.encode()
@@ -82,10 +82,10 @@ def veth_pair(
     mtu: int,
     segments: int,
 ) -> Request:
-    """A veth pair: this end here and up, the other end down, in the namespace that ``peer_fd`` holds.
+    """Create a veth pair: this end here and up, the other end down, in the namespace behind ``peer_fd``.
 
-    The peer cannot be created up: veth_open() fails while the pair is not yet joined. Indexes are given rather than
-    found, so that nothing has to be asked back. ``segments`` is IFLA_GSO_MAX_SEGS, 0 leaves it alone.
+    The peer cannot be created up: veth_open() fails while the pair is not yet joined. Indexes are given, so that they
+    need not be read back. ``segments`` is IFLA_GSO_MAX_SEGS; 0 leaves it unchanged.
     """
     common: list[list[object]] = [["IFLA_MTU", mtu], ["IFLA_NUM_TX_QUEUES", 1], ["IFLA_NUM_RX_QUEUES", 1]]
     if segments:
@@ -109,13 +109,13 @@ def veth_pair(
     return Request(f"create the veth pair {name} and {peer_name}", encoded(message, _NEWLINK, _NEW), _no_veth)
 
 
-def _no_veth(code: int, _says: str) -> Exception | None:
+def _no_veth(code: int, _reason: str) -> Exception | None:
     if code != errno.EOPNOTSUPP:
         return None
     return UnsupportedByKernel("a veth pair was asked for and this kernel has none: modprobe veth, or use one with it")
 
 
-def _no_ipv6(code: int, _says: str) -> Exception | None:
+def _no_ipv6(code: int, _reason: str) -> Exception | None:
     if code not in (errno.EOPNOTSUPP, errno.EAFNOSUPPORT, errno.EACCES):
         return None
     return UnsupportedByKernel(
@@ -143,7 +143,7 @@ def most_segments(index: int, segments: int) -> Request:
 
 @lru_cache(maxsize=256)
 def address(index: int, value: str, prefix: int) -> Request:
-    """An address with its connected route; for IPv6 without duplicate address detection, usable at once."""
+    """Add an address with its connected route; for IPv6 without duplicate address detection, usable at once."""
     message = ifaddrmsg()
     message["family"] = family_of(value)
     message["prefixlen"] = prefix
@@ -156,7 +156,7 @@ def address(index: int, value: str, prefix: int) -> Request:
 
 @lru_cache(maxsize=256)
 def neighbour(index: int, value: str, mac: str) -> Request:
-    """A permanent neighbour entry: no ARP or neighbour discovery adds a round trip to the first packet."""
+    """Add a permanent neighbour entry: no ARP or neighbour discovery adds a round trip to the first packet."""
     message = ndmsg()
     message["family"] = family_of(value)
     message["ifindex"] = index
@@ -167,7 +167,7 @@ def neighbour(index: int, value: str, mac: str) -> Request:
 
 @lru_cache(maxsize=256)
 def route(index: int, destination: str, prefix: int, gateway: str | None, quickack: bool) -> Request:
-    """A route through a gateway, or to a neighbour where there is none; ``quickack`` sets RTAX_QUICKACK."""
+    """Add a route through a gateway, or to a neighbour where there is none; ``quickack`` sets RTAX_QUICKACK."""
     message = rtmsg()
     message["family"] = family_of(destination)
     message["dst_len"] = prefix

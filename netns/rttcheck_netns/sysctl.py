@@ -1,8 +1,8 @@
-"""The sysctls that a lab pins, and writing them in a namespace.
+"""The sysctls that a lab pins, why, and how they are written in a namespace.
 
-Owns which ones and why; refuses to know the lab. ``/proc/sys/net`` shows the namespace of the task that opens the file,
-so everything here must be called while inside. A namespace starts from the kernel's built-in values, except where it
-copies the host's (conf/, congestion control): nothing that moves a round-trip time is left to either.
+``/proc/sys/net`` shows the namespace of the task that opens the file, so everything here must be called while inside.
+A namespace starts from the kernel's built-in values, except where it copies the host's (conf/, congestion control):
+nothing that changes a round-trip time is left to either.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from .errors import SysctlRefused, UnsupportedByKernel
 
 ABSENT = "absent"
-"""What is recorded for a sysctl that the running kernel does not have."""
+"""The recorded value of a sysctl that the running kernel does not have."""
 
 ADDRESSING: Mapping[str, str] = {
     "net.ipv4.conf.all.rp_filter": "0",
@@ -23,25 +23,25 @@ ADDRESSING: Mapping[str, str] = {
     "net.ipv4.conf.default.send_redirects": "0",
     "net.ipv6.conf.all.disable_ipv6": "0",
     "net.ipv6.conf.default.disable_ipv6": "0",
-    # No link-local address, no router solicitation, no duplicate address detection: no packets that nobody asked for.
+    # No link-local address, no router solicitation, no duplicate address detection: no unsolicited packets.
     "net.ipv6.conf.default.addr_gen_mode": "1",
     "net.ipv6.conf.default.accept_ra": "0",
     "net.ipv6.conf.default.router_solicitations": "0",
     "net.ipv6.conf.default.accept_dad": "0",
 }
-"""For every namespace, before its interfaces come: a new interface copies ``default``."""
+"""For every namespace, before its interfaces are created: a new interface copies ``default``."""
 
 FORWARDING: Mapping[str, str] = {"net.ipv4.ip_forward": "1", "net.ipv6.conf.all.forwarding": "1"}
 """For the link's node."""
 
 NOT_FORWARDING: Mapping[str, str] = dict.fromkeys(FORWARDING, "0")
-"""For the link's node where the relay forwards: its kernel drops, without a word, what the relay has taken."""
+"""For the link's node where the relay forwards: its kernel silently drops what the relay has taken."""
 
 TCP: Mapping[str, str] = {
     "net.ipv4.ip_forward": "0",
     "net.core.somaxconn": "4096",
     "net.ipv4.tcp_max_syn_backlog": "4096",
-    # A cookie replaces the low bits of the handshake's timestamp: its sample comes out up to 63 ms too long.
+    # A SYN cookie replaces the low bits of the handshake's timestamp: its sample would be up to 63 ms too long.
     "net.ipv4.tcp_syncookies": "0",
     "net.ipv4.tcp_timestamps": "1",
     "net.ipv4.tcp_sack": "1",
@@ -52,14 +52,14 @@ TCP: Mapping[str, str] = {
     "net.ipv4.tcp_early_retrans": "3",
     "net.ipv4.tcp_reordering": "3",
     "net.ipv4.tcp_mtu_probing": "0",
-    # Corking moves data into later segments, and with it the stamps.
+    # Corking moves data into later segments, and with it the timestamps.
     "net.ipv4.tcp_autocorking": "0",
-    # SACK compression holds SACKs back for up to 5 % of a round trip (33 % in 7.x) or 1 ms.
+    # SACK compression delays SACKs for up to 5 % of a round trip (33 % in 7.x) or 1 ms.
     "net.ipv4.tcp_comp_sack_nr": "0",
     "net.ipv4.tcp_no_metrics_save": "1",
     "net.ipv4.tcp_no_ssthresh_metrics_save": "1",
     "net.ipv4.tcp_min_rtt_wlen": "300",
-    # Later kernels only, at the values that earlier ones have built in.
+    # Later kernels only, with the values that are built into earlier ones.
     "net.ipv4.tcp_pingpong_thresh": "1",
     "net.ipv4.tcp_backlog_ack_defer": "0",
     "net.ipv4.tcp_rto_min_us": "200000",
@@ -68,14 +68,14 @@ TCP: Mapping[str, str] = {
 """For the ends, where TCP runs."""
 
 RECORDED = ("net.ipv4.tcp_congestion_control", "net.ipv4.tcp_rmem", "net.ipv4.tcp_wmem")
-"""Read and recorded, not set: a child namespace may not take any algorithm for the first, the others are limits."""
+"""Read and recorded, not set: a child namespace may only take some algorithms for the first, the others are limits."""
 
 
 def pin(values: Mapping[str, str], *, required: bool = False) -> dict[str, str]:
-    """Set sysctls of the namespace that the calling thread is in; return what they hold, `ABSENT` for the missing.
+    """Set sysctls of the calling thread's current namespace; return their values, `ABSENT` for the missing.
 
-    ``required`` makes a missing one UnsupportedByKernel. Raises SysctlRefused when one cannot be set or does not keep
-    the value.
+    ``required`` turns a missing one into UnsupportedByKernel. Raises SysctlRefused when one cannot be set or does not
+    keep the value.
     """
     held: dict[str, str] = {}
     for name, value in values.items():
@@ -104,7 +104,7 @@ def pin(values: Mapping[str, str], *, required: bool = False) -> dict[str, str]:
 
 
 def read(names: tuple[str, ...]) -> dict[str, str]:
-    """What sysctls of the namespace that the calling thread is in hold, `ABSENT` for the missing."""
+    """Return the values of sysctls in the calling thread's current namespace, `ABSENT` for the missing."""
     held: dict[str, str] = {}
     for name in names:
         try:
@@ -125,14 +125,14 @@ def _read(fd: int) -> str:
 
 def _path(name: str) -> str:
     if not name.startswith("net.") or "/" in name:
-        raise SysctlRefused(f"the sysctl {name!r} is none of a network namespace: write a name that starts with net.")
+        raise SysctlRefused(f"the sysctl {name!r} is not a network namespace's: write a name that starts with net.")
     return "/proc/sys/" + name.replace(".", "/")
 
 
 def _refused(name: str, value: str, problem: OSError) -> SysctlRefused:
     remedy = "run as root with /proc/sys writable"
     if problem.errno == errno.EINVAL:
-        remedy = "write a value that the kernel takes"
+        remedy = "write a value that the kernel accepts"
     elif name.endswith("congestion_control"):
         remedy = "set the congestion control per socket, a namespace may only take unrestricted ones"
     return SysctlRefused(f"the sysctl {name} cannot be set to {value} ({problem.strerror}): {remedy}")

@@ -1,10 +1,10 @@
-"""The two networks there are: `routed` (the delay in the middle) and `direct` (two hosts, the delay at the ends).
+"""The two topologies: `routed` (the delay in the middle) and `direct` (two hosts, the delay at the ends).
 
-Owns names, numbers and addresses, the order of set-up, and that everything ends with the block. Refuses to know what is
-measured in it. Addresses are of the blocks set aside for benchmarks (RFC 2544, RFC 5180): they mean nothing elsewhere.
+This module chooses names, numbers and addresses and the order of set-up; everything ends with the block. Addresses are
+from the blocks reserved for benchmarks (RFC 2544, RFC 5180), so that they collide with no other network.
 
-In `routed` netem sits on the node in the middle: on an end's own interface it changes what that end's TCP knows of its
-queue (netem orphans packets), and hides the delay from captures there. `direct` is what people do by hand.
+In `routed` netem sits on the node in the middle: on an end's own interface it would change what that end's TCP knows of
+its queue (netem orphans packets), and hide the delay from captures there. `direct` is the usual manual set-up.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .engine import Egress, Engine, EngineName, KernelNetem
 from .ethtool import set_offloads
 from .host import Host
 from .lab import Lab
-from .namespace import Namespace, whence
+from .namespace import Namespace, restored_namespace
 from .netem import Netem
 from .netlink import GENERIC, Channel, Request
 from .offloads import Offloads
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
     from .relay.relay import Relay
 
 _PREFIX = {4: 24, 6: 64}
-# Not the first free numbers: tunnel modules put interfaces of their own into each new namespace.
+# Not the first free indexes: tunnel modules create interfaces of their own in each new namespace.
 _END, _TO_CLIENT, _TO_SERVER = 10, 11, 12
 
 
 @dataclass(frozen=True, slots=True)
 class _Port:
-    """One interface: where it is, what it is called, and the addresses that it has."""
+    """One interface: its place, its name, and its addresses."""
 
     name: str
     index: int
@@ -56,21 +56,21 @@ _NEIGHBOUR = _Port("eth0", _END, "02:00:00:00:01:03", "198.18.1.3", "2001:2:0:1:
 
 
 class _Node:
-    """A namespace under construction: its channels, what it announces, and its sysctls as they were pinned."""
+    """A namespace under construction: its channels, its address announcements, and its pinned sysctls."""
 
     def __init__(self, name: str, values: Mapping[str, str], asked: Mapping[str, str], resources: ExitStack) -> None:
-        """Make the namespace and stay in it for what has to be done from inside."""
+        """Create the namespace and stay in it for the steps that must be done from inside."""
         self.name = name
-        self.namespace = resources.enter_context(Namespace.create_and_stay())
-        self.route = resources.enter_context(Channel.here())
-        self.generic = resources.enter_context(Channel.here(GENERIC))
+        self.namespace = resources.enter_context(Namespace.create_and_enter())
+        self.route = resources.enter_context(Channel.current())
+        self.generic = resources.enter_context(Channel.current(GENERIC))
         self.announcements = resources.enter_context(AddressAnnouncements())
         self.sysctls = sysctl.pin({**sysctl.ADDRESSING, **values})
         self.sysctls |= sysctl.pin(asked, required=True)
         self.sysctls |= sysctl.read(sysctl.RECORDED)
 
     def finish(self, indexes: tuple[int, ...], offloads: Offloads) -> None:
-        """Wait for the addresses to be usable, then set the offloads, which also waits for who announced them."""
+        """Wait until the addresses are usable, then set the offloads, which waits for the announcer's rtnl lock."""
         self.announcements.wait(indexes)
         set_offloads(self.generic, indexes, offloads)
 
@@ -99,15 +99,15 @@ def routed(
     engine: EngineName = "netem",
     relay_cpu: int | None = None,
 ) -> Iterator[Lab]:
-    """Client, link and server in three namespaces; the link forwards and impairs, each way on its way out.
+    """Build client, link and server in three namespaces; the link forwards and impairs each direction on egress.
 
     ``sysctls`` are set on both ends after the pinned ones; ``quickack`` puts RTAX_QUICKACK on the ends' routes, so that
-    no ACK is delayed; ``expected_rate_bytes`` per second (0: unknown) is what limits are checked against; ``engine``
-    is what impairs: the kernel's netem, or the relay, a process that forwards in the kernel's place and keeps to the
-    core ``relay_cpu``, if one is named. Raises NetnsError and what derives from it; nothing is left then.
+    no ACK is delayed; ``expected_rate_bytes`` per second (0: unknown) is the rate that limits are checked against;
+    ``engine`` does the impairment: the kernel's netem, or the relay, a process that forwards instead of the kernel and
+    keeps to the core ``relay_cpu``, if one is given. Raises NetnsError and its subclasses; then nothing is left behind.
     """
     with ExitStack() as resources:
-        with whence():
+        with restored_namespace():
             asked = sysctls or {}
             client = _Node("client", sysctl.TCP, asked, resources)
             server = _Node("server", sysctl.TCP, asked, resources)
@@ -157,12 +157,12 @@ def direct(
     mtu: int = 1500,
     expected_rate_bytes: int = 0,
 ) -> Iterator[Lab]:
-    """Client and server in two namespaces on one veth pair, each impairing what it sends; otherwise as `routed`.
+    """Build client and server in two namespaces on one veth pair, each impairing its egress; otherwise as `routed`.
 
     With offloads on, netem sees TCP's packets of many segments before they are cut.
     """
     with ExitStack() as resources:
-        with whence():
+        with restored_namespace():
             asked = sysctls or {}
             server = _Node("server", sysctl.TCP, asked, resources)
             client = _Node("client", sysctl.TCP, asked, resources)
@@ -187,8 +187,8 @@ def direct(
 
 
 def _relay(link: _Node, mtu: int, offloads: Offloads, cpu: int | None, resources: ExitStack) -> Relay:
-    """The relay in the link's node, between interfaces that transmit from now on."""
-    # Here alone: the other engine has no need of it.
+    """Start the relay in the link's node, between interfaces that transmit from now on."""
+    # Imported here: the other engine does not need it.
     from .relay.port import Side
     from .relay.relay import open_relay
 
@@ -218,7 +218,7 @@ def _pair(here: _Port, there: _Port, peer: _Node, mtu: int, segments: int) -> Re
 
 
 def _end(port: _Port, neighbour: _Port) -> list[Request]:
-    """An end's interface: up second, when its peer is, so that it transmits from then on."""
+    """Configure an end's interface: it comes up second, when its peer is up, so that it transmits from then on."""
     return [rtnetlink.link_up(port.index), *_addressed(port, neighbour)]
 
 
@@ -230,7 +230,7 @@ def _addressed(port: _Port, neighbour: _Port) -> list[Request]:
 
 
 def _routes(port: _Port, to: _Port, gateway: _Port | None, quickack: bool) -> list[Request]:
-    """Routes to the other end: its networks through the gateway, or itself on the link."""
+    """Return routes to the other end: its networks through the gateway, or itself on the link."""
     if gateway is None:
         return [
             rtnetlink.route(port.index, to.ipv4, 32, None, quickack),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from pathlib import Path
 
 from rttcheck.cli.exit_status import ExitStatus
 from rttcheck.errors import KernelError
@@ -50,16 +51,20 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run(args: argparse.Namespace) -> int:
     """Boot the guest, run the command, and return its exit status."""
+    from rttcheck.kernels.guest import GuestSettings
     from rttcheck.kernels.launcher import main
-    from rttcheck.kernels.spec import KernelSpec, Source
+    from rttcheck.kernels.spec import KernelSource, KernelSpec
 
-    if KernelSpec.parse(args.kernel).source is Source.HOST:
+    if KernelSpec.parse(args.kernel).source is KernelSource.HOST:
         raise KernelError("`rttcheck guest` boots a kernel, and host is the running one: name one, as in debian:6.12")
-    options = ["--kernel", args.kernel, "--clock", args.clock]
-    options += ["--rw", args.rw] if args.rw else []
-    options += ["--console", args.console] if args.console else []
+    settings = GuestSettings(
+        kernel=args.kernel,
+        clock=args.clock,
+        rw=Path(args.rw) if args.rw else None,
+        console=Path(args.console) if args.console else None,
+    )
     # The launcher runs Python in the guest; there this module executes the command.
-    return main([*options, "--", "-m", "rttcheck.cli.guest", *args.command])
+    return main(["--settings", settings.to_json(), "--", "-m", "rttcheck.cli.guest", *args.command])
 
 
 def become(command: list[str]) -> int:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from rttcheck.cli.exit_status import ExitStatus
 
 if TYPE_CHECKING:
-    from rttcheck.kernels.inventory import Kept
-    from rttcheck.kernels.kernel import Kernel
+    from rttcheck.kernels.inventory import CacheEntry
+    from rttcheck.kernels.kernel import BootableKernel
     from rttcheck.kernels.pruning import Pruned
 
 _ENDINGS = """\
@@ -215,7 +215,7 @@ def _fetch(args: argparse.Namespace) -> int:
     return ExitStatus.PASSED
 
 
-def _beside(kernel: Kernel) -> str:
+def _beside(kernel: BootableKernel) -> str:
     return " with headers" if kernel.headers is not None else ""
 
 
@@ -224,13 +224,13 @@ def _prune(args: argparse.Namespace) -> int:
     from rttcheck.cli.progress import shown_progress
     from rttcheck.kernels.amount import parse_age, parse_size
     from rttcheck.kernels.cache import cache_root, exclusive
-    from rttcheck.kernels.pruning import Wish, cache_limit, prune
+    from rttcheck.kernels.pruning import PruneRequest, cache_limit, prune
 
     size = parse_size(args.size, what="--size") if args.size is not None else None
     age_s = parse_age(args.older_than, what="--older-than") if args.older_than is not None else None
     if size is None and age_s is None and not args.all:
         size = cache_limit()
-    wish = Wish(size=size, age_s=age_s, everything=args.all)
+    wish = PruneRequest(size=size, age_s=age_s, everything=args.all)
     root = cache_root()
     if args.dry_run or not root.exists():
         pruned = prune(root, wish, dry_run=True)
@@ -249,7 +249,7 @@ def _prune(args: argparse.Namespace) -> int:
     return ExitStatus.PASSED
 
 
-def _row(one: Kept) -> dict[str, object]:
+def _row(one: CacheEntry) -> dict[str, object]:
     return {"label": one.label, "contents": one.contents, "bytes": one.bytes, "used": one.used}
 
 

@@ -89,7 +89,7 @@ def _with_complaints(event: Event, log: KernelLog, allowed: Sequence[Mapping[str
     from rttcheck.kernel_log.splat import splats
 
     messages, row = log.take(), event["row"]
-    found = splats(messages.kernels, platform.release(), (*of_dicts(allowed), *ALLOWED))
+    found = splats(messages.kernel_texts, platform.release(), (*of_dicts(allowed), *ALLOWED))
     guilty = [splat for splat in found if splat.allowed is None]
     if not guilty:
         return event

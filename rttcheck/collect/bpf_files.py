@@ -1,6 +1,6 @@
 """The directory of compiled BPF programs and their sources.
 
-In a source tree it is ``bpf/`` beside the package; in an installed wheel it is ``rttcheck/bpf/``.
+It is ``bpf/`` beside the package in a source tree, ``rttcheck/bpf/`` in an installed wheel.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Runs a scenario in a lab and writes down what was seen: scenario in, recording out.
+"""Run a scenario in a lab and record it: scenario in, recording out.
 
-It owns the order of things: the lab first, the probe's watch before the traffic, the link drained before it ends.
-It knows nothing of what the numbers ought to be.
+The order matters: the lab is built first, the probe watches before the traffic starts, and the link is drained before
+the watch ends. Judging the values is the judge's part.
 """
 
 from __future__ import annotations
@@ -26,8 +26,9 @@ import rttcheck
 import rttcheck_netns as netns
 from rttcheck.collect.cores import ANYWHERE, Cores, choose_cores
 from rttcheck.collect.engine import choose_engine
-from rttcheck.collect.noise import Noise, open_noise, summary_of, timers_for
+from rttcheck.collect.noise import NoiseTimers, open_noise, summary_of, timers_for
 from rttcheck.collect.probe.probe import Probe, open_probe, open_second
+from rttcheck.collect.spare_pages import give_back_spare_pages
 from rttcheck.collect.stamp.stamps import Stamped, Stamps, open_stamps
 from rttcheck.collect.timers import idle_ticks
 from rttcheck.collect.traffic import FlowResult, run_traffic
@@ -48,15 +49,15 @@ DRAIN_DEADLINE_S = 10.0
 
 
 HELD_NAMESPACES = 900
-"""How many namespaces of finished labs are kept: 300 labs, of some 0.9 MB of kernel memory each (6.12)."""
+"""How many namespaces of finished labs are kept open: 300 labs, of some 0.9 MB of kernel memory each (6.12)."""
 
 _ENDING_DEADLINE_S = 30.0
-"""Of the end of those that are let go of, seconds of the lab's clock; 90 end in 0.14 s (6.12 in virtual time)."""
+"""Deadline for destroying the closed ones, seconds of the lab's clock; 90 take 0.14 s (6.12 in virtual time)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
-    """What one pass of traffic through one lab left behind."""
+class LabRun:
+    """The data of one run of traffic through one lab."""
 
     events: np.ndarray
     histograms: Mapping[str, np.ndarray]
@@ -73,10 +74,11 @@ class Run:
     noise: np.ndarray
     timers: np.ndarray
     relay: np.ndarray
+    relay_facts: Mapping[str, Any]
     scheduling: Mapping[str, str]
-    """How the threads of the traffic were scheduled, and the relay, in words."""
+    """How the threads of the traffic and the relay were scheduled, as text."""
     log: KernelLog
-    """What the kernel said, the taking down of the lab included: told once, in the first recording of this run."""
+    """The kernel's messages, until the lab is removed; taken once, for the first recording that uses this run."""
 
 
 @dataclass(slots=True)
@@ -86,26 +88,26 @@ class Collector:
     In virtual time control runs are kept for the session: scenarios with the same traffic over the same kind of lab
     share one. In real time a machine drifts, and each scenario has one just before and one just after.
 
-    Also kept are the empty namespaces of labs that are done with: the kernel takes a namespace apart in the background
-    (``cleanup_net()``, then RCU's callbacks), and a sample that meets that work is late by hundreds of microseconds, in
-    virtual time too. When there are too many, half of them are let go of at once, between two runs, and waited for.
+    The empty namespaces of finished labs are kept open too: the kernel destroys a namespace in the background
+    (``cleanup_net()``, then RCU callbacks), and a sample during that work is late by hundreds of microseconds, in
+    virtual time too. When there are too many, half of them are closed at once, between two runs, and waited for.
     """
 
     probe: Probe
     clock: str
     engine: str = "netem"
     second: Probe | None = None
-    """Looks at the same time; the judge compares the two, event by event."""
+    """Another probe that watches at the same time; the judge compares the two, event by event."""
     cores: Cores = ANYWHERE
-    noise: Noise = field(default_factory=Noise)
-    stamps: Stamps = field(default_factory=lambda: Stamps(why_not="nobody asked for stamps of packets"))
+    noise: NoiseTimers = field(default_factory=NoiseTimers)
+    stamps: Stamps = field(default_factory=lambda: Stamps(why_not="stamps of packets were not asked for"))
     allowed_splats: tuple[Mapping[str, str], ...] = ()
-    """Which complaints of the kernel the user allows; kept in every recording, for the judge."""
-    _controls: dict[str, Run] = field(default_factory=dict)
+    """Which kernel splats the user allows; kept in every recording, for the judge."""
+    _controls: dict[str, LabRun] = field(default_factory=dict)
     _held: deque[int] = field(default_factory=deque)
 
     def close(self) -> None:
-        """Let go of the namespaces of all labs."""
+        """Close the namespaces of all labs."""
         while self._held:
             os.close(self._held.popleft())
 
@@ -113,18 +115,18 @@ class Collector:
         self._held += [os.dup(namespace.fd) for namespace in lab.namespaces]
 
     def _make_room(self) -> None:
-        """Before a run: none of its samples meets the end of what is let go of here."""
+        """Close old namespaces before a run, so that none of its samples coincides with their destruction."""
         if len(self._held) > HELD_NAMESPACES:
             oldest = [self._held.popleft() for _ in range(len(self._held) // 2)]
             close_and_wait(oldest, deadline_s=_ENDING_DEADLINE_S)
 
-    def control(self, scenario: Scenario) -> Run:
-        """The undelayed run of the scenario's traffic: in virtual time made when first asked for, else made now.
+    def control(self, scenario: Scenario) -> LabRun:
+        """Return the undelayed run of the scenario's traffic: in virtual time cached, in real time recorded now.
 
-        netem has no part in it: the link's node forwards, without any qdisc. A relay is a program of ours that says
-        when it let each packet go; its link has no other way than through it, with no delay.
+        Without netem the link's node forwards, without any qdisc. A relay, which records when it released each packet,
+        stays in the path, without delay.
 
-        `record` takes the last one made now for its own.
+        `record` uses the last one recorded now.
         """
         control = scenario.control()
         key = _key(control)
@@ -132,8 +134,8 @@ class Collector:
             self._controls[key] = self._run(control, raw=False, impaired=self.engine != "netem")
         return self._controls[key]
 
-    def _around(self, scenario: Scenario) -> tuple[Run, tuple[Run, ...]]:
-        """The run and its control runs: the cached one, or one just before and one just after."""
+    def _around(self, scenario: Scenario) -> tuple[LabRun, tuple[LabRun, ...]]:
+        """Return the scenario's run and its control runs: the cached one, or one just before and just after."""
         if self.clock == "virtual":
             control = self.control(scenario)
             return self._run(scenario), (control,)
@@ -141,18 +143,18 @@ class Collector:
         before = self._controls.get(key) or self.control(scenario)
         run = self._run(scenario)
         after = self.control(scenario)
-        # Neither is near any later run.
+        # No later run is close in time to either.
         del self._controls[key]
         return run, (before, after)
 
     def record(self, scenario: Scenario) -> Recording:
         """Run ``scenario`` (and its control run, if there is none yet) and return the recording.
 
-        Raises TrafficError when the traffic does not get through, NetnsError when the lab cannot be built.
+        Raises TrafficError when the traffic fails, NetnsError when the lab cannot be built.
         """
         run, controls = self._around(scenario)
         flows = [flow for control in controls for flow in control.flows]
-        heard = reduce(add, (one.log.take() for one in (*controls, run)))
+        excerpt = reduce(add, (one.log.take() for one in (*controls, run)))
         return Recording(
             scenario=scenario.keywords(),
             kernel=platform.release(),
@@ -183,6 +185,7 @@ class Collector:
             timers=run.timers if self.clock == "virtual" else np.concatenate([control.noise for control in controls]),
             noise_facts=self._noise_facts(controls),
             relay=run.relay,
+            relay_facts=run.relay_facts,
             steps=run.steps,
             netem={
                 **run.netem,
@@ -190,26 +193,26 @@ class Collector:
             },
             sysctls=run.sysctls,
             machine={**machine_facts(), "scheduling": dict(run.scheduling)},
-            kernel_log=heard.as_dict() | {"allowed": list(self.allowed_splats)},
+            kernel_log=excerpt.as_dict() | {"allowed": list(self.allowed_splats)},
         )
 
-    def _noise_facts(self, controls: Sequence[Run]) -> dict[str, Any]:
+    def _noise_facts(self, controls: Sequence[LabRun]) -> dict[str, Any]:
         if self.clock == "virtual":
-            return {"why_not": "time counts the guest's own instructions: nothing of the machine is in it"}
+            return {"why_not": "virtual time counts the guest's own instructions: the machine's load is not in it"}
         return {**self.noise.facts, "control": [summary_of(control.noise) for control in controls]}
 
-    def _second_facts(self, run: Run) -> dict[str, Any]:
+    def _second_facts(self, run: LabRun) -> dict[str, Any]:
         if self.second is None:
             return {}
         return {"probe": self.second.backend, "view": self.second.view.as_dict(), "lost": run.second_lost}
 
-    def _run(self, scenario: Scenario, *, raw: bool = True, impaired: bool = True) -> Run:
+    def _run(self, scenario: Scenario, *, raw: bool = True, impaired: bool = True) -> LabRun:
         steps: list[StepTaken] = []
         self._make_room()
-        # The control run is captured as well: what the captures cost is then in both runs.
+        # The control run is captured as well, so that both runs have the cost of the captures.
         with (
             open_kernel_log() as log,
-            # From before the lab is built: a run of a tenth of a second has few ticks to speak for its seconds.
+            # Started before the lab is built: a run of a tenth of a second alone would have too few ticks.
             self.noise.ticking() as ticked,
             open_lab(scenario, impaired=impaired, engine=self.engine, relay_cpu=self.cores.relay) as lab,
             open_capture(lab, frames=frames_for(scenario)) as capture,
@@ -219,7 +222,7 @@ class Collector:
         ):
             stamped = ends.enter_context(self.stamps.watch(_ends(lab)))
             self._hold(lab)
-            # Twice: what the first round frees may put off more.
+            # Twice: the callbacks of the first grace period may queue more.
             watch.settle()
             watch.settle()
 
@@ -230,16 +233,23 @@ class Collector:
                 steps.append(StepTaken(at_ns=time.monotonic_ns(), index=index))
 
             timers = idle_ticks() if self.clock == "virtual" else np.zeros(0, dtype=TICK)
-            traffic = run_traffic(lab, scenario, on_step=on_step if scenario.steps else None, cores=self.cores)
-            # The ACK of the last FIN is still under way when both ends have seen the end of the stream.
+            traffic = run_traffic(
+                lab,
+                scenario,
+                # In real time there is more than one processor, and each keeps its own pages.
+                on_start=give_back_spare_pages if self.clock == "virtual" else None,
+                on_step=on_step if scenario.steps else None,
+                cores=self.cores,
+            )
+            # The ACK of the last FIN is still in flight when both ends have read the end of the stream.
             lab.drain(deadline_s=DRAIN_DEADLINE_S)
             noise = ticked()
-            # From here on events and histograms are final, and sure to speak of the same calls.
+            # From here on events and histograms are final and cover the same calls.
             watch.stop()
             if second is not None:
                 second.stop()
             ends.close()
-            return Run(
+            return LabRun(
                 events=watch.events(),
                 histograms=watch.histograms(),
                 lost=watch.lost,
@@ -255,6 +265,7 @@ class Collector:
                 noise=noise,
                 timers=timers,
                 relay=lab.relay.packets() if lab.relay is not None else np.zeros(0, dtype=PACKET),
+                relay_facts=_relay_facts(lab),
                 scheduling={"traffic": traffic.scheduling, **({"relay": lab.relay.scheduling} if lab.relay else {})},
                 log=log,
             )
@@ -262,9 +273,9 @@ class Collector:
 
 @contextmanager
 def open_collector(backend: str = "auto", *, engine: str = "auto") -> Iterator[Collector]:
-    """Load and attach the probe, and give a collector for the running kernel.
+    """Load and attach the probe, and yield a collector for the running kernel.
 
-    Raises CapabilityError when no probe backend works here, or nothing delays packets.
+    Raises CapabilityError when no probe backend or no engine works here.
     """
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
@@ -291,24 +302,24 @@ def open_collector(backend: str = "auto", *, engine: str = "auto") -> Iterator[C
 
 
 def _key(control: Scenario) -> str:
-    """The same for control runs that are the same but for their name."""
+    """Return a key that is equal for control runs that differ only in name."""
     return repr(sorted((name, value) for name, value in control.keywords().items() if name != "name"))
 
 
 def _by_point(tables: Sequence[np.ndarray]) -> np.ndarray:
-    """The packets of runs one after the other, in order at each point."""
+    """Concatenate the packets of several runs, in order at each point."""
     packets = np.concatenate(tables)
     ordered: np.ndarray = packets[np.argsort(packets["point"], kind="stable")]
     return ordered
 
 
 def _ends(lab: netns.Lab) -> dict[int, int]:
-    """The network namespaces whose packets are stamped by TCP, and which point of the lab each is."""
+    """Return the network namespaces in which TCP stamps packets, and which point of the lab each is."""
     return {lab.client.namespace.inode: Point.CLIENT, lab.server.namespace.inode: Point.SERVER}
 
 
 def _writes(flows: Sequence[FlowResult]) -> np.ndarray:
-    """What the applications gave TCP to send, by connection and end."""
+    """Return what the applications gave TCP to send, by connection and end."""
     parts = [np.zeros(0, dtype=WRITE)]
     for number, flow in enumerate(flows):
         for server, rows in enumerate((flow.client_writes, flow.server_writes)):
@@ -318,25 +329,25 @@ def _writes(flows: Sequence[FlowResult]) -> np.ndarray:
 
 
 def _joined(tables: Sequence[np.ndarray], connections: Sequence[int]) -> np.ndarray:
-    """The writes of runs one after the other; connections count on."""
+    """Concatenate the writes of several runs; connection numbers continue."""
     writes = np.concatenate(tables)
     before = np.repeat(np.cumsum([0, *connections[:-1]]), [len(table) for table in tables])
     writes["connection"] += before.astype(np.uint32)
     return writes
 
 
-def _stamp_facts(run: Run, controls: Sequence[Run]) -> dict[str, Any]:
-    """What was lost of the run's stamps and of its control runs', or why there are none."""
+def _stamp_facts(run: LabRun, controls: Sequence[LabRun]) -> dict[str, Any]:
+    """Return how many stamps of the run and of its control runs were lost, or why there are none."""
     return {**run.stamped.facts, "control_lost": sum(int(one.stamped.facts.get("lost", 0)) for one in controls)}
 
 
 def current_clock() -> str:
-    """``virtual`` in a guest whose time counts instructions, else ``real``."""
+    """Return ``virtual`` in a guest whose time counts instructions, else ``real``."""
     return os.environ.get("RTTCHECK_CLOCK", "real")
 
 
 def machine_facts() -> dict[str, Any]:
-    """Who ran it: versions that a reader of the recording may want to know."""
+    """Return the versions of software and machine for readers of the recording."""
     return {
         "rttcheck": rttcheck.__version__,
         "python": platform.python_version(),
@@ -352,11 +363,11 @@ def machine_facts() -> dict[str, Any]:
 def open_lab(
     scenario: Scenario, *, impaired: bool = True, engine: str = "netem", relay_cpu: int | None = None
 ) -> Iterator[netns.Lab]:
-    """Build the scenario's network, IPv4 and IPv6, and take it down again; ``impaired=False`` leaves netem out.
+    """Build the scenario's network, IPv4 and IPv6, and remove it at the end; ``impaired=False`` leaves netem out.
 
     ``relay_cpu`` is the core of the relay, where that is the engine.
 
-    Raises NetnsError when the kernel refuses a part of it or gives back other settings than it was told.
+    Raises NetnsError when the kernel refuses a part of it or reports other settings than were asked for.
     """
     build: Any = {"routed": netns.routed, "direct": netns.direct}[scenario.topology]
     if engine != "netem":
@@ -374,8 +385,15 @@ def open_lab(
         yield lab
 
 
+def _relay_facts(lab: netns.Lab) -> dict[str, Any]:
+    """Return what the relay's own account lacks; nothing where netem delays."""
+    if lab.relay is None:
+        return {}
+    return {"unrecorded": lab.relay.unrecorded, "clock_set": lab.relay.clock_set}
+
+
 def _netem(lab: netns.Lab) -> dict[str, Any]:
-    """The link when the traffic is over: settings that the kernel confirmed, as it holds them, and its counters."""
+    """Return the link's state after the traffic: the settings that the kernel confirmed, and its counters."""
     return {
         **{direction: netem.changed() for direction, netem in (("out", lab.out), ("back", lab.back)) if netem},
         "held": {direction: str(lab.held(direction)) for direction in DIRECTIONS},
@@ -384,7 +402,7 @@ def _netem(lab: netns.Lab) -> dict[str, Any]:
 
 
 def _flow(result: FlowResult) -> dict[str, Any]:
-    """A connection as the recording keeps it: only what JSON can hold."""
+    """Return a connection as the recording keeps it, in JSON types."""
     waits_ns = result.timings["done_ns"] - result.timings["sent_ns"]
     return {
         "client": list(result.client_address),

@@ -1,8 +1,7 @@
-"""Which cores the traffic and the relay keep to in real time, and how their threads are scheduled.
+"""Choose the cores of the traffic and the relay in real time, and set how their threads are scheduled.
 
-Owns the choice among the cores that this process is allowed, and asking the kernel for them; refuses to know what the
-threads do. Nothing outlives the threads that asked: affinity and policy are a thread's own, and end with it. Standard
-library only, as a process with nothing else comes through here.
+Affinity and policy belong to a thread and end with it, so nothing remains afterwards. Standard library only, because
+the noise process, which has nothing else, imports this module.
 """
 
 from __future__ import annotations
@@ -12,12 +11,12 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 PRIORITY = 1
-"""The lowest of SCHED_FIFO: before all of the normal scheduler, behind the relay and the kernel's own threads."""
+"""The lowest of SCHED_FIFO: above the whole normal scheduler, below the relay and the kernel's own threads."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cores:
-    """Where threads are to run; None: wherever the kernel likes. ``priority`` is of SCHED_FIFO, 0 the normal one."""
+    """Where threads run; None: wherever the kernel chooses. ``priority`` is of SCHED_FIFO, 0 the normal scheduler."""
 
     traffic: int | None = None
     relay: int | None = None
@@ -28,10 +27,10 @@ ANYWHERE = Cores()
 
 
 def choose_cores(allowed: Collection[int] | None = None) -> Cores:
-    """A core for the traffic and one for the relay, where this process is ``allowed`` two or more; else none.
+    """Choose a core for the traffic and one for the relay, where this process is ``allowed`` two or more; else none.
 
-    ``sched_getaffinity(2)`` names the allowed ones: those of the control group's cpuset, and of who started us. The
-    last ones are taken, as interrupts that nobody steers go to the first.
+    ``sched_getaffinity(2)`` lists the allowed ones: those of the control group's cpuset and of the starting process.
+    The last ones are taken, because interrupts without an affinity setting go to the first.
     """
     cores = sorted(os.sched_getaffinity(0) if allowed is None else allowed)
     if len(cores) < 2:
@@ -40,9 +39,9 @@ def choose_cores(allowed: Collection[int] | None = None) -> Cores:
 
 
 def take(cpu: int | None, priority: int) -> str:
-    """Put the calling thread on one core and then, with a priority, under SCHED_FIFO; what the kernel gave, in words.
+    """Bind the calling thread to one core, then set SCHED_FIFO with the priority; return the result as text.
 
-    A thread that may run anywhere stays under the normal scheduler: under the other it could keep others from all.
+    A thread that may run anywhere stays under the normal scheduler: under SCHED_FIFO it could block all others.
     """
     if cpu is None:
         return "the normal scheduler, on any CPU"

@@ -1,7 +1,4 @@
-"""What can delay the packets of a lab on this kernel: each engine tried for real, and the choice among those that work.
-
-It owns the list and its order. How an engine works is `rttcheck_netns`'s.
-"""
+"""Find out which engine can delay a lab's packets on this kernel: try each for real, and choose one that works."""
 
 from __future__ import annotations
 
@@ -19,7 +16,7 @@ from rttcheck_netns.qdisc import add_netem
 
 @dataclass(frozen=True, slots=True)
 class EngineAttempt:
-    """An engine that was tried, and what came of it; ``reason`` quotes the kernel where it refused."""
+    """An engine that was tried, and the result; ``reason`` quotes the kernel where it refused."""
 
     engine: str
     ok: bool
@@ -29,25 +26,25 @@ class EngineAttempt:
 def try_netem() -> EngineAttempt:
     """Install netem on the loopback of a throwaway namespace."""
     loopback = 1
-    # Without the sentence that the lab would make of it: here the kernel's own words are wanted.
+    # Without the rest of the lab's message: only the kernel's own text is wanted here.
     request = replace(add_netem(loopback, Netem(delay_ns=1_000_000)), refusal=None)
     try:
         with Namespace.create() as namespace, Channel(namespace) as channel:
             channel.transact([request])
     except NetnsError as error:
-        said = re.search(r"the kernel says '(.+)'", str(error))
-        return EngineAttempt("netem", False, f"the kernel says: {said.group(1)}" if said else str(error))
+        found = re.search(r"the kernel reports '(.+)'", str(error))
+        return EngineAttempt("netem", False, f"the kernel reports: {found.group(1)}" if found else str(error))
     return EngineAttempt("netem", True, "installed in a throwaway namespace")
 
 
 def try_relay() -> EngineAttempt:
-    """Build a lab whose link is a relay, and take it down again."""
+    """Build a lab whose link is a relay, and remove it again."""
     try:
         with netns.routed(engine="relay"):
             pass
     except NetnsError as error:
         return EngineAttempt("relay", False, str(error))
-    return EngineAttempt("relay", True, "carried a lab's link in a throwaway network")
+    return EngineAttempt("relay", True, "forwarded a lab's link in a throwaway network")
 
 
 TRIES: Final[dict[str, Callable[[], EngineAttempt]]] = {"netem": try_netem, "relay": try_relay}
@@ -57,7 +54,7 @@ ENGINES: Final = tuple(TRIES)
 
 
 def choose_engine(asked: str = "auto") -> str:
-    """The engine of this name if it works here, or the first that does for ``auto``.
+    """Return the engine of this name if it works here, or for ``auto`` the first that does.
 
     Raises CapabilityError with the reason of each that was tried.
     """

@@ -1,7 +1,4 @@
-"""A network namespace that somebody else made, named by a process or a path: which one it is, held while it is needed.
-
-It owns the way from a person's words to an inode number. It makes no namespaces and enters none.
-"""
+"""Resolve an existing network namespace, named by a process or a path, to its inode number, and keep it open."""
 
 from __future__ import annotations
 
@@ -18,14 +15,14 @@ _CLONE_NEWNET = 0x4000_0000
 
 
 class NoNetworkNamespace(RttcheckError, ValueError):
-    """What was named is no network namespace; the message says what it is instead."""
+    """The named object is no network namespace; the message says what it is instead."""
 
 
 @contextmanager
 def held_namespace(name: str) -> Iterator[int]:
-    """The inode number of the network namespace of process ``name`` (a number), or of the file ``name``.
+    """Yield the inode number of the network namespace of process ``name`` (a number), or of the file ``name``.
 
-    The namespace is kept alive while the context lasts, so that no other one gets its number. Raises
+    The namespace is kept open while the context lasts, so that no other one gets its number. Raises
     NoNetworkNamespace when there is none by that name.
     """
     path, what = (f"/proc/{name}/ns/net", f"process {name}") if name.isdecimal() else (name, f"the file {name}")

@@ -1,9 +1,8 @@
-"""How noisy the machine was while something ran: timers on the same cores, and how late each woke.
+"""Measure how noisy the machine is while something runs: timers on the same cores, and how late each wakes.
 
-Owns the processes that wait for the timers, one a core, and reading what they wrote; refuses to know what noise does to
-a sample. They are children that end with this process, by SIGKILL too: while idle they read a socket whose other end it
-holds, and while they tick they look at it a thousand times a second. Where they cannot work nothing fails: what was not
-measured is not there, and the facts say why.
+One process a core waits for the timers; this module starts them and reads their shared memory. The processes end with
+this one, by SIGKILL too: while idle they read a socket whose other end this process holds, and while they tick they
+poll it a thousand times a second. A failure here is not an error: no noise is recorded, and the facts give the reason.
 """
 
 from __future__ import annotations
@@ -29,10 +28,10 @@ if TYPE_CHECKING:
     import subprocess
 
 _DEADLINE_S = 20.0
-"""For each answer of a process: one that is kept from running so long measures nothing."""
+"""For each answer of a process: one that does not run for so long measures nothing."""
 
 _MOST_TIMERS = 4
-"""Of many cores some speak for all."""
+"""Of many cores only some are measured."""
 
 _PROGRAM = (
     "import sys; sys.path.insert(0, sys.argv[1]); "
@@ -42,19 +41,19 @@ _PROGRAM = (
 
 @dataclass(slots=True)
 class _Timer:
-    """One process and its memory."""
+    """One timer process and its shared memory."""
 
     cpu: int
     control: socket.socket
     memory_fd: int
 
-    def hear(self) -> bytes:
-        """Raises OSError when it does not answer."""
+    def receive(self) -> bytes:
+        """Return the process's next message. Raises OSError when it does not answer."""
         self.control.settimeout(_DEADLINE_S)
-        said = self.control.recv(4096)
-        if not said:
+        answer = self.control.recv(4096)
+        if not answer:
             raise ConnectionResetError
-        return said
+        return answer
 
     def ticks(self) -> np.ndarray:
         with mmap.mmap(self.memory_fd, 0, prot=mmap.PROT_READ) as memory:
@@ -70,23 +69,23 @@ class _Timer:
 
 
 @dataclass(slots=True)
-class Noise:
-    """Timers on some cores; `start` and `stop` go in pairs. Empty where there is nothing to measure, or no way to."""
+class NoiseTimers:
+    """Timers on some cores; `start` and `stop` go in pairs. Without timers where nothing is or can be measured."""
 
     timers: list[_Timer] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
-    """``period_ns`` and ``timers``, how each is scheduled in words; or ``why_not``."""
+    """``period_ns`` and ``timers``, how each is scheduled, as text; or ``why_not``."""
 
     def start(self) -> None:
-        """Let all timers tick."""
-        self._tell(START)
+        """Start all timers."""
+        self._send(START)
 
     def stop(self) -> np.ndarray:
-        """Stop them; the ticks since `start`, dtype ``TICK``, core by core."""
-        self._tell(STOP)
+        """Stop the timers and return the ticks since `start`, dtype ``TICK``, core by core."""
+        self._send(STOP)
         try:
             for timer in self.timers:
-                timer.hear()
+                timer.receive()
         except OSError:
             self._give_up()
         ticks = [timer.ticks() for timer in self.timers]
@@ -94,7 +93,7 @@ class Noise:
 
     @contextmanager
     def ticking(self) -> Iterator[Callable[[], np.ndarray]]:
-        """Tick from here on; what is given stops them and returns the ticks, as the end of the block does."""
+        """Tick until the end of the block, or until the yielded function is called, which returns the ticks."""
         self.start()
         stopped = False
 
@@ -109,7 +108,7 @@ class Noise:
             if not stopped:
                 self.stop()
 
-    def _tell(self, what: bytes) -> None:
+    def _send(self, what: bytes) -> None:
         try:
             for timer in self.timers:
                 timer.control.send(what)
@@ -122,7 +121,7 @@ class Noise:
 
 
 def summary_of(ticks: np.ndarray) -> dict[str, int]:
-    """How many ticks (dtype ``TICK``) there were and how late, in nanoseconds; only the number where there is none."""
+    """Return how many ticks (dtype ``TICK``) there were and how late, in nanoseconds; only the count where it is 0."""
     if not len(ticks):
         return {"count": 0}
     p50, p99 = (int(value) for value in np.percentile(ticks["late_ns"], (50, 99), method="higher"))
@@ -130,10 +129,10 @@ def summary_of(ticks: np.ndarray) -> dict[str, int]:
 
 
 def timers_for(cores: Cores) -> dict[int, int]:
-    """Where timers belong that wait as the traffic and the relay do, and with which priority: the next above theirs.
+    """Return the cores for timers and their priorities: one above those of the traffic and the relay.
 
-    So they hear of whatever kept these waiting, and not of their own work. Where these may run anywhere, so do others,
-    and the timers wait with all of them.
+    So they measure what delays these threads, and not the threads' own work. Where the threads may run anywhere, the
+    timers run on all cores at the same priority as everything else.
     """
     if cores.traffic is None or cores.relay is None:
         return dict.fromkeys(sorted(os.sched_getaffinity(0))[:_MOST_TIMERS], 0)
@@ -141,14 +140,14 @@ def timers_for(cores: Cores) -> dict[int, int]:
 
 
 @contextmanager
-def open_noise(cores: Mapping[int, int]) -> Iterator[Noise]:
-    """Timers on these cores, under SCHED_FIFO with their priorities (0: the normal scheduler); they do not tick yet."""
-    noise = Noise()
+def open_noise(cores: Mapping[int, int]) -> Iterator[NoiseTimers]:
+    """Yield stopped timers on these cores, under SCHED_FIFO with their priorities (0: the normal scheduler)."""
+    noise = NoiseTimers()
     with ExitStack() as resources:
         try:
             for cpu, priority in cores.items():
                 noise.timers.append(_timer(cpu, priority, resources))
-            got = {f"core {timer.cpu}": timer.hear().decode() for timer in noise.timers}
+            got = {f"core {timer.cpu}": timer.receive().decode() for timer in noise.timers}
             noise.facts = {"period_ns": PERIOD_NS, "timers": got}
         except OSError as error:
             noise.timers.clear()
@@ -167,14 +166,14 @@ def _timer(cpu: int, priority: int, resources: ExitStack) -> _Timer:
     with theirs:
         resources.enter_context(ours)
         root = Path(__file__).parents[2]
-        words = (str(cpu), str(priority), str(memory_fd), str(theirs.fileno()))
+        arguments = (str(cpu), str(priority), str(memory_fd), str(theirs.fileno()))
         child = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", _PROGRAM, str(root), *words],
+            [sys.executable, "-I", "-S", "-c", _PROGRAM, str(root), *arguments],
             pass_fds=(memory_fd, theirs.fileno()),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            # An interrupt at the terminal is for the one that started it.
+            # A Ctrl-C at the terminal is for the starting process only.
             start_new_session=True,
         )
     resources.callback(_end, child, ours)
@@ -182,7 +181,7 @@ def _timer(cpu: int, priority: int, resources: ExitStack) -> _Timer:
 
 
 def _end(child: subprocess.Popen[bytes], control: socket.socket) -> None:
-    """Closing the socket is the request to end; a process that does not hear it is killed."""
+    """Close the socket, which asks the process to end; kill it when it does not."""
     with suppress(OSError):
         control.shutdown(socket.SHUT_RDWR)
     control.close()

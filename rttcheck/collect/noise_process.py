@@ -1,8 +1,7 @@
-"""A process that waits for a timer again and again and writes down how late it was woken.
+"""A process that waits for a timer again and again and records in shared memory how late it was woken.
 
-Owns that loop and its account in shared memory; refuses to know who reads it and what noise does to a sample. Standard
-library only: it is started in a Python of its own, which sees no other. It ends when its control socket's other end is
-closed; how it is scheduled is for who starts it to say.
+Standard library only: it runs in a separate Python that has nothing else. It ends when its control socket's other end
+is closed; the starting process chooses its scheduling.
 """
 
 from __future__ import annotations
@@ -19,10 +18,10 @@ import time
 from rttcheck.collect.cores import take
 
 PERIOD_NS = 997_000
-"""Nearly a millisecond, and no divisor of one: what happens every millisecond must not always meet the same tick."""
+"""Nearly a millisecond, and no divisor of one, so that an event every millisecond does not always hit the same tick."""
 
 MOST_TICKS = 1 << 20
-"""Kept of one run: 17 minutes; 8 bytes each, taken from the machine as they are written."""
+"""Limit of one run: 17 minutes; 8 bytes each, allocated as they are written."""
 
 BEGUN, TICKS, HEADER_WORDS = 0, 1, 512
 """Words of the shared memory: when the first tick was due (CLOCK_MONOTONIC, ns), how many follow, where they begin."""
@@ -41,7 +40,7 @@ class _Pollfd(ctypes.Structure):
 
 
 def run_from_command_line() -> None:
-    """Arguments: core, priority, descriptor of the memory, descriptor of the control socket."""
+    """Run with the arguments: core, priority, descriptor of the memory, descriptor of the control socket."""
     cpu, priority, memory_fd, control_fd = (int(word) for word in sys.argv[-4:])
     with socket.socket(fileno=control_fd) as control, mmap.mmap(memory_fd, os.fstat(memory_fd).st_size) as memory:
         ctypes.CDLL(None).prctl(_PR_SET_TIMERSLACK, 1, 0, 0, 0)
@@ -57,7 +56,7 @@ def run_from_command_line() -> None:
 
 
 def _tick(control: socket.socket, words: memoryview) -> bool:
-    """Tick until the control socket has something to say; False when that is the end."""
+    """Tick until the control socket is readable; return False when the process is to end."""
     ppoll, now = ctypes.CDLL(None).ppoll, time.monotonic_ns
     polled = (_Pollfd * 1)(_Pollfd(control.fileno(), select.POLLIN, 0))
     timeout = _Timespec()
@@ -68,13 +67,13 @@ def _tick(control: socket.socket, words: memoryview) -> bool:
     while True:
         left_ns = due_ns - now()
         timeout.nanoseconds = left_ns if left_ns > 0 else 0
-        told = ppoll(polled, 1, reference, None) > 0
-        # A tick that was missed is as late as a timer for it would have been; so is what is due when it is to stop.
+        asked = ppoll(polled, 1, reference, None) > 0
+        # A missed tick is as late as a timer for it would have been; so is one that is due at the stop.
         while (late_ns := now() - due_ns) >= 0:
             if ticks < most:
                 words[HEADER_WORDS + ticks] = late_ns
                 ticks += 1
                 words[TICKS] = ticks
             due_ns += PERIOD_NS
-        if told:
+        if asked:
             return control.recv(1) == STOP

@@ -1,7 +1,7 @@
-"""How late timers of this kernel fire while nothing else is at work, in virtual time.
+"""Measure how late this kernel's timers fire on an idle machine, in virtual time.
 
-Owns a handful of ticks of a timerfd just before the traffic, in the process itself; refuses to know what is made of
-them. Neither TCP nor netem has a part in them. In real time `noise` measures during the run, beside the traffic.
+Takes a few ticks of a timerfd just before the traffic, in this process, without TCP and netem. In real time `noise`
+measures during the run, beside the traffic.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ PERIOD_NS: Final = 997_000
 """As `noise_process.PERIOD_NS`: nearly a millisecond, and no divisor of one."""
 
 _FIRST_NS = 2_000_000
-"""From setting the timer to its first tick, at least: all that is done before has to be over by then."""
+"""Least time from setting the timer to its first tick: all earlier work must be over by then."""
 _ABSOLUTE = 1
 """``TFD_TIMER_ABSTIME``."""
 _COUNT_BYTES = 8
-"""A read of a timerfd: how many ticks there were since the last one (timerfd_create(2))."""
+"""A read of a timerfd: the number of ticks since the last read (timerfd_create(2))."""
 
 
 class _Timespec(ctypes.Structure):
@@ -37,10 +37,10 @@ class _Itimerspec(ctypes.Structure):
 
 
 def idle_ticks(ticks: int = TICKS) -> np.ndarray:
-    """Wait for ticks `PERIOD_NS` apart; when each was due and how much later this process ran, dtype ``TICK``.
+    """Wait for ticks `PERIOD_NS` apart; return when each was due and how much later this process ran, dtype ``TICK``.
 
-    A timerfd has no slack (``timerfd_setup()`` arms an hrtimer without a range), so that what is measured is the timer,
-    its interrupt and the way back into this process. Raises OSError when the kernel refuses a timerfd.
+    A timerfd has no slack (``timerfd_setup()`` arms an hrtimer without a range), so this measures the timer, its
+    interrupt and the wake-up of this process. Raises OSError when the kernel refuses a timerfd.
     """
     libc = ctypes.CDLL(None, use_errno=True)
     table = np.zeros(ticks, dtype=TICK)
@@ -57,7 +57,7 @@ def idle_ticks(ticks: int = TICKS) -> np.ndarray:
         while len(late_ns) < ticks:
             count = int.from_bytes(read(timer, _COUNT_BYTES), "little")
             ran_ns = now()
-            # A tick that nobody waited for, because the one before it was late, is as late as it was.
+            # A tick that passed unread, because the one before it was late, has its full lateness.
             for _ in range(count):
                 late_ns.append(ran_ns - due_ns)
                 due_ns += PERIOD_NS

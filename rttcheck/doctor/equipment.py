@@ -21,7 +21,7 @@ from rttcheck.kernels.apt import KEYRING
 from rttcheck.kernels.archive import cached
 from rttcheck.kernels.cache import cache_root
 from rttcheck.kernels.initramfs import static_busybox
-from rttcheck.kernels.kernel import Kernel
+from rttcheck.kernels.kernel import BootableKernel
 from rttcheck.kernels.kvm import remembered_trial
 
 FETCH_BYTES = 1_000_000_000
@@ -96,7 +96,7 @@ def _kvm() -> Capability:
     return Capability(name="KVM", found=found, detail=detail, remedy=remedy, needed_for=OPTIONAL)
 
 
-def _cached_kernels() -> tuple[Kernel, ...]:
+def _cached_kernels() -> tuple[BootableKernel, ...]:
     """Return cached kernels, newest first; none if the cache cannot be read."""
     try:
         return tuple(reversed(cached()))
@@ -124,7 +124,7 @@ def _archive() -> Capability:
     )
 
 
-def _kernel_at_hand(kernels: tuple[Kernel, ...]) -> Capability:
+def _kernel_at_hand(kernels: tuple[BootableKernel, ...]) -> Capability:
     series = DEFAULT_KERNEL.removeprefix("debian:") + "."
     specs = [f"debian:{kernel.name}" for kernel in kernels]
     default = any(kernel.release.startswith(series) and not kernel.release.endswith("-rt-amd64") for kernel in kernels)

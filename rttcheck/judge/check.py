@@ -5,6 +5,7 @@ Each check is declared once, beside its code. `rttcheck.judge.checks` lists them
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
@@ -26,10 +27,15 @@ class Needs:
     """Members of an event."""
     any_of: tuple[str, ...] = ()
     every_sample: bool = False
+    columns: tuple[str, ...] = ()
+    """Columns of other tables than events, as in ``wire.window``: older recordings may not have them."""
 
-    def unmet(self, view: View) -> str:
-        """Say what a probe with this view lacks; empty when it lacks nothing."""
-        lacks = []
+    def unmet(self, view: View, absent: Collection[str] = ()) -> str:
+        """Say what a recording lacks whose probe has this view, and whose tables lack the columns ``absent``.
+
+        Empty when it lacks nothing.
+        """
+        lacks = [name for name in self.columns if name in absent]
         if self.every_sample and not view.every_sample:
             lacks.append(EVERY_SAMPLE)
         hidden = [name for name in self.all_of if not view.sees(name)]
@@ -58,6 +64,7 @@ class Quality(StrEnum):
     PACKETS_AND_EVENTS = "packets and events complete, clock not set, no corrupted packets"
     END_CAPTURES = "packets and events complete, clock not set, no corrupted packets, no netem on the ends' interfaces"
     LINK_CAPTURES = "the link's captures complete, clock not set"
+    RELAY_ACCOUNT = "the link's captures and the relay's account complete, clock not set"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -39,14 +39,19 @@ def reason_of(evidence: Evidence, quality: Quality, *, control: bool = False) ->
     if control:
         lost = evidence.recording.control_lost
         return f"{lost} events of the control run were lost" if lost else ""
-    of_link = quality is Quality.LINK_CAPTURES
+    of_link = quality in (Quality.LINK_CAPTURES, Quality.RELAY_ACCOUNT)
     points = evidence.capture_points
     dropped = sum(int(point["dropped"]) for name, point in points.items() if not of_link or name in LINK_POINTS)
     whose = "the link's captures" if of_link else "the captures"
     reasons = [f"{whose} dropped {dropped} packets"] if dropped else []
     if evidence.clock_step_ns:
         reasons.append(f"the wall clock was set by {evidence.clock_step_ns} ns meanwhile")
+    facts = evidence.recording.relay_facts
     if of_link:
+        if facts.get("clock_set"):
+            reasons.append(f"the relay, which reads the wall clock, saw it set {facts['clock_set']} times")
+        if quality is Quality.RELAY_ACCOUNT and facts.get("unrecorded"):
+            reasons.append(f"the relay's account lacks {facts['unrecorded']} packets")
         return " and ".join(reasons)
     reasons += [f"{evidence.lost} events were lost"] if evidence.lost else []
     netems = [netem for link in evidence.scenario.links for netem in link]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from rttcheck.judge.check import NOTHING, Check
 from rttcheck.judge.findings import Finding, Layer, Outcome
 from rttcheck.kernel_log.allowed import ALLOWED, of_dicts
-from rttcheck.kernel_log.record import Heard
+from rttcheck.kernel_log.record import LogExcerpt
 from rttcheck.kernel_log.splat import Splat, splats
 
 if TYPE_CHECKING:
@@ -47,13 +47,13 @@ def check_kernel(recording: Recording) -> KernelCheck:
     """Hold the log of the control run and of the run against what a kernel in health says."""
     if not recording.kernel_log:
         return KernelCheck()
-    heard = Heard.of(recording.kernel_log)
+    heard = LogExcerpt.of(recording.kernel_log)
     if heard.unseen:
         return KernelCheck(findings=(_finding(Outcome.INCONCLUSIVE, f"not run: {heard.unseen}", (), 0, blind=True),))
     allowed = (*of_dicts(recording.kernel_log.get("allowed", ())), *ALLOWED)
-    found = splats(heard.kernels, recording.kernel, allowed)
+    found = splats(heard.kernel_texts, recording.kernel, allowed)
     guilty = [splat for splat in found if splat.allowed is None]
-    records = len(heard.kernels)
+    records = len(heard.kernel_texts)
     if guilty:
         finding = _finding(
             Outcome.FAILED, complaint(guilty, "while the scenario ran", shared=heard.shared), guilty, records

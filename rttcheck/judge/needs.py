@@ -13,18 +13,19 @@ from typing import Final
 from rttcheck.judge.check import NOTHING
 from rttcheck.judge.checks import BY_ID
 from rttcheck.judge.findings import NEEDED, Finding, Layer, Outcome
-from rttcheck.record.view import View
+from rttcheck.record.recording import Recording
 
 _TELLING: Final = frozenset({Layer.SAMPLE, Layer.NOMINAL})
 
 
-def seen_through(findings: Iterable[Finding], view: View, probe: str) -> tuple[Finding, ...]:
-    """Return the findings; those that ``view`` does not reach are ``blind``, inconclusive, with what was lacking."""
-    return tuple(_through(finding, view, probe) for finding in findings)
+def seen_through(findings: Iterable[Finding], recording: Recording) -> tuple[Finding, ...]:
+    """Return the findings; those whose needs the recording does not meet are ``blind`` and inconclusive, with why."""
+    return tuple(_through(finding, recording) for finding in findings)
 
 
-def _through(finding: Finding, view: View, probe: str) -> Finding:
-    lacks = "" if finding.blind else BY_ID[finding.check].needs.unmet(view)
+def _through(finding: Finding, recording: Recording) -> Finding:
+    view, probe = recording.view, recording.probe
+    lacks = "" if finding.blind else BY_ID[finding.check].needs.unmet(view, recording.absent)
     if not lacks:
         return finding
     return replace(

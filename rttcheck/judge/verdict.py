@@ -153,7 +153,7 @@ def judge(recording: Recording, *, path: Path | None = None, reproduce: str | No
     """
     evidence = Evidence.of(recording)
     kernel, link, wire = check_kernel(recording), check_link(evidence), check_wire(evidence)
-    consistency = seen_through(weighed(check_consistency(evidence), evidence), recording.view, recording.probe)
+    consistency = seen_through(weighed(check_consistency(evidence), evidence), recording)
     findings = ranked(
         seen_through(
             (
@@ -177,8 +177,7 @@ def judge(recording: Recording, *, path: Path | None = None, reproduce: str | No
                     ),
                 ),
             ),
-            recording.view,
-            recording.probe,
+            recording,
         )
     )
     values = evidence.values_us[evidence.data]

@@ -1,7 +1,6 @@
-"""Splats that do not count: the project's own list, and the lists that users write.
+"""Splats that are allowed: the project's own list, and the lists that users write.
 
-It owns the entries, which kernels they are of, and the format of a user's file. What a splat is, it does not know. An
-entry says why, and what makes it obsolete: a list without that only grows.
+An entry states why it is there, and what makes it obsolete: a list without that only grows.
 """
 
 from __future__ import annotations
@@ -17,19 +16,18 @@ from rttcheck.errors import AllowListError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Allowed:
-    """A splat that does not count: a ``pattern`` of its title (a regular expression), the kernels that it is of, why,
-    and when the entry can go."""
+    """An allowed splat: a regular expression of its title, the kernels, the reason, and when the entry is obsolete."""
 
     pattern: str
     reason: str
     until: str
     since: str = ""
-    """The first kernel of them, as ``6.1`` or ``6.1.20``; empty for all from the beginning."""
+    """The first kernel it applies to, as ``6.1`` or ``6.1.20``; empty for all from the beginning."""
     before: str = ""
-    """The first kernel that is none of them any more; empty for all to come."""
+    """The first kernel it no longer applies to; empty for all future ones."""
 
     def covers(self, title: str, release: str) -> bool:
-        """Whether a splat of that title on the kernel ``release`` (``uname -r``) is meant."""
+        """Return whether the entry applies to a splat of that title on the kernel ``release`` (``uname -r``)."""
         version = _version(release)
         if self.since and version < _version(self.since):
             return False
@@ -38,24 +36,24 @@ class Allowed:
         return re.search(self.pattern, title) is not None
 
     def as_dict(self) -> dict[str, str]:
-        """As JSON can hold it."""
+        """Return the entry in JSON types."""
         return asdict(self)
 
 
 ALLOWED: Final[tuple[Allowed, ...]] = ()
-"""None, for what comes in here was seen: 72 recordings of the named scenarios on 5.10, 6.1, 6.12 and 7.3, in virtual
-time, have no splat in their logs."""
+"""Empty, because an entry needs an observed splat: 72 recordings of the named scenarios on 5.10, 6.1, 6.12 and 7.3, in
+virtual time, have none in their logs."""
 
 _NEEDED: Final = ("pattern", "reason", "until")
 _VERSION: Final = re.compile(r"\d+(?:\.\d+)*")
 
 
 def read_allowed(path: Path) -> tuple[Allowed, ...]:
-    """A user's list: a TOML file of tables ``[[splat]]`` with the members of `Allowed`.
+    """Read a user's list: a TOML file of tables ``[[splat]]`` with the members of `Allowed`.
 
-    Raises AllowListError for a file that is none, an entry without a reason, or a pattern that is no expression.
+    Raises AllowListError for an unreadable file, an entry without a reason, or an invalid pattern.
     """
-    # Here, because most sessions, and every guest's Python at first, have no such file.
+    # Imported here, because most sessions, and every guest's Python at first, have no such file.
     import tomllib
 
     try:
@@ -72,18 +70,18 @@ def read_allowed(path: Path) -> tuple[Allowed, ...]:
 
 
 def of_dicts(entries: Iterable[Mapping[str, str]]) -> tuple[Allowed, ...]:
-    """What `Allowed.as_dict` made."""
+    """Build entries from what `Allowed.as_dict` returned."""
     return tuple(Allowed(**entry) for entry in entries)
 
 
 def _entry(table: object, where: str) -> Allowed:
     if not isinstance(table, dict) or not all(isinstance(value, str) for value in table.values()):
-        raise AllowListError(f"{where} is to be a table of texts: write them in quotes")
+        raise AllowListError(f"{where} must be a table of strings: write them in quotes")
     lacking = [name for name in _NEEDED if not table.get(name, "").strip()]
     unknown = sorted(set(table) - set(Allowed.__slots__))
     if lacking or unknown:
-        what = f"lacks {' and '.join(lacking)}" if lacking else f"has {', '.join(unknown)}, which nobody knows"
-        raise AllowListError(f"{where} {what}: it takes {', '.join(_NEEDED)}, and may have since and before")
+        what = f"lacks {' and '.join(lacking)}" if lacking else f"has the unknown {', '.join(unknown)}"
+        raise AllowListError(f"{where} {what}: it takes {', '.join(_NEEDED)}, and optionally since and before")
     for name in ("since", "before"):
         if table.get(name) and not _VERSION.fullmatch(table[name]):
             raise AllowListError(f'{where} has {name} = "{table[name]}", which is no version: write it as in "6.1.20"')
@@ -95,7 +93,7 @@ def _entry(table: object, where: str) -> Allowed:
 
 
 def _version(release: str) -> tuple[int, ...]:
-    """The numbers that a release begins with; trailing zeros do not count, so that 6.1 is 6.1.0."""
+    """Return the numbers that a release begins with, without trailing zeros, so that 6.1 equals 6.1.0."""
     found = _VERSION.match(release)
     numbers = [int(number) for number in found[0].split(".")] if found else []
     while numbers and not numbers[-1]:

@@ -1,7 +1,7 @@
-"""Splats in a kernel's log: warnings and errors that the kernel raises about itself, each with all its lines.
+"""Splats in a kernel's log: warnings and errors of the kernel itself, each with all its lines.
 
-Owns the patterns, where a splat begins and where it ends. It reads no log itself. The texts are those of kernels 5.10
-to 7.3, compared with the strings in Debian's images (``__warn()`` in kernel/panic.c, lib/bug.c,
+The patterns define where a splat begins and ends. Their texts are those of kernels 5.10 to 7.3, compared with the
+strings in Debian's images (``__warn()`` in kernel/panic.c, lib/bug.c,
 kernel/locking/lockdep.c, mm/kasan/report.c, kernel/hung_task.c, kernel/rcu/tree_stall.h, kernel/watchdog.c,
 lib/ubsan.c, net/core/dev.c).
 """
@@ -46,29 +46,29 @@ _HEADS: Final = {
     # Sleeping in atomic context, scheduling while atomic, a page fault in the kernel, a NULL pointer, and others.
     "BUG": r"kernel BUG at |BUG: ",
 }
-# At the beginning of a line: what stands further on can be a program's name, or a text that names a document.
+# At the beginning of a line: further on the text can be a program's name, or quoted.
 _HEAD: Final = re.compile("|".join(f"(?P<k{number}>{pattern})" for number, pattern in enumerate(_HEADS.values())))
 _KINDS: Final = tuple(_HEADS)
 _FOLLOWS: Final = re.compile(r"Oops: |Kernel panic|INFO: task .+ likely |.*_LOCKS_WARN_ON")
-"""Lines within a report that are heads elsewhere, or look like one."""
+"""Lines within a report that begin a report elsewhere, or look like it."""
 
 _BEGIN: Final = re.compile(r"-+\[ cut here \]-+")
 _END: Final = re.compile(r"---\[ end (?:trace|Kernel panic)")
 _RULE: Final = re.compile(r"={20,}$")
 _TRACE: Final = re.compile(r"\s*Call [Tt]race:")
 _ASKED: Final = re.compile(r"sysrq: (?:Show|Trigger a crash)")
-"""Stacks that somebody asked for."""
+"""Stacks that were requested by sysrq."""
 _PART: Final = re.compile(
     r"\s|(?:CPU|PID|[RE]\w\w|[C-GS]S|[CD]R\d|PKRU|Code|Modules linked in|Hardware name|Workqueue|Tainted|Call Trace|"
     r"Mem-Info|NMI backtrace|PGD|#PF|note|Kernel Offset|task|Task dump|Sending NMI|Showing|workqueue|pool|rcu|"
     r"Future hung task|stack backtrace|irq event stamp|(?:hard|soft)irqs last|pc|lr|sp|x\d+)\b|"
     r"#PF|\"echo 0 >|</?\w+>|[\w.]+\+0x"
 )
-"""How the lines of registers, stacks and remarks begin that follow a head."""
+"""The beginnings of the lines of registers, stacks and remarks that follow a report's first line."""
 _LOOKAHEAD: Final = 60
-"""Lines between a head and its stack at most, but for lockdep, which shows the chain of locks first."""
+"""Lines between the first line and its stack at most, except for lockdep, which prints the chain of locks first."""
 _LONGEST: Final = 400
-"""Lines: without an end mark a report is over when so many have followed; a chain of lockdep's has some 250."""
+"""Lines: without an end mark a report ends after so many; a lockdep chain has some 250."""
 
 _FRAME: Final = re.compile(r"\s+(?:\[<[0-9a-f]+>\] )?(\w[\w.]*)\+0x[0-9a-f]+/0x[0-9a-f]+")
 _KERNEL_RIP: Final = re.compile(r"RIP: 0010:(\w[\w.]*)")
@@ -80,35 +80,35 @@ _HOUSEKEEPING: Final = re.compile(
     r"dump_stack|show_|print_|__?schedule|schedule|io_schedule|warn_|__warn|report_bug|kasan_|__kasan|ubsan_|__ubsan|"
     r"_?_?mutex_|rwsem_|down_|_?raw_|asm_|exc_|die|handle_|wait_for_c|__wait_for_c|sysvec_|__alloc_pages|__might_|bad_page"
 )
-"""Functions on top of a stack that only carry the report out, or wait."""
+"""Functions on top of a stack that only print the report, or wait."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Splat:
-    """What the kernel complained of: its ``kind`` (warning, lockdep, oops …), the line that says it, and all lines."""
+    """One complaint of the kernel: its ``kind`` (warning, lockdep, oops …), its title line, and all lines."""
 
     kind: str
     title: str
     lines: tuple[str, ...]
     place: str = ""
-    """Function, or file and line with the function, that it points at; empty where it shows none."""
+    """Function, or file and line with the function, that it names; empty where it names none."""
     allowed: Allowed | None = None
 
     @property
     def name(self) -> str:
-        """The title, and the place where that lacks it: what an allow-list's patterns are held against."""
+        """The title, with the place where the title lacks it: the text that an allow-list's patterns match."""
         return self.title if not self.place or self.place.split()[-1] in self.title else f"{self.title} [{self.place}]"
 
     def render(self) -> str:
-        """All its lines."""
+        """Return all its lines as one text."""
         return "\n".join(self.lines)
 
 
 def splats(lines: Iterable[str], release: str, allowed: Sequence[Allowed] = ALLOWED) -> tuple[Splat, ...]:
-    """The splats in a log's texts (without time stamps), in order; ``release`` is the kernel's, for the allow-list.
+    """Return the splats in a log's texts (without time stamps), in order; ``release`` selects allow-list entries.
 
     What follows a splat within its own report (an oops after its BUG, a panic after its oops) belongs to it. A stack
-    that no known splat accounts for is one too, unless somebody asked for it.
+    outside of any known splat is a splat too, unless it was requested.
     """
     log = list(lines)
     found: list[Splat] = []
@@ -140,7 +140,7 @@ def _judged(splat: Splat, release: str, allowed: Sequence[Allowed]) -> Splat:
 
 
 def _kind_at(log: Sequence[str], at: int) -> str:
-    """What begins at that line; empty where nothing does."""
+    """Return what begins at that line; empty where nothing does."""
     line = log[at]
     if _BEGIN.search(line):
         return "block"
@@ -153,21 +153,21 @@ def _kind_at(log: Sequence[str], at: int) -> str:
 
 
 def _named(report: Sequence[str]) -> tuple[str, str]:
-    """Kind and title of what stands between "cut here" and the end: the first head, or else the first line.
+    """Return kind and title of a report between "cut here" and the end mark: from its first known or first line.
 
-    A message of a WARN's own comes before its head (``__warn_printf()``), and says more than the head.
+    A WARN's own message comes before that line (``__warn_printf()``) and is more specific, so it is included.
     """
     for number, line in enumerate(report):
         match = _HEAD.match(line)
         if match is not None:
             kind = _kind_at(report, number)
-            said = " ".join(text.strip() for text in report[:number] if text.strip())
-            return kind, f"{line.strip()}: {said}" if said else line.strip()
+            message = " ".join(text.strip() for text in report[:number] if text.strip())
+            return kind, f"{line.strip()}: {message}" if message else line.strip()
     return "warning", report[0].strip() if report else "a report that is cut off"
 
 
 def _end_of_block(log: Sequence[str], at: int) -> int:
-    """After the end mark; a report that has none (the log was cut) ends where the next begins."""
+    """Return the index after the end mark; without one (the log was cut) a report ends where the next begins."""
     for number in range(at + 1, min(len(log), at + _LONGEST)):
         if _END.search(log[number]):
             return number + 1
@@ -178,7 +178,7 @@ def _end_of_block(log: Sequence[str], at: int) -> int:
 
 
 def _end(log: Sequence[str], at: int, kind: str) -> int:
-    """Where the report ends that begins with a head at that line, without a "cut here"."""
+    """Return the index where the report ends that begins at that line, without a "cut here"."""
     if kind in ("KASAN", "UBSAN") and at and _RULE.match(log[at - 1]):
         for number in range(at + 1, min(len(log), at + _LONGEST)):
             if _RULE.match(log[number]):
@@ -193,7 +193,7 @@ def _end(log: Sequence[str], at: int, kind: str) -> int:
 
 
 def _end_of_body(log: Sequence[str], at: int) -> int:
-    """After the last line of registers, stacks and remarks that follow that line without a break."""
+    """Return the index after the contiguous lines of registers, stacks and remarks that follow that line."""
     for number in range(at + 1, min(len(log), at + _LONGEST)):
         line = log[number]
         if _END.search(line):
@@ -205,7 +205,7 @@ def _end_of_body(log: Sequence[str], at: int) -> int:
 
 
 def _before_stack(log: Sequence[str], at: int, done: int) -> int:
-    """The line that says why there is a stack: before the lines that say on which processor and machine."""
+    """Return the index of the line that explains the stack: before the lines that name processor and machine."""
     for number in range(at - 1, max(done, at - 8) - 1, -1):
         if not _PART.match(log[number]):
             return number
@@ -213,14 +213,14 @@ def _before_stack(log: Sequence[str], at: int, done: int) -> int:
 
 
 def _place(title: str, report: Sequence[str]) -> str:
-    """What a person would look at first: file and line and function of a WARN, else the function that was at work."""
+    """Return the place to look at first: file, line and function of a WARN, else the function that was running."""
     warned = next((match for line in report if (match := _WARNED.search(line))), None)
     if warned is not None:
         return " ".join(part for part in (warned["place"] or warned["later"], warned["function"]) if part)
-    said = re.search(r"(?: in | at )(\w[\w./-]*)", title)
+    named = re.search(r"(?: in | at )(\w[\w./-]*)", title)
     rip = next((match for line in report if (match := _KERNEL_RIP.match(line))), None)
     frames = (match[1] for line in report if (match := _FRAME.match(line)))
     frame = next((name for name in frames if not _HOUSEKEEPING.match(name)), "")
-    if said is not None and title.startswith(("kernel BUG at", "UBSAN", "BUG: K")):
-        return said[1]
+    if named is not None and title.startswith(("kernel BUG at", "UBSAN", "BUG: K")):
+        return named[1]
     return rip[1] if rip is not None else frame

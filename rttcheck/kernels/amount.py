@@ -1,6 +1,6 @@
-"""Sizes and ages as people write them: ``2G``, ``90d``; and how a person is told of them.
+"""Parse and print sizes and ages: ``2G``, ``90d``, ``5 hours ago``.
 
-Owns their units: sizes count in powers of 1000, as disks do. Knows nothing of what is measured.
+Sizes count in powers of 1000, as disks do.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _SECONDS = {"h": 3600, "d": 86400, "w": 7 * 86400}
 
 
 def parse_size(text: str, *, what: str) -> int:
-    """Bytes of ``2G``, ``500M``, ``1.5GB``, ``0``. `KernelError` for a number without a unit and for anything else."""
+    """Return the bytes of ``2G``, ``500M``, ``1.5GB``, ``0``. Raises `KernelError` for other text or no unit."""
     found = _AMOUNT.fullmatch(text.strip())
     unit = found[2].upper().removesuffix("B") if found else ""
     if found is None or (unit not in _BYTES and float(found[1])):
@@ -25,7 +25,7 @@ def parse_size(text: str, *, what: str) -> int:
 
 
 def parse_age(text: str, *, what: str) -> float:
-    """Seconds of ``90d``, ``12h``, ``2w``. `KernelError` for anything else."""
+    """Return the seconds of ``90d``, ``12h``, ``2w``. Raises `KernelError` for other text."""
     found = _AMOUNT.fullmatch(text.strip())
     if found is None or found[2].lower() not in _SECONDS:
         raise KernelError(f"{what} {text!r} is no age; write a number and h, d or w, as in 90d")
@@ -33,12 +33,12 @@ def parse_age(text: str, *, what: str) -> float:
 
 
 def size_text(count: int) -> str:
-    """Bytes for a person: ``102 MB``, ``1.4 GB``."""
+    """Format a number of bytes: ``102 MB``, ``1.4 GB``."""
     return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
 
 
 def age_text(seconds: float) -> str:
-    """An age for a person: ``just now``, ``5 hours ago``."""
+    """Format an age: ``just now``, ``5 hours ago``."""
     for unit, name in ((86400.0, "day"), (3600.0, "hour"), (60.0, "minute")):
         count = int(seconds / unit)
         if count:
@@ -47,5 +47,5 @@ def age_text(seconds: float) -> str:
 
 
 def date_text(epoch_s: float) -> str:
-    """A point in time for a person, in local time: ``2026-11-22 21:30``."""
+    """Format a time in seconds since the epoch, as local time: ``2026-11-22 21:30``."""
     return datetime.fromtimestamp(epoch_s).strftime("%Y-%m-%d %H:%M")

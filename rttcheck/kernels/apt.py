@@ -1,8 +1,7 @@
-"""Debian's signed archive, seen through an apt of our own.
+"""Debian's signed archive, read with a private apt.
 
-Owns a private apt (configuration, lists and downloads under one directory): the machine's sources, lists and hooks are
-neither read nor touched, its proxies are honoured. Signatures are checked against Debian's archive keyring, by apt.
-Refuses to know what a kernel is for.
+The private apt has its configuration, lists and downloads below one directory. It neither reads nor changes the
+machine's sources, lists and hooks, but uses its proxies. Apt checks signatures against Debian's archive keyring.
 """
 
 from __future__ import annotations
@@ -23,23 +22,22 @@ from rttcheck.kernels.cache import Progress
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 MIRROR = "http://deb.debian.org"
 UNREACHABLE = "apt could not"
-"""How the sentence of a failure begins that a cached kernel is the answer to."""
+"""The beginning of messages of failures after which a cached kernel is used."""
 FRESH_S = 24 * 3600.0
-"""A package list younger than this is not asked for again."""
+"""A package list younger than this is not downloaded again."""
 
 _READING = 2
-"""Of what is kept of apt's lists; goes up when the same lists come to something else, as when images whose modules are
-gone were left out."""
+"""Version of ``images.json``; increased when the same lists give other images, as when images whose modules are gone
+were left out."""
 
 _IMAGE = re.compile(r"linux-image-(?P<release>\d+\.\d+\.[0-9A-Za-z.+~-]*?)-(?P<flavour>(?:rt-)?amd64)")
 
 
 @dataclass(frozen=True, slots=True)
-class Suite:
-    """One suite of the archive and the kernel series that it may hold (empty: any)."""
+class ArchiveSuite:
+    """One suite of the archive, as in ``dists/NAME``."""
 
     name: str
-    series: tuple[str, ...] = ()
 
     @property
     def line(self) -> str:
@@ -47,22 +45,26 @@ class Suite:
         where = "debian-security" if self.name.endswith("-security") else "debian"
         return f"deb [arch=amd64 signed-by={KEYRING}] {MIRROR}/{where} {self.name} main"
 
-    def may_hold(self, series: str) -> bool:
-        """Whether a kernel of `series` can be in it."""
-        return not self.series or series in self.series
 
-
-SUITES = (
-    Suite("trixie-security", ("6.12",)),
-    Suite("trixie", ("6.12",)),
-    Suite("trixie-backports", ("6.16", "6.17", "6.18", "6.19", "7.0", "7.1", "7.2", "7.3")),
-    Suite("bookworm-security", ("6.1", "6.12")),
-    Suite("bookworm", ("6.1",)),
-    Suite("bookworm-backports", ("6.5", "6.6", "6.7", "6.9", "6.10", "6.11", "6.12")),
-    Suite("bullseye-security", ("5.10", "6.1")),
-    Suite("sid", ("7.2", "7.3", "7.4")),
+SUITES = tuple(
+    ArchiveSuite(name)
+    for name in (
+        "trixie-security",
+        "trixie",
+        "trixie-backports",
+        "bookworm-security",
+        "bookworm",
+        "bookworm-backports",
+        "bullseye-security",
+        "sid",
+    )
 )
-"""Every suite that is asked, the preferred first: of two builds of one version the earlier suite's is taken."""
+"""All suites that are read, the preferred first: of two builds of one version the earlier suite's is taken. Which
+kernel series a suite holds is read from its package list."""
+
+
+class IncompleteLists(KernelError):
+    """The lists of some suites could not be read; those of the others are up to date."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,54 +79,69 @@ class ImagePackage:
 
     @property
     def upstream(self) -> tuple[int, ...]:
-        """The kernel's own version, from the package's: (6, 12, 117)."""
+        """The kernel version in the package's version: (6, 12, 117)."""
         return tuple(int(part) for part in re.split(r"[-~+]", self.version)[0].split(".") if part.isdigit())
 
     @property
     def series(self) -> str:
-        """The series that it belongs to: ``"6.12"``."""
+        """Its series: ``"6.12"``."""
         return ".".join(str(part) for part in self.upstream[:2])
 
     @property
     def spec(self) -> str:
-        """How a user names exactly this one: ``debian:6.12.117+deb13``, ``debian:6.1.0-56-rt``."""
+        """The spec of exactly this kernel: ``debian:6.12.117+deb13``, ``debian:6.1.0-56-rt``."""
         return f"debian:{self.release}" + ("-rt" if self.flavour.startswith("rt-") else "")
 
     @property
     def order(self) -> tuple[tuple[int, ...], int, tuple[int, ...]]:
-        """Sort key: the newest, and of equals the one from the preferred suite, comes last."""
+        """Sort key: the newest is last; of equal versions, the one of the preferred suite."""
         return (self.upstream, -self.rank, tuple(int(part) for part in re.findall(r"\d+", self.version)))
 
 
 class Archive:
-    """Debian's archive through a private apt in `directory`, for the given suites.
+    """Debian's archive, for the given suites, through a private apt in `directory`.
 
-    Every method raises `KernelError` with apt's own last words when it fails.
+    Every method raises `KernelError` with apt's first error message when it fails.
     """
 
-    def __init__(self, directory: Path, suites: Sequence[Suite] = SUITES) -> None:
+    def __init__(self, directory: Path, suites: Sequence[ArchiveSuite] = SUITES) -> None:
         self.directory = directory
         self.suites = tuple(suites)
 
     def refresh(self, *, progress: Progress, within_s: float = FRESH_S) -> None:
-        """Bring the suites' lists up to date unless they are younger than ``within_s``; signatures are checked."""
+        """Update the suites' lists unless they are younger than ``within_s`` seconds. Apt checks the signatures.
+
+        Raises `IncompleteLists` when some suites could not be read, `KernelError` when none could.
+        """
         if self.is_fresh(within_s):
             return
-        progress(f"asking Debian's archive which kernels there are ({len(self.suites)} suites)")
+        progress(f"reading the package lists of Debian's archive ({len(self.suites)} suites)")
         self._configure()
-        self._apt("apt-get", "update", "--error-on=any", failed="read the package lists of")
+        done = _run(["apt-get", "update", "--error-on=any"], env=self._environment())
+        if done.returncode:
+            # Some lists may have changed.
+            (self.directory / "images.json").unlink(missing_ok=True)
+            output = done.stdout + done.stderr
+            others = 0 < len(self._failing(output)) < len(self.suites) and not _is_disk_full(output)
+            raise (IncompleteLists if others else KernelError)(_refusal("read the package lists of", output))
         (self.directory / "stamp").write_text(self._wanted)
+
+    def _failing(self, output: str) -> list[ArchiveSuite]:
+        """Return the suites that apt's error lines name, as a word or as a part of an address."""
+        errors = [line for line in output.splitlines() if line.startswith(("E:", "Err:"))]
+        words = {word for line in errors for word in re.split(r"[\s/]+", line)}
+        return [suite for suite in self.suites if suite.name in words]
 
     @property
     def asked(self) -> float | None:
-        """When the lists at hand were read from the archive, seconds since the epoch; None where there are none."""
+        """When the cached lists were read from the archive, seconds since the epoch; None if there are none."""
         try:
             return (self.directory / "stamp").stat().st_mtime
         except OSError:
             return None
 
     def is_fresh(self, within_s: float = FRESH_S) -> bool:
-        """Whether the lists at hand are those of the suites, and younger than ``within_s``."""
+        """Return whether there are lists of these suites that are younger than ``within_s`` seconds."""
         asked = self.asked
         if asked is None or time.time() - asked >= within_s:
             return False
@@ -135,17 +152,19 @@ class Archive:
         return "\n".join(sorted(suite.name for suite in self.suites))
 
     def images(self) -> tuple[ImagePackage, ...]:
-        """All kernel images in the lists at hand, the oldest first.
+        """Return all kernel images in the cached lists, the oldest first.
 
-        Left out are cloud kernels, which have no 9p, and those whose modules the archive has no longer.
+        Cloud kernels (no 9p) and images whose modules are no longer in the archive are left out.
         """
         # Apt takes seconds to read its lists, each time.
+        if self.asked is None:
+            return self._read_images()
         known = self.directory / "images.json"
         read_of = {"reading": _READING, "asked": self.asked, "suites": [suite.name for suite in self.suites]}
         try:
-            told = json.loads(known.read_text())
-            if told["of"] == read_of:
-                return tuple(ImagePackage(**row) for row in told["images"])
+            kept = json.loads(known.read_text())
+            if kept["of"] == read_of:
+                return tuple(ImagePackage(**row) for row in kept["images"])
         except (OSError, ValueError, KeyError, TypeError):
             pass
         images = self._read_images()
@@ -172,15 +191,15 @@ class Archive:
         return tuple(sorted(self._whole(found.values()), key=lambda package: package.order))
 
     def _whole(self, images: Iterable[ImagePackage]) -> list[ImagePackage]:
-        """Those of `images` all of whose parts are in the lists.
+        """Return those of `images` whose parts are all in the lists.
 
-        What is signed (the image, the binary) is a source package of its own, and the archive keeps it when the modules
-        of a superseded kernel are gone: so it was with 6.19, 7.0 and 7.1 in trixie-backports in November 2026.
+        The signed packages (image, binary) come from a source package of their own, and the archive keeps them after
+        the modules of a superseded kernel are gone: 6.19, 7.0 and 7.1 in trixie-backports in November 2026.
         """
         wanted = {(image.name, image.version): image for image in images}
-        told = self._apt("apt-cache", "show", *(f"{name}={version}" for name, version in wanted)) if wanted else ""
+        output = self._apt("apt-cache", "show", *(f"{name}={version}" for name, version in wanted)) if wanted else ""
         parts: dict[tuple[str, str], list[str]] = {}
-        for stanza in told.split("\n\n"):
+        for stanza in output.split("\n\n"):
             fields = dict(re.findall(r"(?m)^(Package|Version|Depends): (.*)$", stanza))
             version = fields.get("Version", "")
             parts[fields.get("Package", ""), version] = _parts_named(fields.get("Depends", ""), version)
@@ -192,27 +211,28 @@ class Archive:
         ]
 
     def suite_of(self, package: ImagePackage) -> str:
-        """The name of the suite that offers `package`."""
+        """Return the name of the suite that has `package`."""
         return self.suites[package.rank].name if package.rank < len(self.suites) else ""
 
     def parts(self, name: str, version: str) -> tuple[str, ...]:
-        """The package `name` and those of just its version that it depends on: an image's contents since 6.19.
+        """Return the package `name` and the packages of the same version that it depends on.
 
-        Raises `KernelError` when the archive has no such package (any more).
+        An image's contents are in several packages since 6.19. Raises `KernelError` when the archive has no such
+        package (any more).
         """
-        told = self._apt("apt-cache", "show", f"{name}={version}")
-        depends = next((line for line in told.splitlines() if line.startswith("Depends:")), "")
+        output = self._apt("apt-cache", "show", f"{name}={version}")
+        depends = next((line for line in output.splitlines() if line.startswith("Depends:")), "")
         return (name, *_parts_named(depends, version))
 
     def newest(self, name: str) -> str:
-        """The newest version of the package `name` in the lists at hand; raises `KernelError` where there is none."""
+        """Return the newest version of the package `name` in the lists. Raises `KernelError` if there is none."""
         rows = self._apt("apt-cache", "madison", name).splitlines()
         if not rows:
             raise KernelError(f"Debian's archive has no package {name}; ask for one that it has")
         return rows[0].split("|")[1].strip()
 
     def download(self, parts: Sequence[str], version: str, into: Path, *, progress: Progress) -> tuple[Path, ...]:
-        """The ``.deb`` files of the packages in `into`, their checksums verified by apt against the signed list."""
+        """Download the packages to `into` and return the ``.deb`` files; apt verifies their checksums with the list."""
         wanted = [f"{part}={version}" for part in parts]
         whole = sum(int(size) for size in re.findall(r"(?m)^Size: (\d+)$", self._apt("apt-cache", "show", *wanted)))
         of = f" of {whole / 1e6:.0f}" if whole else ""
@@ -227,7 +247,7 @@ class Archive:
             try:
                 while True:
                     try:
-                        said, _ = process.communicate(timeout=2.0)
+                        output, _ = process.communicate(timeout=2.0)
                         break
                     except subprocess.TimeoutExpired:
                         have = sum(_sizes(into)) + sum(_sizes(self.directory / "cache/archives/partial"))
@@ -236,7 +256,7 @@ class Archive:
                 process.kill()
         debs = sorted(into.glob("*.deb"))
         if process.returncode or len(debs) != len(parts):
-            raise _refused(f"download {parts[0]} from", said)
+            raise KernelError(_refusal(f"download {parts[0]} from", output))
         return tuple(debs)
 
     def _rank(self, source: str) -> int:
@@ -256,9 +276,9 @@ class Archive:
         (self.directory / "apt.conf").write_text(self._configuration())
 
     def _configuration(self) -> str:
-        """What APT_CONFIG points at: it is read first, and turns apt away from the machine's own files.
+        """Return the text of the file that APT_CONFIG names, which replaces the machine's own configuration.
 
-        Of the machine's settings the ``Acquire`` tree (proxies, retries, timeouts) is kept; hooks are not.
+        Of the machine's settings, only the ``Acquire`` tree (proxies, retries, timeouts) is kept.
         """
         machine = _run(["apt-config", "dump", "Acquire"], env=dict(os.environ)).stdout
         own = {
@@ -273,7 +293,7 @@ class Archive:
             "Dir::State": str(self.directory / "state"),
             "Dir::State::status": "/dev/null",
             "Dir::Cache": str(self.directory / "cache"),
-            # Worth 100 MB of disk to who asks often; we ask once a week.
+            # They take 100 MB of disk and only help programs that read the lists often.
             "Dir::Cache::pkgcache": "",
             "Dir::Cache::srcpkgcache": "",
             "Acquire::Languages": "none",
@@ -293,21 +313,21 @@ class Archive:
     def _apt(self, *command: str, failed: str = "read") -> str:
         done = _run(list(command), env=self._environment())
         if done.returncode:
-            raise _refused(failed, done.stdout + done.stderr)
+            raise KernelError(_refusal(failed, done.stdout + done.stderr))
         return done.stdout
 
 
 def _parts_named(depends: str, version: str) -> list[str]:
-    """The packages of just `version` in a line ``Depends``, but for what an image that holds its modules can lack."""
+    """Return the packages of exactly `version` in a line ``Depends``, without those that an image can do without."""
     names = re.findall(rf"(linux-[^\s,]+) \(= {re.escape(version)}\)", depends)
     if any(name.startswith("linux-modules-") for name in names):
         return names
-    # Of 6.18 it holds scripts only, and is gone from the archive while the image is still there.
+    # linux-base-* of 6.18 has scripts only, and is gone from the archive while the image is still there.
     return [name for name in names if not name.startswith("linux-base-")]
 
 
 def _sizes(directory: Path) -> Iterator[int]:
-    """Of the packages in it, whole or not; apt moves them about meanwhile."""
+    """Yield the sizes of the packages in it, complete or not; apt renames them meanwhile."""
     for part in directory.glob("*.deb*"):
         with contextlib.suppress(FileNotFoundError):
             yield part.stat().st_size
@@ -323,16 +343,21 @@ def _run(command: list[str], *, env: dict[str, str]) -> subprocess.CompletedProc
         ) from error
 
 
-def _refused(what: str, said: str) -> KernelError:
-    if any(words in said for words in ("No space left", "enough free space", "write error")):
-        return KernelError(f"apt could not {what} Debian's archive: the disk is full; free some space")
-    lines = said.splitlines()
+def _refusal(what: str, output: str) -> str:
+    """Return the message for a failure of apt; `what` was tried, `output` is what apt wrote."""
+    if _is_disk_full(output):
+        return f"apt could not {what} Debian's archive: the disk is full; free some space"
+    lines = output.splitlines()
     errors = [line.removeprefix("E:").strip() for line in lines if line.startswith("E:")]
     reason = errors[0] if errors else (lines[-1].strip() if lines else "it gave no reason")
-    return KernelError(f"{UNREACHABLE} {what} Debian's archive ({reason}); check the network or the proxy")
+    return f"{UNREACHABLE} {what} Debian's archive ({reason}); check the network or the proxy"
+
+
+def _is_disk_full(output: str) -> bool:
+    return any(text in output for text in ("No space left", "enough free space", "write error"))
 
 
 def series_of(images: Iterable[ImagePackage]) -> tuple[str, ...]:
-    """The series among `images`, the oldest first."""
+    """Return the series of `images`, the oldest first."""
     numbers = {image.upstream[:2] for image in images}
     return tuple(".".join(map(str, number)) for number in sorted(numbers))

@@ -1,7 +1,4 @@
-"""A boot, from power-on to init: no more is asked of a guest that is to be frozen, or of a trial of KVM.
-
-Owns the wait for it. Knows no sessions.
-"""
+"""Wait for a guest's boot, from power-on to init: for guests that are to be frozen and for the trial of KVM."""
 
 from __future__ import annotations
 
@@ -10,21 +7,22 @@ import time
 from rttcheck.errors import GuestLost
 from rttcheck.kernels.console import Console
 from rttcheck.kernels.qemu import Qemu
-from rttcheck.kernels.stream import Stream, wait
+from rttcheck.kernels.stream import ByteStream, wait
 
 
 def wait_for_init(qemu: Qemu, console: Console, *, deadline_s: float) -> None:
-    """Until the guest's init says hello; it waits for its session then.
+    """Wait until the guest's init reports ``hello``; it then waits for its session.
 
-    `deadline_s` is host time. Raises `GuestLost`, with the console's tail, when the guest dies or is late.
+    `deadline_s` is in seconds of host time. Raises `GuestLost`, with the console's tail, when the guest dies or does
+    not boot in time.
     """
     ends = time.monotonic() + deadline_s
-    said = bytearray()
+    received = bytearray()
     streams = [
-        Stream(source=qemu.ports["control"].fileno(), heard=said.extend),
-        Stream(source=qemu.console, heard=console.write),
+        ByteStream(source=qemu.ports["control"].fileno(), received=received.extend),
+        ByteStream(source=qemu.console, received=console.write),
     ]
-    while b"hello\n" not in said:
+    while b"hello\n" not in received:
         ready = wait(streams, also=qemu.ended, timeout_s=ends - time.monotonic())
         for stream in streams:
             stream.step(ready)

@@ -1,7 +1,7 @@
-"""A kernel that somebody built: an image, an unpacked package, or a build tree with or without modules.
+"""A kernel built by the user: an image, an unpacked package, or a build tree with or without modules.
 
-Owns where its parts lie, and the sentences for what is missing. A tree's modules are shown to guests through links in
-the cache, as ``make modules_install`` would lay them out; nothing is written to the tree.
+Guests see a tree's modules through links in the cache, laid out as by ``make modules_install``. Nothing is written to
+the tree.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from rttcheck.errors import KernelError
 from rttcheck.kernels import modules
 from rttcheck.kernels.cache import Progress, exclusive, staged
 from rttcheck.kernels.configuration import Configuration, lacking_for_a_guest, lacking_for_a_probe
-from rttcheck.kernels.kernel import Kernel, release_of, version_key
+from rttcheck.kernels.kernel import BootableKernel, release_of, version_key
 
 _IMAGE = Path("arch/x86/boot/bzImage")
 _SOURCES = ("Kbuild", "Makefile", "arch/x86")
-"""What a directory of kernel sources has, built or not."""
+"""Entries that identify a directory of kernel sources, built or not."""
 
 
-def kernel_at(path: Path, *, root: Path, progress: Progress) -> Kernel:
-    """The kernel at `path`: a bzImage, a directory that holds ``boot`` and ``lib/modules``, or a build tree.
+def kernel_at(path: Path, *, root: Path, progress: Progress) -> BootableKernel:
+    """Return the kernel at `path`: a bzImage, a directory with ``boot`` and ``lib/modules``, or a build tree.
 
-    Raises `KernelError` when there is none, when it was not built yet, or when its configuration says that it cannot be
-    a guest; what its probe will miss is told to `progress`.
+    Raises `KernelError` when there is none, when it is not built yet, or when its configuration lacks what a guest
+    needs. Options that probes lack are reported to `progress`.
     """
     image = _image(path)
     release = release_of(image)
@@ -40,7 +40,7 @@ def kernel_at(path: Path, *, root: Path, progress: Progress) -> Kernel:
     configuration = _configuration(image, tree, release)
     if configuration is not None:
         _judge(path, configuration, found, progress)
-    return Kernel(image=image, modules=found, release=release)
+    return BootableKernel(image=image, modules=found, release=release)
 
 
 def _image(path: Path) -> Path:
@@ -57,25 +57,24 @@ def _image(path: Path) -> Path:
 
 
 def _is_sources(path: Path) -> bool:
-    """A tree that was built elsewhere (``make O=``) has its own Makefile and no Kbuild."""
+    """Return whether `path` is a source or build tree. One of ``make O=`` has a Makefile of its own and no Kbuild."""
     return all((path / name).exists() for name in _SOURCES) or (path / "include/config/kernel.release").exists()
 
 
 def _require_same_release(tree: Path, release: str) -> None:
-    """Modules of another release than the image's are refused by it, one by one."""
+    """Raise `KernelError` when image and tree differ in release: the kernel would refuse every module."""
     try:
         configured = (tree / "include/config/kernel.release").read_text().strip()
     except OSError:
         return
     if configured != release:
         raise KernelError(
-            f"the image in {tree} is {release} and its tree has become {configured} since; make -C {tree} bzImage "
-            "modules"
+            f"the image in {tree} is {release} and its tree is now {configured}; make -C {tree} bzImage modules"
         )
 
 
 def _installed(image: Path, tree: Path | None, release: str) -> Path | None:
-    """Modules that were installed beside the image, or into the tree."""
+    """Return the directory of modules that were installed beside the image, or into the tree."""
     places = [
         image.parent / "lib/modules",
         image.parent.parent / "lib/modules",
@@ -87,7 +86,7 @@ def _installed(image: Path, tree: Path | None, release: str) -> Path | None:
 
 
 def _linked(tree: Path, release: str, root: Path, progress: Progress) -> Path | None:
-    """The modules that were built in `tree`, linked from the cache; None where there are none."""
+    """Link the modules that were built in `tree` into the cache; return None if there are none."""
     built = list(_built_modules(tree))
     if not built:
         return None
@@ -107,13 +106,13 @@ def _linked(tree: Path, release: str, root: Path, progress: Progress) -> Path | 
 
 
 def _built_modules(tree: Path) -> Iterator[tuple[str, Path]]:
-    """What guests may need of the modules that the tree's last build made: their place in it, and their file."""
+    """Yield the modules of the tree's last build that guests may need: (name in the tree, file)."""
     try:
         order = (tree / "modules.order").read_text()
     except OSError:
         return
     for line in order.splitlines():
-        # It lists objects since 6.3, modules before, and before 5.3 with the directory of their installation.
+        # It lists objects since 6.3, modules before; before 5.3 with the directory of their installation.
         name = Path(line.removeprefix("kernel/")).with_suffix(".ko")
         if modules.is_kept(name) and (tree / name).exists():
             yield str(name), tree / name
@@ -132,12 +131,12 @@ def _judge(path: Path, configuration: Configuration, found: Path | None, progres
     lacking = lacking_for_a_guest(configuration, at_hand)
     if lacking:
         raise KernelError(
-            f"the kernel of {path} cannot be a guest, {configuration.path} has {', '.join(lacking)}; set them to y (or "
-            "to m and build the modules too) and build it again"
+            f"the kernel of {path} cannot boot as a guest: {configuration.path} has {', '.join(lacking)}; set them to "
+            "y (or to m and build the modules too) and build it again"
         )
     blind = lacking_for_a_probe(configuration)
     if blind:
         progress(
-            f"the kernel of {path} hides its samples from most probes, {configuration.path} has {', '.join(blind)}; "
+            f"the kernel of {path} hides samples from most probes: {configuration.path} has {', '.join(blind)}; "
             "set them to y and build it again"
         )

@@ -1,7 +1,6 @@
-"""The directory that keeps what took long to make: kernels, package lists, guest images.
+"""The cache directory for kernels, package lists and guest images: its path, its lock and complete entries only.
 
-Owns where it is, who may write, and that nothing in it is ever half made: a thing is built in a staging directory and
-renamed into place. Knows nothing of what the things are.
+An entry is built in a staging directory and renamed into place, so that the cache never has half of one.
 """
 
 from __future__ import annotations
@@ -20,19 +19,19 @@ from pathlib import Path
 from rttcheck.errors import KernelError
 
 Progress = Callable[[str], None]
-"""Called with one line for a person whenever something takes more than two seconds."""
+"""Called with one line of text when something takes more than two seconds."""
 
 QUIET_S = 2.0
-"""What is done sooner is not worth a line."""
+"""Work that takes less time than this prints no line."""
 
 
 def say(line: str) -> None:
-    """The progress of what takes more than two seconds, for a person: standard error."""
+    """Print a line of progress to standard error."""
     print(f"rttcheck: {line}", file=sys.stderr, flush=True)
 
 
 def cache_root() -> Path:
-    """``$RTTCHECK_CACHE``, else ``$XDG_CACHE_HOME/rttcheck``, else ``~/.cache/rttcheck``; it need not exist."""
+    """Return ``$RTTCHECK_CACHE``, else ``$XDG_CACHE_HOME/rttcheck``, else ``~/.cache/rttcheck``; it need not exist."""
     own = os.environ.get("RTTCHECK_CACHE")
     if own:
         return Path(own).absolute()
@@ -42,9 +41,9 @@ def cache_root() -> Path:
 
 @contextlib.contextmanager
 def exclusive(root: Path, *, progress: Progress, deadline_s: float = 900.0) -> Iterator[None]:
-    """Hold the cache for writing; a second session waits until the first is done.
+    """Lock the cache for writing; a second session waits until the first is done.
 
-    The lock is an ``flock``, so the kernel drops it whatever kills its owner. Raises `KernelError` after `deadline_s`
+    The lock is an ``flock``, which the kernel releases however its owner ends. Raises `KernelError` after `deadline_s`
     seconds of host time, or when the directory cannot be made.
     """
     with _sentences(root):
@@ -61,8 +60,8 @@ def _acquire(lock: int, root: Path, progress: Progress, deadline_s: float) -> No
     with contextlib.suppress(BlockingIOError):
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return
-    # flock knows no deadline, so a thread waits for it, on a descriptor of its own: it may have to wait for longer than
-    # we do. What it gets belongs to both descriptors, and is given back when the last of them is closed.
+    # flock has no timeout, so a thread waits for it, on a descriptor of its own: it may wait for longer than this
+    # function. The lock belongs to both descriptors and is released when the last of them is closed.
     held = threading.Event()
     own = os.dup(lock)
 
@@ -87,9 +86,9 @@ def _acquire(lock: int, root: Path, progress: Progress, deadline_s: float) -> No
 
 @contextlib.contextmanager
 def staged(target: Path) -> Iterator[Path]:
-    """A new empty directory that becomes `target` when the block ends well, and is gone when it does not.
+    """Make an empty directory that becomes `target` when the block succeeds, and is removed when it raises.
 
-    Whoever calls holds `exclusive`: what a killed session left beside `target`, and a damaged `target`, is removed.
+    The caller holds `exclusive`: remains of a killed session beside `target`, and a damaged `target`, are removed.
     Raises `KernelError` on a full or read-only disk, with the directory's name.
     """
     with _sentences(target.parent):
@@ -110,7 +109,7 @@ def staged(target: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _sentences(directory: Path) -> Iterator[None]:
-    """Disk errors as one sentence."""
+    """Turn disk errors into a `KernelError` of one sentence."""
     try:
         yield
     except OSError as error:
@@ -118,6 +117,6 @@ def _sentences(directory: Path) -> Iterator[None]:
             raise KernelError(f"the disk of {directory} is full; free some space or set RTTCHECK_CACHE") from error
         if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
             raise KernelError(
-                f"{directory} cannot be written ({error.strerror}); set RTTCHECK_CACHE to a directory that can"
+                f"{directory} cannot be written ({error.strerror}); set RTTCHECK_CACHE to a writable directory"
             ) from error
         raise

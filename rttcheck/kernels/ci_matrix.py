@@ -1,7 +1,7 @@
 """Kernels as the jobs of a CI pipeline: GitHub Actions' matrix, GitLab's ``parallel:matrix``.
 
-Owns the two texts. Each job names one exact release: all jobs of a pipeline judge what its first job saw, and a cache's
-key says what is in it.
+Each job names one exact release, so that all jobs of a pipeline use the kernels that its first job listed, and a
+cache's key names its contents.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ GITLAB_TEMPLATE = ".rttcheck-kernels"
 
 
 def github(kernels: Iterable[Offer]) -> str:
-    """One line of JSON for ``$GITHUB_OUTPUT``: ``{"include": [{"kernel": …, "series": …, "release": …}, …]}``."""
+    """Return a line of JSON for ``$GITHUB_OUTPUT``: ``{"include": [{"kernel": …, "series": …, "release": …}, …]}``."""
     rows = [{"kernel": offer.spec, "series": offer.series, "release": offer.release} for offer in kernels]
     return json.dumps({"include": rows})
 
 
 def gitlab(kernels: Iterable[Offer]) -> str:
-    """YAML with one hidden job for others to extend; KERNEL and RELEASE are variables of each of its instances."""
+    """Return YAML with one hidden job to extend; KERNEL and RELEASE are variables of each of its instances."""
     # A JSON string is a YAML string.
     rows = [
         f"      - KERNEL: {json.dumps(offer.spec)}\n        RELEASE: {json.dumps(offer.release)}" for offer in kernels

@@ -1,7 +1,4 @@
-"""How a kernel was configured, and which options a guest and its probe cannot do without.
-
-Owns the reading of ``.config`` and the two lists of options. Knows nothing of where a kernel lies.
-"""
+"""A kernel's ``.config``: read it, and find options that a guest or its probe needs and that are not set."""
 
 from __future__ import annotations
 
@@ -33,22 +30,22 @@ GUEST: Mapping[str, str] = {
     "VETH": "veth",
     "PACKET": "af_packet",
 }
-"""Options without which a guest does not come up or has no lab, and the module that an ``m`` means."""
+"""Options that booting a guest and its lab need, and the module that provides each if it is ``m``."""
 
 PROBE = ("DEBUG_INFO_BTF", "BPF_SYSCALL", "BPF_JIT", "BPF_EVENTS", "DYNAMIC_FTRACE_WITH_DIRECT_CALLS", "KPROBE_EVENTS")
-"""Options for seeing every sample: fexit needs all but the last, kprobes all but the one before it."""
+"""Options that seeing every sample needs: fexit all but the last, kprobes all but the one before it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Configuration:
-    """The options of one kernel without ``CONFIG_``; one that is not set is missing."""
+    """The options of one kernel, without the prefix ``CONFIG_``; options that are not set are missing."""
 
     path: Path
     options: Mapping[str, str]
 
     @classmethod
     def read(cls, path: Path) -> Configuration:
-        """Raises `KernelError` for a file that cannot be read."""
+        """Read a file ``.config``. Raises `KernelError` when it cannot be read."""
         try:
             text = path.read_text(errors="replace")
         except OSError as error:
@@ -59,7 +56,7 @@ class Configuration:
 
 
 def lacking_for_a_guest(configuration: Configuration, modules: Collection[str]) -> tuple[str, ...]:
-    """The options that keep the kernel from being a guest, each as it is, with the names of the modules at hand."""
+    """Return the options that prevent booting as a guest, as ``CONFIG_X=n``; `modules` are the modules available."""
     lacking = []
     for option, module in GUEST.items():
         value = configuration.options.get(option, "n")
@@ -70,9 +67,9 @@ def lacking_for_a_guest(configuration: Configuration, modules: Collection[str]) 
 
 
 def lacking_for_a_probe(configuration: Configuration) -> tuple[str, ...]:
-    """The options that keep samples from being seen, as they are: none where fexit or kprobes work."""
+    """Return the options that prevent seeing every sample, as ``CONFIG_X=n``; none if fexit or kprobes work."""
     lacking = [option for option in PROBE if configuration.options.get(option) != "y"]
     if len(lacking) == 1 and lacking[0] in PROBE[-2:]:
-        # One way is open.
+        # The other of fexit and kprobes works.
         return ()
     return tuple(f"CONFIG_{option}=n" for option in lacking)

@@ -1,7 +1,4 @@
-"""A guest's console: the kernel's own words, and the launcher's marks between them.
-
-Owns the file's format, writing it and reading it back for a report. Knows nothing of QEMU or of tests.
-"""
+"""A guest's console: the kernel's output, with lines of the launcher between them; written to and read from a file."""
 
 from __future__ import annotations
 
@@ -14,10 +11,10 @@ from rttcheck.kernels.panic import panic_in
 
 TAIL_BYTES = 64 * 1024
 MARK = "rttcheck launcher: "
-"""What a line of the launcher's begins with; the rest is seconds of host time since power-on and what happened."""
+"""The beginning of the launcher's lines; the rest is seconds of host time since power-on and the event."""
 
 LOST = "lost: "
-"""What a mark begins with that says why a guest is gone; the rest goes on after "the guest"."""
+"""The beginning of the event of a lost guest; the rest continues a sentence that begins with "the guest"."""
 
 _BEGINS = ("power-on", "thawing")
 _TROUBLE = re.compile(r"Kernel panic|BUG:|Oops:|general protection fault|WARNING:|hung_task|watchdog:")
@@ -25,7 +22,7 @@ _TROUBLE_LINES = 90
 
 
 class Console:
-    """Keeps a console's tail, and all of it in `file` where there is one; its clock starts when it is made."""
+    """Keeps a console's tail, and writes all of it to `file` if there is one. Its clock starts when it is made."""
 
     def __init__(self, file: BinaryIO | None = None) -> None:
         self._file = file
@@ -34,42 +31,42 @@ class Console:
 
     @property
     def elapsed_s(self) -> float:
-        """Host seconds since it was made."""
+        """Seconds of host time since it was made."""
         return time.monotonic() - self._started
 
     @property
     def tail(self) -> str:
-        """Its last lines, for a person."""
+        """Its last lines, see `tail_of`."""
         return tail_of(bytes(self._tail))
 
     def write(self, text: bytes) -> None:
-        """Keep what came from the guest."""
+        """Add output of the guest."""
         self._tail += text
         del self._tail[:-TAIL_BYTES]
         if self._file is not None:
             self._file.write(text)
 
     def mark(self, event: str) -> None:
-        """A line of the launcher's own, on a line of its own."""
+        """Write a line of the launcher."""
         fresh = b"" if not self._tail or self._tail.endswith(b"\n") else b"\n"
         self.write(fresh + f"{MARK}{self.elapsed_s:.3f} s {event}\n".encode())
 
     def lose(self, how: str) -> str:
-        """Mark that the guest is gone, and how (``died``); that with what its kernel died of, where it said so."""
+        """Write that the guest is lost, and how (``died``). Return `how` with the kernel panic, if there was one."""
         panic = panic_in(_lines(bytes(self._tail)))
         if panic is not None:
-            how = f"{how} after a kernel panic ({panic.words})"
+            how = f"{how} after a kernel panic ({panic.title})"
         self.mark(LOST + how)
         return how
 
 
 def read_console_tail(path: Path, *, lines: int = 30) -> str:
-    """The end of the console in `path`, as `tail_of`; empty when there is no such file."""
+    """Return the end of the console in `path`, as `tail_of` does; empty if there is no such file."""
     return tail_of(_read(path), lines=lines)
 
 
 def read_loss(path: Path) -> str:
-    """Why the guest of the console in `path` is gone, as the launcher said it; empty where it did not."""
+    """Return why the guest was lost, as the launcher wrote it to the console in `path`; else the empty string."""
     for line in reversed(_lines(_read(path))):
         mark = line.partition(" s ")[2] if line.startswith(MARK) else ""
         if mark.startswith(LOST):
@@ -93,22 +90,22 @@ def _lines(console: bytes) -> list[str]:
 
 
 def tail_of(console: bytes, *, lines: int = 30) -> str:
-    """The last `lines` lines of `console`; of a kernel that panicked all from the first line of what it died of.
+    """Return the last `lines` lines of `console`; after a kernel panic, everything from the first line of its report.
 
-    Registers and stack take some 60 lines; of a report that is much longer the middle is left out. Without a panic it
-    begins with the kernel's last trouble where that is a bit longer ago.
+    Registers and stack take some 60 lines; the middle of a much longer report is left out. Without a panic the text
+    begins at the kernel's last error message, if that is at most 90 lines further back.
     """
-    told = _lines(console)
-    begins = max(0, len(told) - lines)
-    panic = panic_in(told)
+    all_lines = _lines(console)
+    begins = max(0, len(all_lines) - lines)
+    panic = panic_in(all_lines)
     if panic is not None:
         begins = panic.first
     else:
         for number in range(begins, max(0, begins - _TROUBLE_LINES), -1):
-            if _TROUBLE.search(told[number - 1]):
+            if _TROUBLE.search(all_lines[number - 1]):
                 begins = number - 1
                 break
-    shown = told[begins:]
+    shown = all_lines[begins:]
     left_out = len(shown) - _TROUBLE_LINES - lines
     if left_out > 0:
         shown = [*shown[:_TROUBLE_LINES], f"[{left_out} lines left out]", *shown[-lines:]]
@@ -116,7 +113,7 @@ def tail_of(console: bytes, *, lines: int = 30) -> str:
 
 
 def read_marks(path: Path) -> tuple[tuple[float, str], ...]:
-    """The launcher's marks in the console file: (seconds of host time since power-on, what happened)."""
+    """Return the launcher's lines in the console file: (seconds of host time since power-on, event)."""
     marks = []
     for line in path.read_text("utf-8", "replace").splitlines():
         _, found, rest = line.partition(MARK)

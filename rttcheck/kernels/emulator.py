@@ -1,7 +1,6 @@
-"""One session in one guest: the bytes between it and its caller, its deadlines, its end.
+"""One session in one guest: carry its bytes, watch its deadlines, return its exit status.
 
-Owns the phases of a session and what the guest's init reports of them (hello, session, start, exit). Knows not what
-runs in the guest.
+The phases of a session follow what the guest's init reports (hello, session, start, exit).
 """
 
 from __future__ import annotations
@@ -15,25 +14,27 @@ from rttcheck.errors import GuestLost
 from rttcheck.kernels.console import Console
 from rttcheck.kernels.frozen import thaw
 from rttcheck.kernels.guest import GuestSettings
-from rttcheck.kernels.machine import Machine
+from rttcheck.kernels.machine import GuestMachine
 from rttcheck.kernels.qemu import Qemu
-from rttcheck.kernels.session import Session
-from rttcheck.kernels.stream import Stream, wait
+from rttcheck.kernels.session import GuestSession
+from rttcheck.kernels.stream import ByteStream, wait
 
 _THAW_S = 30.0
-"""Host seconds in which a frozen guest goes on, or never does."""
+"""Deadline for a frozen guest to resume, seconds of host time."""
 _LEAVE_S = 15.0
-"""Host seconds that a guest has for its own end once the other end of its gateway is gone."""
+"""Deadline for a guest to end after its gateway was closed, seconds of host time."""
 
 
 class NotThawed(GuestLost):
-    """A frozen guest did not go on; nothing of the session has happened yet, and booting it is worth a try."""
+    """A frozen guest did not resume. Nothing of the session has run yet, so that the guest can be booted instead."""
 
 
 class Emulator:
-    """Runs one session; made for one call of `run`."""
+    """Runs one session in one guest; each is for one call of `run`."""
 
-    def __init__(self, machine: Machine, settings: GuestSettings, console: Console, *, frozen: Path | None) -> None:
+    def __init__(
+        self, machine: GuestMachine, settings: GuestSettings, console: Console, *, frozen: Path | None
+    ) -> None:
         self._machine = machine
         self._settings = settings
         self._console = console
@@ -43,8 +44,8 @@ class Emulator:
         self._phase = "boot" if frozen is None else "thaw"
         self._began = self._phase_began = 0.0
 
-    def run(self, session: Session, *, rw: Path, stdin: int, stdout: int, stderr: int) -> int:
-        """Carry bytes until the guest has ended; the exit status of its Python (128 + N: killed by signal N).
+    def run(self, session: GuestSession, *, rw: Path, stdin: int, stdout: int, stderr: int) -> int:
+        """Carry bytes until the guest has ended; return the exit status of its Python (128 + N: killed by signal N).
 
         Raises `GuestLost`, with the console's tail, when the guest dies or passes one of its deadlines.
         """
@@ -64,8 +65,8 @@ class Emulator:
             raise self._lost(how)
         return self._status
 
-    def _carry(self, qemu: Qemu, session: Session, stdin: int, stdout: int, stderr: int) -> list[Stream]:
-        """Until QEMU has ended; the streams that may still hold something of the guest's."""
+    def _carry(self, qemu: Qemu, session: GuestSession, stdin: int, stdout: int, stderr: int) -> list[ByteStream]:
+        """Carry bytes until QEMU has ended; return the streams that may still have output of the guest."""
         script = session.script().encode()
         port = {name: end.fileno() for name, end in qemu.ports.items()}
 
@@ -75,41 +76,41 @@ class Emulator:
             if self._settings.gateway:
                 self._enter("leave", "end of input")
 
-        inward = Stream(source=stdin, sink=port["stdin"], closed=end_of_input)
+        inward = ByteStream(source=stdin, sink=port["stdin"], ended=end_of_input)
         outward = [
-            Stream(source=port["stdout"], sink=stdout),
-            Stream(source=port["stderr"], sink=stderr),
-            Stream(source=port["control"], heard=self._reported),
-            Stream(source=qemu.console, heard=self._console.write),
+            ByteStream(source=port["stdout"], sink=stdout),
+            ByteStream(source=port["stderr"], sink=stderr),
+            ByteStream(source=port["control"], received=self._reported),
+            ByteStream(source=qemu.console, received=self._console.write),
         ]
-        orders = Stream(sink=port["control"], pending=b"%d\n%b" % (len(script), script))
-        moved, heard = 0, self._began
+        session_script = ByteStream(sink=port["control"], pending=b"%d\n%b" % (len(script), script))
+        moved, last = 0, self._began
         while True:
-            # Input is left alone until Python runs: a guest that does not thaw has taken nothing of it.
-            streams = [orders, *outward] if self._phase in ("boot", "thaw") else [inward, *outward]
-            ready = wait(streams, also=qemu.ended, timeout_s=self._remaining(heard))
+            # Input is not read until Python runs, so that a guest that does not thaw has used none of it.
+            streams = [session_script, *outward] if self._phase in ("boot", "thaw") else [inward, *outward]
+            ready = wait(streams, also=qemu.ended, timeout_s=self._remaining(last))
             for stream in streams:
                 stream.step(ready)
             if qemu.ended in ready:
                 return outward
             if self._phase == "gateway" and outward[0].moved:
                 self._enter("run", "first byte")
-            total = sum(stream.moved for stream in (inward, orders, *outward))
+            total = sum(stream.moved for stream in (inward, session_script, *outward))
             if total != moved:
-                moved, heard = total, time.monotonic()
+                moved, last = total, time.monotonic()
 
-    def _remaining(self, heard: float) -> float:
-        """Seconds to the nearest deadline; raises when one has passed."""
+    def _remaining(self, last: float) -> float:
+        """Return the seconds to the nearest deadline; `last` is when bytes last moved. Raises when one has passed."""
         limits = self._settings
         now = time.monotonic()
-        deadlines = [(heard + limits.silence_s, f"said nothing for {limits.silence_s:.0f} s")]
+        deadlines = [(last + limits.silence_s, f"sent nothing for {limits.silence_s:.0f} s")]
         if limits.overall_s is not None:
-            deadlines.append((self._began + limits.overall_s, f"was not done after {limits.overall_s:.0f} s"))
+            deadlines.append((self._began + limits.overall_s, f"was not finished after {limits.overall_s:.0f} s"))
         phases = {
-            "thaw": (_THAW_S, "did not go on from its frozen state"),
+            "thaw": (_THAW_S, "did not resume from its frozen state"),
             "boot": (limits.boot_s, "did not boot"),
             "gateway": (limits.gateway_s, "booted, but its Python did not answer"),
-            "leave": (_LEAVE_S, "did not end after its input had"),
+            "leave": (_LEAVE_S, "did not end after its input was closed"),
         }
         if self._phase in phases:
             allowed, what = phases[self._phase]
@@ -122,14 +123,14 @@ class Emulator:
     def _reported(self, text: bytes) -> None:
         *lines, self._report = (self._report + text).split(b"\n")
         for line in lines:
-            word, _, rest = line.decode("ascii", "replace").partition(" ")
-            if word == "hello":
+            event, _, rest = line.decode("ascii", "replace").partition(" ")
+            if event == "hello":
                 self._console.mark("init")
-            elif word == "session" and self._phase == "thaw":
+            elif event == "session" and self._phase == "thaw":
                 self._enter("boot", "thawed")
-            elif word == "start" and self._phase == "boot":
+            elif event == "start" and self._phase == "boot":
                 self._enter("gateway" if self._settings.gateway else "run", "start of Python")
-            elif word == "exit" and rest.isdigit():
+            elif event == "exit" and rest.isdigit():
                 self._status = int(rest)
                 self._console.mark(f"exit {rest}")
 

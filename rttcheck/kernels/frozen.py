@@ -1,8 +1,8 @@
-"""Frozen guests: a guest is booted once, and its memory is kept for every session after that.
+"""Frozen guests: a guest is booted once, and its memory is saved for later sessions.
 
-Owns making, keeping and finding them. In virtual time a booted guest that waits for its session is the same each time,
-so nothing is lost by not booting it again: 10 s of emulation become 0.7 s. Frozen is what init says hello from: before
-the host's files are mounted (QEMU cannot save a mounted 9p), and before anything of a session is known.
+In virtual time a booted guest that waits for its session is always the same, so thawing it replaces 10 s of emulated
+boot by 0.7 s. The state is saved when init reports ``hello``: before the host's files are mounted (QEMU cannot save a
+mounted 9p), and before anything of a session is known.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ from rttcheck.errors import GuestLost, KernelError
 from rttcheck.kernels.boot import wait_for_init
 from rttcheck.kernels.cache import Progress, exclusive, staged
 from rttcheck.kernels.console import Console
-from rttcheck.kernels.machine import Machine
+from rttcheck.kernels.machine import GuestMachine
 from rttcheck.kernels.pruning import keep_within_limit
 from rttcheck.kernels.qemu import Qemu
 
 _MONITOR_S = 60.0
-"""Deadline of one answer of QEMU's monitor, host seconds."""
+"""Deadline for an answer of QEMU's monitor, seconds of host time."""
 _KEPT = 2
-"""Frozen guests of one kernel release that are kept: two sessions with different settings do not thaw in turns."""
+"""Frozen guests kept of one kernel release: enough for two sessions with different settings at the same time."""
 
 
 def frozen_guest(
-    machine: Machine, *, label: str, root: Path, boot_s: float, console: Console, progress: Progress
+    machine: GuestMachine, *, label: str, root: Path, boot_s: float, console: Console, progress: Progress
 ) -> Path:
-    """The saved state of `machine` after its boot; made now when there is none yet.
+    """Return the saved state of `machine` after its boot; boot and save it if there is none yet.
 
-    `label` says whose it is (the kernel's release); `boot_s` is the boot's deadline. Raises `GuestLost` when the guest
-    does not boot, `KernelError` when the state cannot be kept.
+    `label` is the kernel's release, `boot_s` the boot's deadline in seconds. Raises `GuestLost` when the guest does not
+    boot, `KernelError` when the state cannot be saved.
     """
     target = root / "frozen" / f"{label}.{machine.digest()}"
     state = target / "state"
@@ -50,36 +50,36 @@ def frozen_guest(
             with staged(target) as staging:
                 _freeze(machine, staging / "state", root=root, boot_s=boot_s, console=console)
             _prune(target, label)
-    # A self-made kernel is never fetched, so its frozen guests are counted here.
+    # A kernel built by the user is never fetched, so its frozen guests are counted here.
     with exclusive(root, progress=progress):
         keep_within_limit(root, keep=(label,), progress=progress)
     return state
 
 
 def empty_directory(root: Path) -> Path:
-    """What a guest that may write nothing is given to write to."""
+    """Return an empty read-only directory, for guests that share no directory for writing."""
     empty = root / "empty"
     empty.mkdir(mode=0o555, parents=True, exist_ok=True)
     return empty
 
 
 def thaw(state: Path) -> list[str]:
-    """QEMU's options that make it go on from `state`."""
+    """Return QEMU's options to resume from `state`."""
     return ["-incoming", f"exec:cat {shlex.quote(str(state))}"]
 
 
 def discard(state: Path) -> None:
-    """Throw a state away that did not thaw."""
+    """Remove a state that could not be resumed."""
     shutil.rmtree(state.parent, ignore_errors=True)
 
 
-def _freeze(machine: Machine, state: Path, *, root: Path, boot_s: float, console: Console) -> None:
+def _freeze(machine: GuestMachine, state: Path, *, root: Path, boot_s: float, console: Console) -> None:
     with Qemu(machine, rw=empty_directory(root)) as qemu:
         console.mark("power-on, to be frozen")
         wait_for_init(qemu, console, deadline_s=boot_s)
         console.mark("init")
         monitor = _Monitor(qemu)
-        # It is not stopped first: it would come back stopped. It waits for its session, so it changes next to nothing.
+        # Not stopped first, because it would resume stopped. It waits for its session, so hardly anything changes.
         monitor.ask("migrate-set-capabilities", {"capabilities": [{"capability": "events", "state": True}]})
         monitor.ask("migrate-set-parameters", {"max-bandwidth": 1 << 40})
         monitor.ask("migrate", {"uri": f"exec:cat > {shlex.quote(str(state))}"})
@@ -99,7 +99,7 @@ def _prune(newest: Path, label: str) -> None:
 
 
 class _Monitor:
-    """QMP (docs/interop/qmp-spec.txt), as much of it as freezing needs."""
+    """The part of QMP (docs/interop/qmp-spec.txt) that freezing needs."""
 
     def __init__(self, qemu: Qemu) -> None:
         qemu.monitor.settimeout(_MONITOR_S)
@@ -108,7 +108,7 @@ class _Monitor:
         self.ask("qmp_capabilities", {})
 
     def ask(self, command: str, arguments: Mapping[str, object]) -> None:
-        """Send `command` and wait for its answer; raises `GuestLost` when it is an error."""
+        """Send `command` and wait for its answer. Raises `GuestLost` when that is an error."""
         self._file.write(json.dumps({"execute": command, "arguments": arguments}).encode() + b"\n")
         self._file.flush()
         while "return" not in (answer := self._read()):
@@ -116,7 +116,7 @@ class _Monitor:
                 raise GuestLost(f"the guest cannot be frozen, QEMU refuses {command} ({answer['error']})")
 
     def wait_for_migration(self, state: Path) -> None:
-        """Until everything is in `state`: QEMU says so with an event once it is asked for those."""
+        """Wait until everything is in `state`; QEMU reports that with an event."""
         while True:
             event = self._read()
             if event.get("event") == "MIGRATION":
@@ -126,8 +126,8 @@ class _Monitor:
                     return
                 if status == "failed":
                     raise KernelError(
-                        f"a booted guest cannot be kept in {state.parent.parent} (it takes 110 MB, and the disk may be "
-                        "full); free some space or set RTTCHECK_CACHE"
+                        f"a booted guest cannot be saved in {state.parent.parent} (it takes 110 MB, and the disk "
+                        "may be full); free some space or set RTTCHECK_CACHE"
                     )
 
     def _read(self) -> dict[str, object]:
@@ -135,7 +135,7 @@ class _Monitor:
             line = self._file.readline()
         except TimeoutError as error:
             raise GuestLost(f"the guest's QEMU did not answer within {_MONITOR_S:.0f} s") from error
-        answer = json.loads(line) if line else {"error": "it is gone"}
+        answer = json.loads(line) if line else {"error": "it has ended"}
         if not isinstance(answer, dict):
-            raise GuestLost(f"the guest's QEMU said {line!r}, which is no QMP")
+            raise GuestLost(f"the guest's QEMU sent {line!r}, which is no QMP")
         return answer

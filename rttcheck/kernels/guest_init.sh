@@ -1,9 +1,8 @@
 #!/bin/busybox sh
 # PID 1 of a guest, in two stages. The first runs in the initramfs: it loads what the kernel has as modules, reports to
 # the launcher, and reads the session (shell assignments and functions, see session.py). The second runs in the root:
-# an overlay that shows the host's files and keeps every write in this guest's memory. There is no udev, no systemd and
-# no service; a lab needs none of them. Whatever goes wrong here ends the guest at once, and the launcher reads why on
-# the console.
+# an overlay on the host's files that keeps every write in this guest's memory. There is no udev, no systemd and no
+# service; a lab needs none of them. Any error here ends the guest at once, with its reason on the console.
 
 die() {
     echo "rttcheck init: $*" >/dev/console
@@ -35,7 +34,7 @@ first() {
     while read -r module; do
         must $B insmod "/modules/$module"
     done </modules/order
-    # The ports come up in a work item of the kernel's, and there is nobody here who could be told when.
+    # The ports are set up by a work item of the kernel, which notifies no process here.
     tries=0
     until control=$(port_named rttcheck.control); do
         tries=$((tries + 1))

@@ -1,8 +1,8 @@
-"""The guests' initramfs: busybox, one script, and the modules that are needed to reach the host's files.
+"""The guests' initramfs: busybox, one script, and the modules that are needed to mount the host's files.
 
-Owns its contents and its cache (one image for each kernel and each version of the script). The archive is in the
-"newc" cpio format (Documentation/driver-api/early-userspace/buffer-format.rst); that of virtme-ng cannot be told to
-leave its own init out.
+There is one cached image for each kernel and each version of the script. The archive has the "newc" cpio format
+(Documentation/driver-api/early-userspace/buffer-format.rst). virtme-ng's own is not used because its init cannot be
+left out.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from pathlib import Path
 
 from rttcheck.errors import KernelError
 from rttcheck.kernels.cache import cache_root, exclusive, say, staged
-from rttcheck.kernels.kernel import Kernel
+from rttcheck.kernels.kernel import BootableKernel
 from rttcheck.kernels.modules import load_order
 
 NEEDED_MODULES = ("virtio_pci", "virtio_console", "9pnet_virtio", "9p", "overlay")
-"""Loaded by init in this order with what they need; what a kernel has built in is skipped."""
+"""Modules that init loads, in this order, after those they depend on; built-in ones are skipped."""
 
 _DIRECTORIES = ("bin", "dev", "modules", "newroot", "proc", "sys")
 
 
-def initramfs_of(kernel: Kernel, root: Path | None = None) -> Path:
-    """The image for `kernel`, from the cache or made now.
+def initramfs_of(kernel: BootableKernel, root: Path | None = None) -> Path:
+    """Return the image for `kernel`, from the cache or newly made.
 
     Raises `KernelError` when no static busybox is installed.
     """
@@ -50,13 +50,13 @@ def initramfs_of(kernel: Kernel, root: Path | None = None) -> Path:
 
 
 def static_busybox() -> Path:
-    """The busybox that guests start with; `KernelError` when none is installed, or only one that needs a loader."""
+    """Return the path of a static busybox. Raises `KernelError` when none is installed."""
     for name in ("busybox", "busybox-static", "busybox.static"):
         found = shutil.which(name)
-        # A dynamic one finds no loader in an initramfs; a static ELF has no program interpreter.
+        # A dynamic one would need a loader, which the initramfs lacks; a static ELF has no program interpreter.
         if found and b"/ld-linux" not in Path(found).read_bytes()[:4096]:
             return Path(found)
-    raise KernelError("guests start with a static busybox, and there is none; apt-get install busybox-static")
+    raise KernelError("guests need a static busybox, and none is installed; apt-get install busybox-static")
 
 
 def _archive(busybox: Path, script: bytes, modules: tuple[Path, ...]) -> Iterator[bytes]:

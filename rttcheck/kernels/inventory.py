@@ -1,7 +1,4 @@
-"""What the cache holds: for each kernel release all that is kept of it, how large that is and when it was last used.
-
-Owns where the parts of one release lie. Fetches nothing and removes nothing.
-"""
+"""List the cache's contents: for each kernel release its parts, their size and their last use."""
 
 from __future__ import annotations
 
@@ -15,7 +12,7 @@ from pathlib import Path
 from rttcheck.kernels.use import is_used, last_used
 
 _PARTS = {"kernels": "kernel", "trees": "module tree", "frozen": "frozen guest", "initramfs": "initramfs"}
-"""Directories of the cache and what one entry of theirs is; the last three are called RELEASE.DIGEST."""
+"""Directories of the cache, and what one entry of each is; entries of the last three are named RELEASE.DIGEST."""
 
 LISTS = "apt"
 """The directory of the archive's package lists."""
@@ -24,10 +21,10 @@ _DIGEST = re.compile(r"\.[0-9a-f]{16}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Kept:
-    """All that is kept of one release (``label``), or the package lists of one name.
+class CacheEntry:
+    """All parts of one release (``label``) in the cache, or one directory of package lists.
 
-    ``used`` is the last use, seconds since the epoch; ``holds`` says what the ``parts`` are.
+    ``bytes`` is their size on disk, ``used`` the last use in seconds since the epoch, ``holds`` the kind of each part.
     """
 
     label: str
@@ -40,19 +37,19 @@ class Kept:
 
     @property
     def contents(self) -> str:
-        """``holds`` for a person: ``kernel, 2 frozen guests``."""
+        """``holds`` as text: ``kernel, 2 frozen guests``."""
         counts = {name: self.holds.count(name) for name in dict.fromkeys(self.holds)}
         return ", ".join(name if count == 1 else f"{count} {name}s" for name, count in counts.items())
 
 
-def inventory(root: Path) -> tuple[Kept, ...]:
-    """Everything in the cache at `root`, the least recently used first."""
+def inventory(root: Path) -> tuple[CacheEntry, ...]:
+    """Return everything in the cache at `root`, the least recently used first."""
     found: dict[str, list[tuple[Path, str]]] = {}
     for place, kind in _PARTS.items():
         for part in _visible(root / place):
             label = part.name if place == "kernels" else part.name[: -len(".0123456789abcdef")]
             if place != "kernels" and not _DIGEST.fullmatch(part.name[len(label) :]):
-                # Of a version that named it otherwise.
+                # Made by a version with other names.
                 label = f"{place}/{part.name}"
             found.setdefault(label, []).append((part, kind))
             if (part / "headers").is_dir():
@@ -63,7 +60,7 @@ def inventory(root: Path) -> tuple[Kept, ...]:
 
 
 def size_of(path: Path) -> int:
-    """Bytes of disk below `path`; what vanishes meanwhile counts nothing."""
+    """Return the bytes of disk below `path`; files that are removed meanwhile do not count."""
     total = 0
     with contextlib.suppress(OSError):
         total += path.lstat().st_blocks * 512
@@ -79,14 +76,14 @@ def size_of(path: Path) -> int:
     return total
 
 
-def _kept(root: Path, label: str, parts: list[tuple[Path, str]]) -> Kept:
+def _kept(root: Path, label: str, parts: list[tuple[Path, str]]) -> CacheEntry:
     whole = tuple(path for path, kind in parts if kind != "headers")
     used = last_used(root, label)
-    return Kept(
+    return CacheEntry(
         label=label,
         parts=whole,
         bytes=sum(size_of(path) for path in whole),
-        # A cache that an older version filled has no marks.
+        # A cache of an older version has no marks of use.
         used=used if used is not None else max(_changed(path) for path in whole),
         in_use=is_used(root, label),
         release="/" not in label,
@@ -94,9 +91,9 @@ def _kept(root: Path, label: str, parts: list[tuple[Path, str]]) -> Kept:
     )
 
 
-def _lists(directory: Path) -> Kept:
+def _lists(directory: Path) -> CacheEntry:
     stamp = directory / "stamp"
-    return Kept(
+    return CacheEntry(
         label=f"package lists {directory.name}",
         parts=(directory,),
         bytes=size_of(directory),
@@ -113,6 +110,6 @@ def _changed(path: Path) -> float:
 
 
 def _visible(directory: Path) -> Iterator[Path]:
-    """Its entries without what is being made or removed."""
+    """Yield its entries, without those that are being made or removed."""
     with contextlib.suppress(OSError):
         yield from (path for path in sorted(directory.iterdir()) if not path.name.startswith("."))

@@ -1,7 +1,4 @@
-"""A kernel that can be booted: where its image and its modules are.
-
-Owns the shape of one cached kernel directory. Knows neither where it came from nor how it is booted.
-"""
+"""A kernel that can be booted: the paths of its image and its modules, and the format of its cache directory."""
 
 from __future__ import annotations
 
@@ -18,11 +15,11 @@ HEADERS = "headers"
 
 
 @dataclass(frozen=True, slots=True)
-class Kernel:
-    """One kernel at hand.
+class BootableKernel:
+    """One kernel on this machine.
 
     ``image`` is a bzImage, ``modules`` the ``lib/modules/RELEASE`` directory (``None`` for a kernel without modules),
-    ``release`` what ``uname -r`` says in it. ``package`` and ``version`` name its origin (empty for a path).
+    ``release`` its ``uname -r``. ``package`` and ``version`` are those of Debian's package (empty for a path).
     """
 
     image: Path
@@ -43,23 +40,23 @@ class Kernel:
 
     @property
     def headers(self) -> Path | None:
-        """The header tree that was fetched for it; in a guest ``/lib/modules/RELEASE/build`` leads there."""
+        """Its fetched header tree, or None; in a guest ``/lib/modules/RELEASE/build`` links to it."""
         directory = self.image.parent / HEADERS
         return directory if directory.is_dir() else None
 
     @property
     def name(self) -> str:
-        """How a report calls it: its release without the flavour."""
+        """Its name in reports: the release without the flavour."""
         return self.release.removesuffix("-amd64")
 
     def save(self, directory: Path) -> None:
-        """Write what `load` reads; image and modules lie in `directory` already."""
+        """Write the file that `load` reads; image and modules are in `directory` already."""
         facts = {"release": self.release, "package": self.package, "version": self.version}
         (directory / "kernel.json").write_text(json.dumps(facts, indent=1) + "\n")
 
     @classmethod
-    def load(cls, directory: Path) -> Kernel:
-        """The kernel cached in `directory`; `KernelError` when there is none."""
+    def load(cls, directory: Path) -> BootableKernel:
+        """Load the kernel cached in `directory`. Raises `KernelError` when there is none."""
         try:
             facts = json.loads((directory / "kernel.json").read_text())
             release = str(facts["release"])
@@ -75,14 +72,14 @@ class Kernel:
 
 
 def version_key(release: str) -> tuple[int, ...]:
-    """Sort key of a release: 6.9 before 6.12, 6.1.0-9 before 6.1.0-56."""
+    """Return the sort key of a release: 6.9 before 6.12, 6.1.0-9 before 6.1.0-56."""
     return tuple(int(part) for part in re.findall(r"\d+", release))
 
 
 def release_of(image: Path) -> str:
-    """``uname -r`` of an x86 bzImage, from its setup header (Documentation/arch/x86/boot.rst, ``kernel_version``).
+    """Return the ``uname -r`` of an x86 bzImage, from its setup header.
 
-    Raises `KernelError` when `image` is none.
+    Source: Documentation/arch/x86/boot.rst, ``kernel_version``. Raises `KernelError` when `image` is no bzImage.
     """
     try:
         with image.open("rb") as file:
@@ -92,9 +89,9 @@ def release_of(image: Path) -> str:
     if len(head) < 0x210 or head[0x202:0x206] != b"HdrS":
         raise KernelError(f"{image} is no x86 kernel image (bzImage); give arch/x86/boot/bzImage of a build tree")
     (offset,) = struct.unpack_from("<H", head, 0x20E)
-    words = head[offset + 0x200 :].split(b"\0", 1)[0].split()
-    release = words[0].decode("ascii", "replace") if words else ""
+    version = head[offset + 0x200 :].split(b"\0", 1)[0].split()
+    release = version[0].decode("ascii", "replace") if version else ""
     # It becomes part of paths.
     if not release or "/" in release or release.startswith("."):
-        raise KernelError(f"{image} does not say its version; give an image that has one")
+        raise KernelError(f"{image} contains no version; give another image")
     return release

@@ -1,6 +1,6 @@
-"""Whether KVM works on this machine: found out by booting, once, and remembered.
+"""Find out whether KVM works on this machine, by booting a guest once, and remember the result.
 
-Owns the trial and its answer. ``/dev/kvm`` may exist and hang every guest, so looking for the file answers nothing.
+``/dev/kvm`` may exist although every guest hangs, so its existence is no evidence.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from rttcheck.kernels.boot import wait_for_init
 from rttcheck.kernels.cache import exclusive, say, staged
 from rttcheck.kernels.console import Console
 from rttcheck.kernels.frozen import empty_directory
-from rttcheck.kernels.machine import Machine
+from rttcheck.kernels.machine import GuestMachine
 from rttcheck.kernels.qemu import Qemu
 
 DEVICE = Path("/dev/kvm")
 TRIAL_S = 20.0
-"""Host seconds for the trial's boot; under a KVM that works it takes one or two."""
+"""Deadline for the trial's boot, seconds of host time; with a working KVM it takes one or two."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
-    """What came of trying KVM on this machine; ``when`` in seconds since the epoch, ``file`` is where it is kept."""
+    """The result of a trial of KVM; ``when`` is in seconds since the epoch, ``file`` is where the result is stored."""
 
     works: bool
     why: str
@@ -36,22 +36,22 @@ class Trial:
 
 
 def remembered_trial(root: Path) -> Trial | None:
-    """What came of the trial under the host's running kernel; None where there was none."""
+    """Return the result of the trial under the host's running kernel; None if there was none."""
     file = root / "kvm" / _this_machine() / "answer.json"
     try:
-        told = json.loads(file.read_text())
+        stored = json.loads(file.read_text())
         return Trial(
-            works=bool(told["works"]),
-            why=str(told["why"]).removeprefix("it does not work here, "),
-            when=float(told.get("when", file.stat().st_mtime)),
+            works=bool(stored["works"]),
+            why=str(stored["why"]).removeprefix("it does not work here, "),
+            when=float(stored.get("when", file.stat().st_mtime)),
             file=file,
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def kvm_works(machine: Machine, *, root: Path) -> bool:
-    """Whether `machine` (one that was built for KVM) boots here; the answer is kept until the host's kernel changes."""
+def kvm_works(machine: GuestMachine, *, root: Path) -> bool:
+    """Return whether `machine`, built for KVM, boots on this machine; cached until the host's kernel changes."""
     if not os.access(DEVICE, os.R_OK | os.W_OK):
         return False
     answer = root / "kvm" / _this_machine()
@@ -62,12 +62,12 @@ def kvm_works(machine: Machine, *, root: Path) -> bool:
         works, why = _boots(machine, root)
         say(f"KVM was tried: {why if works else f'it does not work here, {why}'}")
         with staged(answer) as staging:
-            told = {"works": works, "why": why, "when": time.time()}
-            (staging / "answer.json").write_text(json.dumps(told) + "\n")
+            stored = {"works": works, "why": why, "when": time.time()}
+            (staging / "answer.json").write_text(json.dumps(stored) + "\n")
     return works
 
 
-def _boots(machine: Machine, root: Path) -> tuple[bool, str]:
+def _boots(machine: GuestMachine, root: Path) -> tuple[bool, str]:
     try:
         with Qemu(machine, rw=empty_directory(root)) as qemu:
             wait_for_init(qemu, Console(), deadline_s=TRIAL_S)

@@ -1,7 +1,7 @@
 """The emulated machine: QEMU's command line for one guest.
 
-virtme-ng says how a machine with this host's root looks (its ``virtme-run --dry-run --show-command``); owned here is
-what is put on top: the clock, our initramfs, our ports. Starts nothing.
+The command line for a machine with this host's root comes from virtme-ng (``virtme-run --dry-run --show-command``).
+This module adds the clock, the initramfs and the ports. It starts nothing.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ from pathlib import Path
 
 from rttcheck.errors import KernelError
 from rttcheck.kernels.guest import GuestSettings
-from rttcheck.kernels.kernel import Kernel
+from rttcheck.kernels.kernel import BootableKernel
 from rttcheck.kernels.session import RW_TAG
 
 PORTS = ("control", "stdin", "stdout", "stderr")
-"""The guest's virtio-serial ports, each a stream of bytes of its own."""
+"""The guest's virtio-serial ports; each is a separate stream of bytes."""
 
 _VIRTUAL = ("-icount", "shift=0,sleep=off")
-"""One nanosecond an instruction, and idle time is jumped over: the guest's clock owes nothing to the host's."""
+"""One nanosecond per instruction, and idle time is skipped: the guest's clock is independent of the host's."""
 
 _VIRTUAL_KERNEL_OPTIONS = (
-    # A guest that waits for a file of the host's is idle, and its clock jumps to the next timer: 12 s were seen for one
-    # write to 9p, and then deadlines in the guest pass for nothing. With a tick that never stops it is 4 ms at a time,
-    # which is less, not nothing: imports of 82 s instead of 168 on 5.10, of 32 instead of 191 on 6.12 (a busy host).
-    # It is no cure for 5.10 "stalling" in virtual time: that was not met without it either (docs/kernels.md).
+    # A guest that waits for a file of the host is idle, and its clock jumps to the next timer: 12 s were observed for
+    # one write to 9p, and deadlines in the guest expired. With a tick that never stops it jumps 4 ms at a time, which
+    # reduces the effect: imports took 82 s instead of 168 on 5.10, 32 instead of 191 on 6.12 (a busy host).
+    # It does not fix 5.10 "stalling" in virtual time, which was not observed without it either (docs/kernels.md).
     "nohz=off",
-    # khugepaged copies a new process' pages together, 0.4 ms apiece in which packets wait: it was the current task
-    # (the events say so) around the samples that came 0.4 to 1.8 ms late, early in a guest's first scenario.
+    # khugepaged merges a new process' pages, and packets wait 0.4 ms for each: according to the events it was the
+    # current task around the samples that were 0.4 to 1.8 ms late, early in a guest's first scenario.
     "transparent_hugepage=never",
 )
 
@@ -41,11 +41,11 @@ _KERNEL_OPTIONS = (
     "console=ttyS0",
     "quiet",
     "loglevel=5",
-    # A guest that is broken ends at once: -no-reboot makes the reboot an exit of QEMU.
+    # A guest whose kernel fails ends at once: with -no-reboot QEMU exits on the reboot.
     "panic=-1",
     "oops=panic",
     "reboot=t",
-    # Every patched instruction costs the emulator a translation: 2 s of a boot.
+    # The emulator translates every patched instruction again: 2 s of a boot.
     "mitigations=off",
     "noreplace-smp",
     "audit=0",
@@ -54,17 +54,19 @@ _KERNEL_OPTIONS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Machine:
-    """A machine for one kernel; ``template`` is QEMU's command line with places for what differs between sessions."""
+class GuestMachine:
+    """A machine for one kernel; ``template`` is QEMU's command line with placeholders for what sessions set."""
 
     template: tuple[str, ...]
     image: Path
 
     @classmethod
-    def build(cls, kernel: Kernel, settings: GuestSettings, *, initramfs: Path, kvm: bool = False) -> Machine:
-        """The machine that `settings` ask for.
+    def build(
+        cls, kernel: BootableKernel, settings: GuestSettings, *, initramfs: Path, kvm: bool = False
+    ) -> GuestMachine:
+        """Build the machine for `kernel` and `settings`.
 
-        Raises `KernelError` when virtme-ng or QEMU is missing or refuses the kernel.
+        Raises `KernelError` when virtme-ng or QEMU is missing or rejects the kernel.
         """
         virtual = settings.clock == "virtual"
         machine = [
@@ -81,8 +83,8 @@ class Machine:
         ]
         if not kvm:
             machine.append("--disable-kvm")
-        told = (*_KERNEL_OPTIONS, *(_VIRTUAL_KERNEL_OPTIONS if virtual else ()))
-        options = ["-no-reboot", "-initrd", str(initramfs), "-append", " ".join(told)]
+        kernel_options = (*_KERNEL_OPTIONS, *(_VIRTUAL_KERNEL_OPTIONS if virtual else ()))
+        options = ["-no-reboot", "-initrd", str(initramfs), "-append", " ".join(kernel_options)]
         if virtual:
             options += _VIRTUAL
         options += ["-device", "virtio-serial-pci,id=rttcheck"]
@@ -98,10 +100,10 @@ class Machine:
         return cls(tuple(_virtme_run([*machine, "--qemu-opts", *options])), kernel.image)
 
     def command(self, *, name: str, rw: Path, sockets: Mapping[str, int]) -> list[str]:
-        """QEMU's command line for one session.
+        """Return QEMU's command line for one session.
 
-        `rw` is the directory that the guest may write to; `sockets` maps each of `PORTS` to a connected socket's
-        descriptor that QEMU inherits. QEMU's standard output is the guest's serial console.
+        `rw` is the directory that the guest can write to; `sockets` maps each of `PORTS` to the descriptor of a
+        connected socket that QEMU inherits. QEMU's standard output is the guest's serial console.
         """
         places = {"name": name, "rw": str(rw).replace(",", ",,"), **{port: str(fd) for port, fd in sockets.items()}}
         command = []
@@ -112,7 +114,7 @@ class Machine:
         return command
 
     def digest(self) -> str:
-        """Names the machine: another QEMU, kernel, initramfs or command line has another digest."""
+        """Return a digest of QEMU, kernel, initramfs and command line."""
         digest = hashlib.sha256("\0".join(self.template).encode())
         for path in (Path(self.template[0]), self.image):
             status = path.stat()
@@ -139,6 +141,6 @@ def _virtme_run(arguments: list[str]) -> list[str]:
         ) from error
     rows = done.stdout.splitlines()
     if done.returncode or not rows:
-        said = (done.stderr.strip().splitlines() or ["it gave no reason"])[-1]
-        raise KernelError(f"virtme-ng refuses to boot {arguments[1]} ({said}); give another kernel")
+        reason = (done.stderr.strip().splitlines() or ["it gave no reason"])[-1]
+        raise KernelError(f"virtme-ng refuses to boot {arguments[1]} ({reason}); give another kernel")
     return shlex.split(rows[-1])

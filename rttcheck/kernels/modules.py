@@ -1,7 +1,6 @@
-"""The module tree of a guest kernel: what of it a lab may need, unpacked so that a guest loads it quickly.
+"""The module tree of a guest kernel: the modules that a lab may need, uncompressed, in ``lib/modules/RELEASE``.
 
-Owns which modules are kept and how they are laid out (``lib/modules/RELEASE`` as depmod and modprobe want it). A guest
-decompresses fifteen times slower than its host, so the host does it, once.
+A guest decompresses fifteen times slower than its host, so the host does it once.
 """
 
 from __future__ import annotations
@@ -36,22 +35,22 @@ KEPT = (
     "drivers/net/bonding",
     "drivers/net/team",
 )
-"""Directories of the package's module tree that are kept whole; of ``drivers/net`` the software devices are as well."""
+"""Directories of the module tree that are kept completely. The software devices in ``drivers/net`` are kept too."""
 
 
 def find_tree(package_root: Path) -> Path:
-    """The one ``lib/modules/RELEASE`` of an unpacked kernel package; `KernelError` when there is none."""
+    """Return the ``lib/modules/RELEASE`` of an unpacked kernel package. Raises `KernelError` when there is none."""
     for parent in ("usr/lib/modules", "lib/modules"):
         trees = sorted((package_root / parent).glob("*/kernel"))
         if trees:
             return trees[0].parent
-    raise KernelError(f"the package unpacked in {package_root} holds no kernel modules; name another kernel")
+    raise KernelError(f"the package unpacked in {package_root} contains no kernel modules; name another kernel")
 
 
 def install(tree: Path, target: Path) -> None:
-    """Copy what is kept of `tree` to `target` (a ``lib/modules/RELEASE`` directory), decompressed, and run depmod.
+    """Copy the modules of `tree` that are kept to `target`, uncompressed, and run depmod.
 
-    Raises `KernelError` when a program for it is missing or refuses a file.
+    Both are ``lib/modules/RELEASE`` directories. Raises `KernelError` when a program is missing or fails.
     """
     for part in KEPT:
         for module in (tree / "kernel" / part).rglob("*.ko*"):
@@ -64,7 +63,7 @@ def install(tree: Path, target: Path) -> None:
 
 
 def link(tree: Path, built: Sequence[tuple[str, Path]], target: Path) -> None:
-    """Make `target` (a ``lib/modules/RELEASE`` directory) of links to the modules `built` in a build tree."""
+    """Make `target`, a ``lib/modules/RELEASE`` directory, with links to the modules `built` in a build tree."""
     target.mkdir(parents=True)
     (target / "build").symlink_to(tree)
     for name, module in built:
@@ -79,12 +78,12 @@ def link(tree: Path, built: Sequence[tuple[str, Path]], target: Path) -> None:
 
 
 def is_kept(module: Path) -> bool:
-    """Whether a module at this place below ``kernel/`` is one that a lab may need."""
+    """Return whether a lab may need the module with this path below ``kernel/``."""
     return module.parent == Path("drivers/net") or any(module.is_relative_to(part) for part in KEPT)
 
 
 def names(tree: Path) -> frozenset[str]:
-    """The names of the modules in a ``lib/modules/RELEASE`` directory, as ``modprobe`` knows them."""
+    """Return the names of the modules in a ``lib/modules/RELEASE`` directory, as ``modprobe`` takes them."""
     rows = (tree / "modules.dep").read_text().splitlines()
     return frozenset(Path(row.partition(":")[0]).name.partition(".")[0].replace("-", "_") for row in rows)
 
@@ -98,11 +97,11 @@ def _index(target: Path) -> None:
             f"depmod cannot be executed ({error.strerror}), and guests need it to find modules; apt-get install kmod"
         ) from error
     if done.returncode:
-        raise KernelError(f"depmod refused the modules of {target.name} ({done.stderr.strip()}); fetch it again")
+        raise KernelError(f"depmod rejected the modules of {target.name} ({done.stderr.strip()}); fetch it again")
 
 
 def load_order(tree: Path, wanted: tuple[str, ...]) -> tuple[Path, ...]:
-    """Paths of the modules `wanted` by name with all that they need first; built-in ones are left out."""
+    """Return the paths of the modules `wanted`, each after those it depends on; built-in ones are left out."""
     needs: dict[str, list[str]] = {}
     by_name: dict[str, str] = {}
     for line in (tree / "modules.dep").read_text().splitlines():
@@ -114,7 +113,7 @@ def load_order(tree: Path, wanted: tuple[str, ...]) -> tuple[Path, ...]:
         module = by_name.get(name.replace("-", "_"))
         if module is None:
             continue
-        # depmod lists what a module needs with the deepest last.
+        # depmod lists dependencies with the deepest last.
         order += [path for path in [*reversed(needs[module]), module] if path not in order]
     return tuple(tree / path for path in order)
 

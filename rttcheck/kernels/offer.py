@@ -1,7 +1,4 @@
-"""Which kernels there are: what Debian's archive offers, and which of it, or of what it offered once, is cached.
-
-Owns the list and its selection by series and flavour. Fetches no kernel and lays nothing out for a person.
-"""
+"""List the kernels in Debian's archive and in the cache, and select from them by series and flavour."""
 
 from __future__ import annotations
 
@@ -13,17 +10,17 @@ from rttcheck.errors import KernelError
 from rttcheck.kernels.apt import Archive
 from rttcheck.kernels.archive import cached, whole_archive
 from rttcheck.kernels.cache import Progress, exclusive
-from rttcheck.kernels.inventory import Kept, inventory
+from rttcheck.kernels.inventory import CacheEntry, inventory
 from rttcheck.kernels.kernel import version_key
 from rttcheck.kernels.spec import FLAVOURS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Offer:
-    """One kernel: ``spec`` names exactly it, ``newest_as`` is what also names it while it is the newest of its series.
+    """One kernel: ``spec`` names exactly it, ``newest_as`` its series while it is the newest of that.
 
-    ``suite`` is empty for a cached one that the archive has no longer. ``bytes`` (0: not cached) counts all that is
-    kept of it, ``used`` is its last use, seconds since the epoch.
+    ``suite`` is empty for a cached kernel that is no longer in the archive. ``bytes`` is the size of its files in the
+    cache (0: not cached), ``used`` its last use in seconds since the epoch.
     """
 
     spec: str
@@ -39,20 +36,20 @@ class Offer:
 
     @property
     def newest_as(self) -> str:
-        """``debian:6.12``, ``debian:6.12-rt``; empty for one that is not the newest."""
+        """``debian:6.12`` or ``debian:6.12-rt`` for the newest of its series and flavour, else empty."""
         return f"debian:{self.series}{'-rt' if self.flavour.startswith('rt-') else ''}" if self.newest else ""
 
     @property
     def cached(self) -> bool:
-        """Whether it needs no network."""
+        """Whether it is in the cache and needs no network."""
         return self.used is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Offers:
-    """All kernels, the oldest first, as the archive had them at ``asked`` (seconds since the epoch; None: never).
+    """All kernels, the oldest first. The archive's lists are from ``asked`` (seconds since the epoch; None: never).
 
-    ``trouble`` is why it could not be asked now.
+    ``trouble`` is why they could not be updated, else empty.
     """
 
     kernels: tuple[Offer, ...]
@@ -61,7 +58,7 @@ class Offers:
 
 
 def offers(root: Path, *, progress: Progress) -> Offers:
-    """What the archive has now, or where it cannot be reached what it had when it was asked last; and the cache."""
+    """Return the kernels in the archive and in the cache. Without network the archive's last lists are used."""
     archive = whole_archive(root)
     trouble = ""
     if not archive.is_fresh():
@@ -78,10 +75,10 @@ def offers(root: Path, *, progress: Progress) -> Offers:
 
 
 def ranked(offered: Iterable[Offer], held: Iterable[Offer]) -> tuple[Offer, ...]:
-    """Both, the oldest first, with the newest of each series and flavour marked.
+    """Return all kernels, the oldest first, with the newest of each series and flavour marked.
 
-    `offered` is in the archive's order. A cached kernel that is offered no longer is the newest of its series only
-    where nothing of that series is offered.
+    `offered` are those in the archive, in its order; `held` are those only in the cache, which are the newest of their
+    series only if the archive has none of that series.
     """
     newest: dict[tuple[str, str], Offer] = {}
     for offer in offered:
@@ -97,9 +94,9 @@ def ranked(offered: Iterable[Offer], held: Iterable[Offer]) -> tuple[Offer, ...]
 def select(
     kernels: Iterable[Offer], *, series: Collection[str] = (), flavours: Collection[str] = FLAVOURS, every: bool = False
 ) -> tuple[Offer, ...]:
-    """The newest of each series and flavour and what else is cached; with `every` all of them.
+    """Return the newest of each series and flavour, and all cached ones; with `every` all kernels.
 
-    `series` and `flavours` narrow the choice. Raises `KernelError` for a series that nobody has, with those there are.
+    `series` and `flavours` restrict the selection. Raises `KernelError` for an unknown series, with the known ones.
     """
     known = [offer for offer in kernels if offer.flavour in flavours]
     there = dict.fromkeys(offer.series for offer in sorted(known, key=lambda offer: version_key(offer.series)))
@@ -117,7 +114,7 @@ def _order(offer: Offer) -> tuple[tuple[int, ...], str, tuple[int, ...]]:
     return version_key(offer.version.partition("-")[0]), offer.flavour, version_key(offer.release)
 
 
-def _offered(archive: Archive, kept: Mapping[str, Kept]) -> list[Offer]:
+def _offered(archive: Archive, kept: Mapping[str, CacheEntry]) -> list[Offer]:
     if archive.asked is None:
         return []
     return [
@@ -136,7 +133,7 @@ def _offered(archive: Archive, kept: Mapping[str, Kept]) -> list[Offer]:
     ]
 
 
-def _held(root: Path, kept: Mapping[str, Kept]) -> list[Offer]:
+def _held(root: Path, kept: Mapping[str, CacheEntry]) -> list[Offer]:
     return [
         _with_kept(
             Offer(
@@ -153,7 +150,7 @@ def _held(root: Path, kept: Mapping[str, Kept]) -> list[Offer]:
     ]
 
 
-def _with_kept(offer: Offer, kept: Mapping[str, Kept]) -> Offer:
+def _with_kept(offer: Offer, kept: Mapping[str, CacheEntry]) -> Offer:
     known = kept.get(offer.release)
     if known is None:
         return offer

@@ -1,7 +1,6 @@
-"""What a kernel died of, as its console tells it: the panic, and the report that led to it.
+"""Find a kernel panic in a console, and the report that led to it.
 
-Owns the search for both. A panic that follows an oops says only that there was one: the words that matter are those the
-report begins with.
+A panic after an oops only names the oops; the title of the oops' report is the useful one.
 """
 
 from __future__ import annotations
@@ -14,35 +13,35 @@ from typing import Final
 from rttcheck.kernel_log.splat import splats
 
 _STAMP: Final = re.compile(r"\[ *\d+\.\d+\](?:\[ *[CT]\d+\])? ?")
-"""Of CONFIG_PRINTK_TIME, and of CONFIG_PRINTK_CALLER after it."""
+"""The prefix of CONFIG_PRINTK_TIME, with that of CONFIG_PRINTK_CALLER."""
 
 _PANIC: Final = "Kernel panic - not syncing"
 _LED_TO: Final = re.compile(
     rf"{_PANIC}: (?:Fatal exception|Fatal hardware|hung_task: |softlockup: |Hard LOCKUP|RCU Stall|Attempted to kill |"
     r".*panic_on_warn set)"
 )
-"""Panics that a report led to: oops_end() and the panic_on_oops, panic_on_warn, hung_task_panic and others of sysctl's
+"""Panics that follow a report: by oops_end() and the sysctls panic_on_oops, panic_on_warn, hung_task_panic and others
 (arch/x86/kernel/dumpstack.c, kernel/panic.c, kernel/hung_task.c, kernel/watchdog.c, kernel/rcu/tree_stall.h, kernel/
 exit.c; 5.10 to 7.3)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Panic:
-    """``words`` are the kernel's own, ``first`` is the line, counted from 0, that they stand in."""
+    """``title`` is the kernel's message, ``first`` the number of its line, counted from 0."""
 
-    words: str
+    title: str
     first: int
 
 
 def panic_in(console: Sequence[str]) -> Panic | None:
-    """The last panic in the lines of a console; None where there is none. Lines that are no kernel's do no harm."""
+    """Return the last panic in the lines of a console, or None. Lines that are not from the kernel are ignored."""
     log = [_STAMP.sub("", line, count=1) for line in console]
     at = next((number for number in range(len(log) - 1, -1, -1) if log[number].startswith(_PANIC)), None)
     if at is None:
         return None
     reports = splats(log[:at], "") if _LED_TO.match(log[at]) else ()
     if not reports:
-        return Panic(words=log[at].strip(), first=at)
+        return Panic(title=log[at].strip(), first=at)
     lines = list(reports[-1].lines)
     first = next(number for number in range(at - len(lines), -1, -1) if log[number : number + len(lines)] == lines)
-    return Panic(words=reports[-1].title, first=first)
+    return Panic(title=reports[-1].title, first=first)

@@ -1,7 +1,7 @@
-"""Children that die with their parent, whatever kills it.
+"""PR_SET_PDEATHSIG: a process gets a signal when its parent dies, whatever kills the parent.
 
-Owns PR_SET_PDEATHSIG and its two traps: a parent that was gone before the call, and the signal coming when the *thread*
-that forked ends (prctl(2)). Knows nothing of guests.
+It handles two pitfalls (prctl(2)): the parent may have died before the call, and the signal is also sent when only the
+*thread* that forked ends.
 """
 
 from __future__ import annotations
@@ -21,30 +21,30 @@ def _prctl() -> Callable[[int, int], int]:
 
 
 def die_with_parent() -> Callable[[], None]:
-    """For `preexec_fn`: the child is killed by the kernel when the calling thread ends; call it in the main thread."""
+    """Return a `preexec_fn`: the kernel kills the child when the calling thread ends. Call it in the main thread."""
     prctl = _prctl()
     parent = os.getpid()
 
-    def leash() -> None:
+    def request_death_signal() -> None:
         prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:
             os._exit(255)
 
-    return leash
+    return request_death_signal
 
 
-def hear_of_parents_death(parent: int) -> None:
-    """Have this process get SIGUSR1 when `parent` dies, and end by `SystemExit` then.
+def exit_when_parent_dies(parent: int) -> None:
+    """Raise `SystemExit` in this process, through SIGUSR1, when the process `parent` dies.
 
-    `parent` is what ``os.getppid()`` said at the start. Not SIGKILL: the signal also comes when only the thread that
-    forked us has ended, and that is no reason to go.
+    `parent` is ``os.getppid()`` at the start of this process. The signal is not SIGKILL because it is also sent when
+    only the thread that forked this process has ended, which must not end it.
     """
 
-    def gone(_signal: int, _frame: object) -> None:
+    def on_signal(_signal: int, _frame: object) -> None:
         if os.getppid() != parent:
             raise SystemExit(128 + signal.SIGUSR1)
 
-    signal.signal(signal.SIGUSR1, gone)
+    signal.signal(signal.SIGUSR1, on_signal)
     _prctl()(_PR_SET_PDEATHSIG, signal.SIGUSR1)
     if os.getppid() != parent:
         raise SystemExit(128 + signal.SIGUSR1)

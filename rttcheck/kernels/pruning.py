@@ -1,6 +1,6 @@
-"""What of the cache has to go, and its going: the least recently used first, never what a session uses.
+"""Prune the cache: the least recently used releases first, never one that a session uses.
 
-Owns the rule and the limit of the cache's size. A release goes as a whole: kernel, headers, initramfs, frozen guests.
+A release is removed as a whole: kernel, headers, initramfs, frozen guests. The cache's size has a limit.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from pathlib import Path
 from rttcheck.errors import KernelError
 from rttcheck.kernels.amount import parse_size, size_text
 from rttcheck.kernels.cache import Progress
-from rttcheck.kernels.inventory import Kept, inventory
+from rttcheck.kernels.inventory import CacheEntry, inventory
 from rttcheck.kernels.use import unused
 
 LIMIT_VARIABLE = "RTTCHECK_CACHE_LIMIT"
 DEFAULT_LIMIT = "10G"
-"""Some 40 kernels with a frozen guest each."""
+"""Room for some 40 kernels with a frozen guest each."""
 
 _LEFT_OVER_S = 24 * 3600.0
-"""A staging directory older than this is nobody's: every session's deadlines are far shorter."""
+"""A staging directory older than this is unused: the deadlines of all sessions are far shorter."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
-    """What is to go: until `size` bytes are left, what was not used for `age_s` seconds, or everything."""
+class PruneRequest:
+    """What to remove: down to `size` bytes, what was not used for `age_s` seconds, or everything."""
 
     size: int | None = None
     age_s: float | None = None
@@ -38,35 +38,37 @@ class Wish:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pruned:
-    """What went, what would have had to go and is in use, and the bytes that are left."""
+    """What was removed, what was spared because it is in use, and the bytes that are left."""
 
-    gone: tuple[Kept, ...]
-    spared: tuple[Kept, ...]
+    gone: tuple[CacheEntry, ...]
+    spared: tuple[CacheEntry, ...]
     left: int
 
     @property
     def freed(self) -> int:
-        """Bytes."""
+        """Bytes that were freed."""
         return sum(one.bytes for one in self.gone)
 
 
 def cache_limit() -> int | None:
-    """Bytes that the cache may take: ``$RTTCHECK_CACHE_LIMIT`` or `DEFAULT_LIMIT`; None for ``none``.
+    """Return the cache's limit in bytes: ``$RTTCHECK_CACHE_LIMIT`` or `DEFAULT_LIMIT`; None for ``none``.
 
     Raises `KernelError` for a variable that is no size.
     """
-    told = os.environ.get(LIMIT_VARIABLE) or DEFAULT_LIMIT
-    return None if told.strip().lower() == "none" else parse_size(told, what=LIMIT_VARIABLE)
+    text = os.environ.get(LIMIT_VARIABLE) or DEFAULT_LIMIT
+    return None if text.strip().lower() == "none" else parse_size(text, what=LIMIT_VARIABLE)
 
 
-def choose(kept: Sequence[Kept], wish: Wish, *, now: float, keep: Collection[str] = ()) -> tuple[Kept, ...]:
-    """Those of `kept` (the least recently used first) that have to go, in that order; labels in `keep` never do."""
+def choose(
+    kept: Sequence[CacheEntry], request: PruneRequest, *, now: float, keep: Collection[str] = ()
+) -> tuple[CacheEntry, ...]:
+    """Return the entries to remove, in order; `kept` has the least recently used first, labels in `keep` stay."""
     left = sum(one.bytes for one in kept)
     going = []
     for one in kept:
-        old = wish.age_s is not None and now - one.used > wish.age_s
-        large = wish.size is not None and left > wish.size
-        if not (wish.everything or old or large) or one.label in keep:
+        old = request.age_s is not None and now - one.used > request.age_s
+        large = request.size is not None and left > request.size
+        if not (request.everything or old or large) or one.label in keep:
             continue
         going.append(one)
         if not one.in_use:
@@ -74,16 +76,16 @@ def choose(kept: Sequence[Kept], wish: Wish, *, now: float, keep: Collection[str
     return tuple(going)
 
 
-def prune(root: Path, wish: Wish, *, keep: Collection[str] = (), dry_run: bool = False) -> Pruned:
-    """Remove what `wish` says from the cache at `root`; with `dry_run` only say what that would be.
+def prune(root: Path, request: PruneRequest, *, keep: Collection[str] = (), dry_run: bool = False) -> Pruned:
+    """Remove what `request` describes from the cache at `root`; with `dry_run` only report it.
 
-    Whoever calls holds `exclusive` unless it is a dry run.
+    The caller holds `exclusive` unless it is a dry run.
     """
     kept = inventory(root)
-    gone: list[Kept] = []
-    spared: list[Kept] = []
-    for one in choose(kept, wish, now=time.time(), keep=keep):
-        (gone if _take_away(root, one, dry_run=dry_run) else spared).append(one)
+    gone: list[CacheEntry] = []
+    spared: list[CacheEntry] = []
+    for one in choose(kept, request, now=time.time(), keep=keep):
+        (gone if _removed(root, one, dry_run=dry_run) else spared).append(one)
     if not dry_run:
         _sweep(root)
     left = sum(one.bytes for one in kept) - sum(one.bytes for one in gone)
@@ -91,17 +93,17 @@ def prune(root: Path, wish: Wish, *, keep: Collection[str] = (), dry_run: bool =
 
 
 def keep_within_limit(root: Path, *, keep: Iterable[str], progress: Progress) -> None:
-    """Prune to the cache's limit, but for the releases in `keep`; whoever calls holds `exclusive`."""
+    """Prune to the cache's limit, except the releases in `keep`; the caller holds `exclusive`."""
     limit = cache_limit()
     if limit is None:
         return
-    pruned = prune(root, Wish(size=limit), keep=frozenset(keep))
+    pruned = prune(root, PruneRequest(size=limit), keep=frozenset(keep))
     for one in pruned.gone:
         progress(f"removed {one.label} ({size_text(one.bytes)}): the cache is limited to {size_text(limit)}")
 
 
-def _take_away(root: Path, one: Kept, *, dry_run: bool) -> bool:
-    """Whether it went, or would have."""
+def _removed(root: Path, one: CacheEntry, *, dry_run: bool) -> bool:
+    """Remove an entry; return whether it was (with `dry_run`: would be) removed."""
     if not one.release or dry_run:
         if not dry_run:
             _remove(one.parts)
@@ -113,7 +115,7 @@ def _take_away(root: Path, one: Kept, *, dry_run: bool) -> bool:
 
 
 def _remove(parts: Iterable[Path]) -> None:
-    """Renamed first: a kernel is in the cache as a whole or not at all, whatever kills us."""
+    """Remove them; renamed first, so that the cache never has a part of a kernel, even if this process is killed."""
     for part in parts:
         going = part.with_name(f".{part.name}.gone")
         shutil.rmtree(going, ignore_errors=True)
@@ -127,7 +129,7 @@ def _remove(parts: Iterable[Path]) -> None:
 
 
 def _sweep(root: Path) -> None:
-    """What killed sessions left half made or half removed."""
+    """Remove what killed sessions left half made or half removed."""
     for left in root.glob("*/.*"):
         with contextlib.suppress(OSError):
             if left.name.endswith(".gone") or time.time() - left.stat().st_mtime > _LEFT_OVER_S:

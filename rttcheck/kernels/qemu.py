@@ -1,7 +1,6 @@
-"""One QEMU process and every descriptor between it and us.
+"""One QEMU process and the descriptors between it and this process.
 
-Owns its birth and its death: it is killed when the block ends, and by the kernel when this process is. Knows neither
-what the guest runs nor how long it may take.
+QEMU is killed when the block ends, and by the kernel when this process dies.
 """
 
 from __future__ import annotations
@@ -16,19 +15,19 @@ from pathlib import Path
 from types import TracebackType
 
 from rttcheck.errors import KernelError
-from rttcheck.kernels.machine import PORTS, Machine
+from rttcheck.kernels.machine import PORTS, GuestMachine
 from rttcheck.kernels.parent_death import die_with_parent
 
 
 class Qemu:
     """A running QEMU, as a context manager.
 
-    ``ports`` are our ends of the guest's ports and ``monitor`` that of its QMP monitor (non-blocking, and blocking);
-    ``console`` is the pipe that the serial console comes out of; ``ended`` polls readable when the process is gone.
+    ``ports`` are this side's ends of the guest's ports (non-blocking), ``monitor`` that of its QMP monitor (blocking);
+    ``console`` is the pipe of the serial console; ``ended`` polls readable when the process has ended.
     Entering raises `KernelError` when it cannot be started.
     """
 
-    def __init__(self, machine: Machine, *, rw: Path, extra: Sequence[str] = ()) -> None:
+    def __init__(self, machine: GuestMachine, *, rw: Path, extra: Sequence[str] = ()) -> None:
         self._machine = machine
         self._rw = rw
         self._extra = tuple(extra)
@@ -71,7 +70,7 @@ class Qemu:
         self._stack.close()
 
     def why_it_ended(self) -> str:
-        """Waits for its end, and says what kind of end that was, as the end of a sentence."""
+        """Wait for its end and return the reason, as the end of a sentence."""
         status = self._process.wait()
         if status < 0:
             return f"was killed on the host ({signal.Signals(-status).name})"

@@ -1,7 +1,4 @@
-"""Which kernels stand for all: the newest of each series, of those in the cache or of those in Debian's archive.
-
-Owns the choice. It fetches no kernel.
-"""
+"""The newest kernel of each series, in the cache or in Debian's archive."""
 
 from __future__ import annotations
 
@@ -10,18 +7,18 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from rttcheck.errors import KernelError
-from rttcheck.kernels.apt import SUITES, Archive, series_of
-from rttcheck.kernels.archive import cached
+from rttcheck.kernels.apt import series_of
+from rttcheck.kernels.archive import cached, whole_archive
 from rttcheck.kernels.cache import Progress, cache_root, exclusive, say
-from rttcheck.kernels.kernel import Kernel
+from rttcheck.kernels.kernel import BootableKernel
 from rttcheck.kernels.spec import FLAVOURS
 
 
 def newest_cached(root: Path | None = None) -> tuple[str, ...]:
-    """``debian:6.1.0-56``: the newest of each series in the cache, the oldest first, each by its exact release.
+    """Return the newest of each series in the cache, the oldest first, by exact release: ``debian:6.1.0-56``.
 
-    By its release because a series' name may stand for a newer one by now, which would have to be fetched. Raises
-    KernelError where nothing is cached.
+    The series' name could now mean a newer kernel, which would have to be fetched. Raises KernelError when nothing is
+    cached.
     """
     root = cache_root() if root is None else root
     found = newest_of_each_series(cached(root))
@@ -33,9 +30,9 @@ def newest_cached(root: Path | None = None) -> tuple[str, ...]:
     return found
 
 
-def newest_of_each_series(kernels: Iterable[Kernel]) -> tuple[str, ...]:
-    """What `newest_cached` gives, of ``kernels``; of their flavours the first counts, the others are for who asks."""
-    newest: dict[tuple[int, ...], Kernel] = {}
+def newest_of_each_series(kernels: Iterable[BootableKernel]) -> tuple[str, ...]:
+    """Return the newest of each series in ``kernels``, as `newest_cached` does; only those of the first flavour."""
+    newest: dict[tuple[int, ...], BootableKernel] = {}
     for kernel in sorted(kernels, key=lambda kernel: _numbers(kernel.release)):
         if not any(kernel.release.endswith(f"-{flavour}") for flavour in FLAVOURS[1:]):
             newest[_numbers(kernel.release)[:2]] = kernel
@@ -43,12 +40,12 @@ def newest_of_each_series(kernels: Iterable[Kernel]) -> tuple[str, ...]:
 
 
 def offered(root: Path | None = None, *, progress: Progress = say) -> tuple[str, ...]:
-    """``debian:5.10``: each series that Debian's archive has now, the oldest first.
+    """Return each series in Debian's archive, the oldest first: ``debian:5.10``.
 
-    Raises KernelError where the archive cannot be asked.
+    Raises KernelError when the archive cannot be read.
     """
     root = cache_root() if root is None else root
-    archive = Archive(root / "apt" / "all", SUITES)
+    archive = whole_archive(root)
     with exclusive(root, progress=progress):
         archive.refresh(progress=progress)
         images = archive.images()

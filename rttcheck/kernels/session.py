@@ -1,7 +1,7 @@
-"""What one guest is told to do after it has booted: its root, its shares, its environment and its command.
+"""One session of a booted guest: its root, shares, environment and command, as shell text.
 
-Owns the shell text that the guest's init reads from the control port (``guest_init.sh`` calls the three functions that
-are defined here). The kernel command line and the initramfs say nothing of it, so they are the same for all sessions.
+The guest's init (``guest_init.sh``) reads the text from the control port and calls the three functions in it. The
+kernel command line and the initramfs contain nothing of it, so they are the same for all sessions.
 """
 
 from __future__ import annotations
@@ -13,24 +13,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT_TAG = "/dev/root"
-"""The 9p mount tag of the host's root: the one that virtme-ng gives it."""
+"""The 9p mount tag of the host's root, set by virtme-ng."""
 
 RW_TAG = "rttcheck.rw"
 """The 9p mount tag of the directory that is shared read-write."""
 
 # Before 6.3 a request of any size takes two messages of msize (p9_fcall_init), and Debian's kernels clear what they
-# allocate: with 500 kB 5.10 imported for 64 s, with 64 kB for 20 s, and later kernels read as fast with either.
-# noxattr: overlayfs asks every file whether it has trusted.overlay.metacopy, one request of seven to the host.
+# allocate: on 5.10 imports took 64 s with 500 kB and 20 s with 64 kB; later kernels are as fast with either.
+# noxattr: overlayfs reads trusted.overlay.metacopy of every file, one of seven requests to the host.
 _9P = "trans=virtio,version=9p2000.L,access=any,msize=65536,noxattr"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Session:
+class GuestSession:
     """One command in a guest.
 
     ``argv`` is run in ``cwd`` with ``environment``; ``modules`` is the host's ``lib/modules/RELEASE`` directory;
-    ``rw`` a host directory that the guest writes to, at ``rw_at`` or at the same path. ``binds`` are pairs of paths of
-    the host's: the first is shown at the second as well.
+    ``rw`` a host directory that the guest writes to, at ``rw_at`` or at the same path. ``binds`` are pairs of paths:
+    the first is mounted at the second as well.
     """
 
     argv: Sequence[str]
@@ -42,7 +42,7 @@ class Session:
     binds: Sequence[tuple[Path, Path]] = ()
 
     def script(self) -> str:
-        """The session as shell text."""
+        """Return the session as shell text."""
         return "\n".join([*self._root(), *self._mounts(), *self._command(), ""])
 
     def _root(self) -> list[str]:
@@ -59,7 +59,7 @@ class Session:
         ]
 
     def _mounts(self) -> list[str]:
-        # A guest that was frozen an hour ago believes that it is an hour ago.
+        # The clock of a thawed guest is still at the time when it was frozen.
         lines = ["session_mounts() {", f"    $B date -u -s @{time.time():.0f} >/dev/null"]
         if self.modules is not None:
             release = shlex.quote(self.modules.name)
@@ -69,12 +69,12 @@ class Session:
                 f"    must $B ln -s {shlex.quote(str(self.modules))} /lib/modules/{release}",
             ]
         for source, place in self.binds:
-            there, here = shlex.quote(str(source)), shlex.quote(str(place))
-            # What it is mounted on has to be there, and to be of its kind.
+            origin, target = shlex.quote(str(source)), shlex.quote(str(place))
+            # The mount point has to exist, as a directory or as a file.
             lines += [
-                f"    if [ -d {there} ]; then $B mkdir -p {here}",
-                f"    else $B mkdir -p {shlex.quote(str(place.parent))}; [ -e {here} ] || : > {here}; fi",
-                f"    must $B mount -o bind {there} {here}",
+                f"    if [ -d {origin} ]; then $B mkdir -p {target}",
+                f"    else $B mkdir -p {shlex.quote(str(place.parent))}; [ -e {target} ] || : > {target}; fi",
+                f"    must $B mount -o bind {origin} {target}",
             ]
         if self.cwd != Path("/"):
             lines.append(f"    $B mkdir -p {shlex.quote(str(self.cwd))}")

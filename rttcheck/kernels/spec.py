@@ -1,6 +1,6 @@
-"""What a user may call a kernel: ``host``, ``debian:6.12``, ``debian:6.12-rt``, ``debian:6.12.107+deb13``, a path.
+"""The names of kernels: ``host``, ``debian:6.12``, ``debian:6.12-rt``, ``debian:6.12.107+deb13``, a path.
 
-Owns the grammar of those names and nothing else: whether such a kernel exists is the archive's to say.
+Only the grammar is checked; whether such a kernel exists is decided by `rttcheck.kernels.archive`.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ _SERIES = re.compile(r"\d+\.\d+")
 _RELEASE = re.compile(r"\d+\.\d+(\.\d+)?[0-9A-Za-z.+~-]*")
 
 
-class Source(enum.Enum):
-    """Where a kernel comes from."""
+class KernelSource(enum.Enum):
+    """The origin of a kernel."""
 
     HOST = "host"
     DEBIAN = "debian"
@@ -36,7 +36,7 @@ class KernelSpec:
     """
 
     text: str
-    source: Source
+    source: KernelSource
     series: str = ""
     release: str | None = None
     flavour: str = "amd64"
@@ -44,17 +44,17 @@ class KernelSpec:
 
     @classmethod
     def parse(cls, text: str) -> KernelSpec:
-        """The spec that `text` names.
+        """Parse `text`.
 
         Raises `KernelError` when it is neither ``host``, ``debian:VERSION`` nor a path that exists.
         """
         if text == "host":
-            return cls(text, Source.HOST)
+            return cls(text, KernelSource.HOST)
         if text.startswith("debian:"):
             return cls._debian(text)
         path = Path(text).expanduser()
         if path.exists():
-            return cls(text, Source.PATH, path=path.resolve())
+            return cls(text, KernelSource.PATH, path=path.resolve())
         if _RELEASE.fullmatch(text):
             raise KernelError(f"kernel {text!r} names no source; write debian:{text} for the one in Debian's archive")
         raise KernelError(
@@ -70,7 +70,7 @@ class KernelSpec:
         if version.endswith("-rt"):
             version, flavour = version.removesuffix("-rt"), "rt-amd64"
         if version.endswith("-cloud"):
-            raise KernelError(f"{text!r}: cloud kernels have no 9p, so no guest's root; name the plain one")
+            raise KernelError(f"{text!r}: cloud kernels have no 9p, which a guest's root needs; name the plain one")
         series = _SERIES.match(version)
         if series is None or not _RELEASE.fullmatch(version):
             raise KernelError(
@@ -78,7 +78,7 @@ class KernelSpec:
                 "debian:6.12.107+deb13"
             )
         release = None if series.group() == version else version
-        return cls(text, Source.DEBIAN, series=series.group(), release=release, flavour=flavour)
+        return cls(text, KernelSource.DEBIAN, series=series.group(), release=release, flavour=flavour)
 
     def __str__(self) -> str:
         return self.text

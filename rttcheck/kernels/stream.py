@@ -1,7 +1,6 @@
-"""Bytes on their way between two descriptors, one of which may be slow.
+"""Bytes on their way from one descriptor to another, either of which may be slow.
 
-Owns one direction: what was read and not yet written, and when to read on. The descriptors are somebody else's. Knows
-nothing of guests.
+A stream buffers what was read and not yet written, and limits that buffer. It does not own the descriptors.
 """
 
 from __future__ import annotations
@@ -14,13 +13,13 @@ _CHUNK = 65536
 _ATOMIC = 4096
 """A pipe that polls writable takes this much without blocking (PIPE_BUF, pipe(7)); others may take less."""
 _HELD = 1 << 20
-"""So much is held for a slow reader before its writer has to wait."""
+"""Bytes that are buffered for a slow reader before its writer has to wait."""
 
 
-class Stream:
-    """From `source` to `sink`; either may be missing: then `pending` is filled by others, or `heard` is all there is.
+class ByteStream:
+    """Bytes from `source` to `sink`; without a source only `pending` is written, without a sink bytes are only read.
 
-    `heard` is told every byte that came out of `source`. `closed` is called once, after the last byte has gone.
+    `received` is called with the bytes read from `source`. `ended` is called once, after the last byte was written.
     """
 
     def __init__(
@@ -28,19 +27,19 @@ class Stream:
         *,
         source: int | None = None,
         sink: int | None = None,
-        heard: Callable[[bytes], None] | None = None,
-        closed: Callable[[], None] | None = None,
+        received: Callable[[bytes], None] | None = None,
+        ended: Callable[[], None] | None = None,
         pending: bytes = b"",
     ) -> None:
         self.source = source
         self.sink = sink
         self.pending = bytearray(pending)
         self.moved = 0
-        self._heard = heard
-        self._closed = closed
+        self._received = received
+        self._ended = ended
 
     def interest(self) -> list[tuple[int, int]]:
-        """Descriptors and poll events that can make it go on."""
+        """Return the (descriptor, poll events) on which it can continue."""
         wanted = []
         if self.source is not None and len(self.pending) < _HELD:
             wanted.append((self.source, select.POLLIN))
@@ -49,7 +48,7 @@ class Stream:
         return wanted
 
     def step(self, ready: Mapping[int, int]) -> None:
-        """Move what can be moved without blocking; `ready` is what `wait` returned."""
+        """Read and write what is possible without blocking; `ready` is the result of `wait`."""
         if self.source is not None and ready.get(self.source, 0) & ~select.POLLOUT:
             self.read()
         if self.sink is not None and self.pending and ready.get(self.sink, 0) & ~select.POLLIN:
@@ -57,7 +56,7 @@ class Stream:
         self._settle()
 
     def read(self) -> bool:
-        """Read once; False when there was nothing or nothing more will come."""
+        """Read once; return False when there was nothing, or at the end."""
         if self.source is None:
             return False
         try:
@@ -70,14 +69,14 @@ class Stream:
             self.source = None
             return False
         self.moved += len(got)
-        if self._heard is not None:
-            self._heard(got)
+        if self._received is not None:
+            self._received(got)
         if self.sink is not None:
             self.pending += got
         return True
 
     def write(self) -> None:
-        """Write once; a reader that is gone takes everything."""
+        """Write once; when the reader has closed its end, drop everything."""
         if self.sink is None:
             return
         try:
@@ -92,17 +91,17 @@ class Stream:
         del self.pending[:done]
 
     def _settle(self) -> None:
-        if self.source is None and not self.pending and self._closed is not None:
-            self._closed()
-            self._closed = None
+        if self.source is None and not self.pending and self._ended is not None:
+            self._ended()
+            self._ended = None
 
 
-def wait(streams: Iterable[Stream], *, also: int, timeout_s: float) -> dict[int, int]:
-    """Sleep until one of `streams` can go on, `also` polls readable, or `timeout_s` is over; poll(2)'s events."""
+def wait(streams: Iterable[ByteStream], *, also: int, timeout_s: float) -> dict[int, int]:
+    """Wait until one of `streams` can continue, `also` is readable, or `timeout_s` is over; return poll(2)'s events."""
     masks = {also: select.POLLIN}
     for stream in streams:
         for descriptor, events in stream.interest():
-            # One descriptor may be a sink here and a source there: poll knows one mask for it.
+            # One descriptor may be a sink and a source; poll takes one mask for it.
             masks[descriptor] = masks.get(descriptor, 0) | events
     poll = select.poll()
     for descriptor, mask in masks.items():

@@ -1,7 +1,4 @@
-"""Debian packages fetched and unpacked, for as long as their files are needed.
-
-Owns the scratch directory and ``dpkg -x``. Maintainer scripts are not run.
-"""
+"""Download and unpack Debian packages into a temporary directory. Maintainer scripts are not run."""
 
 from __future__ import annotations
 
@@ -20,9 +17,9 @@ from rttcheck.kernels.cache import Progress
 def unpacked(
     archive: Archive, parts: Sequence[str], version: str, *, beside: Path, progress: Progress
 ) -> Iterator[Path]:
-    """The files of the packages `parts` of one version, in a directory below `beside` that is gone afterwards.
+    """Unpack the packages `parts` of one version in a temporary directory below `beside`.
 
-    Raises `KernelError` when they cannot be fetched or unpacked.
+    Raises `KernelError` when they cannot be downloaded or unpacked.
     """
     with tempfile.TemporaryDirectory(dir=beside, prefix="unpacked.") as scratch:
         files = Path(scratch) / "root"

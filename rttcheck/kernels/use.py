@@ -1,8 +1,7 @@
-"""Which kernels of the cache are in use, and since when the others are not.
+"""Which kernels of the cache are in use, and when the others were last used.
 
-Owns the marks below ``use/``, one small file for each release: a lock on it says that a session uses what is kept of
-that release, its time of change when one last did. The kernel drops a lock whatever kills its owner. Knows nothing of
-what is kept.
+Each release has a small file below ``use/``: a lock on it means that a session uses that release, its modification time
+is that of the last use. The kernel releases a lock however its owner ends.
 """
 
 from __future__ import annotations
@@ -19,9 +18,9 @@ _READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 @contextlib.contextmanager
 def in_use(root: Path, release: str) -> Iterator[None]:
-    """Nothing that is kept of `release` is pruned while the block lasts.
+    """Protect the files of `release` from pruning while the block lasts.
 
-    In a cache that cannot be written nobody of our rights prunes, and nothing is marked.
+    Nothing is marked in a cache that this user cannot write to, because this user cannot prune it either.
     """
     mark = _held(root / "use" / release)
     try:
@@ -32,13 +31,13 @@ def in_use(root: Path, release: str) -> Iterator[None]:
 
 
 def touch(root: Path, release: str) -> None:
-    """What is kept of `release` is used now."""
+    """Record that `release` is used now."""
     with in_use(root, release):
         pass
 
 
 def last_used(root: Path, release: str) -> float | None:
-    """When what is kept of `release` was last used, seconds since the epoch; None where nothing says so."""
+    """Return when `release` was last used, seconds since the epoch; None if that was not recorded."""
     try:
         return (root / "use" / release).stat().st_mtime
     except OSError:
@@ -47,7 +46,7 @@ def last_used(root: Path, release: str) -> float | None:
 
 @contextlib.contextmanager
 def unused(root: Path, release: str) -> Iterator[bool]:
-    """Whether nobody uses what is kept of `release`; then nobody begins to until the block ends."""
+    """Yield whether no session uses `release`; if so, none can begin to until the block ends."""
     path = root / "use" / release
     mark = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644) if path.parent.is_dir() else None
     try:
@@ -64,7 +63,7 @@ def unused(root: Path, release: str) -> Iterator[bool]:
 
 
 def is_used(root: Path, release: str) -> bool:
-    """Whether a session uses what is kept of `release` at this moment."""
+    """Return whether a session uses `release` at this moment."""
     try:
         mark = os.open(root / "use" / release, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
@@ -79,7 +78,7 @@ def is_used(root: Path, release: str) -> bool:
 
 
 def _held(path: Path) -> int | None:
-    """The mark's descriptor with a shared lock on it."""
+    """Return a descriptor with a shared lock; None in a cache that cannot be written to."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         mark = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -87,7 +86,7 @@ def _held(path: Path) -> int | None:
         if error.errno in _READ_ONLY:
             return None
         raise
-    # Held exclusively only while something is pruned.
+    # The lock is exclusive only while something is pruned.
     fcntl.flock(mark, fcntl.LOCK_SH)
     os.utime(mark)
     return mark

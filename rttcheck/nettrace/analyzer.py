@@ -17,8 +17,7 @@ from rttcheck.judge.samples import Kind, Source, address_text, classify, sources
 from rttcheck.nettrace.event_line import EMPHASIS, ERROR, WARNING, Circumstances, Endpoint, EventLine, Timer
 from rttcheck.nettrace.message import AnalyzerError, Dialect, RttMessage
 from rttcheck.nettrace.trace_point import Level, ReturnRule, TraceMode, TracePoint
-from rttcheck.record.event import TcpState
-from rttcheck.record.event import Timer as PendingTimer
+from rttcheck.record.event import PendingTimer, TcpState
 
 __all__ = [
     "ANALYZERS",

@@ -15,7 +15,7 @@ from typing import Protocol
 
 import numpy as np
 
-from rttcheck.collect.probe.ring import Ring
+from rttcheck.collect.probe.ring import EventRing
 from rttcheck.nettrace.preparation import TraceRequest
 from rttcheck.nettrace.trace_point import TraceMode
 
@@ -88,7 +88,7 @@ class Stop:
         events between the ring and the sink.
         """
         self.asked = True
-        if interrupted is not None and interrupted.f_code is Ring.wait.__code__:
+        if interrupted is not None and interrupted.f_code is EventRing.wait.__code__:
             raise Interrupted
 
 

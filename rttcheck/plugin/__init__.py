@@ -1,7 +1,7 @@
 """The pytest plugin: ``@pytest.mark.rtt(...)``, the fixtures ``rtt`` and ``lab``, and guests as xdist gateways.
 
-Thin on purpose: what a scenario is, how it is run and what it is judged by live elsewhere. This package knows pytest,
-and is the only one that does. Importing it must stay cheap: pytest loads it in every session, guests included.
+Only this package uses pytest's API. Importing it must stay cheap, because pytest loads it in every session, guests
+included.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the marker; in a controller decide where the scenarios run, before xdist looks at its own options."""
+    """Register the marker; in a controller decide where the scenarios run, before xdist reads its options."""
     config.addinivalue_line(
         "markers",
         'rtt(**scenario): a scenario with an injected round trip, as in rtt(rtt="40ms", loss="1%"); '
@@ -32,10 +32,10 @@ def pytest_configure(config: pytest.Config) -> None:
     )
     options = Options.of(config)
     if config.option.rtt_allow_splats:
-        # A guest's Python is started elsewhere.
+        # A guest's Python may have another working directory.
         config.option.rtt_allow_splats = str(Path(config.option.rtt_allow_splats).absolute())
     if options.wants_scenarios:
-        # A test is asked for by the id that it was reported with, too.
+        # A test can also be selected by the id in reports.
         config.args[:] = [without_kernel(argument) for argument in config.args]
     if hasattr(config, "workerinput"):
         config.pluginmanager.register(Worker(), "rttcheck-worker")
@@ -45,11 +45,11 @@ def pytest_configure(config: pytest.Config) -> None:
     if not options.wants_scenarios or config.option.collectonly or config.option.help or config.option.version:
         return
     from rttcheck.plugin.controller import start
-    from rttcheck.plugin.ending import Ending
+    from rttcheck.plugin.ending import SigtermHandling
     from rttcheck.plugin.splats import allowed_of
 
-    Ending.begin(config)
-    # Before a guest is booted for nothing.
+    SigtermHandling.begin(config)
+    # Report an invalid file before a guest is booted.
     allowed_of(config)
     if start(config, options):
         _watch_kernel(config)

@@ -1,4 +1,4 @@
-"""The plugin in the process that the user started: where scenarios run, what the header says."""
+"""The plugin in the process that the user started: decide where scenarios run, and print the header."""
 
 from __future__ import annotations
 
@@ -22,11 +22,9 @@ if TYPE_CHECKING:
 
 
 def start(config: pytest.Config, options: Options) -> bool:
-    """Decide on kernels, and register what the session needs; several kernels, and guests, are workers of xdist's.
+    """Choose the kernels and register the plugins of the session; guests, and several kernels, are xdist workers.
 
-    True when this very process is to run the tests.
-
-    Raises UsageError, with the sentence of the error behind it, for a kernel that cannot be had.
+    Returns whether this process runs the tests itself. Raises UsageError for a kernel that cannot be used.
     """
     try:
         plan = KernelPlan.of(options)
@@ -41,10 +39,10 @@ def start(config: pytest.Config, options: Options) -> bool:
     config.pluginmanager.register(Controller(list(plan.lines)), "rttcheck-controller")
     config.pluginmanager.register(Reports.of(options, plan.runs), "rttcheck-reports")
     if plan.only_host:
-        # With several kernels each test's id says which one it is of; here it is the class' name in a JUnit file.
+        # With several kernels each test's id has its kernel; here the class name in a JUnit file has it.
         config.option.junitprefix = config.option.junitprefix or HOST
         return True
-    # xdist's own session would start all kernels at once; ours takes its place.
+    # xdist's own session would start all kernels at once; KernelSession replaces it.
     config.option.dist = "no"
     config.option.numprocesses = None
     config.pluginmanager.register(KernelSessionStart(plan, options, destinations), "rttcheck-start")
@@ -54,7 +52,7 @@ def start(config: pytest.Config, options: Options) -> bool:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class KernelSessionStart:
-    """Starts the session on kernels, when everybody else is configured and the header is written."""
+    """Starts the session on kernels, after all plugins are configured and the header is printed."""
 
     plan: KernelPlan
     options: Options
@@ -63,10 +61,10 @@ class KernelSessionStart:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_sessionstart(self, session: pytest.Session) -> Generator[None]:
-        """Register the session that starts the kernels in xdist's place."""
+        """Register the session that starts the kernels instead of xdist's."""
         yield
         from rttcheck.plugin.kernel_session import TOOK, KernelSession
-        from rttcheck.plugin.slots import Machine, Seats, ThisMachine, in_turn, seats_here
+        from rttcheck.plugin.slots import LocalMachine, SessionMachine, Slots, guest_slots, start_order
 
         config = session.config
         reporter = config.pluginmanager.getplugin("terminalreporter")
@@ -76,7 +74,7 @@ class KernelSessionStart:
         def say(line: str) -> None:
             if reporter is not None and config.option.verbose >= 0:
                 reporter.ensure_newline()
-                # After the dots of tests, too, of which the reporter knows no file.
+                # Also after the dots of tests, for which the reporter has no file.
                 if config.get_terminal_writer().width_of_current_line:
                     reporter.write_line("")
                 reporter.write_line(f"rttcheck: {line}")
@@ -84,38 +82,40 @@ class KernelSessionStart:
         cache = getattr(config, "cache", None)
         took_s = cache.get(TOOK, {}) if cache is not None else {}
         jobs = self.options.jobs
-        places: list[Machine] = [ThisMachine(seats=seats_here(guests_of(self.plan.runs)) if jobs is None else jobs)]
+        places: list[SessionMachine] = [
+            LocalMachine(slots=guest_slots(guests_of(self.plan.runs)) if jobs is None else jobs)
+        ]
         if self.destinations:
             from rttcheck.plugin.machines import machines
 
             places += self.resources.enter_context(machines(config, self.destinations, self.plan.runs, say=say))
-        seats = Seats(places)
+        slots = Slots(places)
         config.option.dist = "each"
-        kernels = KernelSession(session, in_turn(self.plan.runs, took_s), seats, say=say)
+        kernels = KernelSession(session, start_order(self.plan.runs, took_s), slots, say=say)
         config.pluginmanager.register(kernels, "dsession")
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self) -> None:
-        """Leave other machines as they were."""
+        """Clean up the other machines."""
         self.resources.close()
 
     def pytest_unconfigure(self) -> None:
-        """Also where the session did not begin."""
+        """Clean up also if the session did not begin."""
         self.resources.close()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Controller:
-    """Says at the beginning what is judged, and calls an inconclusive scenario what it is."""
+    """Prints the header and gives inconclusive scenarios an outcome of their own."""
 
     header: list[str]
 
     def pytest_report_header(self) -> list[str]:
-        """Kernel, clock, engine and probe, with the reasons."""
+        """Return a line for each kernel: clock, engine, probe and the reasons."""
         return self.header
 
     def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, str] | None:
-        """Inconclusive has a word of its own: it is not passed, and it is not skipped either."""
+        """Report inconclusive as an outcome of its own: neither passed nor skipped."""
         if (
             report.when == "call"
             and report.skipped

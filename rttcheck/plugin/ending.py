@@ -1,7 +1,7 @@
-"""A session of scenarios that gets SIGTERM ends as with Ctrl-C: guests gone, everything reported, pytest's status 2.
+"""On SIGTERM a session of scenarios ends as with Ctrl-C: guests are ended, results are reported, pytest's status is 2.
 
-Owns from when to when the signal does that. pytest and xdist leave it to the system, which ends them without a word;
-for SIGINT they have Python's KeyboardInterrupt, and a way from there to the report.
+pytest and xdist do not handle SIGTERM, whose default ends the process without a report. SIGINT raises
+KeyboardInterrupt, which they handle.
 """
 
 from __future__ import annotations
@@ -16,25 +16,25 @@ from rttcheck.interruption import Interruption, interrupted_by_sigterm
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Ending:
-    """Lets SIGTERM interrupt a session until its end has begun, whatever began it."""
+class SigtermHandling:
+    """Lets SIGTERM interrupt a session until the session has begun to end."""
 
     interruption: Interruption
 
     @classmethod
     def begin(cls, config: pytest.Config) -> None:
-        """From now on; the signal has its usual effect again when pytest is done with ``config``."""
+        """Install the handler; it is removed when pytest is done with ``config``."""
         stack = ExitStack()
         config.add_cleanup(stack.close)
         config.pluginmanager.register(cls(stack.enter_context(interrupted_by_sigterm())), "rttcheck-ending")
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_keyboard_interrupt(self) -> None:
-        """Ctrl-C came, or the signal did; a service that has sent the one sends the other before it gives up."""
+        """Ignore SIGTERM after an interruption: CI services send it after SIGINT before they kill the job."""
         self.interruption.ending = True
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_sessionfinish(self) -> Generator[None]:
-        """Files are written."""
+        """Ignore SIGTERM while files are written."""
         self.interruption.ending = True
         yield

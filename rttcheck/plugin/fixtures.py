@@ -1,4 +1,4 @@
-"""The fixtures that users' tests ask for: ``rtt`` runs a scenario, ``lab`` is a live network to drive by hand."""
+"""The fixtures for users' tests: ``rtt`` runs a scenario, ``lab`` is a live network for the test's own traffic."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class RttFailure(AssertionError):
 
 @contextmanager
 def as_sentence(*errors: type[Exception]) -> Iterator[None]:
-    """Turn errors that say all there is to say into a test's failure without a traceback."""
+    """Turn these errors into a failure of the test without a traceback."""
     __tracebackhide__ = True
     try:
         yield
@@ -42,8 +42,8 @@ def as_sentence(*errors: type[Exception]) -> Iterator[None]:
 def rtt_harness(pytestconfig: pytest.Config) -> Iterator[Harness]:
     """A harness on the kernel that this process runs on, its probe loaded once for the session.
 
-    Skips, with the reason, where the kernel cannot be judged and nobody asked for just this kernel; a kernel or a probe
-    that was asked for by name is an error.
+    Skips, with the reason, if the kernel cannot be judged; that is an error if the kernel, the engine or the probe was
+    requested by name.
     """
     from rttcheck.harness import open_harness
     from rttcheck.plugin.splats import allowed_of
@@ -64,11 +64,11 @@ def rtt_harness(pytestconfig: pytest.Config) -> Iterator[Harness]:
 
 @dataclass(slots=True)
 class Runner:
-    """What the fixture ``rtt`` gives: call it to run the marker's scenario, or another one.
+    """The value of the fixture ``rtt``: call it to run the marker's scenario, or another one.
 
     ``rtt()`` runs the scenario of ``@pytest.mark.rtt(...)`` and fails the test unless the verdict is passed;
     ``rtt(rtt="80ms")`` runs it with changes, ``rtt(NAMED["step"])`` another one; ``rtt(check=False)`` leaves the
-    asserting to the test.
+    assertions to the test.
     """
 
     harness: Harness
@@ -77,7 +77,7 @@ class Runner:
     keywords: dict[str, Any]
 
     def scenario(self, base: Scenario | None = None, /, **changes: Any) -> Scenario:
-        """The marker's scenario, or ``base``, with ``changes``; raises ScenarioError for what makes no sense."""
+        """The marker's scenario, or ``base``, with ``changes``; raises ScenarioError for invalid values."""
         from rttcheck.scenario.model import Scenario
 
         keywords = {**(self.keywords if base is None else base.keywords()), **changes}
@@ -85,7 +85,7 @@ class Runner:
         return Scenario.make(**keywords)
 
     def __call__(self, base: Scenario | None = None, /, *, check: bool = True, **changes: Any) -> Result:
-        """Run the scenario and return its Result; with ``check``, anything but a passed verdict ends the test."""
+        """Run the scenario and return its Result; with ``check``, any verdict but passed ends the test."""
         from rttcheck_netns import NetnsError
 
         __tracebackhide__ = True
@@ -110,11 +110,11 @@ class Runner:
 
     @staticmethod
     def _kernel() -> str:
-        """What the user calls this kernel."""
+        """Return the user's name of this kernel."""
         return os.environ.get("RTTCHECK_KERNEL", "host")
 
     def _command(self, scenario: str) -> str:
-        """What runs ``scenario`` again; the suite's own scenarios have a name, and their tests are nobody's files."""
+        """Return the command that repeats ``scenario``: by name for `rttcheck.suite`, else by the test's id."""
         kernel = self._kernel()
         module = getattr(self.node, "module", None)
         if getattr(module, "__name__", "") == "rttcheck.suite.named_scenarios":
@@ -150,13 +150,13 @@ def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
     with ExitStack() as stack:
         with as_sentence(RttcheckError, NetnsError):
             scenario = Scenario.make(**{"name": request.node.name, **keywords})
-            # Without a word of a link there is none to build: such a lab works where the kernel has no netem.
+            # Without settings of the link the lab has none, and works on a kernel without netem.
             live = stack.enter_context(open_lab(scenario, impaired=bool(set(LINK_KEYWORDS).intersection(keywords))))
         yield live
 
 
 def _marker_keywords(node: pytest.Item) -> dict[str, Any]:
-    """Keywords of all ``rtt`` markers on the test, the nearest winning."""
+    """Return the keywords of all ``rtt`` markers on the test; the nearest marker takes precedence."""
     keywords: dict[str, Any] = {}
     for marker in reversed(list(node.iter_markers("rtt"))):
         if marker.args:
@@ -168,5 +168,5 @@ def _marker_keywords(node: pytest.Item) -> dict[str, Any]:
 
 
 def _recordings(options: Options) -> Path:
-    """A directory of its own for each kernel, so that two guests of a session do not overwrite each other's."""
+    """Return a separate directory for each kernel, so that guests do not overwrite each other's recordings."""
     return options.recordings / os.uname().release

@@ -1,7 +1,7 @@
-"""Workers of pytest-xdist's on other machines, told the same as those on this one.
+"""xdist workers on other machines, with the same arguments as those on this one.
 
-xdist takes what is reached with ssh for a machine with other paths: it rewrites arguments, and brings directories of
-its own there. Owned here is that it does not, for a guest sees everything where it is here (`rttcheck.remote`).
+For a gateway over ssh, xdist rewrites arguments and copies directories. Neither is needed, because a guest sees
+everything at the paths of this machine (`rttcheck.remote`).
 """
 
 from __future__ import annotations
@@ -18,25 +18,25 @@ Put = Callable[[tuple[str, dict[str, Any]]], None]
 
 
 class KernelNodes(NodeManager):  # type: ignore[misc]  # xdist has no types
-    """xdist's workers, of which some are elsewhere."""
+    """xdist's node manager, for workers on this and other machines."""
 
     def setup_node(self, spec: execnet.XSpec, putevent: Put) -> WorkerController:
-        """As xdist's, up to what a worker elsewhere is told."""
+        """Set up a worker as xdist does, or a `RemoteWorker`."""
         if spec.popen:
             return super().setup_node(spec, putevent)
         gateway = self.group.makegateway(f"execmodel=main_thread_only//{spec}")
         self.config.hook.pytest_xdist_newgateway(gateway=gateway)
-        node = WorkerElsewhere(self, gateway, self.config, putevent)
+        node = RemoteWorker(self, gateway, self.config, putevent)
         gateway.node = node
         node.setup()
         return node
 
 
-class WorkerElsewhere(WorkerController):  # type: ignore[misc]  # xdist has no types
+class RemoteWorker(WorkerController):  # type: ignore[misc]  # xdist has no types
     """A worker on another machine."""
 
     def setup(self) -> None:
-        """As xdist's: arguments as they were given, and the path for imports that its Python has."""
+        """Set up as xdist does, with unchanged arguments and its Python's own import path."""
         self.gateway._rinfo()
         arguments = [str(argument) for argument in self.config.invocation_params.args or ()]
         self.config.hook.pytest_configure_node(node=self)

@@ -1,7 +1,4 @@
-"""Which kernels the session runs on, and why: what the user asked for made into runs that can be started.
-
-Owns fetching, the consoles' files and the lines that say what was decided. It starts nothing.
-"""
+"""The kernels of the session: resolve the user's request to kernel runs, fetch kernels, and explain the choice."""
 
 from __future__ import annotations
 
@@ -19,7 +16,7 @@ from rttcheck.plugin.options import Options, make_recordings
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KernelPlan:
-    """The session's kernels, and a line for each that says what judges it. ``clock`` is that of the guests."""
+    """The session's kernels, and a line for the header on each. ``clock`` is that of the guests."""
 
     runs: tuple[KernelRun, ...]
     clock: str
@@ -27,18 +24,18 @@ class KernelPlan:
 
     @property
     def only_host(self) -> bool:
-        """Whether this very process judges its own kernel, and no worker is needed."""
+        """Whether only the running kernel is judged, which needs no worker."""
         return all(run.is_host for run in self.runs)
 
     @classmethod
     def of(cls, options: Options) -> KernelPlan:
-        """Decide, and fetch what is not at hand.
+        """Choose the kernels, and fetch those that are not cached.
 
-        Raises UsageError for what makes no sense together, CapabilityError for a running kernel that cannot be judged,
-        KernelError for a kernel that does not exist or cannot be fetched, RecordingError where nothing can be written.
+        Raises UsageError for contradicting options, CapabilityError for a running kernel that cannot be judged,
+        KernelError for a kernel that does not exist or cannot be fetched, RecordingError if files cannot be written.
         """
         kernels, clock = options.kernels, options.clock or "virtual"
-        reasons = dict.fromkeys(kernels, "asked for with --rtt-kernel")
+        reasons = dict.fromkeys(kernels, "requested with --rtt-kernel")
         if not kernels:
             from rttcheck.doctor.capabilities import capabilities
             from rttcheck.doctor.kernel_choice import choose_kernels
@@ -63,7 +60,7 @@ class KernelPlan:
 
 
 def _refuse_twice(run: KernelRun, runs: Sequence[KernelRun]) -> None:
-    """UsageError for two guests of one release, whose consoles and recordings would take each other's place."""
+    """Raise UsageError for two guests of one release, which would overwrite each other's console and recordings."""
     for other in runs:
         if not run.is_host and not other.is_host and other.release == run.release:
             raise pytest.UsageError(
@@ -73,7 +70,7 @@ def _refuse_twice(run: KernelRun, runs: Sequence[KernelRun]) -> None:
 
 
 def _host(options: Options) -> tuple[KernelRun, str]:
-    """The running kernel; CapabilityError, naming all that is missing, where it cannot be judged."""
+    """Return the running kernel. Raises CapabilityError, with all that is missing, if it cannot be judged."""
     import platform
 
     from rttcheck.doctor.capabilities import host_capabilities
@@ -86,7 +83,7 @@ def _host(options: Options) -> tuple[KernelRun, str]:
 
 def _guest(options: Options, kernel: str, number: int, clock: str) -> tuple[KernelRun, str]:
     from rttcheck.kernels.archive import fetch
-    from rttcheck.kernels.spec import KernelSpec, Source
+    from rttcheck.kernels.spec import KernelSource, KernelSpec
 
     spec = KernelSpec.parse(kernel)
     release = fetch(spec).release
@@ -111,10 +108,10 @@ def _guest(options: Options, kernel: str, number: int, clock: str) -> tuple[Kern
     engine = "netem" if options.engine == AUTO else options.engine
     probe = "the first that works" if options.probe == AUTO else options.probe
     line = f"{kernel} ({release}), clock {clock}, engine {engine}, probe {probe}"
-    exact = f"debian:{release.removesuffix('-amd64')}" if spec.source is Source.DEBIAN else ""
+    exact = f"debian:{release.removesuffix('-amd64')}" if spec.source is KernelSource.DEBIAN else ""
     return KernelRun(asked=kernel, release=release, name=f"guest{number}", settings=settings, exact=exact), line
 
 
 def guests_of(runs: Sequence[KernelRun]) -> tuple[GuestSettings, ...]:
-    """The settings of all guests among ``runs``."""
+    """Return the settings of all guests among ``runs``."""
     return tuple(run.settings for run in runs if run.settings is not None)

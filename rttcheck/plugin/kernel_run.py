@@ -1,7 +1,4 @@
-"""One kernel of the session: what was asked for, where it runs, what has become of its tests.
-
-Owns the account and its words. It starts nothing, and refuses to know how tests get to a kernel.
-"""
+"""One kernel of the session: its spec, its machine, and the state of its tests. This module starts nothing."""
 
 from __future__ import annotations
 
@@ -14,10 +11,10 @@ import pytest
 from rttcheck.kernels.guest import GuestSettings
 
 HOST = "host"
-"""What the user calls the running kernel."""
+"""The user's name of the running kernel."""
 
 ATTEMPTS = 2
-"""A guest that is lost is tried once more, in a fresh one; what is lost then stays lost."""
+"""How often a guest is started: once more after a loss, then freshly booted."""
 
 
 @dataclass(slots=True, eq=False)
@@ -25,23 +22,23 @@ class KernelRun:
     """One kernel and its tests. ``settings`` are its guest's, None for the running kernel; times are monotonic s."""
 
     asked: str
-    """What the user calls it: ``host``, ``debian:6.12``, a path."""
+    """The user's name of it: ``host``, ``debian:6.12``, a path."""
     release: str
     name: str
-    """Of its gateway, and of its console's file."""
+    """The name of its gateway and of its console's file."""
     settings: GuestSettings | None = None
     exact: str = ""
-    """What just this kernel is called on any machine, ``debian:6.12.107+deb13``; empty where it is only here."""
+    """The spec of exactly this kernel, ``debian:6.12.107+deb13``; empty for a kernel only on this machine."""
     attempt: int = 0
-    """How many times it was started."""
+    """The number of times it was started."""
     where: str = ""
-    """The machine that it was started on, empty for this one."""
+    """The machine that it was started on; empty for this one."""
     collected: tuple[str, ...] = ()
     finished: set[str] = field(default_factory=set)
     losses: list[str] = field(default_factory=list)
-    """Why each guest that was lost was lost, with the end of its console."""
+    """The reason of each loss, with the end of the console."""
     departures: list[str] = field(default_factory=list)
-    """Why each machine that it was on went away; that is no fault of the kernel's."""
+    """The reason of each loss of its machine, which is no loss of the kernel."""
     started_s: float = 0.0
     first_test_s: float = 0.0
     ended_s: float = 0.0
@@ -53,12 +50,12 @@ class KernelRun:
 
     @property
     def gateway(self) -> str:
-        """The name of the gateway of the present attempt."""
+        """The name of the gateway of this attempt."""
         return self.name if self.attempt < ATTEMPTS else f"{self.name}.{self.attempt}"
 
     @property
     def console(self) -> Path | None:
-        """Where the console of the present attempt's guest is kept."""
+        """The file of the console of this attempt's guest, or None."""
         if self.settings is None or self.settings.console is None:
             return None
         console = self.settings.console
@@ -71,34 +68,34 @@ class KernelRun:
 
     @property
     def unfinished(self) -> tuple[str, ...]:
-        """Its tests that have not come to an end."""
+        """Its tests that have not finished."""
         return tuple(nodeid for nodeid in self.collected if nodeid not in self.finished)
 
     def attempt_settings(self) -> GuestSettings:
-        """The present attempt's guest: the second is booted though a frozen one may be at hand."""
+        """Return the settings of this attempt's guest, which after a loss is booted even if a frozen one is cached."""
         assert self.settings is not None, "the running kernel has no guest"
         return replace(self.settings, console=self.console, fresh=bool(self.losses))
 
-    def settings_elsewhere(self) -> GuestSettings:
-        """The same for another machine: this very kernel, whatever is the newest of its series there."""
+    def remote_settings(self) -> GuestSettings:
+        """Return the same for another machine, with exactly this kernel instead of a series."""
         settings = self.attempt_settings()
         names = (("RTTCHECK_KERNEL", settings.kernel), *settings.environment)
         return replace(settings, kernel=self.exact, environment=names)
 
     def lose(self, cause: str, *, when: str = "") -> str:
-        """Its guest is gone, ``when`` as in "during test_x"; what it was lost of.
+        """Record the loss of its guest, ``when`` as in "during test_x"; return the reason.
 
-        That is the launcher's word for it, which has the kernel's own; ``cause`` where there is none.
+        That is the launcher's reason, which includes a kernel panic; ``cause`` if the launcher wrote none.
         """
         from rttcheck.kernels.console import read_loss
 
         how = "" if self.console is None else read_loss(self.console)
         why = f"it {how}" if how else cause
-        self.losses.append(self.obituary(f" {when}: {why}" if when else f": {why}"))
+        self.losses.append(self.loss_report(f" {when}: {why}" if when else f": {why}"))
         return why
 
-    def obituary(self, loss: str) -> str:
-        """Why its guest is lost, and the last it said."""
+    def loss_report(self, loss: str) -> str:
+        """Return the reason of a loss, with the end of the console."""
         from rttcheck.kernels.console import read_console_tail
 
         who = f"the guest {self.asked}" if not self.is_host else "the process on the running kernel"
@@ -110,7 +107,7 @@ class KernelRun:
         )
 
     def facts(self) -> dict[str, object]:
-        """The account as JSON can hold it; seconds from its start."""
+        """Return the state as values for JSON; times are in seconds from its start."""
         return {
             "asked": self.asked,
             "release": self.release,

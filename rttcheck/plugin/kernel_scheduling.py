@@ -1,7 +1,7 @@
-"""Which tests a kernel is given: all of them at once, or, in a second guest, those that the first left behind.
+"""Schedule tests on kernels: all tests at once, or, in a second guest, those that the first did not finish.
 
-Owns the account of what was sent where, as pytest-xdist asks for it (``xdist.scheduler.protocol.Scheduling``). Kernels
-do not wait for each other: each begins when it has collected its tests.
+It implements pytest-xdist's scheduler (``xdist.scheduler.protocol.Scheduling``). Kernels do not wait for each other:
+each begins when it has collected its tests.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True, eq=False)
 class KernelScheduling:
-    """Every test on every kernel. ``run_of`` says whose gateway a node is; ``all_done`` whether no kernel is left."""
+    """Every test on every kernel. ``run_of`` returns a node's kernel; ``all_done`` whether no kernel is left."""
 
     run_of: Callable[[WorkerController], KernelRun]
     all_done: Callable[[], bool]
@@ -29,30 +29,30 @@ class KernelScheduling:
 
     @property
     def nodes(self) -> list[WorkerController]:
-        """All that are there."""
+        """All nodes."""
         return list(self._pending)
 
     @property
     def collection_is_completed(self) -> bool:
-        """Nobody is waited for."""
+        """True: no kernel waits for the collection of another."""
         return True
 
     @property
     def has_pending(self) -> bool:
-        """Whether tests are under way; xdist counts its workers on the terminal until they are."""
+        """True: xdist prints the number of its workers until tests are pending."""
         return True
 
     @property
     def tests_finished(self) -> bool:
-        """Only when no kernel is left, for a guest may still be lost with its last test."""
+        """Whether no kernel is left; a guest may still be lost in its last test."""
         return self.all_done()
 
     def add_node(self, node: WorkerController) -> None:
-        """A kernel is up."""
+        """Add a kernel that is up."""
         self._pending[node] = []
 
     def add_node_collection(self, node: WorkerController, collection: Sequence[str]) -> None:
-        """What it would run; what an earlier guest of the same kernel has finished is left out."""
+        """Set the tests of a kernel, without those that an earlier guest of it has finished."""
         run = self.run_of(node)
         self._collections[node] = [with_kernel(nodeid, run.asked) for nodeid in collection]
         self._pending[node] = [
@@ -60,7 +60,7 @@ class KernelScheduling:
         ]
 
     def schedule(self) -> None:
-        """Send each that has collected its tests; it ends when it has done them."""
+        """Send its tests to each kernel that has collected them; it ends when it has run them."""
         for node, pending in self._pending.items():
             if node in self._started or node not in self._collections:
                 continue
@@ -74,23 +74,25 @@ class KernelScheduling:
         item_index: int,
         duration: float = 0,  # noqa: ARG002  # as xdist calls it
     ) -> None:
-        """One test is over there."""
+        """Record that a test has finished."""
         self._pending[node].remove(item_index)
 
     def running(self, node: WorkerController) -> str | None:
-        """The test that was under way there; None when none was."""
+        """Return the test that is running on a node, or None."""
         pending = self._pending.get(node, [])
         return self._collections[node][pending[0]] if pending and node in self._started else None
 
     def remove_node(self, node: WorkerController) -> str | None:
-        """It is gone. xdist would report the test under way as crashed; here that is told elsewhere, hence None."""
+        """Remove a node. Returns None, so that xdist reports no crashed test; `KernelSession` reports the loss."""
         self._pending.pop(node)
         return None
 
     def mark_test_pending(self, item: str) -> None:
-        """Tests are not run again on a kernel that has finished them."""
-        raise NotImplementedError(f"{item} was to be run again, and rttcheck runs each test once on each kernel")
+        """Refuse: no test is run again on a kernel that has finished it."""
+        raise NotImplementedError(f"xdist requested {item} again, and rttcheck runs each test once on each kernel")
 
     def remove_pending_tests_from_node(self, node: WorkerController, indices: Sequence[int]) -> None:
-        """Kernels do not take each other's tests."""
-        raise NotImplementedError(f"tests {list(indices)} were to be taken from {node}, and each kernel runs its own")
+        """Refuse: each kernel runs its own tests."""
+        raise NotImplementedError(
+            f"xdist requested tests {list(indices)} back from {node}, and each kernel runs its own"
+        )

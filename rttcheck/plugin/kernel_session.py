@@ -1,7 +1,7 @@
-"""A session on several kernels: each is a worker of pytest-xdist's, started when there is room for it.
+"""A session on several kernels: each is a pytest-xdist worker, started when there is room for it.
 
-xdist starts all of its workers at the beginning and takes a dead one for a failed test. Owned here is what it lacks:
-kernels that wait for a seat, and guests that are lost, tried once more, and lost for good. Everything else is xdist's.
+xdist starts all workers at the beginning and counts a dead one as a failed test. This module adds kernels that wait for
+a slot, and guests that are lost, tried once more, and lost for good.
 """
 
 from __future__ import annotations
@@ -27,41 +27,41 @@ if TYPE_CHECKING:
     from xdist.scheduler import Scheduling
     from xdist.workermanage import WorkerController
 
-    from rttcheck.plugin.slots import Machine, Seats
+    from rttcheck.plugin.slots import SessionMachine, Slots
 
 LEAVE_S = 2.0
-"""Host seconds that a kernel has for its end after an interruption; services kill a job some 10 s after they ask."""
+"""Seconds that a kernel has to end after an interruption; CI services kill a job some 10 s after SIGTERM."""
 
 TOOK = "rttcheck/seconds"
-"""Where pytest's cache keeps how long each kernel took."""
+"""The key in pytest's cache of the time that each kernel took, seconds."""
 
 
 class KernelSession(DSession):  # type: ignore[misc]  # xdist has no types
-    """xdist's session with kernels for workers; registered in its place, under its name."""
+    """xdist's session with kernels as workers; registered instead of it, under its name."""
 
     def __init__(
-        self, session: pytest.Session, runs: Sequence[KernelRun], seats: Seats, *, say: Callable[[str], None]
+        self, session: pytest.Session, runs: Sequence[KernelRun], slots: Slots, *, say: Callable[[str], None]
     ) -> None:
-        """``runs`` in the order in which they get a seat; ``say`` writes a line of progress."""
+        """``runs`` are in the order in which they get a slot; ``say`` prints a line of progress."""
         super().__init__(session.config)
         self._session = session
         self.runs = runs
         self._interrupted = False
         self._waiting = list(runs)
-        self._seats = seats
+        self._slots = slots
         self._say = say
         self._nodes: dict[str, KernelRun] = {}
         self._parts: dict[str, list[pytest.TestReport]] = {}
 
     def run_of(self, node: WorkerController) -> KernelRun:
-        """The kernel whose gateway ``node`` is."""
+        """Return the kernel of a worker."""
         return self._nodes[node.gateway.id]
 
     @pytest.hookimpl
     def pytest_collection(self) -> bool:
-        """Start as many kernels as there is room for; tests are collected there.
+        """Start as many kernels as there is room for; they collect the tests.
 
-        Not when the session starts, as xdist does: pytest does not report what is interrupted then.
+        Not at the session's start, as xdist does, because pytest reports nothing for an interruption then.
         """
         self.nodemanager = KernelNodes(self.config, specs=[])
         self.shouldstop = False
@@ -70,27 +70,27 @@ class KernelSession(DSession):  # type: ignore[misc]  # xdist has no types
 
     @pytest.hookimpl
     def pytest_keyboard_interrupt(self) -> None:
-        """Guests are not waited for."""
+        """Shorten the time that guests have to end."""
         self._interrupted = True
         if self.nodemanager is not None:
             self.nodemanager.EXIT_TIMEOUT = LEAVE_S
 
     @pytest.hookimpl
     def pytest_sessionfinish(self) -> None:
-        """End all kernels; what they had reported before is told."""
+        """End all kernels; after an interruption also report what they had sent before."""
         super().pytest_sessionfinish()
         for run in self._nodes.values():
             run.ended_s = time.monotonic()
         if self._interrupted:
-            self._tell_rest()
+            self._report_rest()
 
-    def _tell_rest(self) -> None:
-        """The reports that nobody has read, now that no more can come, and what of each kernel's tests has none."""
+    def _report_rest(self) -> None:
+        """Pass on the reports still in the queue, and print for each kernel how many tests have none."""
         with suppress(Empty):
             while True:
-                name, words = self.queue.get_nowait()
+                name, arguments = self.queue.get_nowait()
                 if name == "testreport":
-                    self.worker_testreport(**words)
+                    self.worker_testreport(**arguments)
         for run in self.runs:
             left, whole = len(run.unfinished), len(run.collected)
             if not run.lost and (left or not whole):
@@ -99,48 +99,48 @@ class KernelSession(DSession):  # type: ignore[misc]  # xdist has no types
 
     @pytest.hookimpl
     def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Producer) -> Scheduling:  # noqa: ARG002  # as xdist calls it
-        """Every test on every kernel, each in its own time."""
+        """Return the scheduler: every test on every kernel, independently."""
         return KernelScheduling(self.run_of, all_done=lambda: not self._waiting and not self._nodes)
 
     @pytest.hookimpl
     def pytest_runtestloop(self) -> bool:
-        """As xdist's, which does not begin without a single worker."""
+        """Run xdist's loop, which cannot begin without a worker."""
         if not self._active_nodes:
             return True
         return bool(super().pytest_runtestloop())
 
     @pytest.hookimpl
     def pytest_configure_node(self, node: WorkerController) -> None:
-        """Tell a worker what its kernel is called."""
+        """Send its kernel's name to a worker."""
         node.workerinput[KERNEL_INPUT] = self.run_of(node).asked
 
     def worker_workerready(self, node: WorkerController, workerinfo: object) -> None:
-        """A kernel is up, has imported pytest and goes on to collect."""
+        """Handle a kernel that has booted and imported pytest, and now collects tests."""
         super().worker_workerready(node, workerinfo)
         run = self.run_of(node)
         self._say(f"{run.asked} is up after {time.monotonic() - run.started_s:.1f} s")
 
     def worker_collectionfinish(self, node: WorkerController, ids: Sequence[str]) -> None:
-        """What is going to be run there; what of it never reports is lost."""
+        """Record the tests of a kernel; those without a report at the end are lost."""
         run = self.run_of(node)
         run.collected = tuple(with_kernel(nodeid, run.asked) for nodeid in ids)
         run.first_test_s = time.monotonic()
         self._say(f"{run.asked} begins with its first test after {run.first_test_s - run.started_s:.1f} s")
         super().worker_collectionfinish(node, ids)
         if self._session is not None:
-            # Progress in percent is of all kernels, of which some have not collected yet.
+            # Progress in percent is of all kernels, some of which have not collected yet.
             self._session.testscollected = sum(len(run.collected) or len(ids) for run in self.runs)
 
     def worker_logstart(self, node: WorkerController, nodeid: str, location: tuple[str, int | None, str]) -> None:
-        """As xdist's, of one kernel's test."""
+        """Pass on the start of one kernel's test."""
         super().worker_logstart(node, with_kernel(nodeid, self.run_of(node).asked), location)
 
     def worker_logfinish(self, node: WorkerController, nodeid: str, location: tuple[str, int | None, str]) -> None:
-        """As xdist's, of one kernel's test."""
+        """Pass on the end of one kernel's test."""
         super().worker_logfinish(node, with_kernel(nodeid, self.run_of(node).asked), location)
 
     def worker_testreport(self, node: WorkerController, rep: pytest.TestReport) -> None:
-        """A part of a test is over; it is told with the last of them, for a guest may die before and begin anew."""
+        """Collect the reports of a test, and pass them on with the last, as a guest may die before and start anew."""
         run = self.run_of(node)
         rep.nodeid = with_kernel(rep.nodeid, run.asked)
         parts = self._parts.setdefault(node.gateway.id, [])
@@ -152,54 +152,54 @@ class KernelSession(DSession):  # type: ignore[misc]  # xdist has no types
                 super().worker_testreport(node, part)
 
     def worker_workerfinished(self, node: WorkerController) -> None:
-        """A kernel has done its tests: the next one gets its seat."""
+        """Handle a kernel that has run its tests: the next one gets its slot."""
         run = self.run_of(node)
         super().worker_workerfinished(node)
         if self._nodes.pop(node.gateway.id, None) is not None:
-            # xdist lets its workers idle until the last is done; a guest ends with its input, and its memory is free.
+            # xdist keeps idle workers to the end; closing a guest's input ends it now and frees its memory.
             node.gateway.exit()
-            if not self._brought_home(run):
-                self._say(f"what {run.asked} recorded on {run.where} stayed there; its tests are done")
+            if not self._files_fetched(run):
+                self._say(f"the recordings of {run.asked} could not be fetched from {run.where}; its tests are done")
             self._leave(run)
             self._fill()
 
     def worker_errordown(self, node: WorkerController, error: object | None) -> None:
-        """A gateway closed with its tests not done: its guest is lost, and tried once more."""
+        """Handle a gateway that closed before its tests were done: its guest is lost, and tried once more."""
         self.config.hook.pytest_testnodedown(node=node, error=error)
         run = self._nodes.pop(node.gateway.id, None)
         self._active_nodes.discard(node)
         if run is None:
             return
         assert isinstance(self.sched, KernelScheduling)
-        under_way = self.sched.running(node)
+        running = self.sched.running(node)
         if node in self.sched.nodes:
             self.sched.remove_node(node)
         if not self.shouldstop:
-            when = f"during {under_way}" if under_way else "between its tests"
-            self._lose_or_move(run, f"it ended in mid-run ({error})", when)
+            when = f"during {running}" if running else "between its tests"
+            self._lose_or_move(run, f"it ended early ({error})", when)
         self._leave(run)
         self._fill()
 
     def _fill(self) -> None:
-        """Give every free seat to who has waited longest."""
+        """Give each free slot to the first kernel that waits."""
         while self._waiting and not self.shouldstop:
             run, machine = self._next()
-            if machine is None and not self._seats.may_wait(run):
+            if machine is None and not self._slots.may_wait(run):
                 self._waiting.remove(run)
-                self._lose_for_good(run, "there is no machine left that it could be given to")
+                self._lose_for_good(run, "no machine is left that can run it")
                 continue
             if machine is None:
                 return
             self._waiting.remove(run)
             self._start(run, machine)
 
-    def _next(self) -> tuple[KernelRun, Machine | None]:
-        # In order: were a small one let past the host, the host would wait until all guests are done.
+    def _next(self) -> tuple[KernelRun, SessionMachine | None]:
+        # In order: if guests could overtake the host, the host would wait until all guests are done.
         run = self._waiting[0]
-        return run, self._seats.take(run)
+        return run, self._slots.take(run)
 
-    def _start(self, run: KernelRun, machine: Machine) -> None:
-        """Boot, which takes seconds; what reports meanwhile is read by execnet's threads and waits its turn."""
+    def _start(self, run: KernelRun, machine: SessionMachine) -> None:
+        """Start a kernel, which takes seconds; execnet's threads queue the reports of others meanwhile."""
         import execnet
 
         run.attempt += 1
@@ -208,8 +208,8 @@ class KernelSession(DSession):  # type: ignore[misc]  # xdist has no types
         try:
             spec = f"popen//id={run.gateway}"
             if not run.is_host:
-                self._prepare_console(run)
-                settings = run.settings_elsewhere() if machine.name else run.attempt_settings()
+                self._empty_console(run)
+                settings = run.remote_settings() if machine.name else run.attempt_settings()
                 spec = machine.gateway_spec(settings, name=run.gateway)
             self._say(
                 f"{'starting' if run.is_host else 'booting'} {run.asked}{' on ' + run.where if run.where else ''}"
@@ -218,7 +218,7 @@ class KernelSession(DSession):  # type: ignore[misc]  # xdist has no types
             assert self.nodemanager is not None
             node = self.nodemanager.setup_node(execnet.XSpec(spec), self.queue.put)
         except (EOFError, OSError, execnet.HostNotFound) as error:
-            # What execnet says is that its pipe has ended; why the launcher has said on standard error.
+            # execnet only reports that its pipe was closed; the launcher printed the reason to standard error.
             self._nodes.pop(run.gateway, None)
             cause = "it did not boot" if isinstance(error, EOFError) else f"it did not boot ({error})"
             self._lose_or_move(run, cause, "before it was up")
@@ -227,52 +227,52 @@ class KernelSession(DSession):  # type: ignore[misc]  # xdist has no types
         self._active_nodes.add(node)
 
     @staticmethod
-    def _prepare_console(run: KernelRun) -> None:
-        """An empty file: what an earlier session left there is not this guest's."""
+    def _empty_console(run: KernelRun) -> None:
+        """Empty the console's file, which may be of an earlier session."""
         if run.console is not None:
             run.console.write_bytes(b"")
 
     def _leave(self, run: KernelRun) -> None:
         run.ended_s = time.monotonic()
-        self._seats.leave(run)
+        self._slots.leave(run)
         cache = getattr(self.config, "cache", None)
         if cache is not None and not run.losses:
             cache.set(TOOK, {**cache.get(TOOK, {}), run.asked: run.ended_s - run.started_s})
 
-    def _brought_home(self, run: KernelRun) -> bool:
-        """What its guest left is in its place; False when the machine that it was on has gone away."""
-        machine = self._seats.taken[run]
+    def _files_fetched(self, run: KernelRun) -> bool:
+        """Fetch the files of its guest; return False when its machine does not answer."""
+        machine = self._slots.taken[run]
         if run.is_host:
             return True
         try:
-            machine.bring_home(run.attempt_settings(), name=run.gateway)
+            machine.fetch_files(run.attempt_settings(), name=run.gateway)
         except RemoteError as error:
             self._say(str(error))
-            self._seats.close(machine)
+            self._slots.close(machine)
             return False
         return True
 
     def _lose_or_move(self, run: KernelRun, cause: str, when: str) -> None:
-        """Its guest is gone; where its machine is, too, that is no loss of the kernel's, and it goes elsewhere."""
-        if self._brought_home(run):
+        """Handle a lost guest; if its machine is lost too, give the kernel to another machine instead."""
+        if self._files_fetched(run):
             self._lose(run, cause, when)
             return
-        run.departures.append(f"{run.asked} was on {run.where}, and the machine went away {when}: {cause}")
-        self._say(f"{run.asked} was lost with {run.where}; it is given to another machine")
+        run.departures.append(f"{run.asked} was on {run.where}, and the machine was lost {when}: {cause}")
+        self._say(f"{run.asked} was lost with {run.where}; it will run on another machine")
         self._waiting.insert(0, run)
 
     def _lose(self, run: KernelRun, cause: str, when: str) -> None:
-        """Its guest is gone: it waits for another one, or all its tests that are not done are lost."""
+        """Record a lost guest: it waits for another one, or its unfinished tests are lost."""
         why = run.lose(cause, when=when)
         if len(run.losses) < ATTEMPTS:
             self._say(f"{run.asked} was lost {when}: {why}; it is tried once more, in a fresh guest")
             self._waiting.insert(0, run)
             return
-        self._say(f"{run.asked} was lost again {when}: {why}; what it had left to do is lost")
+        self._say(f"{run.asked} was lost again {when}: {why}; its unfinished tests are lost")
         self._report_lost(run)
 
     def _lose_for_good(self, run: KernelRun, cause: str) -> None:
-        """Nobody can try it."""
+        """Record a kernel that cannot be started again as lost."""
         self._say(f"{run.asked} is lost: {cause}")
         while not run.lost:
             run.lose(cause)
@@ -284,7 +284,7 @@ class KernelSession(DSession):  # type: ignore[misc]  # xdist has no types
 
 
 def lost_report(nodeid: str, run: KernelRun) -> pytest.TestReport:
-    """A test that a guest took with it; a failure to pytest, which has no other word, and an error in a JUnit file."""
+    """Return the report of a lost test: a failure to pytest, which has no other outcome, an error in a JUnit file."""
     path = nodeid.split("::")[0]
     report = pytest.TestReport(
         nodeid=nodeid,
@@ -292,7 +292,7 @@ def lost_report(nodeid: str, run: KernelRun) -> pytest.TestReport:
         keywords={},
         outcome="failed",
         longrepr=run.losses[-1],
-        when="???",  # type: ignore[arg-type]  # as xdist says of a test that was under way
+        when="???",  # type: ignore[arg-type]  # as xdist does for a test that was running
     )
     report.user_properties += [(PROPERTY + "outcome", "lost"), (PROPERTY + "asked", run.asked)]
     return report

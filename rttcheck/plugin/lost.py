@@ -1,6 +1,6 @@
-"""How lost tests are told: a word of their own, the end of the console, an exit status.
+"""Report lost tests: an outcome of their own, the end of the console, an exit status.
 
-Owns what a person sees of guests that went away; finding out that they did is `rttcheck.plugin.kernel_session`'s.
+`rttcheck.plugin.kernel_session` detects the losses.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from rttcheck.plugin.properties import PROPERTY
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LostTests:
-    """Tells of the kernels that did not come to their end."""
+    """Reports the kernels that were lost."""
 
     runs: Sequence[KernelRun]
 
     def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, str] | None:
-        """Lost has a word of its own: neither passed nor failed."""
+        """Report lost as an outcome of its own: neither passed nor failed."""
         if (PROPERTY + "outcome", "lost") in report.user_properties:
             return "lost", "L", "LOST"
         return None
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Why each guest was lost, also one whose tests were done by a second one, and what it took with it."""
+        """Print why each guest was lost, also if a second one ran its tests, and how many tests have no result."""
         for run in self.runs:
             if not run.losses and not run.departures:
                 continue
@@ -44,12 +44,12 @@ class LostTests:
                 left = len(run.unfinished)
                 terminalreporter.write_line(f"{run.asked}: the session ended with {left} of its tests not done")
             elif not run.losses:
-                terminalreporter.write_line(f"{run.asked} was given to another machine, and its tests were done there")
+                terminalreporter.write_line(f"{run.asked} was given to another machine, which ran its tests")
             else:
-                terminalreporter.write_line(f"{run.asked} was tried once more, and its tests were done there")
+                terminalreporter.write_line(f"{run.asked} was tried once more, and its tests were done")
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """A session that lost a guest for good says so in its exit status, whatever its other tests did."""
+        """Set the exit status when a kernel was lost for good, whatever the other tests' outcome."""
         if any(run.lost for run in self.runs):
             session.exitstatus = EXIT_LOST

@@ -1,4 +1,4 @@
-"""The plugin's command-line options, read once into one frozen value."""
+"""The plugin's command-line options, as one frozen value."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DEFAULT_RECORDINGS = Path(".rttcheck") / "recordings"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What the user asked of this session. Deadlines are seconds of the host's time."""
+    """The options of this session. Deadlines are seconds of host time."""
 
     kernels: tuple[str, ...]
     """As given; empty means ``auto``."""
@@ -25,38 +25,38 @@ class Options:
     recordings: Path
     strict: bool
     jobs: int | None
-    """How many guests at a time on this machine; None is as many as cores and memory allow."""
+    """Guests at a time on this machine; None: as many as cores and memory allow."""
     machines: tuple[str, ...]
-    """Others on which guests run, too, as given."""
+    """Other machines on which guests also run, as given."""
     ssh_config: Path | None
     json: Path | None
     markdown: Path | None
     boot_deadline_s: float
     test_deadline_s: float
     wants_scenarios: bool
-    """Whether this session is about scenarios: a kernel was named, or ``-m`` selects the marker."""
+    """Whether this session runs scenarios: a kernel was named, or ``-m`` selects the marker."""
 
     @classmethod
     def of(cls, config: pytest.Config) -> Options:
-        """Read ``config``; raises UsageError for kernels that exclude each other."""
+        """Read ``config``. Raises UsageError for invalid or contradicting options."""
         kernels = tuple(dict.fromkeys(config.getoption("rtt_kernel") or ()))
         if len(kernels) > 1 and "auto" in kernels:
             raise pytest.UsageError(
-                f"--rtt-kernel {' '.join(kernels)}: `auto` chooses by itself and stands alone: name the kernels, or "
-                "leave them to it"
+                f"--rtt-kernel {' '.join(kernels)}: `auto` cannot be combined with kernels: name the kernels, or "
+                "only `auto`"
             )
         jobs = config.getoption("rtt_jobs")
         machines = tuple(dict.fromkeys(config.getoption("rtt_on") or ()))
         if jobs is not None and (jobs < 0 or (jobs == 0 and not machines)):
             raise pytest.UsageError(
-                f"--rtt-jobs {jobs} guests at a time can do nothing: give 1 or more, or other machines with --rtt-on"
+                f"--rtt-jobs {jobs} leaves no guest at all: give 1 or more, or other machines with --rtt-on"
             )
         recordings = config.getoption("rtt_recordings")
         wants_scenarios = bool(kernels) or _selects_marker(config.getoption("markexpr") or "")
         for option in ("rtt_json", "rtt_markdown"):
             if config.getoption(option) and not wants_scenarios:
                 raise pytest.UsageError(
-                    f"--{option.replace('_', '-')} is for results of scenarios, and none were asked for: add -m rtt, "
+                    f"--{option.replace('_', '-')} is for results of scenarios, and none were requested: add -m rtt, "
                     "or name a kernel with --rtt-kernel"
                 )
         return cls(
@@ -82,7 +82,7 @@ def _path(given: str | None) -> Path | None:
 
 
 def make_recordings(options: Options) -> None:
-    """Make the directory for recordings; the default one keeps itself out of version control. Raises OSError."""
+    """Make the directory for recordings, with a .gitignore in the default one. Raises OSError."""
     options.recordings.mkdir(parents=True, exist_ok=True)
     if options.recordings.parent.name == DEFAULT_RECORDINGS.parent.name:
         (options.recordings.parent / ".gitignore").write_text("*\n")
@@ -96,8 +96,8 @@ def add_options(parser: pytest.Parser) -> None:
         action="append",
         metavar="auto|host|SPEC",
         help="kernel to judge: `host` is the running one, `debian:6.12` or a path to an image boots a guest, `auto` "
-        "(the default with `-m rtt`) takes the running kernel, and, unless it can inject delay and see every sample "
-        "there, a guest as well; may be given several times, for several kernels in one session",
+        "(the default with `-m rtt`) takes the running kernel, and also a guest unless delay can be injected and "
+        "every sample seen on the running kernel; may be given several times, for several kernels in one session",
     )
     group.addoption(
         "--rtt-clock",
@@ -108,29 +108,29 @@ def add_options(parser: pytest.Parser) -> None:
         "--rtt-engine",
         choices=(AUTO, *ENGINES),
         default=AUTO,
-        help="what delays packets; one that does not work on the kernel is an error, not a skip (default: auto)",
+        help="method of delaying packets; an error, not a skip, if it does not work on the kernel (default: auto)",
     )
     group.addoption(
         "--rtt-probe",
         choices=(AUTO, *PROBES),
         default=AUTO,
-        help="probe backend; one that does not work on the kernel is an error, not a skip (default: auto)",
+        help="probe backend; an error, not a skip, if it does not work on the kernel (default: auto)",
     )
     group.addoption(
         "--rtt-recordings",
         metavar="DIR",
-        help=f"where recordings are kept (default: {DEFAULT_RECORDINGS} under the root directory)",
+        help=f"directory for recordings (default: {DEFAULT_RECORDINGS} under the root directory)",
     )
     group.addoption(
         "--rtt-strict",
         action="store_true",
-        help="a scenario that is inconclusive, or of which the probe did not see all, fails",
+        help="fail scenarios that are inconclusive, and those of which the probe could not see everything",
     )
     group.addoption(
         "--rtt-allow-splats",
         metavar="FILE",
-        help="kernel complaints that fail no test: a TOML file of [[splat]] with pattern (of the title), reason, until "
-        "and, where it is of some kernels only, since and before",
+        help="kernel splats that fail no test: a TOML file of [[splat]] with pattern (of the title), reason, until "
+        "and, for some kernels only, since and before",
     )
     group.addoption(
         "--rtt-jobs",
@@ -143,9 +143,9 @@ def add_options(parser: pytest.Parser) -> None:
         "--rtt-on",
         action="append",
         metavar="USER@HOST",
-        help="another machine on which guests run, too, reached with ssh (no password, no question): `user@host`, "
-        "`host:2222`, an alias of ~/.ssh/config, with `//python=/opt/rttcheck/bin/python` where its python3 lacks "
-        "rttcheck's requirements; the tests and rttcheck are brought there, recordings come home; may be given "
+        help="another machine on which guests also run, reached with ssh without a password or prompt: `user@host`, "
+        "`host:2222`, an alias of ~/.ssh/config, with `//python=/opt/rttcheck/bin/python` if its python3 lacks "
+        "rttcheck's requirements; the tests and rttcheck are transferred, recordings are fetched; may be given "
         "several times",
     )
     group.addoption("--rtt-ssh-config", metavar="FILE", help="a configuration for ssh (`ssh -F FILE`)")
@@ -173,6 +173,6 @@ def add_options(parser: pytest.Parser) -> None:
 
 
 def _selects_marker(expression: str) -> bool:
-    """Whether a ``-m`` expression asks for the marker ``rtt`` (and does not merely exclude it)."""
+    """Return whether a ``-m`` expression selects the marker ``rtt``, and does not only exclude it."""
     names = re.findall(r"(not\s+)?\b(\w+)\b", expression)
     return any(name == "rtt" and not negated for negated, name in names)

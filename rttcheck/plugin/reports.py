@@ -1,6 +1,6 @@
-"""What a session leaves for programs and people: the table of its scenarios, and the files that were asked for.
+"""The session's reports: the table of scenarios on the terminal, and the JSON and Markdown files.
 
-Owns when they are written and what becomes of a file that cannot be. What they look like is `rttcheck.report`'s.
+`rttcheck.report` formats them. This module writes them, and reports files that cannot be written.
 """
 
 from __future__ import annotations
@@ -20,53 +20,53 @@ from rttcheck.plugin.rows import SessionRows
 
 @dataclass(slots=True, eq=False)
 class Reports:
-    """Collects the scenarios' rows from reports, local ones and those of guests alike, and tells them at the end."""
+    """Collects the scenarios' rows from the reports of local tests and of guests, and reports them at the end."""
 
     runs: Sequence[KernelRun]
     json: Path | None = None
     markdown: Path | None = None
     rows: SessionRows = field(init=False)
     notes: list[str] = field(default_factory=list)
-    """What became of the files."""
+    """A line for each file, written or not."""
 
     def __post_init__(self) -> None:
         self.rows = SessionRows(self.runs)
 
     @classmethod
     def of(cls, options: Options, runs: Sequence[KernelRun]) -> Reports:
-        """The reports that ``options`` ask for; raises UsageError now for a file that cannot be written then."""
+        """Return the reports that ``options`` request. Raises UsageError at once for a file that cannot be written."""
         for option, path in (("--rtt-json", options.json), ("--rtt-markdown", options.markdown)):
             if path is not None:
                 _require_writable(option, path)
         return cls(runs, options.json, options.markdown)
 
     @property
-    def _here(self) -> KernelRun | None:
-        """The running kernel where this very process judges it, so that nobody else keeps its account."""
+    def _local_run(self) -> KernelRun | None:
+        """The running kernel if this process judges it, so that its state is recorded here; else None."""
         return self.runs[0] if len(self.runs) == 1 and self.runs[0].is_host else None
 
     def pytest_sessionstart(self) -> None:
-        """The running kernel's time begins."""
-        if self._here is not None:
-            self._here.started_s = time.monotonic()
+        """Record the start of the running kernel."""
+        if self._local_run is not None:
+            self._local_run.started_s = time.monotonic()
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        """Its first test follows."""
-        if self._here is not None:
-            self._here.attempt = 1
-            self._here.first_test_s = time.monotonic()
-            self._here.collected = tuple(item.nodeid for item in session.items)
+        """Record its tests, and the start of the first."""
+        if self._local_run is not None:
+            self._local_run.attempt = 1
+            self._local_run.first_test_s = time.monotonic()
+            self._local_run.collected = tuple(item.nodeid for item in session.items)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Keep what the report says of scenarios."""
+        """Collect the report's rows."""
         self.rows.add(report)
 
     @pytest.hookimpl(wrapper=True, trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None]:
-        """Write the files, when the exit status is final and the terminal's summary has not begun."""
+        """Write the files, after the exit status is final and before the terminal's summary."""
         yield
-        if self._here is not None:
-            self._here.ended_s = time.monotonic()
+        if self._local_run is not None:
+            self._local_run.ended_s = time.monotonic()
         for path, write in ((self.json, self._write_json), (self.markdown, self._write_markdown)):
             if path is None:
                 continue
@@ -80,8 +80,8 @@ class Reports:
                 self.notes.append(f"written: {path}")
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-        """One line a scenario; of several kernels a table. Then what became of the files."""
-        rows = self.rows.told()
+        """Print a line per scenario, or a table for several kernels, then a line per file."""
+        rows = self.rows.ordered()
         writer = config.get_terminal_writer()
         if rows:
             from rttcheck.report.matrix import asked
@@ -92,7 +92,7 @@ class Reports:
             if len({asked(row) for row in rows}) > 1:
                 lines = matrix_lines(rows, writer.fullwidth, colour=writer.hasmarkup)
             else:
-                # A test that passed and ran no scenario has nothing to show in a line of figures.
+                # A test that passed and ran no scenario has no figures to print.
                 lines = summary_lines(
                     [row for row in rows if row["outcome"] != "passed" or "injected" in row], writer.fullwidth
                 )
@@ -105,13 +105,13 @@ class Reports:
         from rttcheck.report.json_report import session_document
 
         facts = [run.facts() for run in self.runs]
-        path.write_text(session_document(self.rows.told(), kernels=facts, status=status) + "\n", encoding="utf-8")
+        path.write_text(session_document(self.rows.ordered(), kernels=facts, status=status) + "\n", encoding="utf-8")
 
-    def _write_markdown(self, path: Path, status: int) -> None:  # noqa: ARG002  # as the other
+    def _write_markdown(self, path: Path, status: int) -> None:  # noqa: ARG002  # same parameters as _write_json
         from rttcheck.report.markdown import markdown, placed
 
-        text = markdown(self.rows.told(), [run.facts() for run in self.runs])
-        # What CI gives its jobs for a summary is one file for all steps.
+        text = markdown(self.rows.ordered(), [run.facts() for run in self.runs])
+        # The job summary of GitHub is one file for all steps.
         if os.environ.get("GITHUB_STEP_SUMMARY") and Path(os.environ["GITHUB_STEP_SUMMARY"]).absolute() == path:
             with path.open("a", encoding="utf-8") as file:
                 file.write(text)

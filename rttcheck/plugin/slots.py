@@ -1,7 +1,6 @@
-"""Where guests can run at the same time, and which kernel is next.
+"""Slots for guests on the session's machines, and the order in which kernels are started.
 
-Owns the counting: an emulated guest keeps a core busy, and the running kernel, whose time is real, wants the machine
-for itself. It starts nothing.
+An emulated guest keeps a core busy. The running kernel has real time and needs the machine for itself.
 """
 
 from __future__ import annotations
@@ -16,83 +15,82 @@ from rttcheck.kernels.guest import GuestSettings, gateway_spec
 from rttcheck.plugin.kernel_run import KernelRun
 
 _SPARE_MB = 256
-"""What a guest's QEMU and its launcher take beside the guest's own memory."""
+"""Memory of a guest's QEMU and launcher beside the guest's own."""
 
 
-class Machine(Protocol):
-    """A machine that has room for guests. ``name`` is empty for this one, ``seats`` how many it has room for."""
+class SessionMachine(Protocol):
+    """A machine for guests. ``name`` is empty for this machine, ``slots`` the number of guests at the same time."""
 
     @property
     def name(self) -> str: ...
 
     @property
-    def seats(self) -> int: ...
+    def slots(self) -> int: ...
 
     def gateway_spec(self, settings: GuestSettings, *, name: str) -> str:
-        """The execnet spec of a gateway into such a guest there."""
+        """Return the execnet spec of a gateway into such a guest on the machine."""
 
-    def bring_home(self, settings: GuestSettings, *, name: str) -> None:
-        """The guest has ended: put its console and its recordings in their places here; RemoteError if it is gone."""
+    def fetch_files(self, settings: GuestSettings, *, name: str) -> None:
+        """Fetch console and recordings of a guest that has ended. Raises RemoteError if the machine does not answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ThisMachine:
+class LocalMachine:
     """The machine that the session was started on."""
 
-    seats: int
+    slots: int
     name: str = ""
 
     def gateway_spec(self, settings: GuestSettings, *, name: str) -> str:
-        """As `rttcheck.kernels.guest.gateway_spec`."""
+        """Return the same as `rttcheck.kernels.guest.gateway_spec`."""
         return gateway_spec(settings, name=name)
 
-    def bring_home(self, settings: GuestSettings, *, name: str) -> None:
-        """They are."""
+    def fetch_files(self, settings: GuestSettings, *, name: str) -> None:
+        """Do nothing: the files are on this machine."""
 
 
 @dataclass(slots=True, eq=False)
-class Seats:
-    """Machines with room, and the runs that sit there."""
+class Slots:
+    """The session's machines, and the runs on them."""
 
-    machines: list[Machine]
-    taken: dict[KernelRun, Machine] = field(default_factory=dict)
+    machines: list[SessionMachine]
+    taken: dict[KernelRun, SessionMachine] = field(default_factory=dict)
 
-    def take(self, run: KernelRun) -> Machine | None:
-        """A machine for ``run``, which it has until `leave`; None while there is no room."""
+    def take(self, run: KernelRun) -> SessionMachine | None:
+        """Take a slot for ``run`` and return its machine; None if there is none. `leave` frees the slot."""
         for machine in self.machines:
-            there = [other for other, where in self.taken.items() if where is machine]
-            # The running kernel is timed in real time: nothing of ours may keep its cores busy.
-            crowded = bool(there) if run.is_host else any(other.is_host for other in there)
-            if not crowded and len(there) < machine.seats and self._suits(run, machine):
+            others = [other for other, where in self.taken.items() if where is machine]
+            # The running kernel has real time: no guest may keep its cores busy.
+            crowded = bool(others) if run.is_host else any(other.is_host for other in others)
+            if not crowded and len(others) < machine.slots and self._suits(run, machine):
                 self.taken[run] = machine
                 return machine
         return None
 
     def may_wait(self, run: KernelRun) -> bool:
-        """Whether ``run`` will get a seat when others have left; not where its machines have all gone away."""
-        return any(machine.seats > 0 and self._suits(run, machine) for machine in self.machines)
+        """Return whether any machine has slots for ``run``, free or not."""
+        return any(machine.slots > 0 and self._suits(run, machine) for machine in self.machines)
 
     @staticmethod
-    def _suits(run: KernelRun, machine: Machine) -> bool:
-        """The running kernel, and one given by its path, are here and nowhere else."""
+    def _suits(run: KernelRun, machine: SessionMachine) -> bool:
+        """Return whether the machine has the kernel: the running one, and one given by path, are only on this one."""
         return not machine.name or bool(run.exact)
 
     def leave(self, run: KernelRun) -> None:
-        """``run`` has come to an end there."""
+        """Free the slot of ``run``."""
         self.taken.pop(run, None)
 
-    def close(self, machine: Machine) -> None:
-        """A machine has gone away: nobody gets a seat there any more."""
+    def close(self, machine: SessionMachine) -> None:
+        """Remove a machine that does not answer."""
         if machine in self.machines:
             self.machines.remove(machine)
 
 
-def seats_here(settings: Iterable[GuestSettings], *, cores: int | None = None, available_mb: int | None = None) -> int:
-    """How many of such guests run at the same time on a machine without getting into each other's way; at least 1.
+def guest_slots(settings: Iterable[GuestSettings], *, cores: int | None = None, available_mb: int | None = None) -> int:
+    """Return how many of such guests a machine can run at the same time without slowing each other; at least 1.
 
-    ``cores`` and ``available_mb`` (mebibytes of memory) are this machine's where they are not given.
-
-    A guest in virtual time has one processor, and takes a core of this machine's.
+    ``cores`` and ``available_mb`` (mebibytes of memory) are by default those of this machine. A guest in virtual time
+    has one processor and uses one core.
     """
     each = list(settings)
     if not each:
@@ -105,7 +103,7 @@ def seats_here(settings: Iterable[GuestSettings], *, cores: int | None = None, a
 
 
 def _available_mb() -> int:
-    """What the kernel says can be had without swapping (proc(5), MemAvailable), mebibytes."""
+    """Return the memory available without swapping (proc(5), MemAvailable), mebibytes."""
     for line in Path("/proc/meminfo").read_text().splitlines():
         name, _, value = line.partition(":")
         if name == "MemAvailable":
@@ -113,9 +111,10 @@ def _available_mb() -> int:
     return 0
 
 
-def in_turn(runs: Iterable[KernelRun], took_s: Mapping[str, float]) -> list[KernelRun]:
-    """The running kernel first, then the longest: a long guest that starts last is waited for by all seats.
+def start_order(runs: Iterable[KernelRun], took_s: Mapping[str, float]) -> list[KernelRun]:
+    """Return the runs in the order of their start: the running kernel first, then those that take longest.
 
-    ``took_s`` is how long each took the last time, by what it is called; one that is new here may have to be booted.
+    A long run that starts last would keep the other slots idle. ``took_s`` is the time that each took before, seconds,
+    by the user's name; an unknown one counts as longest, as it may have to be booted.
     """
     return sorted(runs, key=lambda run: (not run.is_host, -took_s.get(run.asked, float("inf"))))

@@ -1,7 +1,4 @@
-"""The plugin where tests are run: in a guest's Python, or in a process on the running kernel.
-
-Owns which tests a kernel is there for, and what it is called in their ids. It refuses to know who sends them.
-"""
+"""The plugin where tests run, in a guest or on the running kernel: test selection, and kernels in test ids."""
 
 from __future__ import annotations
 
@@ -13,26 +10,26 @@ import pytest
 FIXTURES = frozenset({"rtt", "lab", "rtt_harness"})
 
 KERNEL_INPUT = "rttcheck_kernel"
-"""The item of xdist's ``workerinput`` that says what a worker's kernel is called."""
+"""The key in xdist's ``workerinput`` of the user's name of the worker's kernel."""
 
 _KERNEL = re.compile(r"@(host|debian:[^@\s\]]+|\.{0,2}/[^@\]]*)\]$")
 
 
 def in_guest() -> bool:
-    """Whether this process runs in a guest that rttcheck booted."""
+    """Return whether this process runs in a guest of rttcheck."""
     return os.environ.get("RTTCHECK_GUEST") == "1"
 
 
 def kernel_of(config: pytest.Config) -> str | None:
-    """What the kernel that this process runs on was called by the user; None where none was asked for."""
+    """Return the user's name of the kernel that this process runs on; None in a session without workers."""
     given: str | None = getattr(config, "workerinput", {}).get(KERNEL_INPUT)
     return given
 
 
 def with_kernel(nodeid: str, kernel: str) -> str:
-    """A test's id as a session of several kernels shows it: ``t.py::test_x[a@debian:6.1]``, ``t.py::test_x[@host]``.
+    """Return a test's id with its kernel: ``t.py::test_x[a@debian:6.1]``, ``t.py::test_x[@host]``.
 
-    The kernel is told as a parameter is, for to pytest and to who reads its reports it is one.
+    The kernel has the form of a parameter, so that pytest and readers of its reports treat it as one.
     """
     if nodeid.endswith("]"):
         return f"{nodeid[:-1]}@{kernel}]"
@@ -40,7 +37,7 @@ def with_kernel(nodeid: str, kernel: str) -> str:
 
 
 def without_kernel(nodeid: str) -> str:
-    """The id that pytest collects for what `with_kernel` shows; anything else as it is."""
+    """Return the id without its kernel, as pytest collects it."""
     path, colons, test = nodeid.partition("::")
     found = _KERNEL.search(test)
     if found is None:
@@ -50,7 +47,7 @@ def without_kernel(nodeid: str) -> str:
 
 
 class Worker:
-    """Deselects, in a guest, what is no scenario: a guest is there for its kernel, and every other test has a host."""
+    """Deselects, in a guest, all tests but scenarios: only they need its kernel."""
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -1,7 +1,7 @@
-"""The layout of one probe event, as a NumPy dtype and as the constants that give its numbers a meaning.
+"""The layout of one probe event, as a NumPy dtype, and the constants for its numbers.
 
-It owns the Python side of ``bpf/rtt_event.h``: names, types, order. It knows neither how an event is made nor what it
-proves. A test compares the two sides through the BTF of the built object.
+It is the Python side of ``bpf/rtt_event.h``: names, types, order. A test compares the two through the BTF of the built
+object.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ EVENT: Final = np.dtype(
         ("timestamp_ns", "<u8"),  # CLOCK_MONOTONIC when the function returned
         ("tcp_mstamp_us", "<u8"),  # tp->tcp_mstamp, the "now" of the samples; 0 in a passive handshake
         ("sk", "<u8"),  # the kernel reuses socket addresses: a connection is (sk, generation)
-        ("cookie", "<u8"),  # SO_COOKIE; 0 while nobody has asked for it
+        ("cookie", "<u8"),  # SO_COOKIE; 0 until it is requested
         ("generation", "<u8"),  # timestamp_ns of the connection's first event
         ("first_rtt_us", "<i8"),  # argument seq_rtt_us: nettrace's `rtt`; -1 when there is none
         ("sack_rtt_us", "<i8"),  # argument sack_rtt_us
         ("last_rtt_us", "<i8"),  # argument ca_rtt_us: nettrace's `rtt_min`
         ("rs_rtt_us", "<i8"),  # rs->rtt_us on return: last_rtt_us after the timestamp fallback
-        ("sample_us", "<i8"),  # what the estimator was fed; -1 when nothing was taken
+        ("sample_us", "<i8"),  # the estimator's input; -1 when nothing was taken
         ("min_rtt", MINMAX_SAMPLE, (3,)),  # tp->rtt_min; [0]["v"] is what TCP_INFO shows
         ("srtt_us", "<u4"),  # tp->srtt_us as the kernel keeps it: the smoothed RTT << 3
         ("mdev_us", "<u4"),  # tp->mdev_us as the kernel keeps it: the mean deviation << 2
@@ -43,7 +43,7 @@ EVENT: Final = np.dtype(
         ("mss_cache", "<u4"),
         ("rcv_tsecr", "<u4"),  # the last echoed timestamp, where saw_tstamp
         ("flag", "<i4"),  # argument flag, see FLAG_
-        ("jiffies", "<u4"),  # low 32 bits; the call's own tcp_jiffies32 give or take one tick
+        ("jiffies", "<u4"),  # low 32 bits; the call's own tcp_jiffies32 plus or minus one tick
         ("rto_jiffies", "<u4"),  # icsk_rto
         ("timer_jiffies", "<i4"),  # until the timer in `timer` expires: 0 without one, negative when overdue
         ("wmem_queued", "<i4"),  # bytes
@@ -54,7 +54,7 @@ EVENT: Final = np.dtype(
         ("cpu", "<u4"),
         ("ifindex", "<u4"),  # interface the socket last received from; 0 when unknown
         ("pid", "<u4"),  # the thread that was current, often not the socket's owner
-        ("watch", "<u4"),  # number of the watch that was on
+        ("watch", "<u4"),  # number of the active watch
         ("hz", "<u2"),  # jiffies a second
         ("family", "<u2"),  # AF_INET or AF_INET6
         ("sport", "<u2"),  # host byte order
@@ -66,18 +66,50 @@ EVENT: Final = np.dtype(
         ("ca_state", "u1"),  # see CaState
         ("taken", "u1"),  # the return value: 1 when the estimators were updated
         ("hook", "u1"),  # see Hook
-        ("timer", "u1"),  # icsk_pending, see Timer
+        ("timer", "u1"),  # icsk_pending, see PendingTimer
         ("saw_tstamp", "u1"),
         ("backoff", "u1"),  # icsk_backoff, reset by every sample that is taken
         ("owned", "u1"),  # see Owned; "reserved" and 0 in older recordings
     ]
 )
-"""``struct rtt_event``: what the probe saw in one call of ``tcp_ack_update_rtt()``.
+"""``struct rtt_event``: what the probe recorded in one call of ``tcp_ack_update_rtt()``.
 
 ``first_rtt_us``, ``sack_rtt_us``, ``last_rtt_us`` and ``flag`` are the arguments at entry; all else is read on return,
-when srtt and min_rtt hold the sample already. Backends that look from elsewhere see less: `View.unseen` names the
-members that say nothing in their events.
+when srtt and min_rtt include the sample already. Backends that attach elsewhere see less: `View.unseen` names the
+members that carry no information in their events.
 """
+
+EVENT_ALWAYS: Final = frozenset(
+    [
+        "timestamp_ns",
+        "tcp_mstamp_us",
+        "sk",
+        "first_rtt_us",
+        "last_rtt_us",
+        "rs_rtt_us",
+        "sample_us",
+        "min_rtt",
+        "srtt_us",
+        "mdev_us",
+        "mdev_max_us",
+        "rttvar_us",
+        "rtt_seq",
+        "snd_una",
+        "snd_nxt",
+        "delivered",
+        "flag",
+        "jiffies",
+        "netns",
+        "hz",
+        "sport",
+        "dport",
+        "saddr",
+        "daddr",
+        "taken",
+    ]
+)
+"""Columns that every version wrote, and that checks use without naming them as a need. A file without one is damaged;
+any other column may be absent from an older file."""
 
 FLAG_DATA_ACKED: Final = 0x04
 FLAG_RETRANS_DATA_ACKED: Final = 0x08
@@ -114,7 +146,7 @@ class CaState(IntEnum):
     LOSS = 4
 
 
-class Timer(IntEnum):
+class PendingTimer(IntEnum):
     """``icsk_pending`` (include/net/inet_connection_sock.h)."""
 
     NONE = 0
@@ -138,7 +170,8 @@ class Hook(IntEnum):
 class Owned(IntEnum):
     """Whether a thread owned the socket at the call (``sk->sk_lock.owned``).
 
-    An ACK that comes while one does waits in the backlog until it lets go (``tcp_v4_rcv()``, ``release_sock()``).
+    An ACK that arrives meanwhile waits in the backlog until the thread releases it (``tcp_v4_rcv()``,
+    ``release_sock()``).
     """
 
     UNKNOWN = 0
@@ -151,7 +184,7 @@ BUCKETS: Final = 17
 
 CONFIG: Final = np.dtype(
     [
-        ("modes", "<u4"),  # Mode; 0 is off
+        ("modes", "<u4"),  # ProbeMode; 0 is off
         ("watch", "<u4"),
         ("filter_netns", "<u4"),
         ("port", "<u2"),
@@ -160,7 +193,7 @@ CONFIG: Final = np.dtype(
         ("last_below_us", "<i8"),
     ]
 )
-"""``struct rtt_config``: what the program is told."""
+"""``struct rtt_config``: the program's settings."""
 
 COUNTS: Final = np.dtype(
     [
@@ -173,10 +206,10 @@ COUNTS: Final = np.dtype(
         ("lost_no_identity", "<u8"),
     ]
 )
-"""``struct rtt_counts``: what the program counts."""
+"""``struct rtt_counts``: the program's counters."""
 
 
-class Mode(IntFlag):
+class ProbeMode(IntFlag):
     """``enum rtt_mode``: what the program does with a call."""
 
     EVENTS = 1

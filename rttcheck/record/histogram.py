@@ -1,8 +1,7 @@
 """The log2 histogram of round-trip times, in nettrace's buckets and nettrace's layout.
 
-It owns the buckets, the text of the table and the rule that a count of milliseconds and a count of microseconds never
-meet: the unit is part of a histogram's identity. It does not know where the values came from, nor whether a tool that
-printed a table wrote the right unit over it.
+The unit is part of a histogram's identity: counts of milliseconds and of microseconds are never mixed. Whether a tool
+printed the right unit over its table is checked elsewhere.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ import numpy.typing as npt
 from rttcheck.errors import RttcheckError
 
 BUCKETS = 17
-"""nettrace since 86e5474 (2025-10-22); 16 before, where the table could not show ``>= 65536``."""
+"""nettrace since 86e5474 (2025-10-22); 16 before, where the table had no line ``>= 65536``."""
 
 LAST_BUCKET = BUCKETS - 1
 
@@ -26,7 +25,7 @@ _EDGES = np.array([1 << exponent for exponent in range(1, BUCKETS)], dtype=np.in
 """The lowest value of buckets 1 to 16: 2, 4, ... 65536."""
 
 _ALWAYS_SHOWN = 9
-"""Buckets 0 to 8 are printed even when nothing is in them or after them."""
+"""Buckets 0 to 8 are printed even when they and all later ones are empty."""
 
 HEADER = "rtt distribution:"
 _HEADER_LINE = re.compile(rf"{re.escape(HEADER)} +(\d+)")
@@ -34,11 +33,11 @@ _BUCKET_LINE = re.compile(r" *(?:(\d+) - +(\d+)|>= (\d+))(us|ms): (\d+) +(\d+\.\
 
 
 class HistogramError(RttcheckError, ValueError):
-    """Two units were mixed, a value is no sample, or a text is not a table; the message says which and where."""
+    """Units were mixed, a value is no sample, or a text is not a table; the message says which and where."""
 
 
 class Unit(Enum):
-    """What one step of a histogram's scale is worth."""
+    """The unit of a histogram's scale."""
 
     US = "us"
     MS = "ms"
@@ -50,7 +49,7 @@ class Unit(Enum):
 
 
 def bucket_of(value: int) -> int:
-    """The bucket of ``value`` (in the histogram's unit): 0 and 1 in bucket 0, 2^i to 2^(i+1)-1 in i, the rest in 16.
+    """Return the bucket of ``value`` (in the histogram's unit): 0 and 1 in bucket 0, 2^i to 2^(i+1)-1 in i, more in 16.
 
     Source: nettrace's ``update_stats_log()``. Raises HistogramError below 0, which the kernel uses for "no sample".
     """
@@ -60,7 +59,7 @@ def bucket_of(value: int) -> int:
 
 
 def bounds(index: int) -> tuple[int, int | None]:
-    """Lowest and highest value of bucket ``index``, both inside; the last bucket has no highest.
+    """Return the lowest and highest value of bucket ``index``, both included; the last bucket has no highest.
 
     Raises HistogramError for an index that is not 0 to 16.
     """
@@ -71,7 +70,7 @@ def bounds(index: int) -> tuple[int, int | None]:
 
 
 def buckets_of(values_us: npt.ArrayLike, unit: Unit) -> npt.NDArray[np.intp]:
-    """The bucket of each value, given in microseconds; milliseconds are truncated first, as nettrace's program does.
+    """Return the bucket of each value, given in microseconds; milliseconds are truncated first, as in nettrace.
 
     Raises HistogramError when a value is below 0.
     """
@@ -84,7 +83,7 @@ def buckets_of(values_us: npt.ArrayLike, unit: Unit) -> npt.NDArray[np.intp]:
 
 
 def bucket_label(index: int, unit: Unit) -> str:
-    """The bucket as nettrace writes it: ``16 -    31ms``, or ``>= 65536ms`` for the last."""
+    """Return the bucket as nettrace writes it: ``16 -    31ms``, or ``>= 65536ms`` for the last."""
     lowest, highest = bounds(index)
     if highest is None:
         return f">= {lowest}{unit.value}"
@@ -115,7 +114,7 @@ class Histogram:
 
     @classmethod
     def of_counts(cls, counts: Iterable[int], unit: Unit) -> Histogram:
-        """A histogram from the 17 counts of a kernel-side map."""
+        """Build a histogram from the 17 counts of a kernel-side map."""
         return cls(unit, tuple(int(count) for count in counts))
 
     @property
@@ -130,7 +129,7 @@ class Histogram:
         )
 
     def __sub__(self, other: Histogram) -> Histogram:
-        """What was counted since ``other``, an earlier state of the same cumulative table."""
+        """Return the counts since ``other``, an earlier state of the same cumulative table."""
         self._require_unit_of(other, "subtracted from")
         return Histogram(
             self.unit, tuple(mine - theirs for mine, theirs in zip(self.counts, other.counts, strict=True))
@@ -153,13 +152,13 @@ class Histogram:
             )
 
     def share(self, index: int) -> str:
-        """The bucket's share of the total as nettrace prints it: four decimals, truncated, so they need not add up."""
+        """Return the bucket's share of the total as nettrace prints it: four decimals, truncated."""
         total = self.total
         whole, rest = divmod(self.counts[index], total) if total else (0, 0)
         return f"{whole}.{rest * 10000 // total if total else 0:04d}"
 
     def render(self) -> str:
-        """The table as nettrace prints it (``stats_poll_handler()``), one line a bucket, ended by a newline.
+        """Return the table as nettrace prints it (``stats_poll_handler()``), one line a bucket, ended by a newline.
 
         Empty buckets after the last count are left out from bucket 9 on.
         """
@@ -174,11 +173,11 @@ class Histogram:
 
     @classmethod
     def parse(cls, text: str) -> Histogram:
-        """Read one table that nettrace printed, in the unit that the table itself names.
+        """Read one table that nettrace printed, in the unit that the table names.
 
         A table of a version with 16 buckets reads the same: it has no line for bucket 16. Raises HistogramError when
         the text is not exactly what nettrace would print for these counts: wrong ranges, a total or a share that
-        does not follow from the counts, lines missing, in another order or left over.
+        does not follow from the counts, missing lines, extra lines or another order.
         """
         lines = text.removesuffix("\n").split("\n")
         header = _HEADER_LINE.fullmatch(lines[0])
@@ -203,11 +202,11 @@ class Histogram:
 
 
 def _refuse_difference(found: Sequence[str], expected: Sequence[str]) -> None:
-    """Raise HistogramError naming the first line of ``found`` that these counts would not print."""
+    """Raise HistogramError naming the first line of ``found`` that differs from ``expected``."""
     for number, (seen, due) in enumerate(zip(found, expected, strict=False), start=1):
         if seen != due:
-            raise HistogramError(f"line {number} of a table says '{seen}' and its counts would print '{due}'")
+            raise HistogramError(f"line {number} of a table is '{seen}' and its counts would print '{due}'")
     if len(found) != len(expected):
         raise HistogramError(
-            f"a table of these counts has {len(expected)} lines and {len(found)} were found: pass all of it and no more"
+            f"a table of these counts has {len(expected)} lines and {len(found)} were found: pass exactly one table"
         )

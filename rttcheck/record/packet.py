@@ -1,7 +1,4 @@
-"""The layout of one captured TCP packet as a NumPy dtype, and the names of the places where it was seen.
-
-It owns names, types and order. It knows neither how a packet was taken nor what it proves.
-"""
+"""The layout of one captured TCP packet as a NumPy dtype, and the names of the capture points."""
 
 from __future__ import annotations
 
@@ -12,7 +9,7 @@ import numpy as np
 
 
 class Point(IntEnum):
-    """Where a packet was seen, in the order in which one from the client comes by."""
+    """Where a packet was captured, in the order in which one from the client passes."""
 
     CLIENT = 0
     LINK_NEAR = 1
@@ -30,17 +27,17 @@ ACK: Final = 0x10
 # The bits of the fourteenth byte of a TCP header (RFC 9293, section 3.1).
 
 MOST_SACK_BLOCKS: Final = 4
-"""As many as fit into 40 bytes of options (RFC 2018, section 3)."""
+"""The number that fits into 40 bytes of options (RFC 2018, section 3)."""
 
 WIRE: Final = np.dtype(
     [
         ("time_ns", "<i8"),  # CLOCK_MONOTONIC when the packet passed the interface
         ("seq", "<u4"),
-        ("ack", "<u4"),  # means nothing without the flag ACK
+        ("ack", "<u4"),  # undefined without the flag ACK
         ("payload", "<u4"),  # bytes of data; of a packet not yet cut into segments, all of them
         ("tsval", "<u4"),  # the sender's timestamp and the echoed one (RFC 7323); 0 where has_ts is
         ("tsecr", "<u4"),
-        ("window", "<u2"),  # as it stands in the header, not scaled
+        ("window", "<u2"),  # as in the header, not scaled
         ("sport", "<u2"),  # host byte order
         ("dport", "<u2"),
         ("flags", "u1"),

@@ -1,8 +1,8 @@
-"""What was seen in one run: the one file between collecting and judging.
+"""A recording of one run: the one file between collecting and judging.
 
-A recording says all that a judge needs and nothing that a judge concluded: the scenario as it was asked for, the
-machine, the probe's events, the kernel's own histograms, the sockets, the settings read back. It knows neither how the
-data was collected nor what is expected of it. The same recording gives the same verdict on any machine, years later.
+It holds everything that a judge needs and none of its conclusions: the scenario as asked for, the
+machine, the probe's events, the kernel's own histograms, the sockets, the settings read back. The same recording gives
+the same verdict on any machine, years later.
 
 On disk it is a ZIP archive of ``recording.json``, one ``.npy`` array a table (no pickles) and, where packets were
 captured, ``packets.pcapng``, written under another name and renamed, so that there is never half a recording.
@@ -23,7 +23,8 @@ from typing import IO, Any
 import numpy as np
 
 from rttcheck.errors import RecordingError
-from rttcheck.record.event import EVENT
+from rttcheck.record.columns import read_columns
+from rttcheck.record.event import EVENT, EVENT_ALWAYS
 from rttcheck.record.packet import WIRE
 from rttcheck.record.stamp import STAMP
 from rttcheck.record.tick import TICK
@@ -49,6 +50,10 @@ _SINCE |= {"stamps": 5, "control_stamps": 5, "writes": 5, "control_writes": 5, "
 
 _RENAMED = {"reserved": "owned"}
 """Columns of events that had another name: always zero then, which means unknown now."""
+
+_ALWAYS = {name: frozenset(layout.names or ()) for name, layout in _LAYOUTS.items() if layout != EVENT}
+"""Of the other tables no version has had other columns yet. One that is added is left out here, and named in the
+``needs.columns`` of the checks that use it."""
 
 _PACKETS = "packets.pcapng"
 _QUICKLY = 1
@@ -94,7 +99,7 @@ class StepTaken:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Recording:
-    """One run of one scenario, as it was seen.
+    """The data of one run of one scenario.
 
     Times in events are microseconds where their name ends in ``_us`` and CLOCK_MONOTONIC nanoseconds in ``_ns``.
     """
@@ -106,7 +111,7 @@ class Recording:
     clock: str
     """``virtual`` (guest time counts instructions) or ``real``."""
     engine: str
-    """What delayed the packets: ``netem``."""
+    """What delayed the packets: ``netem`` (the kernel's) or ``relay`` (a process of rttcheck's)."""
     probe: str
     """The backend that saw the samples, by its name."""
     events: np.ndarray
@@ -165,14 +170,20 @@ class Recording:
     work, so that they say how late a timer of this kernel is, without TCP and netem. In real time those that ran during
     the control runs, as ``noise`` did during the run."""
     relay: np.ndarray = field(default_factory=_not_relayed)
-    """Each packet that the relay took, dtype ``PACKET``, by its own account; none with another engine."""
+    """Each packet that the relay took, dtype ``PACKET``, as the relay recorded it; none with another engine."""
+    relay_facts: Mapping[str, Any] = field(default_factory=dict)
+    """``unrecorded``: packets that went through and are not in ``relay``, because its memory was full; ``clock_set``:
+    how often the time of day was set meanwhile. Empty with another engine, and in older files."""
     sysctls: Mapping[str, str] = field(default_factory=dict)
     machine: Mapping[str, Any] = field(default_factory=dict)
-    """Versions, architecture, HZ and the like: who ran it, not what came out."""
+    """Versions, architecture, HZ and the like: the environment, not the result."""
 
     kernel_log: Mapping[str, Any] = field(default_factory=dict)
-    """What the kernel said meanwhile (`rttcheck.kernel_log.record.Heard`), and what of it the user allows. Empty when
-    nobody listened."""
+    """The kernel's messages meanwhile (`rttcheck.kernel_log.record.LogExcerpt`), and which splats the user allows.
+    Empty when the log was not read."""
+    absent: frozenset[str] = frozenset()
+    """Columns of tables that the file lacks because an older version wrote it, as in ``wire.window``. Those of events
+    are in ``view.unseen`` as well. Empty for what was just recorded."""
 
     def save(self, path: Path) -> Path:
         """Write the recording to ``path``, whole or not at all.
@@ -218,6 +229,7 @@ class Recording:
             "control_flows": [dict(flow) for flow in self.control_flows],
             "control_runs": list(self.control_runs),
             "noise_facts": dict(self.noise_facts),
+            "relay_facts": dict(self.relay_facts),
             "steps": [[step.at_ns, step.index] for step in self.steps],
             "netem": dict(self.netem),
             "sysctls": dict(self.sysctls),
@@ -263,13 +275,25 @@ class Recording:
             raise RecordingError(f"there is no recording {path}: check the name") from error
         except _NOT_WHOLE as error:
             raise RecordingError(f"{path} is not a whole recording ({error}): record the run again") from error
+        absent = set()
         for name in due:
-            if tables[name].dtype != _LAYOUTS[name]:
-                raise RecordingError(
-                    f"the {name} of {path} have another layout than this rttcheck's: judge it with the version in "
-                    f"its header, {header.get('machine', {}).get('rttcheck', 'unknown')}"
+            try:
+                of_events = _LAYOUTS[name] == EVENT
+                tables[name], missing = read_columns(
+                    tables[name],
+                    _LAYOUTS[name],
+                    always=EVENT_ALWAYS if of_events else _ALWAYS.get(name, ()),
+                    renamed=_RENAMED if of_events else None,
                 )
+            except RecordingError as error:
+                raise RecordingError(f"the table {name} of {path} cannot be read: {error}") from error
+            absent |= {f"{name}.{column}" for column in missing}
         try:
+            view = View.of(header.get("view", {})).without(_of(absent, "events"))
+            second_facts = header.get("second_facts", {})
+            if second_facts:
+                second_view = View.of(second_facts["view"]).without(_of(absent, "second"))
+                second_facts = {**second_facts, "view": second_view.as_dict()}
             return cls(
                 scenario=header["scenario"],
                 kernel=header["kernel"],
@@ -282,8 +306,8 @@ class Recording:
                 control=tables["control"],
                 control_lost=header["control_lost"],
                 **{name: tables[name] for name in _SINCE if name in tables},
-                view=View.of(header.get("view", {})),
-                second_facts=header.get("second_facts", {}),
+                view=view,
+                second_facts=second_facts,
                 wire_facts=header.get("wire_facts", {}),
                 stamp_facts=header.get("stamp_facts", {}),
                 packets=packets,
@@ -291,6 +315,8 @@ class Recording:
                 control_flows=tuple(header.get("control_flows", ())),
                 control_runs=tuple(header.get("control_runs", ())),
                 noise_facts=header.get("noise_facts", {}),
+                relay_facts=header.get("relay_facts", {}),
+                absent=frozenset(absent),
                 steps=tuple(StepTaken(at_ns=at_ns, index=index) for at_ns, index in header["steps"]),
                 netem=header["netem"],
                 sysctls=header["sysctls"],
@@ -307,11 +333,14 @@ def _histogram_names() -> tuple[str, ...]:
     return tuple(f"histogram_{unit}" for unit in _UNITS)
 
 
+def _of(absent: set[str], table: str) -> frozenset[str]:
+    """Return the columns of ``table`` among those that are absent."""
+    return frozenset(name.removeprefix(f"{table}.") for name in absent if name.startswith(f"{table}."))
+
+
 def _table(archive: zipfile.ZipFile, name: str) -> np.ndarray:
     with archive.open(f"{name}.npy") as member:
         array: np.ndarray = np.lib.format.read_array(member, allow_pickle=False)
-    if _LAYOUTS.get(name) == EVENT and array.dtype.names:
-        array = array.view([(_RENAMED.get(column, column), *rest) for column, *rest in array.dtype.descr])
     return array
 
 

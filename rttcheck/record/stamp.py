@@ -1,6 +1,6 @@
-"""The layout of the time stamp that one leaving packet carries, as a NumPy dtype.
+"""The layout of the time stamp of one outgoing packet, as a NumPy dtype.
 
-It owns the Python side of ``bpf/rtt_stamp.h``: names, types, order. A test compares the two through the object's BTF.
+It is the Python side of ``bpf/rtt_stamp.h``: names, types, order. A test compares the two through the object's BTF.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ import numpy as np
 
 STAMP: Final = np.dtype(
     [
-        ("time_ns", "<i8"),  # CLOCK_MONOTONIC when the packet was handed to its device
+        ("time_ns", "<i8"),  # CLOCK_MONOTONIC when the packet was passed to its device
         ("stamp_ns", "<i8"),  # skb->tstamp: TCP's stamp of the segment, CLOCK_MONOTONIC; 0 for none
         ("seq", "<u4"),
         ("ack", "<u4"),
         ("payload", "<u4"),  # bytes of data
-        ("watch", "<u4"),  # number of the watch that was on
+        ("watch", "<u4"),  # number of the active watch
         ("sport", "<u2"),  # host byte order
         ("dport", "<u2"),
         ("flags", "u1"),  # as in `WIRE`

@@ -1,4 +1,4 @@
-"""A tick of a timer as a recording keeps it. Owns the columns and nothing else."""
+"""The layout of a timer's tick in a recording, as a NumPy dtype."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ from typing import Final
 import numpy as np
 
 TICK: Final = np.dtype([("due_ns", "<i8"), ("late_ns", "<u4"), ("cpu", "<u4")])
-"""When a timer was due (CLOCK_MONOTONIC), how much later whoever waited for it ran, and on which core. One that nobody
-waited for, because the one before it was late, counts as if somebody had."""
+"""When a timer was due (CLOCK_MONOTONIC), how much later the waiting process ran, and on which core. A tick that passed
+while the process was still late for an earlier one counts with its full lateness."""

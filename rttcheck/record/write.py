@@ -1,4 +1,4 @@
-"""The layout of what the application handed to the kernel, and when, as a NumPy dtype."""
+"""The layout of the application's writes to the kernel, with their times, as a NumPy dtype."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ WRITE: Final = np.dtype(
 )
 """One system call that gave TCP something to send: ``connect()``, a write, ``shutdown()``.
 
-Offsets count from the sender's initial sequence number: SYN and FIN take one each, so that the first byte of data is 1.
-Nothing before ``end`` and after the calls before can have been sent before ``begin_ns``. A server's SYN is its kernel's
-answer and has no call.
+Offsets count from the sender's initial sequence number: SYN and FIN take one each, so the first byte of data is 1.
+Nothing between the ``end`` of the previous call and this ``end`` can have been sent before ``begin_ns``. A server's SYN
+is its kernel's answer and has no call.
 """

@@ -1,1 +1,1 @@
-"""Other machines on which guests run, reached with ssh: what is there, what is brought there, what comes home."""
+"""Guests on other machines, reached with ssh: check the machine, transfer the code, fetch the results."""

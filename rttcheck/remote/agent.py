@@ -1,8 +1,8 @@
-"""What runs on the other machine: keeps a directory for this session, and ends with it.
+"""The program on the other machine: it keeps a directory for one session, and cleans up when the session ends.
 
-Sent there as text through an execnet gateway before anything else is there, so it imports the standard library only and
-runs on any Python 3.9. When its caller is silent for too long, or the connection ends, the launchers that were started
-there are ended, and the directory is removed. What is left of a visit whose steward was killed, the next one removes.
+It is sent there as text through an execnet gateway before anything else is there, so it imports the standard library
+only and runs on any Python 3.9. When the caller sends nothing for too long, or the connection ends, the agent ends the
+launchers of the session and removes the directory. Directories of killed agents are removed by the next one.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import glob
 import io
 import json
 import os
+import select
 import shutil
 import signal
 import subprocess
@@ -24,18 +25,18 @@ from typing import Any
 
 _CHUNK = 1 << 18
 _END_S = 10.0
-"""Seconds that a launcher has for its end before it is killed."""
+"""Seconds that a launcher has to end before it is killed."""
 
 
 def lease(channel: Any, *, packages: list[str], lease_s: float) -> None:
-    """Make the visit's directory, tell of the machine, and answer until nobody asks any more.
+    """Make the session's directory, send facts about the machine, and answer until the caller stops asking.
 
-    The caller sends whether it is to go on. The channel's end tells it that the directory is gone.
+    The caller sends True to continue and False to end. The end of the channel means that the directory is removed.
     """
-    visits = os.path.join(_cache(), "visits")  # noqa: PTH118  # as are those below: the oldest Pythons that get here
-    os.makedirs(visits, exist_ok=True)  # noqa: PTH103
-    _sweep(visits)
-    directory = tempfile.mkdtemp(dir=visits)
+    sessions = os.path.join(_cache(), "sessions")  # noqa: PTH118  # os.path throughout, for the oldest Pythons
+    os.makedirs(sessions, exist_ok=True)  # noqa: PTH103
+    _sweep(sessions)
+    directory = tempfile.mkdtemp(dir=sessions)
     lock = _lock(directory)
     silent = False
     try:
@@ -56,7 +57,7 @@ def lease(channel: Any, *, packages: list[str], lease_s: float) -> None:
 
 
 def unpack(channel: Any, *, directory: str) -> None:
-    """Fill the directory from a stream of tar."""
+    """Unpack a tar stream into the directory."""
     with tarfile.open(fileobj=_Received(channel), mode="r|") as archive:
         if hasattr(tarfile, "fully_trusted_filter"):
             archive.extractall(directory, filter="fully_trusted")
@@ -66,7 +67,7 @@ def unpack(channel: Any, *, directory: str) -> None:
 
 
 def run(channel: Any, *, argv: list[str], environment: dict[str, str], deadline_s: float) -> None:
-    """Run a command; its status and what it said."""
+    """Run a command and send (status, output, error output); the status is -1 where it could not be run."""
     try:
         done = subprocess.run(
             argv,
@@ -78,19 +79,19 @@ def run(channel: Any, *, argv: list[str], environment: dict[str, str], deadline_
         )
         channel.send((done.returncode, done.stdout.decode("utf-8", "replace"), done.stderr.decode("utf-8", "replace")))
     except subprocess.TimeoutExpired:
-        channel.send((-1, "", f"it was not done after {deadline_s:.0f} s"))
+        channel.send((-1, "", f"it was not finished after {deadline_s:.0f} s"))
     except OSError as error:
         channel.send((-1, "", str(error)))
 
 
 def pack(channel: Any, *, directory: str, wait_s: float) -> None:
-    """Wait for the launcher that works in the directory to end, and send what it left, as tar."""
+    """Wait for the launcher of the directory to end, send the directory's contents as tar, and remove it."""
     deadline = time.monotonic() + wait_s
     for pid in _pids_in(directory):
-        _wait_for(pid, deadline)
+        wait_for_exit(pid, within_s=deadline - time.monotonic())
     with tempfile.TemporaryFile() as file:
         with tarfile.open(fileobj=file, mode="w") as archive:
-            # None where the connection did not get as far as to make it.
+            # It does not exist if the connection was not set up that far.
             for name in sorted(os.listdir(directory)) if os.path.isdir(directory) else ():  # noqa: PTH112, PTH208
                 archive.add(os.path.join(directory, name), name)  # noqa: PTH118
         file.seek(0)
@@ -101,7 +102,7 @@ def pack(channel: Any, *, directory: str, wait_s: float) -> None:
 
 
 class _Received(io.RawIOBase):
-    """The chunks of a channel as a file; an empty one is its end."""
+    """The chunks of a channel as a file; an empty chunk is its end."""
 
     def __init__(self, channel: Any) -> None:
         self._channel = channel
@@ -114,12 +115,12 @@ class _Received(io.RawIOBase):
             self._ended = not chunk
             self._held += chunk
         size = len(self._held) if size < 0 else size
-        given, self._held = self._held[:size], self._held[size:]
-        return given
+        data, self._held = self._held[:size], self._held[size:]
+        return data
 
 
 def _cache() -> str:
-    """As `rttcheck.kernels.cache.cache_root`, which is not there yet."""
+    """Return the same as `rttcheck.kernels.cache.cache_root`, which is not on this machine yet."""
     own = os.environ.get("RTTCHECK_CACHE")
     if own:
         return os.path.abspath(own)  # noqa: PTH100
@@ -152,7 +153,7 @@ def _facts(packages: list[str]) -> dict[str, Any]:
 
 
 def _lock(directory: str) -> int | None:
-    """Held as long as this process lives; None when somebody else holds it."""
+    """Lock the directory for as long as this process lives; return None when another process holds the lock."""
     descriptor = os.open(os.path.join(directory, ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)  # noqa: PTH118
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -162,9 +163,9 @@ def _lock(directory: str) -> int | None:
     return descriptor
 
 
-def _sweep(visits: str) -> None:
-    """Remove what visits left whose steward is gone; one that is just being made has no lock for a moment."""
-    for directory in glob.glob(os.path.join(visits, "*")):  # noqa: PTH118, PTH207
+def _sweep(sessions: str) -> None:
+    """Remove directories of sessions whose agent has ended; a new directory has no lock for a moment."""
+    for directory in glob.glob(os.path.join(sessions, "*")):  # noqa: PTH118, PTH207
         try:
             if time.time() - os.stat(directory).st_mtime < 60:  # noqa: PTH116
                 continue
@@ -178,7 +179,7 @@ def _sweep(visits: str) -> None:
 
 
 def _pids(directory: str) -> list[int]:
-    """The launchers of a visit that still run."""
+    """Return the process ids of a session's launchers that still run."""
     found = []
     for guest in glob.glob(os.path.join(directory, "guests", "*")):  # noqa: PTH118, PTH207
         found += _pids_in(guest)
@@ -200,7 +201,7 @@ def _end(pids: list[int]) -> None:
         _signal(pid, signal.SIGTERM)
     deadline = time.monotonic() + _END_S
     for pid in pids:
-        if not _wait_for(pid, deadline):
+        if not wait_for_exit(pid, within_s=deadline - time.monotonic()):
             _signal(pid, signal.SIGKILL)
 
 
@@ -209,18 +210,16 @@ def _signal(pid: int, number: int) -> None:
         os.kill(pid, number)
 
 
-def _wait_for(pid: int, deadline: float) -> bool:
-    """Whether the process ends before the deadline."""
-    import select
-
+def wait_for_exit(pid: int, *, within_s: float) -> bool:
+    """Return whether the process `pid` ends within that many seconds; True if there is no such process."""
     try:
         descriptor = os.pidfd_open(pid)
-    except OSError:
+    except ProcessLookupError:
         return True
     try:
         poll = select.poll()
         poll.register(descriptor, select.POLLIN)
-        return bool(poll.poll(max(0.0, 1000 * (deadline - time.monotonic()))))
+        return bool(poll.poll(max(0.0, 1000 * within_s)))
     finally:
         os.close(descriptor)
 

@@ -1,4 +1,4 @@
-"""Run on the other machine, with the code that was brought there: what it lacks for booting guests, as JSON."""
+"""Run on the other machine, with the transferred code: print as JSON what it lacks for booting guests."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from rttcheck.doctor.equipment import equipment
 
 
 def main() -> None:
-    """Write a list of ``name: remedy``."""
+    """Print a list of ``name: remedy``."""
     print(json.dumps([f"{thing.name}: {thing.remedy}" for thing in missing(equipment(), GUEST)]))
 
 

@@ -1,7 +1,7 @@
-"""What is brought to another machine, and what comes home from it, as streams of tar.
+"""The files that are transferred to another machine, and back from it, as tar streams.
 
-Owns which files go: rttcheck's own, and the tests' root without what tools keep there. A file that comes home is
-complete when it gets its name. Knows no ssh.
+rttcheck's own files are transferred, and the tests' root without the files of tools. A fetched file gets its name when
+it is complete.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ PACKAGES = {
     Path(rttcheck_netns.__file__).parent: "rttcheck_netns",
     BPF: "rttcheck/bpf",
 }
-"""The directories of this machine that make up rttcheck, and their names there, where a wheel would have them."""
+"""The directories of rttcheck on this machine, and their names there, which are those in a wheel."""
 
 MOST_BYTES = 256 << 20
-"""More than this is no tests' root but somebody's home."""
+"""Limit for a tests' root; a larger one is likely a home directory."""
 
 _CHUNK = 1 << 18
 _LEFT = frozenset({"__pycache__", "node_modules"})
 
 
 def taken(directory: Path) -> Iterator[Path]:
-    """What of `directory` goes along: neither hidden, nor bytecode, nor a virtual environment."""
+    """Yield the entries of `directory` to transfer: no hidden files, no bytecode, no virtual environments."""
     for entry in sorted(directory.iterdir()):
         if entry.name.startswith(".") or entry.name in _LEFT or entry.name.endswith((".pyc", ".egg-info")):
             continue
@@ -41,10 +41,10 @@ def taken(directory: Path) -> Iterator[Path]:
             yield entry
 
 
-def load(file: IO[bytes], root: Path) -> None:
-    """Write the tar: ``package/rttcheck``, with what makes it a pytest plugin, and ``root``.
+def pack(file: IO[bytes], root: Path) -> None:
+    """Write the tar: ``package/rttcheck``, with the metadata of a pytest plugin, and ``root``.
 
-    Raises `RemoteError` when the root is too large to be meant.
+    Raises `RemoteError` when the root is larger than `MOST_BYTES`.
     """
     with tarfile.open(fileobj=file, mode="w", dereference=True) as archive:
         for directory, name in PACKAGES.items():
@@ -54,19 +54,19 @@ def load(file: IO[bytes], root: Path) -> None:
             archive, f"{facts}/METADATA", f"Metadata-Version: 2.1\nName: rttcheck\nVersion: {rttcheck.__version__}\n"
         )
         _add_text(archive, f"{facts}/entry_points.txt", "[pytest11]\nrttcheck = rttcheck.plugin\n")
-    # Links in the root stay what they are, and go on to mean what they mean here.
+    # Links in the root are transferred as links.
     file.seek(0)
     with tarfile.open(fileobj=file, mode="a") as archive:
         if not _add(archive, root, "root", most=MOST_BYTES):
             raise RemoteError(
-                f"the tests' root {root} holds more than {MOST_BYTES >> 20} MB, too much to be brought to another "
+                f"the tests' root {root} has more than {MOST_BYTES >> 20} MB, too much to transfer to another "
                 "machine: give a smaller one with --rootdir"
             )
     file.seek(0)
 
 
 def _add(archive: tarfile.TarFile, directory: Path, name: str, *, most: int) -> bool:
-    """Whether all of it was less than `most` bytes."""
+    """Add a directory; return whether the archive is not larger than `most` bytes."""
     archive.add(directory, name, recursive=False)
     for entry in taken(directory):
         inside = f"{name}/{entry.name}"
@@ -89,16 +89,16 @@ def _add_text(archive: tarfile.TarFile, name: str, text: str) -> None:
 
 
 def chunks(file: IO[bytes]) -> Iterator[bytes]:
-    """The file in pieces; the last is empty."""
+    """Yield the file in chunks; the last one is empty."""
     while chunk := file.read(_CHUNK):
         yield chunk
     yield b""
 
 
-def unload(file: IO[bytes], places: dict[str, Path]) -> None:
-    """Put a guest's files in their places: a directory's name, or a file's, to where it belongs here.
+def unpack(file: IO[bytes], places: dict[str, Path]) -> None:
+    """Unpack a guest's files; ``places`` maps a name in the archive, of a directory or a file, to its path.
 
-    Only plain files come home, and only into those places: the other machine is not trusted with more.
+    Only plain files below these names are unpacked, because the other machine is not trusted.
     """
     with tarfile.open(fileobj=file, mode="r") as archive:
         for member in archive:

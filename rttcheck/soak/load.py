@@ -30,7 +30,7 @@ def busy(load: str) -> Iterator[tuple[int, ...]]:
             loop = subprocess.Popen(
                 [sys.executable, "-ISc", _BUSY],
                 stdin=subprocess.DEVNULL,
-                preexec_fn=_prepare_child(),
+                preexec_fn=_dies_with_parent(),
                 process_group=0,
             )
             stack.callback(loop.wait)
@@ -45,12 +45,12 @@ def busy(load: str) -> Iterator[tuple[int, ...]]:
             )
 
 
-def _prepare_child() -> Callable[[], None]:
+def _dies_with_parent() -> Callable[[], None]:
     """Return a preexec function: die with this process, and run at nice 0 even where this process does not."""
-    set_parent_death = die_with_parent()
+    request_death_signal = die_with_parent()
 
     def prepare() -> None:
-        set_parent_death()
+        request_death_signal()
         if os.getpriority(os.PRIO_PROCESS, 0) > 0 and os.geteuid() == 0:
             os.setpriority(os.PRIO_PROCESS, 0, 0)
 

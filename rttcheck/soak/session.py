@@ -116,10 +116,10 @@ def run_suite(order: SuiteRequest) -> SuiteResult:
 
 def _pytest(order: SuiteRequest) -> int:
     """Run the session and return its exit status; that of a lost guest when it never ends."""
-    set_parent_death = die_with_parent()
+    request_death_signal = die_with_parent()
 
     def prepare() -> None:
-        set_parent_death()
+        request_death_signal()
         # A process in the background of a shell ignores SIGINT, and its children would inherit that.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 

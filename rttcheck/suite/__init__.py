@@ -1,1 +1,1 @@
-"""The tests that come with the package: what `rttcheck matrix` and `rttcheck soak` run where no others are named."""
+"""The tests in the package: `rttcheck matrix` and `rttcheck soak` run them unless other tests are named."""

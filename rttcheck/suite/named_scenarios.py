@@ -1,6 +1,6 @@
-"""The scenarios that have a name: what `rttcheck run NAME` runs, as one test each.
+"""The named scenarios, which `rttcheck run NAME` runs, one test each.
 
-Part of the package, so that an installed rttcheck can ask kernels without a clone of the project.
+They are part of the package so that an installed rttcheck can check kernels without a clone of the project.
 """
 
 from __future__ import annotations
@@ -14,5 +14,5 @@ from rttcheck.scenario.library import NAMED
 @pytest.mark.rtt
 @pytest.mark.parametrize("name", NAMED)
 def test_scenario(rtt: Runner, name: str) -> None:
-    """One named scenario must pass."""
+    """Run one named scenario."""
     rtt(NAMED[name])

@@ -1,7 +1,7 @@
 """The planted faults from the command line: ``python -m tests.faults [--write docs/faults.md]``.
 
-The faults of the link are real ones and need a guest; ``--planted`` leaves them out. So does ``--record``, which makes
-the true recordings anew.
+The faults of the link are set in netem and need a guest; ``--planted`` leaves them out. ``--record`` needs one too: it
+makes the recordings without a fault again.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from tests.faults.truth import DIRECTORY, KEYWORDS, scenario
 
 
 def main() -> int:
-    """Record the truth if that was asked for, judge every fault, print the tables, and put them into a file."""
+    """Record the recordings without a fault if asked to, judge every fault, print the tables, write them to a file."""
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description="judge every planted fault")
     parser.add_argument("--write", type=Path, metavar="FILE", help="replace the tables in FILE")
-    parser.add_argument("--record", action="store_true", help="make the true recordings anew first, in a guest")
+    parser.add_argument("--record", action="store_true", help="record those without a fault again first, in a guest")
     parser.add_argument("--planted", action="store_true", help="only those planted in recordings: no guest is booted")
     arguments = parser.parse_args()
     try:
@@ -53,25 +53,25 @@ def main() -> int:
 
 
 def link_table() -> str:
-    """The table of the link's faults, which are done anew. Raises RttcheckError when the guest fails."""
+    """Record the link's faults in a guest and return their table. Raises RttcheckError when the guest fails."""
     with tempfile.TemporaryDirectory() as name:
         made = Path(name)
         record_in_guest({fault.name: fault.recorded.keywords() for fault in link_faults.FAULTS}, made)
         rows = [
-            row(fault.name, fault.what, told(fault.asked), Layer.LINK.value, Judged.of(fault.pretend(recording)))
+            row(fault.name, fault.what, Layer.LINK, {settings(fault.asked): Judged.of(fault.pretend(recording))})
             for fault in link_faults.FAULTS
             for recording in (Recording.load(made / f"{fault.name}{SUFFIX}"),)
         ]
-    return titled("The link", rows)
+    return titled("The link", rows, recordings="judged as")
 
 
-def told(keywords: Mapping[str, Any]) -> str:
-    """A scenario's keywords on one line."""
+def settings(keywords: Mapping[str, Any]) -> str:
+    """Return a scenario's keywords on one line."""
     return ", ".join(f"{name}={value}" for name, value in keywords.items() if name not in ("count", "seed"))
 
 
 def record_truth() -> None:
-    """Make the true recordings anew. Raises RttcheckError when the guest fails."""
+    """Record the recordings without a fault again. Raises RttcheckError when the guest fails."""
     with tempfile.TemporaryDirectory() as name:
         made = Path(name)
         record_in_guest({each: scenario(each).keywords() for each in KEYWORDS}, made)

@@ -38,7 +38,7 @@ FAMILIES: Final = (
     ("The stack: arithmetic", arithmetic_faults),
     ("The probe: events", probe_faults),
     ("The probe: tables", table_faults),
-    ("Nobody can tell", nominal_faults),
+    ("Samples, without packets", nominal_faults),
 )
 """Title and module of each family of faults that are planted in recordings."""
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Final
 
 from rttcheck.judge.findings import Layer
-from rttcheck.kernel_log.record import Heard, LogRecord
+from rttcheck.kernel_log.record import LogExcerpt, LogRecord
 from rttcheck.record.recording import Recording
 from tests.faults.fault import Fault, Plant
 from tests.faults.sample_faults import resampled
@@ -32,7 +32,7 @@ def _said(*texts: str) -> Plant:
             LogRecord(facility=0, level=4, sequence=number, at_us=number, text=text)
             for number, text in enumerate(texts)
         )
-        return replace(recording, kernel_log=Heard(records=records).as_dict())
+        return replace(recording, kernel_log=LogExcerpt(records=records).as_dict())
 
     return planted
 

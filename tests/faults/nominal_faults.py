@@ -11,7 +11,7 @@ from tests.faults.fault import Fault, Plant
 from tests.faults.sample_faults import resampled
 
 
-def _unwitnessed(plant: Plant) -> Plant:
+def _without_packets(plant: Plant) -> Plant:
     def planted(recording: Recording) -> Recording:
         nothing = recording.wire[:0]
         return replace(plant(recording), wire=nothing, wire_facts={})
@@ -21,24 +21,24 @@ def _unwitnessed(plant: Plant) -> Plant:
 
 FAULTS: Final = (
     Fault(
-        name="5 ms too long, unwitnessed",
+        name="5 ms too long, no packets",
         layer=Layer.NOMINAL,
         what="every sample is 5 ms too long, and no packets were captured",
         scenarios=("ping-pong", "edge"),
-        apply=_unwitnessed(resampled(lambda us: us + 5_000)),
+        apply=_without_packets(resampled(lambda us: us + 5_000)),
     ),
     Fault(
-        name="100 us too short, unwitnessed",
+        name="100 us too short, no packets",
         layer=Layer.NOMINAL,
         what="every sample is 100 us too short, and no packets were captured",
         scenarios=("ping-pong", "loss"),
-        apply=_unwitnessed(resampled(lambda us: us - 100)),
+        apply=_without_packets(resampled(lambda us: us - 100)),
     ),
     Fault(
-        name="one direction's round trip, unwitnessed",
+        name="one direction's round trip, no packets",
         layer=Layer.NOMINAL,
         what="every sample is the time of one direction, and no packets were captured",
         scenarios=("ping-pong", "jitter"),
-        apply=_unwitnessed(resampled(lambda us: us // 2)),
+        apply=_without_packets(resampled(lambda us: us // 2)),
     ),
 )

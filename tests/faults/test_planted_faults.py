@@ -31,7 +31,7 @@ COMPARED = (
 )  # fmt: skip
 
 UNFOUND = {
-    "5 ms too long, unwitnessed": "without packets nothing judges the control run, and its 5 ms are granted",
+    "5 ms too long, no packets": "without packets nothing judges the control run, and its 5 ms are granted",
 }
 """Faults by name that the judge does not find, or puts down to another layer, and why."""
 

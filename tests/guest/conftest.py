@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import select
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -14,6 +12,7 @@ import pytest
 from rttcheck.doctor.capability import GUEST, missing
 from rttcheck.doctor.equipment import equipment
 from rttcheck.kernels.guest import GuestSettings, launcher_command
+from rttcheck.remote.agent import wait_for_exit
 
 HERE = Path(__file__).parent
 PROJECT = HERE.parents[1]
@@ -81,7 +80,7 @@ def emulator_of() -> Callable[[int], int]:
 @pytest.fixture
 def is_gone() -> Callable[..., bool]:
     """Asks whether a process ends before a deadline: ``is_gone(pid, within_s=10.0)``."""
-    return _is_gone
+    return wait_for_exit
 
 
 def _emulator_of(launcher: int) -> int:
@@ -95,17 +94,3 @@ def _emulator_of(launcher: int) -> int:
         if b"-name" in words and name in words:
             return int(process.parent.name)
     raise LookupError(f"launcher {launcher} runs no QEMU")
-
-
-def _is_gone(pid: int, *, within_s: float) -> bool:
-    """Whether the process `pid` ends before the deadline."""
-    try:
-        descriptor = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return True
-    try:
-        poll = select.poll()
-        poll.register(descriptor, select.POLLIN)
-        return bool(poll.poll(1000 * within_s))
-    finally:
-        os.close(descriptor)

@@ -15,7 +15,7 @@ from rttcheck.kernels.cache import cache_root
 from rttcheck.kernels.console import read_console_tail, read_marks
 from rttcheck.kernels.guest import EXIT_LOST, EXIT_USAGE, GuestSettings, launcher_command
 from rttcheck.kernels.initramfs import initramfs_of
-from rttcheck.kernels.machine import Machine
+from rttcheck.kernels.machine import GuestMachine
 
 PROJECT = Path(__file__).parents[2]
 
@@ -88,7 +88,7 @@ def test_a_stuck_guest_is_lost_at_its_deadline(settings: GuestSettings, launch: 
     process = launch(replace(settings, silence_s=8.0), "-c", FOREVER)
     _, err = process.communicate(timeout=200)
     assert process.returncode == EXIT_LOST
-    assert b"said nothing for 8 s of host time" in err
+    assert b"sent nothing for 8 s of host time" in err
 
 
 def test_a_frozen_guest_that_does_not_thaw_is_booted(
@@ -97,7 +97,7 @@ def test_a_frozen_guest_that_does_not_thaw_is_booted(
     # Another amount of memory is another machine: its frozen state is nobody else's.
     odd = replace(settings, memory_mb=1000)
     kernel = fetch(odd.kernel)
-    machine = Machine.build(kernel, odd, initramfs=initramfs_of(kernel))
+    machine = GuestMachine.build(kernel, odd, initramfs=initramfs_of(kernel))
     state = cache_root() / "frozen" / f"{kernel.release}.{machine.digest()}" / "state"
     state.parent.mkdir(parents=True, exist_ok=True)
     state.write_bytes(b"no guest at all")

@@ -76,11 +76,11 @@ def test_what_is_overwritten_is_counted():
     pathlib.Path("/proc/sys/kernel/printk_devkmsg").write_text("on\\n")
     with open_kernel_log() as log, open("/dev/kmsg", "wb", buffering=0) as said:
         said.write(b"<7>the first\\n")
-        assert [record.text for record in log.read() if not record.is_kernels] == ["the first"]
+        assert [record.text for record in log.read() if not record.is_from_kernel] == ["the first"]
         for number in range(2_000):
             said.write(b"<7>%05d%s\\n" % (number, b"x" * 100))
         heard = log.take()
-    told = [record.text for record in heard.records if not record.is_kernels]
+    told = [record.text for record in heard.records if not record.is_from_kernel]
     assert told[-1].startswith("01999")
     assert heard.lost == int(told[0][:5]) > 0
 

@@ -20,7 +20,7 @@ from rttcheck.errors import KernelError
 from rttcheck.kernels.apt import Archive
 from rttcheck.kernels.archive import archive_of, fetch
 from rttcheck.kernels.cache import Progress, cache_root, exclusive, say, staged
-from rttcheck.kernels.kernel import Kernel
+from rttcheck.kernels.kernel import BootableKernel
 from rttcheck.kernels.spec import KernelSpec
 from rttcheck.kernels.unpacking import unpacked
 
@@ -84,7 +84,7 @@ def _digest() -> str:
     return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
 
 
-def _tree(target: Path, spec: KernelSpec, kernel: Kernel, progress: Progress) -> Path:
+def _tree(target: Path, spec: KernelSpec, kernel: BootableKernel, progress: Progress) -> Path:
     """The kernel's build tree: headers, Kbuild, symbol versions, and the tools that they are used with."""
     name = kernel.package.replace("linux-image-", "linux-headers-", 1)
     tree = target / "usr/src" / name
@@ -103,7 +103,7 @@ def _tree(target: Path, spec: KernelSpec, kernel: Kernel, progress: Progress) ->
     return tree
 
 
-def _kbuild(archive: Archive, kernel: Kernel) -> str:
+def _kbuild(archive: Archive, kernel: BootableKernel) -> str:
     """The package with the kernel's build tools: one of its own since 6.5, one a series before."""
     series = ".".join(kernel.version.split(".")[:2])
     for name in (f"linux-kbuild-{kernel.release.removesuffix('-amd64')}", f"linux-kbuild-{series}"):
@@ -159,7 +159,7 @@ def _said(command: list[str]) -> str:
     return done.stderr
 
 
-def _make(tree: Path, kernel: Kernel, directory: Path) -> None:
+def _make(tree: Path, kernel: BootableKernel, directory: Path) -> None:
     """Build the module in ``directory``, leaving out options that the compiler is found not to know."""
     shutil.copytree(SOURCES, directory, dirs_exist_ok=True)
     compiler = directory / "cc"

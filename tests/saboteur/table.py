@@ -1,15 +1,17 @@
-"""The saboteur's faults as Markdown: how many scenarios find each, the exceptions by name, sizes, and limits.
+"""Print the results of the saboteur's faults as Markdown: one row a kind of fault, with every size and exception.
 
-It owns the text. What was tried, and what came of it, is in the ledger.
+A *place* is a kernel with the probe and the engine that were asked for. Each has a letter in the tables.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from string import ascii_uppercase
 from typing import Final
 
 from rttcheck.scenario.library import NAMED
+from tests.faults.table import markdown_row
 from tests.saboteur.catalogue import FAMILIES, FAULTS, SCENARIOS, SOUND
 from tests.saboteur.fault import RealFault
 from tests.saboteur.ledger import Entry, Word
@@ -17,62 +19,79 @@ from tests.saboteur.ledger import Entry, Word
 Found = Mapping[str, Sequence[Entry]]
 """By the name of a fault: its entries at one place, in the order of the scenarios."""
 
-_SAID: Final = {
-    Word.MISBLAMED: "{layer} is blamed",
+_EXCEPTIONS: Final = {
+    Word.MISBLAMED: "failed with layer {layer}",
     Word.UNSURE: "inconclusive",
     Word.UNSEEN: "passed",
-    Word.ALARM: "{outcome}, and nothing was wrong: {layer}",
+    Word.ALARM: "{outcome} although the fault did not act: {layer}",
     Word.LOST: "not recorded",
 }
 
 
 def tables(entries: Iterable[Entry]) -> str:
-    """All tables, with a column for each place (kernel, probe, engine) of the entries."""
-    places: dict[str, dict[str, list[Entry]]] = {}
+    """Return all tables: the places, a table for each family of faults, what is not found, what was not tried."""
+    by_name: dict[str, dict[str, list[Entry]]] = {}
     for entry in entries:
-        places.setdefault(entry.where, {}).setdefault(entry.fault, []).append(entry)
-    parts = [_introduction(places), ""]
+        by_name.setdefault(entry.where, {}).setdefault(entry.fault, []).append(entry)
+    places = dict(zip(ascii_uppercase, by_name.values(), strict=False))
+    parts = [*_places(dict(zip(ascii_uppercase, by_name, strict=False)), places), ""]
     for title, family in FAMILIES:
         if any(_tried(fault, places) for fault in family):
             parts += [f"### {title}", "", *_family(family, places), ""]
-    parts += ["### The smallest of each kind", "", *_smallest(places), ""]
     parts += ["### What is not found", "", *_limits(places)]
     return "\n".join(parts).rstrip()
 
 
-def _introduction(places: Mapping[str, Found]) -> str:
-    lines = []
-    for where, found in places.items():
+def _places(names: Mapping[str, str], places: Mapping[str, Found]) -> list[str]:
+    lines = [
+        *_head(
+            "", "kernel", "probes", "engine", "faults", "recordings in which a fault acted",
+            "of these failed with the guilty layer named", "scenarios without a fault that passed",
+        )
+    ]  # fmt: skip
+    for letter, found in places.items():
         sound = found.get(SOUND.name, ())
-        well = sum(entry.word(None) is Word.UNUSED for entry in sound)
+        failed = [
+            f"{each.scenario} {each.outcome or 'not recorded'}" for each in sound if each.word(None) != Word.UNUSED
+        ]
+        passed = f"{len(sound) - len(failed)} of {len(sound)}" + (f" ({', '.join(failed)})" if failed else "")
         words = Counter(entry.word(fault.layer) for fault in FAULTS for entry in found.get(fault.name, ()))
         acted = sum(words.values()) - words[Word.UNUSED] - words[Word.ALARM] - words[Word.LOST]
         some = next((entry for each in found.values() for entry in each if entry.kernel), None)
-        how = f" ({some.probe}, {some.engine})" if some is not None else ""
         tried = sum(fault.name in found for fault in FAULTS)
-        more = len(SCENARIOS) - len(NAMED)
         lines.append(
-            f"- {where}{how}: {tried} faults in {len(NAMED)} named scenarios and {more} more. "
-            f"A fault acted in {acted} recordings, and {words[Word.FOUND]} of these failed with its layer named. "
-            f"Without a fault, with all of the module's probes in place, {well} of {len(sound)} scenarios passed."
-        )
-    return "\n".join(lines)
+            markdown_row((
+                letter, names[letter].split()[0], some.probe if some else "", some.engine if some else "", str(tried),
+                str(acted), str(words[Word.FOUND]), passed if sound else "not tried",
+            ))
+        )  # fmt: skip
+    more = len(SCENARIOS) - len(NAMED)
+    return [*lines, "", f"Each fault is tried in {len(NAMED)} named scenarios and {more} more."]
 
 
 def _family(family: Sequence[RealFault], places: Mapping[str, Found]) -> list[str]:
-    heads = ["fault", "what is wrong", "guilty", *(f"found in, {where}" for where in places), "exceptions"]
-    rows = [_row(heads), _row(["---"] * len(heads))]
+    kinds: dict[str, list[RealFault]] = {}
     for fault in family:
-        if not _tried(fault, places):
-            continue
-        counts, exceptions = [], []
-        for where, found in places.items():
-            used, right, other = _counted(fault, found.get(fault.name, ()))
-            counts.append(f"{right} of {used}" if used else "path not used" if found.get(fault.name) else "")
-            exceptions += [f"{where}: {', '.join(other)}"] if other else []
-        guilty = fault.layer.value if fault.layer is not None else ""
-        rows.append(_row([fault.name, fault.what, guilty, *counts, "; ".join(exceptions)]))
-    return rows
+        if _tried(fault, places):
+            kinds.setdefault(fault.kind, []).append(fault)
+    heads = _head("fault", "what is wrong", "guilty", "found in, of the scenarios in which it acted", "exceptions")
+    return [*heads, *(_row(kind, faults, places) for kind, faults in kinds.items())]
+
+
+def _row(kind: str, faults: Sequence[RealFault], places: Mapping[str, Found]) -> str:
+    found, exceptions = [], []
+    for fault in faults:
+        size = f"{fault.size}: " if fault.size else ""
+        counts = []
+        for letter, each in places.items():
+            used, right, other = _counted(fault, each.get(fault.name, ()))
+            if each.get(fault.name):
+                counts.append(f"{letter} {right} of {used}" if used else f"{letter} did not act")
+            exceptions += [f"{size}{letter}: {', '.join(other)}"] if other else []
+        found.append(size + ", ".join(counts))
+    layers = dict.fromkeys(fault.layer.value for fault in faults if fault.layer is not None)
+    whats = dict.fromkeys(fault.what for fault in faults)
+    return markdown_row((kind, "; ".join(whats), ", ".join(layers), "<br>".join(found), "<br>".join(exceptions)))
 
 
 def _tried(fault: RealFault, places: Mapping[str, Found]) -> bool:
@@ -80,43 +99,24 @@ def _tried(fault: RealFault, places: Mapping[str, Found]) -> bool:
 
 
 def _counted(fault: RealFault, entries: Sequence[Entry]) -> tuple[int, int, list[str]]:
-    """In how many scenarios the fault acted, how many of them found it, and what the others came to."""
+    """Count the scenarios in which the fault acted and those that found it; describe all other results."""
     words = [(entry, entry.word(fault.layer)) for entry in entries]
     used = [word for _, word in words if word not in (Word.UNUSED, Word.ALARM, Word.LOST)]
     other: dict[str, list[str]] = {}
     for entry, word in words:
-        if word in _SAID:
-            said = _SAID[word].format(layer=entry.layer, outcome=entry.outcome)
-            other.setdefault(said, []).append(entry.scenario)
-    return len(used), used.count(Word.FOUND), [f"{', '.join(names)} {said}" for said, names in other.items()]
-
-
-def _everywhere(fault: RealFault, places: Mapping[str, Found]) -> bool:
-    """Whether it acted somewhere, and was found and blamed rightly wherever it did."""
-    counts = [_counted(fault, found.get(fault.name, ())) for found in places.values()]
-    return any(used for used, _, _ in counts) and all(used == right for used, right, _ in counts)
-
-
-def _smallest(places: Mapping[str, Found]) -> list[str]:
-    heads = ["kind", "sizes tried", "found wherever they acted"]
-    rows = [_row(heads), _row(["---"] * len(heads))]
-    kinds: dict[str, list[RealFault]] = {}
-    for fault in FAULTS:
-        if _tried(fault, places):
-            kinds.setdefault(fault.kind, []).append(fault)
-    for kind, faults in kinds.items():
-        found = [fault.size or "yes" for fault in faults if _everywhere(fault, places)]
-        rows.append(_row([kind, "; ".join(fault.size for fault in faults), "; ".join(found) or "none"]))
-    return rows
+        if word in _EXCEPTIONS:
+            text = _EXCEPTIONS[word].format(layer=entry.layer, outcome=entry.outcome)
+            other.setdefault(text, []).append(entry.scenario)
+    return len(used), used.count(Word.FOUND), [f"{', '.join(names)} {text}" for text, names in other.items()]
 
 
 def _limits(places: Mapping[str, Found]) -> list[str]:
-    """Faults that acted and were not found, or blamed on another."""
+    """List faults that acted and were not found or named another layer, that never acted, and that were not tried."""
     lines = []
     for fault in FAULTS:
         missed = [
-            f"{where}: {'; '.join(other)}"
-            for where, found in places.items()
+            f"{letter}: {'; '.join(other)}"
+            for letter, found in places.items()
             for used, right, other in [_counted(fault, found.get(fault.name, ()))]
             if used != right
         ]
@@ -134,5 +134,5 @@ def _limits(places: Mapping[str, Found]) -> list[str]:
     return lines
 
 
-def _row(cells: Iterable[str]) -> str:
-    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+def _head(*names: str) -> list[str]:
+    return [markdown_row(names), f"|{'---|' * len(names)}"]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from rttcheck.judge.samples import Address, address_bytes
-from rttcheck.record.event import EVENT, FLAG_DATA_ACKED, CaState, TcpState, Timer
+from rttcheck.record.event import EVENT, FLAG_DATA_ACKED, CaState, PendingTimer, TcpState
 
 CLIENT: Address = ("10.9.0.1", 42952)
 SERVER: Address = ("10.9.0.2", 7000)
@@ -26,7 +26,7 @@ ORDINARY: dict[str, Any] = {
     "write_seq": 1_093_363_648,
     "taken": 1,
     "hz": 250,
-    "timer": Timer.LOSS_PROBE,
+    "timer": PendingTimer.LOSS_PROBE,
     "timer_jiffies": 51,
     "comm": b"python3",
     "pid": 504,

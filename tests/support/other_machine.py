@@ -71,11 +71,11 @@ class Elsewhere:
 
 
 def _in(namespace: Namespace) -> Callable[[], None]:
-    leash = die_with_parent()
+    request_death_signal = die_with_parent()
 
     def enter() -> None:
         _enter(namespace.fd)
-        leash()
+        request_death_signal()
 
     return enter
 

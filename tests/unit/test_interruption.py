@@ -1,4 +1,4 @@
-"""SIGTERM as an interruption: once for a request, in the process that asked for it, and no longer than that."""
+"""SIGTERM as an interruption: once per request, in the process that installed the handler, until it is removed."""
 
 from __future__ import annotations
 

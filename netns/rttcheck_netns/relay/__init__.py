@@ -1,6 +1,5 @@
 """A delay line in user space for kernels without netem: a process between the two interfaces of a link.
 
-Owns what netem does, as far as it can be done outside the kernel, with an account of each packet. Refuses to know what
-is measured through it. This file imports nothing: the relay's own process comes through here, and has the standard
-library only.
+It does what netem does, as far as possible outside the kernel, and records each packet. This file imports nothing: the
+relay's process imports it too, and has only the standard library.
 """

@@ -1,9 +1,9 @@
-"""The chances of one direction, drawn packet by packet: loss, duplicates, reordering, deviations of the delay.
+"""The random decisions of one direction, drawn packet by packet: loss, duplicates, reordering, delay deviations.
 
-Owns the random streams and netem's models over them; refuses to know queues, clocks and frames. Each knob has a stream
-of its own, ``random()`` of Python's Mersenne Twister seeded with the text ``"SEED/knob"``, the one sequence that Python
-keeps from release to release: the same seed and settings give the same answers in the same order on every machine, and
-one knob does not move another's.
+Implements netem's models over random streams. Each setting has its own stream, ``random()`` of Python's Mersenne
+Twister seeded with the text ``"SEED/setting"``, the one sequence that Python keeps from release to release: the same
+seed and settings give the same answers in the same order on every machine, and the settings do not influence each
+other's streams.
 
 The models are those of net/sched/sch_netem.c (6.12), in its integers: ``get_crandom()``, ``loss_4state()``,
 ``loss_gilb_ell()``, ``tabledist()``.
@@ -24,24 +24,24 @@ Event = Callable[[], bool]
 
 
 def lost(netem: Netem, seed: int) -> Event | None:
-    """Whether the next packet is lost; None where none ever is."""
+    """Return a function that decides whether the next packet is lost; None where none ever is."""
     if netem.loss is None:
         return None
     return _lost(netem.loss, seed)
 
 
 def duplicated(netem: Netem, seed: int) -> Event | None:
-    """Whether the next packet gets a copy; None where none ever does."""
+    """Return a function that decides whether the next packet is duplicated; None where none ever is."""
     return _event("duplicate", netem.duplicate, netem.duplicate_correlation, seed)
 
 
 def reordered(netem: Netem, seed: int) -> Event | None:
-    """Whether the next packet that may overtake does; None where none ever does."""
+    """Return a function that decides whether the next packet that may overtake does; None where none ever does."""
     return _event("reorder", netem.reorder, netem.reorder_correlation, seed)
 
 
 def deviation(netem: Netem, seed: int) -> Draw | None:
-    """The next packet's deviation from the delay, in nanoseconds, as ``tabledist()`` makes it; None without jitter.
+    """Return a function that draws the next packet's delay deviation in ns, as ``tabledist()``; None without jitter.
 
     The uniform one is drawn over exactly its range, without the kernel's bias towards its lower end (a 32-bit number
     modulo twice the jitter).
@@ -52,14 +52,14 @@ def deviation(netem: Netem, seed: int) -> Draw | None:
     random = Random(f"{seed}/jitter").random
     if netem.distribution is None:
         return lambda: int(random() * 2 * sigma) - sigma
-    # A table is short, so each entry is worked out once.
+    # A table is short, so each entry is scaled once.
     values = [_scaled(sigma, entry) for entry in netem.distribution.table]
     size = len(values)
     return lambda: values[int(random() * size)]
 
 
 def _scaled(sigma: int, entry: int) -> int:
-    """An entry in nanoseconds, with the kernel's rounding: half away from zero."""
+    """Return an entry in nanoseconds, with the kernel's rounding: half away from zero."""
     product = (sigma % SCALE) * entry
     rounded = (product + SCALE // 2) // SCALE if product >= 0 else -((-product + SCALE // 2) // SCALE)
     return rounded + (sigma // SCALE) * entry
@@ -69,9 +69,9 @@ def _fraction(percent: float) -> int:
     return round(percent / 100 * _U32)
 
 
-def _stream(knob: str, correlation: float, seed: int) -> Draw:
-    """32-bit numbers; each holds ``correlation`` percent of the one before, as ``get_crandom()`` mixes them."""
-    random = Random(f"{seed}/{knob}").random
+def _stream(setting: str, correlation: float, seed: int) -> Draw:
+    """Return a stream of 32-bit numbers, each with ``correlation`` percent of the last, as in ``get_crandom()``."""
+    random = Random(f"{seed}/{setting}").random
 
     def fresh() -> int:
         return int(random() * (1 << 32))
@@ -89,10 +89,10 @@ def _stream(knob: str, correlation: float, seed: int) -> Draw:
     return correlated
 
 
-def _event(knob: str, percent: float, correlation: float, seed: int) -> Event | None:
+def _event(setting: str, percent: float, correlation: float, seed: int) -> Event | None:
     if not percent:
         return None
-    chance, draw = _fraction(percent), _stream(knob, correlation, seed)
+    chance, draw = _fraction(percent), _stream(setting, correlation, seed)
     return lambda: chance >= draw()
 
 

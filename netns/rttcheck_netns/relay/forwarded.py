@@ -1,7 +1,7 @@
-"""Which frames the relay takes: those that a router would forward, told apart by a classic BPF program in the kernel.
+"""The classic BPF program that selects the frames the relay takes: those that a router would forward.
 
-Owns the program and its little assembler; refuses to know sockets. All else stays with the link's own kernel: ARP and
-neighbour discovery, what is sent to its addresses, multicast and link-local traffic.
+All others stay with the link's own kernel: ARP and neighbour discovery, packets to its addresses, multicast and
+link-local traffic. The module includes the small assembler for the program.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _WHOLE = (1 << 32) - 1
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    """One instruction; jumps name a label, or nothing for the next step."""
+    """One instruction; jumps name a label, or are empty for the next step."""
 
     code: int
     value: int
@@ -29,7 +29,7 @@ class _Step:
 
 
 def forwarded(own: Sequence[str]) -> bytes:
-    """The program as an array of ``struct sock_filter``, for a machine with these IPv4 and IPv6 addresses."""
+    """Return an array of ``struct sock_filter`` for a machine with these IPv4 and IPv6 addresses."""
     steps: list[_Step | str] = [
         _Step(_LOAD, _PACKET_TYPE),
         _Step(_EQUAL, 0, unequal="leave"),

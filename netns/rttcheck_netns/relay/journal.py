@@ -1,8 +1,8 @@
-"""What the relay did, in memory that it shares with whoever started it: counters, and a record for each packet.
+"""The relay's shared memory: counters, and a record of each packet.
 
-Owns the layout, in 64-bit words of this machine's byte order: one page of counters, then four words a record. Refuses
-to know what is measured with it. The relay writes and the other process reads whenever it likes; both map the same file
-in memory, which ends with the last of them. Standard library only: the relay's own process has nothing else.
+The layout is in 64-bit words of this machine's byte order: one page of counters, then four words a record. The relay
+writes and the other process reads at any time; both map the same memory file, which is freed when both have closed it.
+Standard library only, because the relay's process has nothing else.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ from enum import IntEnum
 
 PAGE_WORDS = 512
 RECORD_WORDS = 4
-"""taken, due, released (CLOCK_MONOTONIC, ns; 0: not), and a word that `tag` makes."""
+"""taken, due, released (CLOCK_MONOTONIC, ns; 0: not), and a word made by `tag`."""
 
 RECORDS, UNRECORDED, CLOCK_SET = 0, 1, 2
-"""Words of the page: records written, packets that no record was left for, times that the time of day was set."""
+"""Words of the page: records written, packets without a record for lack of room, how often the time of day was set."""
 
 _COUNTERS, _A_DIRECTION = 16, 32
 
 LENGTH_BITS, FATE_SHIFT, BACK_SHIFT, COPY_SHIFT, SETTING_SHIFT = 32, 32, 40, 41, 48
 SETTINGS = 1 << 15
-"""The number of an impairment in a record starts again at 0 after as many."""
+"""The number of an impairment in a record restarts at 0 after so many."""
 
 
 class Count(IntEnum):
-    """The counters of each direction, since its impairment was put in place."""
+    """The counters of each direction, since its impairment was installed."""
 
     TAKEN = 0
     RELEASED = 1
@@ -43,20 +43,20 @@ class Count(IntEnum):
 
 
 def counter(direction: int, count: Count) -> int:
-    """The word of the page that a counter is in; direction 0 is out, 1 is back."""
+    """Return the index of a counter's word in the page; direction 0 is out, 1 is back."""
     return _COUNTERS + _A_DIRECTION * direction + count
 
 
 def tag(length: int, fate: int, direction: int, copy: bool, setting: int) -> int:
-    """The last word of a record: the packet's length in bytes and what became of it."""
+    """Return the last word of a record: the packet's length in bytes, its fate, direction, copy flag and setting."""
     return length | fate << FATE_SHIFT | direction << BACK_SHIFT | copy << COPY_SHIFT | setting << SETTING_SHIFT
 
 
 class Journal:
-    """The shared memory, mapped; ``words`` is all of it."""
+    """The mapped shared memory; ``words`` is all of it."""
 
     def __init__(self, fd: int) -> None:
-        """Map what `make` made; the descriptor stays the caller's."""
+        """Map the file that `make` created; the descriptor remains the caller's."""
         size = os.fstat(fd).st_size
         self._memory = mmap.mmap(fd, size)
         self.words = memoryview(self._memory).cast("q")
@@ -64,13 +64,13 @@ class Journal:
 
     @staticmethod
     def make(records: int) -> int:
-        """A file in memory with room for so many records. Nothing is taken from the machine before it is written to."""
+        """Create a memory file with room for so many records. Memory is allocated only as it is written."""
         fd = os.memfd_create("rttcheck-relay")
         os.ftruncate(fd, (PAGE_WORDS + RECORD_WORDS * records) * 8)
         return fd
 
     def enter(self, taken_ns: int, due_ns: int, tagged: int) -> int:
-        """Write a record, not yet released; return its first word, or 0 when there is no room, which is counted."""
+        """Write a record, not yet released; return the index of its first word, or count it and return 0 when full."""
         words = self.words
         written = words[RECORDS]
         at = PAGE_WORDS + RECORD_WORDS * written
@@ -82,11 +82,11 @@ class Journal:
         return at
 
     def counted(self, direction: int) -> dict[Count, int]:
-        """All counters of a direction."""
+        """Return all counters of a direction."""
         return {count: self.words[counter(direction, count)] for count in Count}
 
     def restart(self, direction: int) -> None:
-        """Put a direction's counters back to 0."""
+        """Reset a direction's counters to 0."""
         for count in Count:
             self.words[counter(direction, count)] = 0
 

@@ -1,9 +1,9 @@
-"""One direction's delay line as arithmetic: what becomes of a packet that came then, and when it is due.
+"""One direction's delay line as arithmetic: the fate of each packet and when it is due.
 
-Owns the fate and the due time of each packet, in netem's order of decisions (``netem_enqueue()`` in
-net/sched/sch_netem.c, 6.12); refuses to know clocks, sockets and frames: times are told, in nanoseconds of any clock.
-All chances are drawn before the queue is looked at, so the fate of the k-th packet hangs on the seed alone and not on
-when packets come; only `Fate.OVERFLOW`, and what a rate makes of the due time, follow from the traffic.
+Follows netem's order of decisions (``netem_enqueue()`` in net/sched/sch_netem.c, 6.12). Times are arguments, in
+nanoseconds of any clock. All random decisions are drawn before the queue is considered, so the fate of the k-th packet
+depends on the seed alone and not on arrival times; only `Fate.OVERFLOW`, and the effect of a rate on the due time,
+depend on the traffic.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from . import dice
 
 
 class Fate(IntEnum):
-    """What became of a packet."""
+    """The fate of a packet."""
 
     PASSED = 0
-    """Held for its delay and let go; or still held, where the time of release is 0."""
+    """Held for its delay and released; or still held, where the time of release is 0."""
     REORDERED = 1
-    """Let go at once, ahead of those that wait."""
+    """Released at once, ahead of the waiting packets."""
     LOST = 2
-    """Dropped by chance, as asked for."""
+    """Dropped by random loss, as asked for."""
     OVERFLOW = 3
     """Dropped because as many packets as the limit allows were waiting."""
     REPLACED = 4
-    """Waited when the impairment was replaced, and was dropped with it."""
+    """Was waiting when the impairment was replaced, and was dropped."""
     REFUSED = 5
     """The kernel did not take it when it was due, or it was too long for the ring."""
 
@@ -40,13 +40,13 @@ _DROPPED: dict[Fate, list[Admitted]] = {fate: [(0, fate, False)] for fate in (Fa
 
 
 class Line:
-    """The delay line of one direction under one impairment; None lets everything pass at once."""
+    """The delay line of one direction under one impairment; None passes everything at once."""
 
     def __init__(self, netem: Netem | None, seed: int) -> None:
         asked = netem if netem is not None else Netem(limit=UNLIMITED)
         self.delay_ns, self.limit = asked.delay_ns, asked.limit
         self.waiting = 0
-        """Packets that wait; who lets one go counts down."""
+        """Waiting packets; the caller that releases one decrements this."""
         self._lost, self._duplicated = dice.lost(asked, seed), dice.duplicated(asked, seed)
         self._reordered, self._deviation = dice.reordered(asked, seed), dice.deviation(asked, seed)
         self._gap = (asked.gap or 1) - 1
@@ -57,9 +57,9 @@ class Line:
         self._plain = not (self._lost or self._duplicated or self._reordered or self._deviation or self._rate)
 
     def admit(self, taken_ns: int, length: int) -> list[Admitted]:
-        """Decide on a packet of ``length`` bytes, Ethernet header included; one row for it, and one for a copy.
+        """Decide on a packet of ``length`` bytes, Ethernet header included; return one row for it, and one for a copy.
 
-        A copy goes first, and goes through loss, reordering and jitter on its own, as netem's does.
+        A copy goes first, and has its own loss, reordering and jitter, as in netem.
         """
         if self._plain:
             if self.waiting >= self.limit:
@@ -70,7 +70,7 @@ class Line:
         lost = self._lost is not None and self._lost()
         if lost and not duplicated:
             return _DROPPED[Fate.LOST]
-        # Lost and duplicated at once is one packet, by netem's count.
+        # A packet both lost and duplicated is one packet, as netem counts.
         copied = duplicated and not lost
         copy_lost = copied and self._lost is not None and self._lost()
         copy_hold = self._hold() if copied and not copy_lost else None
@@ -87,9 +87,9 @@ class Line:
         return admitted
 
     def _hold(self) -> int | None:
-        """How long to hold the next packet, None for one that overtakes. Never less than nothing.
+        """Return how long to hold the next packet, None for one that overtakes; never negative.
 
-        netem lets a negative sum of delay and jitter pass as a time in the past: at once, as 0 does here.
+        In netem a negative sum of delay and jitter is a time in the past: released at once, as 0 is here.
         """
         if self._reordered is not None:
             if self._since_reordered >= self._gap and self._reordered():
@@ -104,13 +104,14 @@ class Line:
             return taken_ns, Fate.REORDERED
         due_ns = taken_ns + hold
         if self._rate:
-            # netem takes the wait behind the last packet off the delay: the later of the two counts, then the wire.
+            # netem subtracts the wait behind the last packet from the delay: the later of the two counts, then the
+            # wire.
             due_ns = max(due_ns, self._last_due_ns) + self._wire_ns(length)
             self._last_due_ns = due_ns
         return due_ns, Fate.PASSED
 
     def _wire_ns(self, length: int) -> int:
-        """``packet_time_ns()``: how long the rate takes over a packet, overhead and cells included."""
+        """``packet_time_ns()``: return how long the rate takes for a packet, overhead and cells included."""
         length += self._overhead
         if self._cell:
             length = -(-length // self._cell) * (self._cell + self._cell_overhead)

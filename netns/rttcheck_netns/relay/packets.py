@@ -1,6 +1,6 @@
-"""The relay's journal as NumPy arrays: what it did with each packet, and how late it was.
+"""The relay's journal as NumPy arrays: the record of each packet, and how late it was.
 
-Owns decoding and the arithmetic of lateness; refuses to know who reads it. Only this part of the relay needs NumPy.
+Only this part of the relay needs NumPy.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ Packets = npt.NDArray[np.void]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lateness:
-    """How much later than due packets were handed to the kernel, in nanoseconds; all 0 where there were none."""
+    """How much later than due packets were passed to the kernel, in nanoseconds; all 0 where there were none."""
 
     packets: int
     p50_ns: int
@@ -54,7 +54,7 @@ class Lateness:
 
 
 def recorded(journal: Journal) -> Packets:
-    """All records that are written by now, as a copy of dtype `PACKET`."""
+    """Return all records written so far, as a copy of dtype `PACKET`."""
     count = int(journal.words[RECORDS])
     words = np.array(journal.words[PAGE_WORDS : PAGE_WORDS + RECORD_WORDS * count], dtype=np.int64)
     taken, due, released, tags = words.reshape(count, RECORD_WORDS).T
@@ -69,14 +69,14 @@ def recorded(journal: Journal) -> Packets:
 
 
 def late_ns(packets: Packets) -> npt.NDArray[np.int64]:
-    """The lateness of each packet that was held and let go, in nanoseconds."""
+    """Return the lateness of each packet that was held and released, in nanoseconds."""
     held = (packets["released_ns"] > 0) & np.isin(packets["fate"], (Fate.PASSED, Fate.REORDERED))
     late: npt.NDArray[np.int64] = packets["released_ns"][held] - packets["due_ns"][held]
     return late
 
 
 def lateness(packets: Packets) -> Lateness:
-    """The figures of `late_ns`."""
+    """Return the statistics of `late_ns`."""
     late = late_ns(packets)
     if not late.size:
         return Lateness(packets=0, p50_ns=0, p99_ns=0, max_ns=0)

@@ -1,12 +1,12 @@
 """One of the relay's two interfaces: frames in by a ring that the kernel fills, frames out by the same packet socket.
 
-Owns the socket's options, its filter, the ring's memory and the frame's headers; refuses to know what happens between
-in and out. Runs in the relay's own process: standard library only, and written for speed where each packet passes.
+Sets the socket's options and filter, maps the ring and rewrites the frame's headers. Runs in the relay's process:
+standard library only, and written for speed where each packet passes.
 
 Each frame has the kernel's virtio_net_hdr before it, in and out (PACKET_VNET_HDR): a checksum that is not yet computed
-and a packet of many segments pass through as they are, whatever the offloads. Source: net/packet/af_packet.c
+and a packet of many segments pass through unchanged, whatever the offloads. Source: net/packet/af_packet.c
 (``tpacket_rcv()``, ``packet_snd()``), ring of version 2, which has no timer. The addresses of the Ethernet header
-become those that a router would write; the rest of the frame goes on as it came, its TTL too.
+become those that a router would write; the rest of the frame is unchanged, its TTL too.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ _SO_ATTACH_FILTER = 26
 _KERNEL, _USER = 0, 1
 _VNET = 10
 _HEADROOM = 128
-"""More than a frame has before it: struct tpacket2_hdr, sockaddr_ll, virtio_net_hdr, the Ethernet header, alignment."""
+"""Upper bound of what precedes a frame: struct tpacket2_hdr, sockaddr_ll, virtio_net_hdr, Ethernet header,
+alignment."""
 _MOST_BYTES = 65_535
 _SLOTS = 4096
 _RING_BYTES = 16 << 20
@@ -38,9 +39,9 @@ _HEADER = struct.Struct("=IIIHHII")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Side:
-    """One interface of the link: its name and MAC, who is on the other end, and the addresses that are the link's own.
+    """One interface of the link: its name and MAC, the MAC of its neighbour, and the link's own addresses.
 
-    ``segmented`` says that packets of many segments may come, as long as IP lets them be.
+    ``segmented`` allows packets of many segments, up to the length that IP permits.
     """
 
     interface: str
@@ -52,7 +53,7 @@ class Side:
 
 
 class Port:
-    """A side at work. Raises OSError where the kernel refuses a step."""
+    """An open side. Raises OSError where the kernel refuses a step."""
 
     def __init__(self, packet_socket: socket.socket, side: Side, clock: Clock) -> None:
         self.side = side
@@ -80,17 +81,17 @@ class Port:
         return self._socket.fileno()
 
     def ready(self) -> bool:
-        """Whether a frame has come."""
+        """Return whether a frame has arrived."""
         return bool(self._words[self._next >> 2] & _USER)
 
     def seen_empty(self, now_ns: int) -> None:
-        """Say that nothing was there at this time: what comes next came later, which checks the kernel's clock."""
+        """Note that the ring was empty at this time: later frames arrived after it, which checks the kernel's clock."""
         self._oldest_ns = now_ns
 
     def take(self, other: Port) -> tuple[int, int, bytes | None]:
-        """The frame that is ready: when it came (CLOCK_MONOTONIC, ns), its length, and it as the other port sends it.
+        """Return the next frame: its arrival (CLOCK_MONOTONIC, ns), its length, its bytes for the other port.
 
-        No bytes where the ring could not hold all of them.
+        The bytes are None where the ring could not hold all of them.
         """
         start = self._next
         self._next = start + self._slot_bytes if start < self._last else 0
@@ -105,16 +106,16 @@ class Port:
         return taken_ns, length, frame
 
     def dropped(self) -> int:
-        """Frames that came when the ring was full, since this was last asked."""
+        """Return how many frames arrived while the ring was full, since the last call."""
         return int(struct.unpack("=II", self._socket.getsockopt(_SOL_PACKET, _STATISTICS, 8))[1])
 
     def send(self, frame: bytes) -> None:
-        """Hand a frame to the interface; OSError when the kernel does not take it."""
+        """Send a frame on the interface. Raises OSError when the kernel refuses it."""
         self._socket.send(frame)
 
 
 def _attach(packet_socket: socket.socket, program: bytes) -> None:
-    """SO_ATTACH_FILTER takes a struct sock_fprog, which holds an address: the program lives until the call returns."""
+    """SO_ATTACH_FILTER takes a struct sock_fprog with the program's address: it must live until the call returns."""
     held = ctypes.create_string_buffer(program, len(program))
     header = struct.pack("HP", len(program) // 8, ctypes.addressof(held))
     packet_socket.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, header)

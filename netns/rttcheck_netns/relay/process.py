@@ -1,8 +1,8 @@
-"""The relay's own process: what it is told, what it asks of the scheduler, and that it ends with whoever started it.
+"""The relay's process: the messages on its control socket, its scheduling, and its end with the starting process.
 
-Owns the messages between the two processes and their order; refuses to know what is done with packets (that is `pump`).
-It is run by `run_from_command_line` in a Python of its own with the standard library only, and says on its control
-socket when it is ready. It ends when that socket's other end is closed or the process that started it is gone.
+`run_from_command_line` runs in a separate Python with the standard library only and reports on its control socket when
+it is ready; `pump` forwards the packets. The process ends when that socket's other end is closed or the process that
+started it has died.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ PRIORITY = 40
 """SCHED_FIFO; below the kernel's threaded interrupts, which have 50."""
 
 MOST_MESSAGE = 200_000
-"""Bytes; two tables of the greatest size fit, and so does what a socket takes at once by default."""
+"""Bytes; two tables of the greatest size fit, and a socket accepts that much at once by default."""
 
 _PR_SET_PDEATHSIG, _PR_SET_TIMERSLACK = 1, 29
 _MCL_CURRENT, _MCL_FUTURE, _MCL_ONFAULT = 1, 2, 4
@@ -37,23 +37,23 @@ _SIGKILL = 9
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Start:
-    """What the process is told when it starts: what it inherits, its two sides, and the core that it is to keep to."""
+    """The first message: the inherited descriptors, the two sides, and the core to keep to."""
 
     near_fd: int
     far_fd: int
     journal_fd: int
     starter_fd: int
-    """A pidfd of who started it."""
+    """A pidfd of the starting process."""
     near: Side
     far: Side
     cpu: int | None
     tied_to_thread: bool
-    """Whether the kernel may kill it with the thread that started it, which it takes for the process."""
+    """Whether the kernel may kill the process when the starting thread ends, which the kernel treats as the parent."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Impair:
-    """What the process is told later: the impairment of each direction and the seed of its chances."""
+    """Later messages: the impairment of each direction and the seed of its random decisions."""
 
     out: Netem | None
     out_seed: int
@@ -63,14 +63,14 @@ class Impair:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What it answers to each: what went wrong, if anything did, and how it is scheduled."""
+    """The reply to each message: what failed, if anything did, and how the process is scheduled."""
 
     problem: str = ""
     scheduling: str = ""
 
 
 def run_from_command_line() -> None:
-    """Serve until told to stop; the last argument is the number of the control socket's descriptor."""
+    """Serve until the control socket is closed; the last argument is the number of its descriptor."""
     with socket.socket(fileno=int(sys.argv[-1])) as control:
         start: Start = pickle.loads(control.recv(MOST_MESSAGE))
         prctl = ctypes.CDLL(None).prctl
@@ -84,7 +84,7 @@ def run_from_command_line() -> None:
         except OSError as problem:
             _answer(control, Answer(problem=f"{problem.strerror} ({problem.errno})"))
             return
-        # Before it keeps to one: there it may look at the clock, as others have a core left.
+        # Before binding to one core: there it may busy-wait, as the others have a core left.
         cores = len(os.sched_getaffinity(0))
         scheduling = _scheduling(start.cpu)
         waiting = Waiting([near.fileno(), far.fileno(), control.fileno(), start.starter_fd], cores=cores)
@@ -94,11 +94,11 @@ def run_from_command_line() -> None:
         gc.freeze()
         gc.disable()
         _answer(control, Answer(scheduling=scheduling))
-        pump.run(lambda: not _heard(control, pump, waiting))
+        pump.run(lambda: not _handle(control, pump, waiting))
 
 
-def _heard(control: socket.socket, pump: Pump, waiting: Waiting) -> bool:
-    """Do what came on the control socket; False when the relay is to end."""
+def _handle(control: socket.socket, pump: Pump, waiting: Waiting) -> bool:
+    """Handle the next message on the control socket; return False when the relay is to end."""
     if waiting.ready(3):
         return False
     message = control.recv(MOST_MESSAGE)
@@ -111,25 +111,25 @@ def _heard(control: socket.socket, pump: Pump, waiting: Waiting) -> bool:
 
 
 def _answer(control: socket.socket, answer: Answer) -> None:
-    # Who asked may be gone by now; the next look at the control socket ends the relay.
+    # The other end may be closed by now; the next read of the control socket ends the relay.
     with suppress(BrokenPipeError, ConnectionResetError):
         control.send(pickle.dumps(answer))
 
 
 def _scheduling(cpu: int | None) -> str:
-    """Take what the machine allows; return what that was, in words."""
-    words = []
+    """Set the scheduling that the machine allows; return a description of it."""
+    parts = []
     if cpu is not None:
         try:
             os.sched_setaffinity(0, {cpu})
-            words.append(f"on CPU {cpu}")
+            parts.append(f"on CPU {cpu}")
         except OSError as problem:
-            words.append(f"not on CPU {cpu} ({problem.strerror})")
+            parts.append(f"not on CPU {cpu} ({problem.strerror})")
     try:
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(PRIORITY))
-        words.insert(0, f"SCHED_FIFO priority {PRIORITY}")
+        parts.insert(0, f"SCHED_FIFO priority {PRIORITY}")
     except OSError as problem:
-        words.insert(0, f"the normal scheduler, SCHED_FIFO is refused ({problem.strerror})")
+        parts.insert(0, f"the normal scheduler, SCHED_FIFO is refused ({problem.strerror})")
     if ctypes.CDLL(None).mlockall(_MCL_CURRENT | _MCL_FUTURE | _MCL_ONFAULT):
-        words.append("memory not locked")
-    return ", ".join(words)
+        parts.append("memory not locked")
+    return ", ".join(parts)

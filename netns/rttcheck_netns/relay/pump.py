@@ -1,8 +1,7 @@
-"""The relay's loop: takes frames from both ports, holds them, and lets each go out of the other port when it is due.
+"""The relay's loop: take frames from both ports, hold them, and send each out of the other port when it is due.
 
-Owns the queue of what is held and the account of each packet; refuses to know how a packet's time is decided (that is
-`line`), what a ring looks like (that is `port`), and who asks for what (that is `process`). Never early: a frame is
-handed to the kernel only after the clock was seen to stand at its time or later.
+Keeps the queue of held frames and the record of each packet; `line` decides a packet's time, `port` reads the ring, and
+`process` handles requests. Never early: a frame is passed to the kernel only after the clock has reached its time.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ DIRECTIONS = (0, 1)
 
 _BATCH = 16
 _LOOK_NS = 5_000_000
-"""However busy the line is, whoever started the relay is heard this often."""
+"""The control socket is read at least this often, however busy the line is."""
 _IDLE_NS = 3_600_000_000_000
 _COUNT_OF = {
     Fate.LOST: Count.LOST,
@@ -40,7 +39,7 @@ class Pump:
     """Both directions of the relay at work."""
 
     def __init__(self, near: Port, far: Port, journal: Journal, waiting: Waiting, clock: Clock) -> None:
-        """``waiting`` waits for the two ports first, in this order, then for whatever `run` is to return for."""
+        """``waiting`` watches the two ports first, in this order, then the descriptors that `run` is to return for."""
         self._ports = (near, far)
         self._journal, self._words, self._waiting, self._clock = journal, journal.words, waiting, clock
         self._held: list[Held] = []
@@ -51,7 +50,7 @@ class Pump:
         self._base = tuple(counter(direction, Count.TAKEN) for direction in DIRECTIONS)
 
     def impair(self, out: Line, back: Line) -> None:
-        """Take what has come, drop what waits, start the counters again, and go on with these."""
+        """Take all packets that have arrived, drop the waiting ones, reset the counters, and use these lines."""
         for direction in DIRECTIONS:
             while self._ports[direction].ready():
                 self._take(direction)
@@ -66,7 +65,7 @@ class Pump:
             self._journal.restart(direction)
 
     def run(self, look: Callable[[], bool]) -> None:
-        """Work until ``look``, which is called when a descriptor beyond the ports has something, says to stop."""
+        """Work until ``look`` returns True; it is called when a descriptor beyond the ports is readable."""
         held, waiting, now = self._held, self._waiting, time.monotonic_ns
         near, far = self._ports
         looked_ns = 0
@@ -148,7 +147,7 @@ class Pump:
         words[base + Count.WAITING_BYTES] -= length
 
     def _drop(self, direction: int, record: int, length: int, fate: Fate) -> None:
-        """Account for a packet that waited and does not go out."""
+        """Record a packet that waited and is dropped."""
         words, base, line = self._words, self._base[direction], self._lines[direction]
         line.waiting -= 1
         if record:

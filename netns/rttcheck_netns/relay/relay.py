@@ -1,7 +1,6 @@
-"""The relay as seen by who starts it: a process that delays what goes through a link, and what it says of itself.
+"""Start and end the relay's process, set its impairments, and read its journal.
 
-Owns starting and ending the process, asking for impairments, and reading its journal; refuses to know how the link was
-wired. The process is a child that ends with this one, by SIGKILL too: it watches this process by a pidfd and a socket.
+The process is a child that ends with this one, by SIGKILL too: it watches this process by a pidfd and a socket.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
     from .packets import Lateness, Packets
 
 _DEADLINE_S = 20.0
-"""For the process to start, and for each answer; an emulated machine needs most of a second for the first."""
+"""For the start of the process, and for each answer; an emulated machine needs most of a second for the first."""
 
 _REFUSED = {
     "delay_correlation": "netem's own does nothing",
@@ -44,41 +43,43 @@ _REFUSED = {
 
 
 def refuse_unsupported(direction: str, netem: Netem | None) -> None:
-    """UnsupportedByEngine for a setting that the relay does not have."""
-    for knob, why in _REFUSED.items():
-        if netem is not None and getattr(netem, knob):
+    """Raise UnsupportedByEngine for a setting that the relay does not have."""
+    for setting, why in _REFUSED.items():
+        if netem is not None and getattr(netem, setting):
             raise UnsupportedByEngine(
-                f"netem {direction}: {knob} was asked for and the engine is relay ({why}): "
+                f"netem {direction}: {setting} was asked for and the engine is relay ({why}): "
                 "drop it, or use the engine netem"
             )
 
 
 class Relay:
-    """A running relay, made by `open_relay`. After it has ended by itself, every question raises RelayFailed."""
+    """A running relay, made by `open_relay`. After it has ended unexpectedly, every method raises RelayFailed."""
 
     name: Literal["relay"] = "relay"
 
-    def __init__(self, child: subprocess.Popen[bytes], control: socket.socket, journal: Journal, said_fd: int) -> None:
-        """``said_fd`` is the file that the process writes to when something is wrong."""
-        self._child, self._control, self._journal, self._said_fd = child, control, journal, said_fd
+    def __init__(
+        self, child: subprocess.Popen[bytes], control: socket.socket, journal: Journal, output_fd: int
+    ) -> None:
+        """``output_fd`` is the file that the process writes its errors to."""
+        self._child, self._control, self._journal, self._output_fd = child, control, journal, output_fd
         self._held: dict[Direction, Netem | None] = {"out": None, "back": None}
         self.scheduling = self._answer().scheduling
-        """How the process is scheduled, in words: SCHED_FIFO where it was allowed, and the core asked for."""
+        """How the process is scheduled, as text: SCHED_FIFO where it was allowed, and the core asked for."""
 
     @property
     def pid(self) -> int:
         return self._child.pid
 
     def impair(self, *, out: Netem | None, back: Netem | None) -> None:
-        """Replace what both directions do, from the next packet on; what waits is dropped, and counters start again.
+        """Replace the impairment of both directions from the next packet on; drop waiting packets, reset the counters.
 
-        UnsupportedByEngine, before anything changes, for a setting that the relay does not have. A direction without a
-        seed gets one, which `held` tells.
+        Raises UnsupportedByEngine, before anything changes, for a setting that the relay does not have. A direction
+        without a seed gets one, which `held` returns.
         """
         self.install({"out": out, "back": back})
 
     def install(self, asked: Mapping[Direction, Netem | None]) -> dict[Direction, Netem | None]:
-        """As `impair`; return what `held` says of both directions from now on."""
+        """Do the same as `impair`; return what `held` returns for both directions from now on."""
         for direction, netem in asked.items():
             refuse_unsupported(direction, netem)
         held = {direction: _seeded(netem) for direction, netem in asked.items()}
@@ -89,35 +90,35 @@ class Relay:
         return dict(held)
 
     def held(self, direction: Direction) -> Netem | None:
-        """What is in force, with the seed that was drawn where none was asked for."""
+        """Return the settings in force, with the seed that was drawn where none was asked for."""
         return self._held[direction]
 
     def statistics(self) -> dict[str, QdiscStatistics]:
-        """Both directions' counters since `impair`, under "out" and "back"; ``xstats`` are the relay's own.
+        """Return both directions' counters since `impair`, under "out" and "back"; ``xstats`` are the relay's own.
 
-        Of those, ``ring_full`` counts packets that came faster than they could be taken: no record has them.
+        Of those, ``ring_full`` counts packets that arrived faster than they could be taken: they have no record.
         """
         self._alive()
         return {direction: _statistics(self._journal.counted(i)) for i, direction in enumerate(DIRECTIONS)}
 
     @property
     def unrecorded(self) -> int:
-        """Packets that `packets` does not have because its memory was full; they went through all the same."""
+        """Packets missing in `packets` because its memory was full; they were forwarded all the same."""
         return self._journal.words[UNRECORDED]
 
     @property
     def clock_set(self) -> int:
-        """How often somebody set the time of day meanwhile; a packet that came just then may be late."""
+        """How often the time of day was set meanwhile; a packet that arrived just then may be late."""
         return self._journal.words[CLOCK_SET]
 
     def packets(self) -> Packets:
-        """A record of every packet since the relay was started, in the order in which they were taken; a copy."""
+        """Return a copy of the records of all packets since the relay started, in the order of arrival."""
         from .packets import recorded
 
         return recorded(self._journal)
 
     def lateness(self) -> Lateness:
-        """How much later than due packets were let go."""
+        """Return how much later than due packets were released."""
         from .packets import lateness
 
         return lateness(self.packets())
@@ -126,7 +127,7 @@ class Relay:
         data = pickle.dumps(message)
         if len(data) > MOST_MESSAGE:
             raise RelayFailed(
-                f"an impairment of {len(data)} bytes is too long to tell the relay, it takes {MOST_MESSAGE}: "
+                f"an impairment of {len(data)} bytes is too long to send to the relay, which takes {MOST_MESSAGE}: "
                 "use smaller tables"
             )
         try:
@@ -150,7 +151,7 @@ class Relay:
         answer: Answer = pickle.loads(data)
         if answer.problem:
             raise RelayFailed(
-                f"the relay could not open its packet sockets, the kernel says '{answer.problem}': "
+                f"the relay could not open its packet sockets, the kernel reports '{answer.problem}': "
                 "run as root, with a kernel that has CONFIG_PACKET"
             )
         return answer
@@ -164,10 +165,10 @@ class Relay:
             status: object = self._child.wait(timeout=_DEADLINE_S)
         except subprocess.TimeoutExpired:
             status = "unknown"
-        said = os.pread(self._said_fd, 1 << 16, 0).decode(errors="replace").strip().splitlines()
+        output = os.pread(self._output_fd, 1 << 16, 0).decode(errors="replace").strip().splitlines()
         return RelayFailed(
-            f"the relay ended by itself with status {status} ({said[-1] if said else 'without a word'}): "
-            "nothing goes through the link any more, build it again"
+            f"the relay ended by itself with status {status} ({output[-1] if output else 'no message'}): "
+            "nothing passes the link any more, build it again"
         )
 
 
@@ -175,11 +176,11 @@ class Relay:
 def open_relay(
     namespace: Namespace, *, near: Side, far: Side, records: int = 1 << 20, cpu: int | None = None
 ) -> Iterator[Relay]:
-    """A relay between two interfaces of a namespace, which must not forward itself; it delays nothing yet.
+    """Run a relay between two interfaces of a namespace, which must not forward itself; it delays nothing yet.
 
-    ``near`` is the client's side: "out" is what comes in there. ``records`` is how many packets `Relay.packets` can
-    tell of (32 bytes each, taken from the machine as they are written); ``cpu`` keeps the process to one core. Raises
-    RelayFailed when it cannot work.
+    ``near`` is the client's side: packets that arrive there go "out". ``records`` is how many packets `Relay.packets`
+    can hold (32 bytes each, allocated as they are written); ``cpu`` binds the process to one core. Raises RelayFailed
+    when it cannot work.
     """
     with ExitStack() as resources:
         sockets = [
@@ -191,13 +192,13 @@ def open_relay(
         resources.callback(os.close, journal_fd)
         starter_fd = os.pidfd_open(os.getpid())
         resources.callback(os.close, starter_fd)
-        said_fd = os.memfd_create("rttcheck-relay-says")
-        resources.callback(os.close, said_fd)
+        output_fd = os.memfd_create("rttcheck-relay-output")
+        resources.callback(os.close, output_fd)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             resources.enter_context(ours)
             inherited = (sockets[0].fileno(), sockets[1].fileno(), journal_fd, starter_fd, theirs.fileno())
-            child = _spawn(inherited, said_fd)
+            child = _spawn(inherited, output_fd)
         resources.callback(_end, child, ours)
         start = Start(
             near_fd=inherited[0],
@@ -214,11 +215,11 @@ def open_relay(
             one.close()
         journal = Journal(journal_fd)
         resources.callback(journal.close)
-        yield Relay(child, ours, journal, said_fd)
+        yield Relay(child, ours, journal, output_fd)
 
 
-def _spawn(inherited: tuple[int, ...], said_fd: int) -> subprocess.Popen[bytes]:
-    """The process, in a session of its own: an interrupt at the terminal is for the one that started it."""
+def _spawn(inherited: tuple[int, ...], output_fd: int) -> subprocess.Popen[bytes]:
+    """Start the process in a session of its own: a Ctrl-C at the terminal is for the starting process only."""
     package = __package__
     root = Path(__file__).parents[package.count(".") + 1]
     code = (
@@ -229,14 +230,14 @@ def _spawn(inherited: tuple[int, ...], said_fd: int) -> subprocess.Popen[bytes]:
         [sys.executable, "-I", "-S", "-c", code, str(root), str(inherited[-1])],
         pass_fds=inherited,
         stdin=subprocess.DEVNULL,
-        stdout=said_fd,
-        stderr=said_fd,
+        stdout=output_fd,
+        stderr=output_fd,
         start_new_session=True,
     )
 
 
 def _end(child: subprocess.Popen[bytes], control: socket.socket) -> None:
-    """Closing the socket is the request to end; a process that does not hear it is killed."""
+    """Close the socket, which asks the process to end; kill it when it does not."""
     control.close()
     try:
         child.wait(timeout=2)

@@ -1,10 +1,10 @@
-"""Waiting for a time or for something to happen, whichever is first, as exactly as this machine can.
+"""Wait for a time or for a readable descriptor, whichever is first, as exactly as this machine can.
 
-Owns ppoll (Python's own polls take milliseconds), how late it wakes, and looking at the clock for the last bit of the
-way. Refuses to know what is waited for. Standard library only.
+Uses ppoll (Python's own polls have a resolution of milliseconds), learns how late it wakes, and busy-waits on the clock
+for the rest. Standard library only.
 
-Looking at the clock costs a core, so it is left out where there is only one, and while the process has used much of it:
-a real-time task that never sleeps is stopped for 50 ms a second (kernel.sched_rt_runtime_us).
+Busy-waiting costs a core, so it is left out where there is only one, and while the process has used much of it: a
+real-time task that never sleeps is stopped for 50 ms a second (kernel.sched_rt_runtime_us).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections.abc import Sequence
 
 _MOST_EARLY_NS = 250_000
 _MOST_LEARNT_NS = 8_000
-"""From one sleep: a machine that stood still for once says nothing about its timers."""
+"""Learnt from one sleep: a machine that stalled once does not characterise its timers."""
 _MOST_BUSY = 0.6
 _WINDOW_NS = 50_000_000
 _CALIBRATION_NS = 200_000
@@ -35,7 +35,7 @@ class Waiting:
     """Sleeps until a time or until one of the descriptors has something to read."""
 
     def __init__(self, descriptors: Sequence[int], *, cores: int | None = None) -> None:
-        """``cores`` is how many there are for this process and all others; None: as many as this one may use."""
+        """``cores`` is the number of cores for this process and all others; None: as many as this one may use."""
         self._ppoll = ctypes.CDLL(None).ppoll
         self._polled = (_Pollfd * len(descriptors))(*(_Pollfd(fd, select.POLLIN, 0) for fd in descriptors))
         self._count = len(descriptors)
@@ -47,11 +47,11 @@ class Waiting:
 
     @property
     def early_ns(self) -> int:
-        """How much before a time to wake, and to look at the clock from then on; 0 where that is not done now."""
+        """How long before a time to wake and busy-wait from then on; 0 where that is not done now."""
         return self._early_ns if self._alone and not self._busy else 0
 
     def calibrate(self) -> None:
-        """Start from how late timers are here now: the third worst of twenty."""
+        """Start from the present lateness of timers: the third worst of twenty."""
         late_ns = []
         for _ in range(20):
             until_ns = time.monotonic_ns() + _CALIBRATION_NS
@@ -61,10 +61,10 @@ class Waiting:
         self._early_ns = min(sorted(late_ns)[-3], _MOST_EARLY_NS)
 
     def sleep(self, until_ns: int, now_ns: int) -> bool:
-        """Sleep until then (CLOCK_MONOTONIC; may be over); return whether a descriptor has something.
+        """Sleep until then (CLOCK_MONOTONIC; may be past); return whether a descriptor is readable.
 
-        Each time that it sleeps through, it learns how late it woke: up in steps of an eighth, down of a 256th, which
-        settles where few are late.
+        Each sleep that ends by time adjusts the learnt lateness: up in steps of an eighth, down of a 256th, so that it
+        settles where few wake-ups are late.
         """
         timeout = self._timeout
         timeout.seconds, timeout.nanoseconds = divmod(max(0, until_ns - now_ns), 1_000_000_000)
@@ -77,11 +77,11 @@ class Waiting:
         return False
 
     def ready(self, at: int) -> bool:
-        """Whether the descriptor at this place had something when `sleep` last returned."""
+        """Return whether the descriptor at this place was readable when `sleep` last returned."""
         return bool(self._polled[at].revents)
 
     def watch_load(self, now_ns: int) -> None:
-        """Look, now and then, at how much of a core this thread has used."""
+        """Check, now and then, how much of a core this thread has used."""
         passed_ns = now_ns - self._since_ns
         if passed_ns >= _WINDOW_NS:
             used_ns = time.thread_time_ns()

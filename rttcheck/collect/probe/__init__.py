@@ -1,1 +1,1 @@
-"""Sees every RTT sample that the kernel takes; start at :mod:`rttcheck.collect.probe.probe`."""
+"""Record every RTT sample that the kernel takes; start at :mod:`rttcheck.collect.probe.probe`."""

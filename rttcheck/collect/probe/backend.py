@@ -1,7 +1,4 @@
-"""The ways to see samples: for each backend a name, what it covers at best, and how it is loaded and attached.
-
-It owns the table and its order. It chooses none, and does not say what came of trying one.
-"""
+"""The table of probe backends: name, best coverage, and how each is loaded and attached; `probe` chooses one."""
 
 from __future__ import annotations
 
@@ -20,8 +17,8 @@ from rttcheck.collect.probe.bpf_object import load_object
 from rttcheck.collect.probe.cgroup import open_cgroup
 from rttcheck.collect.probe.function import FUNCTION, Unproven, proven_symbol
 from rttcheck.collect.probe.libbpf import Refused
-from rttcheck.collect.probe.rehearsal import rehearse
-from rttcheck.collect.probe.ring import Ring, open_ring
+from rttcheck.collect.probe.ring import EventRing, open_ring
+from rttcheck.collect.probe.trial import record_trial
 from rttcheck.collect.probe.watch import Loaded, Watch
 from rttcheck.record.event import EVENT
 from rttcheck.record.view import SOCKOPS, SOCKOPS_WITHOUT_ARGUMENTS, TRACEPOINT, WHOLE, View
@@ -30,29 +27,29 @@ OBJECT: Final = BPF / "rtt_probe.bpf.o"
 
 KPROBE_EVENTS: Final = Path("/sys/bus/event_source/devices/kprobe/type")
 
-_REHEARSED: Final = 0
-"""The number of a watch that is none of the user's."""
+_TRIAL_WATCH: Final = 0
+"""The number of the watch that tries a backend, which no other watch has."""
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """An attached backend: its object, the ring of its events, what it sees, and where it is, for a person."""
+    """An attached backend: its object, the ring of its events, what it sees, and where it is attached, for the user."""
 
     loaded: Loaded
-    ring: Ring
+    ring: EventRing
     view: View
     where: str
 
 
 @dataclass(slots=True)
-class Kernel:
-    """The running kernel, as far as backends have to know it: looked at once for all of them."""
+class ProbedKernel:
+    """Facts about the running kernel that backends need, looked up once for all of them."""
 
     _symbol: str | Unproven | Refused | None = field(default=None)
 
     @property
     def symbol(self) -> str:
-        """The symbol that is ``tcp_ack_update_rtt``. Raises Unproven, Refused."""
+        """The symbol of ``tcp_ack_update_rtt``. Raises Unproven, Refused."""
         if self._symbol is None:
             try:
                 self._symbol = proven_symbol()
@@ -71,13 +68,13 @@ class Backend:
     view: View
     """What it sees at best."""
     how: str
-    """What it hangs on, in a few words."""
-    open: Callable[[Kernel, int], AbstractContextManager[Opened]]
+    """What it attaches to, in a few words."""
+    open: Callable[[ProbedKernel, int], AbstractContextManager[Opened]]
     """Takes the kernel and the room for events in bytes."""
     remedy: str
-    ready: Callable[[Kernel], str] | None = None
-    """Of a backend that takes seconds to open: whether it could be, without opening it; says so or raises as ``open``.
-    ``auto`` leaves such a one out."""
+    ready: Callable[[ProbedKernel], str] | None = None
+    """Only for a backend that takes seconds to open: check the conditions without opening it; return a description or
+    raise as ``open``. ``auto`` leaves such a backend out."""
 
     @property
     def slow(self) -> bool:
@@ -86,9 +83,9 @@ class Backend:
 
 
 @contextmanager
-def _fexit(kernel: Kernel, ring_bytes: int) -> Iterator[Opened]:
+def _fexit(kernel: ProbedKernel, ring_bytes: int) -> Iterator[Opened]:
     symbol = kernel.symbol
-    # The map of calls under way is the kprobes' own.
+    # Only the kprobe programs use the map of calls in progress.
     with load_object(OBJECT, {"rtt_fexit": symbol}, {"events": ring_bytes, "calls": 1}) as loaded:
         loaded.attach("rtt_fexit")
         with open_ring(loaded.map("events").fd, EVENT) as ring:
@@ -96,7 +93,7 @@ def _fexit(kernel: Kernel, ring_bytes: int) -> Iterator[Opened]:
 
 
 @contextmanager
-def _kprobe(kernel: Kernel, ring_bytes: int) -> Iterator[Opened]:
+def _kprobe(kernel: ProbedKernel, ring_bytes: int) -> Iterator[Opened]:
     symbol = kernel.symbol
     require_kprobes()
     with load_object(OBJECT, {"rtt_kprobe": None, "rtt_kretprobe": None}, {"events": ring_bytes}) as loaded:
@@ -107,7 +104,7 @@ def _kprobe(kernel: Kernel, ring_bytes: int) -> Iterator[Opened]:
 
 
 @contextmanager
-def _bcc(kernel: Kernel, ring_bytes: int) -> Iterator[Opened]:
+def _bcc(kernel: ProbedKernel, ring_bytes: int) -> Iterator[Opened]:
     import_bcc()
     kfunc = _takes_fexit(kernel)
     if not kfunc:
@@ -119,20 +116,20 @@ def _bcc(kernel: Kernel, ring_bytes: int) -> Iterator[Opened]:
         yield Opened(loaded, ring, WHOLE, loaded.kind)
 
 
-def _bcc_ready(kernel: Kernel) -> str:
+def _bcc_ready(kernel: ProbedKernel) -> str:
     import_bcc()
     headers(platform.release())
     kind = "kfunc" if _takes_fexit(kernel) else "kprobe and kretprobe"
     if kind != "kfunc":
         require_kprobes()
-        # A kernel that refuses this program for what it reads refuses bcc's, too.
+        # A kernel that refuses this program because of its memory reads refuses bcc's, too.
         with load_object(OBJECT, {"rtt_kprobe": None, "rtt_kretprobe": None}, {"events": mmap.PAGESIZE}):
             pass
     return f"{kind} on {kernel.symbol}, compiled when it is asked for, which takes seconds"
 
 
-def _takes_fexit(kernel: Kernel) -> bool:
-    """Whether the kernel takes the programs that bcc calls kfunc: cheaper to find out than by compiling one."""
+def _takes_fexit(kernel: ProbedKernel) -> bool:
+    """Return whether the kernel accepts fexit programs, bcc's kfunc: a test load is cheaper than a compilation."""
     symbol = kernel.symbol
     try:
         with load_object(OBJECT, {"rtt_fexit": symbol}, {"events": mmap.PAGESIZE, "calls": 1}):
@@ -142,37 +139,37 @@ def _takes_fexit(kernel: Kernel) -> bool:
 
 
 @contextmanager
-def _sockops(_kernel: Kernel, ring_bytes: int) -> Iterator[Opened]:
+def _sockops(_kernel: ProbedKernel, ring_bytes: int) -> Iterator[Opened]:
     with (
         open_cgroup() as cgroup,
         load_object(BPF / "rtt_sockops.bpf.o", {"rtt_sockops": None}, {"events": ring_bytes, "calls": 1}) as loaded,
     ):
         loaded.attach_cgroup("rtt_sockops", cgroup.fd)
         with open_ring(loaded.map("events").fd, EVENT) as ring:
-            events = rehearse(lambda: Watch(loaded, ring, _REHEARSED))
+            events = record_trial(lambda: Watch(loaded, ring, _TRIAL_WATCH))
             if not len(events):
                 raise Unproven(
-                    f"attached to {cgroup.where}, and sockets of this process do not call it: before Linux 5.15 that "
-                    "is so once net_cls or net_prio of cgroup version 1 was used"
+                    f"attached to {cgroup.where}, but sockets of this process do not call it: before Linux 5.15 this "
+                    "happens after net_cls or net_prio of cgroup version 1 was used"
                 )
-            # Without arguments a socket's first sample is known all the same.
-            told = bool((events["sample_us"] >= 0).all())
-            view = SOCKOPS if told else SOCKOPS_WITHOUT_ARGUMENTS
-            said = "" if told else ", where this kernel passes no arguments"
-            yield Opened(loaded, ring, view, f"{cgroup.where}{said}")
+            # Even without arguments a socket's first sample is available.
+            complete = bool((events["sample_us"] >= 0).all())
+            view = SOCKOPS if complete else SOCKOPS_WITHOUT_ARGUMENTS
+            note = "" if complete else ", where this kernel passes no arguments"
+            yield Opened(loaded, ring, view, f"{cgroup.where}{note}")
 
 
 @contextmanager
-def _tracepoint(_kernel: Kernel, ring_bytes: int) -> Iterator[Opened]:
+def _tracepoint(_kernel: ProbedKernel, ring_bytes: int) -> Iterator[Opened]:
     with _either_tracepoint(ring_bytes) as (loaded, kind), open_ring(loaded.map("events").fd, EVENT) as ring:
-        if not len(rehearse(lambda: Watch(loaded, ring, _REHEARSED))):
-            raise Unproven(f"attached to {kind} tcp:tcp_probe, and segments that come in do not call it")
+        if not len(record_trial(lambda: Watch(loaded, ring, _TRIAL_WATCH))):
+            raise Unproven(f"attached to {kind} tcp:tcp_probe, but incoming segments do not call it")
         yield Opened(loaded, ring, TRACEPOINT, f"{kind} tcp:tcp_probe")
 
 
 @contextmanager
 def _either_tracepoint(ring_bytes: int) -> Iterator[tuple[Loaded, str]]:
-    """``tp_btf``, whose argument BTF proves to be a socket; where the kernel refuses that, ``raw_tp``."""
+    """Load ``tp_btf``, whose argument BTF proves to be a socket; where the kernel refuses that, ``raw_tp``."""
     path, sizes = BPF / "rtt_tracepoint.bpf.o", {"events": ring_bytes, "calls": 1}
     try:
         attempt = load_object(path, {"rtt_tp_btf": None}, sizes)
@@ -190,11 +187,11 @@ def _either_tracepoint(ring_bytes: int) -> Iterator[tuple[Loaded, str]]:
 
 
 def require_kprobes() -> None:
-    """Raise Unproven unless the kernel has kprobes whose registers our programs know."""
+    """Raise Unproven unless the kernel has kprobes and this machine the registers that the program reads."""
     if platform.machine() != "x86_64":
-        raise Unproven(f"the kprobe program knows the registers of x86_64 and this is {platform.machine()}")
+        raise Unproven(f"the kprobe program reads the registers of x86_64 and this is {platform.machine()}")
     if not KPROBE_EVENTS.exists():
-        raise Unproven(f"the kernel has no kprobes ({KPROBE_EVENTS} is missing; it wants CONFIG_KPROBE_EVENTS)")
+        raise Unproven(f"the kernel has no kprobes ({KPROBE_EVENTS} is missing; it needs CONFIG_KPROBE_EVENTS)")
 
 
 BACKENDS: Final = (
@@ -211,7 +208,7 @@ BACKENDS: Final = (
     Backend(
         "bcc",
         WHOLE,
-        "the function, by a program that is compiled on the spot",
+        "the function, by a program compiled at run time",
         _bcc,
         "apt install python3-bpfcc linux-headers-amd64, on a kernel that takes fexit or kprobe",
         ready=_bcc_ready,
@@ -231,6 +228,6 @@ BACKENDS: Final = (
         "a kernel of 5.10 or later with CONFIG_BPF_EVENTS=y",
     ),
 )
-"""From what sees the most to what sees the least; ``auto`` tries them in this order."""
+"""From the one that sees the most to the least; ``auto`` tries them in this order."""
 
 NAMES: Final = tuple(backend.name for backend in BACKENDS)

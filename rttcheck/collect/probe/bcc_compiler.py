@@ -1,7 +1,7 @@
-"""The process in which bcc compiles and attaches: its own, so that a compiler that does not end can be ended.
+"""The separate process in which bcc compiles and attaches, so that a compiler that hangs can be killed.
 
-It owns the messages between the two processes. It compiles one program, hands the descriptors of its maps and functions
-over, and keeps it attached until the other side closes its socket or is gone.
+It compiles one program, passes the descriptors of its maps and functions over the socket, and keeps the program
+attached until the other side closes its socket or dies.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ MOST_MESSAGE: Final = 1 << 20
 
 
 def serve(control: socket.socket, scratch: str) -> None:
-    """Do the one job that comes on `control`: ``text``, ``cflags``, ``symbol`` (None: kfunc) and the names of ``maps``.
+    """Do the one job received on `control`: ``text``, ``cflags``, ``symbol`` (None: kfunc) and the names of ``maps``.
 
-    The answer is ``error`` and ``missing`` (whether that is the module), or ``functions``, how many of the descriptors
-    that come with it are functions: they come after the maps. ``scratch`` is the starter's directory of headers.
+    The answer is ``error`` and ``missing`` (whether the module is missing), or ``functions``, how many of the passed
+    descriptors are functions: they come after the maps. ``scratch`` is the parent's directory of headers.
     """
     attached = threading.Event()
     message = control.recv(MOST_MESSAGE)
     if not message:
         _end_for_starter(scratch)
-    # A starter that was killed can neither end us any more nor tidy up.
+    # A parent that was killed can neither kill this process nor remove the directory.
     threading.Thread(target=_end_with_starter, args=(control, attached, scratch), daemon=True).start()
     job = json.loads(message)
     try:
@@ -69,14 +69,14 @@ def _end_for_starter(scratch: str) -> NoReturn:
 
 
 def _closed(control: socket.socket) -> None:
-    """Wait until the other side is."""
+    """Wait until the other side is closed."""
     poll = select.poll()
     poll.register(control, select.POLLRDHUP)
     poll.poll()
 
 
 def run_from_command_line() -> None:
-    """Serve; the arguments are the starter's directory of headers and the number of the socket's descriptor."""
+    """Serve; the arguments are the parent's directory of headers and the number of the socket's descriptor."""
     scratch, descriptor = sys.argv[-2:]
     with socket.socket(fileno=int(descriptor)) as control:
         serve(control, scratch)

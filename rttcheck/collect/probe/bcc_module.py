@@ -1,7 +1,7 @@
-"""The Python module of the BPF compiler collection, told from an unrelated package of the same name.
+"""Import the Python module of the BPF compiler collection, and not an unrelated package of the same name.
 
-It owns where to look. Debian's ``python3-bpfcc`` is pure Python over ``libbpfcc.so.0`` and lies outside of a virtual
-environment; what PyPI calls ``bcc`` is something else, and hides the real one from an ordinary import.
+Debian's ``python3-bpfcc`` is pure Python over ``libbpfcc.so.0`` and is installed outside of a virtual environment;
+PyPI's ``bcc`` is a different package, and hides the real one from an ordinary import.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from typing import Final
 from rttcheck.errors import CapabilityError
 
 PLACES: Final = (Path("/usr/lib/python3/dist-packages"), Path("/usr/lib/python3/site-packages"))
-"""Where distributions put it."""
+"""Where distributions install it."""
 
 _NAME: Final = "rttcheck_bcc"
-"""Its own imports are all relative, so that it may have another name than the one that may be taken."""
+"""All imports inside the package are relative, so it can be imported under another name than ``bcc``."""
 
 _REMEDY: Final = "apt install python3-bpfcc"
 
 
 def unrelated_bcc() -> Path | None:
-    """Where a package ``bcc`` lies that is not the compiler collection; None when there is none."""
+    """Return the path of a package ``bcc`` that is not the compiler collection; None when there is none."""
     spec = importlib.util.find_spec("bcc")
     if spec is None:
         return None
@@ -35,7 +35,7 @@ def unrelated_bcc() -> Path | None:
 
 
 def import_bcc(places: tuple[Path, ...] = PLACES) -> ModuleType:
-    """The real module, under a name of its own. Raises CapabilityError with the remedy."""
+    """Import the real module under a name of its own. Raises CapabilityError with the remedy."""
     known = sys.modules.get(_NAME)
     if known is not None:
         return known

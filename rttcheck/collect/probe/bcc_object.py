@@ -1,7 +1,7 @@
-"""The bcc program compiled, loaded and attached: its maps and its life, as `Watch` wants them.
+"""Compile, load and attach the bcc program, and provide its maps to `Watch`.
 
-It owns the compiler's conditions (the module, some kernel's headers), its deadline, and the choice between kfunc and
-kprobe. It takes some ten seconds in an emulated guest, and is done in a process of its own.
+Checks the compiler's conditions (the module, some kernel's headers), enforces its deadline, and chooses between kfunc
+and kprobe. Compiling takes some ten seconds in an emulated guest, and runs in a separate process.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from rttcheck.collect.probe.libbpf import libbpf
 from rttcheck.errors import CapabilityError
 
 COMPILE_S: Final = 120.0
-"""Deadline of the compiler, ten times what it takes in an emulated guest, by the clock of the kernel that is probed: in
-a guest of virtual time its launcher counts the host's."""
+"""Deadline of the compiler, ten times its duration in an emulated guest, by the clock of the probed kernel: in a guest
+of virtual time its launcher's deadline counts the host's time."""
 
 HEADERS: Final = Path("/usr/src")
-"""Where distributions put kernel headers."""
+"""Where distributions install kernel headers."""
 
 MODULES: Final = Path("/lib/modules")
 KCONFIG: Final = Path("include/linux/kconfig.h")
@@ -40,7 +40,7 @@ _SOURCE: Final = "BCC_KERNEL_SOURCE"
 _SHOWN_LINES: Final = 6
 _MAPS: Final = ("config", "counts", "namespaces", "calls", "barrier", "barrier_inner", "events")
 _END_S: Final = 10.0
-"""To detach and leave, which takes no compiler."""
+"""To detach and end, which needs no compiler."""
 
 
 class BccObject:
@@ -52,19 +52,19 @@ class BccObject:
         self._functions = functions
 
     def map(self, name: str) -> BpfMap:
-        """The map of this name."""
+        """Return the map of this name."""
         return BpfMap(libbpf(), self._maps[name], name)
 
     def skipped(self) -> int:
-        """How often the kernel skipped a program because it was running on that CPU already (since 5.12)."""
+        """Return how often the kernel skipped a program because it was running on that CPU already (since 5.12)."""
         return sum(libbpf().recursion_misses(function) for function in self._functions)
 
 
 def headers(release: str, places: Path = HEADERS, modules: Path = MODULES) -> tuple[Path, ...]:
-    """Header trees of some kernel that bcc can compile against; none where bcc finds those of ``release`` by itself.
+    """Return header trees of any kernel that bcc can compile against; none where bcc finds those of ``release`` itself.
 
-    Any kernel's will do: all that the program knows of structures is looked up in BTF. Debian has two trees a kernel,
-    what is generated for the flavour and what is common to all. Raises Unproven.
+    Any kernel's will do, because all structure offsets come from BTF. Debian has two trees a kernel: generated files of
+    the flavour, and common files. Raises Unproven.
     """
     if (modules / release / "build" / "include").is_dir():
         return ()
@@ -76,13 +76,12 @@ def headers(release: str, places: Path = HEADERS, modules: Path = MODULES) -> tu
         if common is not None and (common / KCONFIG).is_file():
             return flavour, common
     raise Unproven(
-        "bcc compiles against the headers of a kernel, whichever it is, and there are none: "
-        "apt install linux-headers-amd64"
+        "bcc compiles against kernel headers, of any kernel, and there are none: apt install linux-headers-amd64"
     )
 
 
 def merge(trees: tuple[Path, ...], into: Path) -> None:
-    """Make one header tree of several, by links; of two files of a name the first tree's counts."""
+    """Merge several header trees into one by links; of two files with the same name the first tree's is used."""
     for below in (Path("include"), Path("arch/x86/include")):
         (into / below).mkdir(parents=True)
         for tree in trees:
@@ -96,10 +95,10 @@ def merge(trees: tuple[Path, ...], into: Path) -> None:
 def open_bcc(
     template: Path, ring_bytes: int, symbol: str, *, kfunc: bool, deadline_s: float = COMPILE_S
 ) -> Iterator[BccObject]:
-    """Compile ``template`` and attach it: as kfunc, which is what fexit is, or as kprobe and kretprobe on ``symbol``.
+    """Compile ``template`` and attach it: as kfunc, bcc's name of fexit, or as kprobe and kretprobe on ``symbol``.
 
-    Raises Unproven with what compiler or kernel said, or when that took longer than ``deadline_s``; CapabilityError
-    without the module.
+    Raises Unproven with the message of compiler or kernel, or when that took longer than ``deadline_s``;
+    CapabilityError without the module.
     """
     import_bcc()
     source = headers(os.uname().release)
@@ -108,13 +107,13 @@ def open_bcc(
     flags = [f"-I{template.parent.resolve()}", "-Wno-everything", *(["-DRTT_KFUNC"] if kfunc else [])]
     job = {"text": text, "cflags": flags, "symbol": None if kfunc else symbol, "maps": _MAPS}
     with ExitStack() as stack:
-        said = stack.enter_context(tempfile.TemporaryFile())
-        # bcc looks headers up by the path of their tree, and only while it compiles.
+        output = stack.enter_context(tempfile.TemporaryFile())
+        # bcc finds headers by the path of their tree, and only while it compiles.
         with tempfile.TemporaryDirectory(prefix="rttcheck-headers-", ignore_cleanup_errors=True) as place:
             if source:
                 merge(source, Path(place))
-            control = stack.enter_context(_compiler(said, place, {_SOURCE: place} if source else {}))
-            descriptors, count = _ask(control, job, said, deadline_s)
+            control = stack.enter_context(_compiler(output, place, {_SOURCE: place} if source else {}))
+            descriptors, count = _ask(control, job, output, deadline_s)
         for descriptor in descriptors:
             stack.callback(os.close, descriptor)
         maps = dict(zip(_MAPS, descriptors, strict=False))
@@ -123,12 +122,12 @@ def open_bcc(
 
 
 @contextmanager
-def _compiler(said: IO[bytes], scratch: str, environment: dict[str, str]) -> Iterator[socket.socket]:
-    """Our end of the compiling process' socket; it detaches and is gone when the context is left.
+def _compiler(output: IO[bytes], scratch: str, environment: dict[str, str]) -> Iterator[socket.socket]:
+    """Start the compiling process and yield our end of its socket; the process detaches and ends with the context.
 
-    It removes ``scratch`` when we are killed before it has answered. ``environment`` is for what nobody has set.
+    It removes ``scratch`` when this process is killed before it has answered. ``environment`` sets unset variables.
     """
-    # Only here: every guest imports this module, and few of them compile.
+    # Imported here: every guest imports this module, and few of them compile.
     import subprocess
 
     command = (
@@ -143,8 +142,8 @@ def _compiler(said: IO[bytes], scratch: str, environment: dict[str, str]) -> Ite
                 pass_fds=(theirs.fileno(),),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
-                stderr=said,
-                # Ctrl-C is for us, who then let it detach.
+                stderr=output,
+                # Ctrl-C is for this process, which then ends the compiler.
                 process_group=0,
                 env={**environment, **os.environ},
             )
@@ -158,32 +157,32 @@ def _compiler(said: IO[bytes], scratch: str, environment: dict[str, str]) -> Ite
             process.wait()
 
 
-def _ask(control: socket.socket, job: dict[str, Any], said: IO[bytes], deadline_s: float) -> tuple[list[int], int]:
-    """The descriptors that came, and how many of them, the last, are functions."""
+def _ask(control: socket.socket, job: dict[str, Any], output: IO[bytes], deadline_s: float) -> tuple[list[int], int]:
+    """Send the job; return the received descriptors, and how many of them, the last ones, are functions."""
     control.settimeout(deadline_s)
     try:
         control.send(json.dumps(job).encode())
         message, descriptors, _, _ = socket.recv_fds(control, MOST_MESSAGE, 64)
     except TimeoutError:
         raise Unproven(
-            f"bcc: it did not compile its program within {deadline_s:g} s: give the machine a rest{_quoted(said)}"
+            f"bcc: it did not compile its program within {deadline_s:g} s: reduce the machine's load{_quoted(output)}"
         ) from None
     except OSError:
         message, descriptors = b"", []
     if not message:
-        raise Unproven(f"bcc: the process that compiles died{_quoted(said)}")
+        raise Unproven(f"bcc: the compiling process died{_quoted(output)}")
     answer = json.loads(message)
     if "error" not in answer:
         return list(descriptors), int(answer["functions"])
     if answer["missing"]:
         raise CapabilityError(answer["error"])
-    raise Unproven(f"bcc: {answer['error']}{_quoted(said)}")
+    raise Unproven(f"bcc: {answer['error']}{_quoted(output)}")
 
 
-def _quoted(said: IO[bytes]) -> str:
-    """What compiler and verifier wrote to standard error, as the end of a reason."""
-    said.seek(0)
-    lines = [line.strip() for line in said.read().decode(errors="replace").splitlines()]
+def _quoted(output: IO[bytes]) -> str:
+    """Return the compiler's and verifier's standard error as the end of a reason."""
+    output.seek(0)
+    lines = [line.strip() for line in output.read().decode(errors="replace").splitlines()]
     telling = [line for line in lines if re.search(r"error|invalid|unknown|denied|permitted|R\d", line)]
-    words = " / ".join((telling or lines)[-_SHOWN_LINES:])
-    return f"; it said: {words}" if words else ""
+    quoted = " / ".join((telling or lines)[-_SHOWN_LINES:])
+    return f"; message: {quoted}" if quoted else ""

@@ -1,7 +1,6 @@
-"""The text of the bcc program, with the offsets of the running kernel's structures in it.
+"""Generate the source of the bcc program, with the offsets of the running kernel's structures.
 
-It owns which member of which structure each part of an event is read from, and the template's substitution. Offsets
-come from BTF: with kernel headers the program would take a minute to compile.
+Offsets come from BTF: with kernel headers the program would take a minute to compile.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ _SOCKET: Final = {
     "timer": "inet_conn.icsk_pending",
     "backoff": "inet_conn.icsk_backoff",
 }
-"""Members of an event that are copied as they are, and where they stand in ``struct tcp_sock``."""
+"""Event members that are copied unchanged, and their places in ``struct tcp_sock``."""
 
 _SK: Final = "inet_conn.icsk_inet.sk"
 _COMMON: Final = f"{_SK}.__sk_common"
@@ -66,7 +65,7 @@ _RECEIVED_ON: Final = (f"{_SK}.sk_rx_dst_ifindex", "inet_conn.icsk_inet.rx_dst_i
 
 
 def program(template: str, btf: Btf, ring_bytes: int) -> str:
-    """The template with everything put in. Raises Unproven for a kernel that lacks a member."""
+    """Return the template with all substitutions. Raises Unproven for a kernel that lacks a member."""
 
     def first(*paths: str) -> Place:
         for path in paths:

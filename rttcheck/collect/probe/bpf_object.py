@@ -1,7 +1,6 @@
 """One loaded BPF object: its programs, its links, its maps.
 
-It owns the life of what the kernel holds for us: leaving the context detaches the programs and frees the maps, and so
-does the death of the process. It knows nothing of RTT.
+Leaving the context detaches the programs and frees the maps, and so does the death of the process.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ class BpfMap:
         self._library = library
 
     def lookup(self, key: bytes, size: int) -> bytes:
-        """The value of ``size`` bytes at ``key``. Raises Refused when there is none."""
+        """Return the value of ``size`` bytes at ``key``. Raises Refused when there is none."""
         value = ctypes.create_string_buffer(size)
         result = self._library.call.bpf_map_lookup_elem(self.fd, key, value)
         self._library.check(result, f"read the map {self.name}")
@@ -58,14 +57,14 @@ class BpfObject:
         self._links: list[int] = []
 
     def map(self, name: str) -> BpfMap:
-        """The map of this name. Raises Refused when the object has none."""
+        """Return the map of this name. Raises Refused when the object has none."""
         handle = self._library.pointer(
             self._library.call.bpf_object__find_map_by_name(self._handle, name.encode()), f"find the map {name}"
         )
         return BpfMap(self._library, self._library.call.bpf_map__fd(handle), name)
 
     def attach(self, program: str) -> None:
-        """Attach a program to what it was loaded for. Raises Refused."""
+        """Attach a program to the target that it was loaded for. Raises Refused."""
         link = self._library.call.bpf_program__attach(self._programs[program])
         self._links.append(self._library.pointer(link, f"attach {program}"))
 
@@ -75,16 +74,16 @@ class BpfObject:
         self._links.append(self._library.pointer(link, f"attach {program} to {symbol}"))
 
     def attach_cgroup(self, program: str, cgroup_fd: int) -> None:
-        """Attach a sockops program to a cgroup (version 2) and all below it, beside what is there. Raises Refused."""
+        """Attach a sockops program to a cgroup (version 2) and those below, beside other programs. Raises Refused."""
         link = self._library.call.bpf_program__attach_cgroup(self._programs[program], cgroup_fd)
         self._links.append(self._library.pointer(link, f"attach {program} to the cgroup"))
 
     def program_fd(self, program: str) -> int:
-        """The file descriptor of a loaded program."""
+        """Return the file descriptor of a loaded program."""
         return int(self._library.call.bpf_program__fd(self._programs[program]))
 
     def skipped(self) -> int:
-        """How often the kernel skipped a loaded program because it was running on that CPU already (since 5.12)."""
+        """Return how often the kernel skipped a program because it was running on that CPU already (since 5.12)."""
         return sum(self._library.recursion_misses(self.program_fd(program)) for program in self._programs)
 
     def close(self) -> None:
@@ -96,12 +95,12 @@ class BpfObject:
 
 @contextmanager
 def load_object(path: Path, programs: Mapping[str, str | None], max_entries: Mapping[str, int]) -> Iterator[BpfObject]:
-    """Load some of an object's programs: name to the kernel function that a tracing program is for, or None.
+    """Load some of an object's programs: a map of name to the kernel function that a tracing program is for, or None.
 
     ``max_entries`` overrides maps' sizes. Raises Refused with the end of the verifier's log.
     """
     library = libbpf()
-    library.words()
+    library.take_messages()
     handle = library.pointer(library.call.bpf_object__open_file(bytes(path), None), f"open {path}")
     try:
         wanted: dict[str, int] = {}
@@ -121,7 +120,7 @@ def load_object(path: Path, programs: Mapping[str, str | None], max_entries: Map
                 library.call.bpf_object__find_map_by_name(handle, name.encode()), f"find the map {name}"
             )
             library.check(library.call.bpf_map__set_max_entries(map_handle, size), f"size the map {name}")
-        # Before 5.11 maps count against RLIMIT_MEMLOCK: libbpf 1.0 and later raises it by itself where it may.
+        # Before 5.11 maps count against RLIMIT_MEMLOCK: libbpf 1.0 and later raises the limit where permitted.
         library.check(library.call.bpf_object__load(handle), f"load {', '.join(programs)}")
     except BaseException:
         library.call.bpf_object__close(handle)

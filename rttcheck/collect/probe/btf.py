@@ -1,6 +1,6 @@
-"""What BTF, the kernel's own type information, says about functions and structures.
+"""Look up functions and structures in BTF, the kernel's own type information.
 
-It owns the walk through ``struct btf_type`` (Documentation/bpf/btf.rst). It does not judge what it finds.
+Reads ``struct btf_type`` (Documentation/bpf/btf.rst).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Prototype:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A member of a structure: offset and size in bytes; ``type`` of an array is its element's, ``size`` the whole."""
+    """A member of a structure: offset and size in bytes; an array's ``type`` is its element's, ``size`` the whole."""
 
     name: str
     offset: int
@@ -58,7 +58,7 @@ class Btf:
         self._handle = handle
 
     def function(self, name: str) -> Prototype | None:
-        """The prototype of the function of exactly this name, or None when BTF has none."""
+        """Return the prototype of the function of exactly this name, or None when BTF has none."""
         found = self._find(name, _FUNC)
         if found is None:
             return None
@@ -69,7 +69,7 @@ class Btf:
         return Prototype(self.type_name(returns), parameters)
 
     def structure(self, name: str) -> tuple[Member, ...] | None:
-        """The members of the structure of this name in order, or None when BTF has none. No bit fields."""
+        """Return the members of the structure of this name in order, or None when BTF has none. No bit fields."""
         found = self._find(name, _STRUCT)
         if found is None:
             return None
@@ -86,7 +86,7 @@ class Btf:
         )
 
     def place(self, structure: str, path: str) -> Place | None:
-        """Where the member ``path`` (names with dots) stands in a structure, or None when there is no such member.
+        """Return the place of the member ``path`` (names with dots) in a structure, or None when there is none.
 
         Members of unnamed structures and unions are found as in C. A bit field must lie within one byte.
         """
@@ -101,7 +101,7 @@ class Btf:
         return None if at is None else Place(at[0] // 8, at[1], at[0] % 8 if at[1] else 0)
 
     def _within(self, type_id: int, name: str) -> tuple[int, int, int] | None:
-        """Offset in bits, bits of a bit field, and type of a member, those of unnamed members included."""
+        """Return a member's offset in bits, its width as a bit field, and its type; search unnamed members too."""
         _, info, rest = self._words(type_id)
         while info >> 24 & 0x1F in _TRANSPARENT:
             type_id = rest
@@ -121,12 +121,12 @@ class Btf:
         return None
 
     def structure_size(self, name: str) -> int | None:
-        """The size of the structure of this name in bytes, or None when BTF has none."""
+        """Return the size of the structure of this name in bytes, or None when BTF has none."""
         found = self._find(name, _STRUCT)
         return None if found is None else self._words(found)[2]
 
     def type_name(self, type_id: int) -> str:
-        """``void``, ``bool``, ``u8`` to ``s64``, ``struct x``, with `` *`` for each pointer; an array's element.
+        """Return ``void``, ``bool``, ``u8`` to ``s64``, ``struct x``, with `` *`` for each pointer; an array's element.
 
         Qualifiers and typedefs are left out.
         """
@@ -147,7 +147,7 @@ class Btf:
         return f"{keyword} {self._string(name)}"
 
     def size(self, type_id: int) -> int:
-        """Size of a type in bytes."""
+        """Return the size of a type in bytes."""
         _, info, rest = self._words(type_id)
         kind = info >> 24 & 0x1F
         if kind in _TRANSPARENT:
@@ -174,9 +174,9 @@ class Btf:
 
 @contextmanager
 def kernel_btf() -> Iterator[Btf]:
-    """The running kernel's types. Raises Refused when it has none."""
+    """Yield the running kernel's types. Raises Refused when it has none."""
     library = libbpf()
-    handle = library.pointer(library.call.btf__load_vmlinux_btf(), "hand over its BTF")
+    handle = library.pointer(library.call.btf__load_vmlinux_btf(), "read its BTF")
     try:
         yield Btf(library, handle)
     finally:
@@ -185,7 +185,7 @@ def kernel_btf() -> Iterator[Btf]:
 
 @contextmanager
 def object_btf(path: Path) -> Iterator[Btf]:
-    """The types of a BPF object or another ELF file. Raises Refused when it has none."""
+    """Yield the types of a BPF object or another ELF file. Raises Refused when it has none."""
     library = libbpf()
     handle = library.pointer(library.call.btf__parse(bytes(path), None), f"read the BTF of {path}")
     try:

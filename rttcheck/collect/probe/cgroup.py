@@ -1,7 +1,7 @@
-"""The cgroup that a sockops program is attached to: this process's own, in a hierarchy of version 2.
+"""Open the cgroup that a sockops program is attached to: this process's own, in a hierarchy of version 2.
 
-It owns finding that hierarchy in the mount table, and having one of its own where nobody mounted any (a machine with
-version 1 alone): mounted nowhere, held by a file descriptor, gone with the process. No process is moved.
+Finds the hierarchy in the mount table; where none is mounted (a machine with version 1 alone) it opens one without a
+mount point, held by a file descriptor and closed with the process. No process is moved.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _REMEDY = (
 
 @dataclass(frozen=True, slots=True)
 class Hierarchy:
-    """A mounted cgroup hierarchy: its version, where it is mounted, and which of its cgroups is seen there."""
+    """A mounted cgroup hierarchy: its version, where it is mounted, and which of its cgroups is the root there."""
 
     version: int
     point: str
@@ -41,14 +41,14 @@ class Hierarchy:
 
 @dataclass(frozen=True, slots=True)
 class Cgroup:
-    """A cgroup, held by a file descriptor; ``where`` says for a person which one."""
+    """A cgroup, held by a file descriptor; ``where`` describes it for the user."""
 
     fd: int
     where: str
 
 
 def hierarchies(mountinfo: str) -> tuple[Hierarchy, ...]:
-    """The cgroup hierarchies in the text of ``/proc/self/mountinfo`` (proc(5)), in its order."""
+    """Return the cgroup hierarchies in the text of ``/proc/self/mountinfo`` (proc(5)), in its order."""
     found = []
     for line in mountinfo.splitlines():
         mount, dash, filesystem = line.partition(" - ")
@@ -61,12 +61,12 @@ def hierarchies(mountinfo: str) -> tuple[Hierarchy, ...]:
 
 
 def own_path(cgroup: str) -> str | None:
-    """This process's cgroup of version 2 in the text of ``/proc/self/cgroup``; None while nobody uses that version."""
+    """Return this process's cgroup of version 2 from the text of ``/proc/self/cgroup``; None while it is unused."""
     return next((line.removeprefix("0::") for line in cgroup.splitlines() if line.startswith("0::")), None)
 
 
 def below(hierarchy: Hierarchy, path: str) -> str | None:
-    """Where the cgroup ``path`` is seen in a mounted hierarchy; None when it lies outside of what is mounted there."""
+    """Return the path of the cgroup ``path`` in a mounted hierarchy; None when it lies outside of what is mounted."""
     if path == "/.." or path.startswith("/../"):  # outside of this process's cgroup namespace
         return None
     root = hierarchy.root.rstrip("/")
@@ -77,7 +77,7 @@ def below(hierarchy: Hierarchy, path: str) -> str | None:
 
 @contextmanager
 def open_cgroup(*, mountinfo: Path = MOUNTINFO, cgroup: Path = CGROUP) -> Iterator[Cgroup]:
-    """This process's own cgroup. Raises CapabilityError where no hierarchy of version 2 can be had."""
+    """Yield this process's own cgroup. Raises CapabilityError where no hierarchy of version 2 is available."""
     mounted = hierarchies(mountinfo.read_text())
     path = own_path(cgroup.read_text())
     for hierarchy in mounted if path is not None else ():
@@ -90,7 +90,7 @@ def open_cgroup(*, mountinfo: Path = MOUNTINFO, cgroup: Path = CGROUP) -> Iterat
                 os.close(fd)
             return
     with _own_hierarchy(mounted) as top:
-        # The kernel names cgroups of version 2 once there is a hierarchy of it.
+        # The kernel lists cgroups of version 2 once there is a hierarchy of it.
         path = own_path(cgroup.read_text()) or "/"
         try:
             fd = os.open(path.lstrip("/") or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=top)
@@ -107,17 +107,17 @@ def open_cgroup(*, mountinfo: Path = MOUNTINFO, cgroup: Path = CGROUP) -> Iterat
 
 @contextmanager
 def _own_hierarchy(mounted: tuple[Hierarchy, ...]) -> Iterator[int]:
-    """The hierarchy of version 2, of which every kernel has one, without a mount point."""
+    """Yield the hierarchy of version 2, of which every kernel has one, without a mount point."""
     system_call = ctypes.CDLL(None, use_errno=True).syscall
     held: list[int] = []
 
     def call(*arguments: object) -> int:
         result = int(system_call(*arguments))
         if result < 0:
-            found = "has cgroup version 1 alone" if mounted else "has no cgroups mounted"
+            found = "has only cgroup version 1" if mounted else "has no cgroups mounted"
             raise CapabilityError(
-                f"the sockops probe needs a cgroup hierarchy of version 2, this machine {found}, and the kernel does "
-                f"not give one ({os.strerror(ctypes.get_errno())}): {_REMEDY}"
+                f"the sockops probe needs a cgroup hierarchy of version 2, this machine {found}, and the kernel "
+                f"refuses to create one ({os.strerror(ctypes.get_errno())}): {_REMEDY}"
             )
         return result
 

@@ -1,8 +1,7 @@
-"""Which symbol of the running kernel is ``tcp_ack_update_rtt``, and the proof that its arguments are the known ones.
+"""Find the running kernel's symbol for ``tcp_ack_update_rtt``, and prove that its arguments are the known ones.
 
-A compiler may rename the function (``.isra.0``, ``.constprop.0``) and drop or reorder arguments with it, or leave a
-clone beside the original that some callers use. Then a probe by name shows wrong numbers, or not all, without a sound.
-It owns the decision; it attaches nothing.
+A compiler may rename the function (``.isra.0``, ``.constprop.0``) and drop or reorder its arguments, or leave a
+clone beside the original that some callers use. A probe by name would then silently report wrong numbers, or only some.
 """
 
 from __future__ import annotations
@@ -26,20 +25,20 @@ PROTOTYPE: Final = Prototype(
         ("rs", "struct rate_sample *"),
     ),
 )
-"""net/ipv4/tcp_input.c, the same from 5.10 to 7.3. The names count too: no type tells one RTT from another."""
+"""net/ipv4/tcp_input.c, the same from 5.10 to 7.3. The names are compared too: all RTTs have the same type."""
 
 KALLSYMS: Final = Path("/proc/kallsyms")
 VMLINUX: Final = Path("/sys/kernel/btf/vmlinux")
 
 
 class Unproven(Exception):
-    """No symbol can be trusted to be the function; ``str()`` says why."""
+    """No symbol is proven to be the function, or a backend cannot work here; ``str()`` gives the reason."""
 
 
 def symbols(kallsyms: bytes) -> tuple[str, ...]:
-    """The names in the text of ``/proc/kallsyms`` that are the function or a clone of it, sorted.
+    """Return the names in the text of ``/proc/kallsyms`` that are the function or a clone of it, sorted.
 
-    ``.cold`` parts are none: they are the far side of a jump out of the function, never called.
+    ``.cold`` parts are excluded: they are targets of jumps out of the function, never called.
     """
     found = set()
     base = FUNCTION.encode()
@@ -56,7 +55,7 @@ def symbols(kallsyms: bytes) -> tuple[str, ...]:
 
 
 def resolve(found: tuple[str, ...], prototype_of: Callable[[str], Prototype | None]) -> str:
-    """The symbol to attach to: the only one there is, with exactly the known prototype in BTF.
+    """Return the symbol to attach to: the only one, with exactly the known prototype in BTF.
 
     ``prototype_of`` looks a function up in the kernel's BTF by its exact name. Raises Unproven with the reason.
     """
@@ -70,16 +69,16 @@ def resolve(found: tuple[str, ...], prototype_of: Callable[[str], Prototype | No
     if prototype is None and clones:
         raise Unproven(f"the compiler renamed {FUNCTION} to {clones}, and no BTF proves that clone's arguments")
     if prototype is None:
-        raise Unproven(f"the kernel's BTF does not hold {FUNCTION}: nothing proves its arguments")
+        raise Unproven(f"the kernel's BTF does not contain {FUNCTION}: its arguments are unknown")
     if prototype != PROTOTYPE:
         raise Unproven(f"the kernel's {symbol} is {prototype} and not {PROTOTYPE}")
     return symbol
 
 
 def proven_symbol() -> str:
-    """The running kernel's symbol to attach to. Raises Unproven with the reason, Refused when BTF cannot be read."""
+    """Return the running kernel's symbol. Raises Unproven with the reason, Refused when BTF cannot be read."""
     if not VMLINUX.exists():
-        raise Unproven(f"the kernel has no BTF ({VMLINUX} is missing; it wants CONFIG_DEBUG_INFO_BTF)")
+        raise Unproven(f"the kernel has no BTF ({VMLINUX} is missing; it needs CONFIG_DEBUG_INFO_BTF)")
     try:
         kallsyms = KALLSYMS.read_bytes()
     except OSError as error:

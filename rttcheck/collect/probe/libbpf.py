@@ -1,7 +1,6 @@
-"""The C functions of ``libbpf.so.1`` that the probe needs, with their types, and what libbpf says while it works.
+"""The C functions of ``libbpf.so.1`` that the probe needs, with their types, and capture of libbpf's messages.
 
-It owns the binding and turns refusals into ``Refused``. It knows no program, map or kernel function of this project.
-Only functions of libbpf 1.0 are used, so every ``libbpf.so.1`` will do.
+Failures become ``Refused``. Only functions of libbpf 1.0 are used, so every ``libbpf.so.1`` works.
 """
 
 from __future__ import annotations
@@ -20,10 +19,10 @@ from rttcheck.errors import CapabilityError
 LOG_LINES: Final = 40
 """How many of the last lines of libbpf's messages and the verifier's log are kept."""
 
-_EMPTY_WORDS: Final = re.compile(
+_NO_INFORMATION: Final = re.compile(
     r"^-- BEGIN|^-- END|try raising 'ulimit -l'|failed to load: -\d+$|^failed to load object"
 )
-"""Lines that repeat others or guess wrongly: before 5.11 libbpf has raised the limit itself, later there is none."""
+"""Lines that repeat others or mislead: before 5.11 libbpf has raised the limit itself, later there is none."""
 
 _WARN: Final = 0
 _PRINT = ctypes.CFUNCTYPE(c_int, c_int, c_char_p, c_void_p)
@@ -63,12 +62,12 @@ _PROTOTYPES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
 
 
 class Refused(Exception):
-    """libbpf or the kernel refused; ``str()`` says what was asked, the error number and the kernel's own words."""
+    """libbpf or the kernel refused; ``str()`` has the request, the error number and the kernel's message."""
 
-    def __init__(self, asked: str, number: int, words: str) -> None:
+    def __init__(self, asked: str, number: int, message: str) -> None:
         name = errno.errorcode.get(number, f"error {number}")
-        said = f"; it said: {words}" if words else ""
-        super().__init__(f"the kernel refused to {asked} with {name} ({os.strerror(number)}){said}")
+        detail = f"; message: {message}" if message else ""
+        super().__init__(f"the kernel refused to {asked} with {name} ({os.strerror(number)}){detail}")
         self.number = number
 
 
@@ -94,7 +93,7 @@ class Libbpf:
 
         def keep(level: int, form: bytes, arguments: int) -> int:
             # The va_list itself is passed by reference on x86-64 and arm64, so a pointer is what vsnprintf wants. A
-            # verifier's log can be megabytes: the end of it says what was wrong.
+            # verifier's log can be megabytes: its end has the reason.
             if level == _WARN:
                 text = ctypes.create_string_buffer(1 << 16)
                 libc.vsnprintf(text, len(text), form, arguments)
@@ -106,35 +105,35 @@ class Libbpf:
         library.libbpf_set_print.restype = c_void_p
         library.libbpf_set_print(self._keep)
 
-    def words(self) -> str:
-        """What libbpf and the verifier said since the last call, as one line; forgotten afterwards."""
+    def take_messages(self) -> str:
+        """Return the messages of libbpf and the verifier since the last call, as one line, and clear them."""
         lines = [line.strip().removeprefix("libbpf: ") for line in self._lines]
         self._lines.clear()
-        return " / ".join(line for line in lines if line and not _EMPTY_WORDS.search(line))
+        return " / ".join(line for line in lines if line and not _NO_INFORMATION.search(line))
 
     def check(self, result: int, asked: str) -> int:
-        """``result``, or Refused when it is a negative error number."""
+        """Return ``result``. Raises Refused when it is a negative error number."""
         if result < 0:
-            raise Refused(asked, -result, self.words())
+            raise Refused(asked, -result, self.take_messages())
         return result
 
     def pointer(self, result: int | None, asked: str) -> int:
-        """``result``, or Refused (with errno) when it is NULL."""
+        """Return ``result``. Raises Refused (with errno) when it is NULL."""
         if not result:
-            raise Refused(asked, ctypes.get_errno(), self.words())
+            raise Refused(asked, ctypes.get_errno(), self.take_messages())
         return result
 
     def recursion_misses(self, program_fd: int) -> int:
-        """How often the kernel skipped the program because it was running on that CPU already; 0 before 5.12."""
+        """Return how often the kernel skipped the program because it was running on that CPU already; 0 before 5.12."""
         # struct bpf_prog_info (include/uapi/linux/bpf.h) up to recursion_misses, which is its 27th word of eight bytes.
         info = (c_uint64 * 27)()
         size = c_uint32(ctypes.sizeof(info))
-        asked = "tell how often the program was skipped"
+        asked = "report how often the program was skipped"
         self.check(self.call.bpf_obj_get_info_by_fd(program_fd, byref(info), byref(size)), asked)
         return int(info[26])
 
 
 @cache
 def libbpf() -> Libbpf:
-    """The one binding of this process: libbpf's message function is process-wide."""
+    """Return the one binding of this process: libbpf's message function is process-wide."""
     return Libbpf()

@@ -1,7 +1,4 @@
-"""Whether the kernel is locked down, and so far that no program may read its memory.
-
-It owns the file in which the kernel says so. It tries no program.
-"""
+"""Read whether the kernel is locked down, and whether so far that no program may read its memory."""
 
 from __future__ import annotations
 
@@ -15,7 +12,7 @@ UNLOCK: Final = "boot it with lockdown=none, or without Secure Boot"
 
 
 def lockdown_mode(path: Path | None = None) -> str | None:
-    """The kernel's own line, ``none [integrity] confidentiality``; None where it cannot be read."""
+    """Return the kernel's own line, ``none [integrity] confidentiality``; None where it cannot be read."""
     try:
         return (path or LOCKDOWN).read_text().strip()
     except OSError:
@@ -23,7 +20,7 @@ def lockdown_mode(path: Path | None = None) -> str | None:
 
 
 def forbids_tracing(mode: str | None) -> bool:
-    """Whether a mode forbids programs to read kernel memory and kprobes: confidentiality, not integrity.
+    """Return whether a mode forbids programs to read kernel memory, and kprobes: confidentiality, not integrity.
 
     Source: ``LOCKDOWN_BPF_READ_KERNEL`` and ``LOCKDOWN_KPROBES`` lie beyond ``LOCKDOWN_INTEGRITY_MAX`` in
     include/linux/security.h, 5.10 to 7.3.

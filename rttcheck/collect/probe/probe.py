@@ -1,8 +1,7 @@
-"""The RTT probe: sees the kernel's round-trip samples through the best hook that works here.
+"""The RTT probe: record the kernel's round-trip samples with the best backend that works here.
 
-It owns the choice of the backend and says the reason for it. `rttcheck.collect.probe.backend` has the table: ``fexit``
-and ``kprobe`` see every call of ``tcp_ack_update_rtt()``, others less, and all make the same event. It does not know
-what traffic there is.
+This module chooses the backend and gives the reason; `rttcheck.collect.probe.backend` has the table. ``fexit`` and
+``kprobe`` see every call of ``tcp_ack_update_rtt()``, others less, and all make the same event.
 """
 
 from __future__ import annotations
@@ -16,13 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from rttcheck.collect.probe.backend import BACKENDS, KPROBE_EVENTS, NAMES, OBJECT, Backend, Kernel, Opened
+from rttcheck.collect.probe.backend import BACKENDS, KPROBE_EVENTS, NAMES, OBJECT, Backend, Opened, ProbedKernel
 from rttcheck.collect.probe.function import Unproven
 from rttcheck.collect.probe.libbpf import Refused, libbpf
 from rttcheck.collect.probe.lockdown import UNLOCK, forbids_tracing, lockdown_mode
 from rttcheck.collect.probe.watch import Watch
 from rttcheck.errors import CapabilityError, ProbeError
-from rttcheck.record.event import Mode
+from rttcheck.record.event import ProbeMode
 from rttcheck.record.view import WHOLE, View
 from rttcheck_netns.errors import NetnsError
 
@@ -34,34 +33,34 @@ __all__ = [
 RING_BYTES: Final = 16 << 20
 """Room for about 58,000 events between two reads."""
 
-_SAID_LINES: Final = 3
-"""How many of the last lines of a verifier's log go into a sentence; `probe_support` has them all."""
+_QUOTED_LINES: Final = 3
+"""How many of the last lines of a verifier's log a message quotes; `probe_support` has them all."""
 
 _CAP_SYS_ADMIN, _CAP_PERFMON, _CAP_BPF = 21, 38, 39
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """A backend that was tried, and what came of it; ``reason`` quotes the kernel where it refused."""
+    """A backend that was tried, and the result; ``reason`` quotes the kernel where it refused."""
 
     backend: str
     ok: bool
     reason: str
     view: View = WHOLE
-    """What it sees: here if it works, else at best."""
+    """What it sees: on this kernel if it works, else at best."""
     remedy: str = ""
-    """What to do where that is known better than by `Backend.remedy`."""
+    """The remedy where there is a more specific one than `Backend.remedy`."""
 
     @property
     def brief(self) -> str:
-        """The reason with the end of what the kernel said."""
-        what, said, words = self.reason.partition("; it said: ")
-        lines = words.split(" / ")
-        return what + said + " / ".join(["...", *lines[-_SAID_LINES:]] if len(lines) > _SAID_LINES else lines)
+        """The reason with the end of the kernel's message."""
+        what, separator, message = self.reason.partition("; message: ")
+        lines = message.split(" / ")
+        return what + separator + " / ".join(["...", *lines[-_QUOTED_LINES:]] if len(lines) > _QUOTED_LINES else lines)
 
 
 class Probe:
-    """A loaded and attached probe; see :func:`open_probe`. Idle, and nearly free, while no watch is on."""
+    """A loaded and attached probe; see :func:`open_probe`. Idle, and nearly free, while no watch is active."""
 
     def __init__(self, backend: str, tried: tuple[Attempt, ...], opened: Opened) -> None:
         self.backend = backend
@@ -100,7 +99,7 @@ class Probe:
                 "leave the filter out, or use fexit or kprobe"
             )
         self._watches += 1
-        mode = (Mode.EVENTS if events else Mode(0)) | (Mode.HISTOGRAM if histogram else Mode(0))
+        mode = (ProbeMode.EVENTS if events else ProbeMode(0)) | (ProbeMode.HISTOGRAM if histogram else ProbeMode(0))
         self._watching = True
         try:
             watch = Watch(self._opened.loaded, self._opened.ring, self._watches)
@@ -149,7 +148,7 @@ def open_probe(backend: str = "auto", *, among: Sequence[str] = NAMES, ring_byte
 def open_second(first: Probe, *, ring_bytes: int = RING_BYTES) -> Iterator[Probe | None]:
     """Load and attach another backend beside ``first``, to compare the two event by event; None where none works.
 
-    The most different one that sees samples is tried first: what hangs on the same function errs the same way.
+    The most different backend with samples is tried first: two that attach to the same function share their errors.
     """
     candidates = [each for each in reversed(BACKENDS) if each.name != first.backend and not each.slow]
     candidates.sort(key=lambda each: (not each.view.samples, each.view.every_sample))
@@ -158,9 +157,9 @@ def open_second(first: Probe, *, ring_bytes: int = RING_BYTES) -> Iterator[Probe
 
 
 def probe_support() -> tuple[Attempt, ...]:
-    """Try every backend on this machine, load and attach it, and leave nothing behind.
+    """Try every backend on this machine, load and attach it, and detach it again.
 
-    Of one that takes seconds to open, only the conditions are looked at.
+    Of a backend that takes seconds to open, only the conditions are checked.
     """
     try:
         require_privilege()
@@ -168,7 +167,7 @@ def probe_support() -> tuple[Attempt, ...]:
     except CapabilityError as error:
         return tuple(Attempt(backend.name, False, str(error), backend.view) for backend in BACKENDS)
     tried: list[Attempt] = []
-    kernel = Kernel()
+    kernel = ProbedKernel()
     for backend in BACKENDS:
         with ExitStack() as stack:
             if backend.ready is not None:
@@ -192,8 +191,8 @@ def require_privilege(status: Path = Path("/proc/self/status")) -> None:
 
 
 def _first(stack: ExitStack, candidates: Sequence[Backend], ring_bytes: int, tried: list[Attempt]) -> Probe | None:
-    """The first of ``candidates`` that works, attached for as long as ``stack`` is."""
-    kernel = Kernel()
+    """Return the first of ``candidates`` that works, attached for as long as ``stack`` is open, or None."""
+    kernel = ProbedKernel()
     for candidate in candidates:
         opened = _try(stack, candidate, kernel, ring_bytes, tried)
         if opened is not None:
@@ -201,7 +200,7 @@ def _first(stack: ExitStack, candidates: Sequence[Backend], ring_bytes: int, tri
     return None
 
 
-def _look(backend: Backend, kernel: Kernel, tried: list[Attempt]) -> None:
+def _look(backend: Backend, kernel: ProbedKernel, tried: list[Attempt]) -> None:
     try:
         tried.append(Attempt(backend.name, True, backend.ready(kernel) if backend.ready else "", backend.view))
     except (Unproven, CapabilityError) as error:
@@ -210,7 +209,9 @@ def _look(backend: Backend, kernel: Kernel, tried: list[Attempt]) -> None:
         tried.append(_refusal(backend, refused))
 
 
-def _try(stack: ExitStack, backend: Backend, kernel: Kernel, ring_bytes: int, tried: list[Attempt]) -> Opened | None:
+def _try(
+    stack: ExitStack, backend: Backend, kernel: ProbedKernel, ring_bytes: int, tried: list[Attempt]
+) -> Opened | None:
     try:
         opened = stack.enter_context(backend.open(kernel, ring_bytes))
     except (Unproven, CapabilityError, NetnsError) as error:
@@ -224,7 +225,7 @@ def _try(stack: ExitStack, backend: Backend, kernel: Kernel, ring_bytes: int, tr
 
 
 def _refusal(backend: Backend, refused: Refused) -> Attempt:
-    """What the kernel said to a process that has the privilege, and which policy may be behind it.
+    """Return the attempt with the kernel's message to a privileged process, and the policy that may have caused it.
 
     Locked down for confidentiality, the kernel refuses kprobes with EPERM, and programs that read its memory with
     EINVAL, as if there were no such helper function (``bpf_tracing_func_proto()``).

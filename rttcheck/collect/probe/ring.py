@@ -1,7 +1,6 @@
-"""Reads a BPF ring buffer of events into NumPy arrays.
+"""Read a BPF ring buffer of events into NumPy arrays.
 
-It owns the way from the kernel's ring to an array and knows nothing of what is in an event beyond its dtype. Memory is
-bounded by the ring: what does not fit is dropped and counted by the program, never queued here.
+Memory is bounded by the ring: events that do not fit are dropped and counted by the program, never queued here.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ import numpy as np
 from rttcheck.collect.probe.libbpf import Libbpf, libbpf
 
 
-class Ring:
+class EventRing:
     """The reading end of a ring buffer; see :func:`open_ring`."""
 
     def __init__(self, library: Libbpf, handle: int, sink: int, dtype: np.dtype) -> None:
@@ -28,10 +27,10 @@ class Ring:
         self._dtype = dtype
 
     def take(self) -> np.ndarray:
-        """All events in the ring, in order; the ring is empty afterwards. Raises Refused."""
+        """Return all events in the ring, in order; the ring is empty afterwards. Raises Refused."""
         result = self._library.call.ring_buffer__consume(self._handle)
         if result != -errno.EINTR:
-            self._library.check(result, "hand over the ring buffer's events")
+            self._library.check(result, "read the ring buffer's events")
         size = os.lseek(self._sink, 0, os.SEEK_CUR)
         events: np.ndarray = np.empty(size // self._dtype.itemsize, self._dtype)
         if size:
@@ -41,24 +40,24 @@ class Ring:
         return events
 
     def wait(self, timeout_s: float) -> bool:
-        """Wait until the ring holds an event and its writer wakes readers, or the time is over: False then."""
+        """Wait until the ring has an event and its writer wakes readers; return False when the time is over first."""
         with select.epoll() as poll:
             poll.register(self._library.call.ring_buffer__epoll_fd(self._handle), select.EPOLLIN)
             return bool(poll.poll(timeout_s))
 
 
 @contextmanager
-def open_ring(map_fd: int, dtype: np.dtype) -> Iterator[Ring]:
+def open_ring(map_fd: int, dtype: np.dtype) -> Iterator[EventRing]:
     """Read the ring buffer map ``map_fd``, all of whose records are of ``dtype``. Raises Refused."""
     library = libbpf()
-    # libbpf hands each record to callback(context, data, size), and write(fd, data, size) is such a function: the
-    # records go into a file in memory without a Python call for each of them.
+    # libbpf passes each record to callback(context, data, size), and write(fd, data, size) is such a function: the
+    # records go into a memory file without a Python call for each of them.
     write = ctypes.cast(ctypes.CDLL(None).write, ctypes.c_void_p)
     sink = os.memfd_create("rttcheck-events")
     try:
         handle = library.pointer(library.call.ring_buffer__new(map_fd, write, sink, None), "map the ring buffer")
         try:
-            yield Ring(library, handle, sink, dtype)
+            yield EventRing(library, handle, sink, dtype)
         finally:
             library.call.ring_buffer__free(handle)
     finally:

@@ -1,7 +1,7 @@
-"""One watch: what a loaded probe saw from a start to a stop, through some filters.
+"""One watch: what a loaded probe records from a start to a stop, with some filters.
 
-It owns the program's settings, its counters and the order in which they are set and read, so that nothing of one watch
-shows in the next. It neither loads programs nor judges events.
+Sets the program's settings and reads its counters in an order that keeps watches apart: nothing of one watch appears in
+the next.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import Final, Protocol
 import numpy as np
 
 from rttcheck.collect.probe.bpf_object import BpfMap
-from rttcheck.collect.probe.ring import Ring
+from rttcheck.collect.probe.ring import EventRing
 from rttcheck.errors import ProbeError
-from rttcheck.record.event import CONFIG, COUNTS, Mode
+from rttcheck.record.event import CONFIG, COUNTS, ProbeMode
 
 NAMESPACES_AT_MOST: Final = 256
 """How many network namespaces one watch can be limited to: the size of the program's map."""
@@ -26,25 +26,25 @@ _CLOCK_MONOTONIC_COARSE: Final = 6
 
 
 def ticks_per_second() -> int:
-    """The kernel's HZ: the coarse clocks advance once a tick, and their resolution is all that shows it everywhere."""
+    """Return the kernel's HZ: the resolution of the coarse clocks, which advance once a tick, works on every kernel."""
     return round(1 / time.clock_getres(_CLOCK_MONOTONIC_COARSE))
 
 
 class Loaded(Protocol):
-    """What a watch needs of a loaded object, whoever loaded it."""
+    """What a watch needs of a loaded object, from any loader."""
 
     def map(self, name: str) -> BpfMap: ...
     def skipped(self) -> int: ...
 
 
 class Watch:
-    """What the probe sees from :meth:`start` to :meth:`stop`. Made by ``Probe.watch()``.
+    """What the probe records from :meth:`start` to :meth:`stop`. Made by ``Probe.watch()``.
 
-    After ``stop`` no program is running any more and all readings are final: only then are events, histograms and
-    losses sure to speak of the same calls. Before, each is a snapshot of its own moment.
+    After ``stop`` no program is running any more and all readings are final: only then do events, histograms and
+    losses surely cover the same calls. Before, each is a snapshot of its own moment.
     """
 
-    def __init__(self, loaded: Loaded, ring: Ring, number: int) -> None:
+    def __init__(self, loaded: Loaded, ring: EventRing, number: int) -> None:
         self.number = number
         self._loaded = loaded
         self._ring = ring
@@ -62,13 +62,13 @@ class Watch:
         port: int,
         first_below_us: int,
         last_below_us: int,
-        mode: Mode,
+        mode: ProbeMode,
     ) -> None:
-        """Forget all earlier watches, set the filters and begin. Raises ProbeError, Refused."""
+        """Discard all earlier watches, set the filters and begin. Raises ProbeError, Refused."""
         if inodes is not None and len(inodes) > NAMESPACES_AT_MOST:
             raise ProbeError(
-                f"a watch of {len(inodes)} network namespaces was asked for and the probe can tell "
-                f"{NAMESPACES_AT_MOST} apart: watch fewer, or all (inodes=None)"
+                f"a watch of {len(inodes)} network namespaces was asked for and the probe can filter at most "
+                f"{NAMESPACES_AT_MOST}: watch fewer, or all (inodes=None)"
             )
         if not 0 <= port <= 65535:
             raise ProbeError(f"a watch of port {port} was asked for: ports are 1 to 65535, and 0 stands for all")
@@ -86,15 +86,15 @@ class Watch:
         config["hz"] = ticks_per_second()
         config["first_below_us"] = first_below_us
         config["last_below_us"] = last_below_us
-        # The kernel copies the value while programs read it: all else is in place before the mode turns them on.
-        self._configure(Mode(0))
+        # Programs read the value while the kernel copies it: all else is in place before the mode turns them on.
+        self._configure(ProbeMode(0))
         self._configure(mode)
 
     def stop(self) -> None:
-        """End the watch; its readings stay. Stopping again does nothing."""
+        """End the watch; its readings remain. Stopping again does nothing."""
         if self._final is not None:
             return
-        self._configure(Mode(0))
+        self._configure(ProbeMode(0))
         # Returns when all programs that were still running have ended (see the map's comment in the C source).
         self.settle()
         self._undelivered = self._fresh()
@@ -103,17 +103,17 @@ class Watch:
         self._final = counts, losses
 
     def settle(self) -> None:
-        """Wait for a grace period of RCU, and with it for the callbacks that were put off before on this processor.
+        """Wait for a grace period of RCU, and so for the callbacks that were queued before on this processor.
 
-        What building a network leaves to be freed is freed some 10 ms later, in a softirq that holds packets up; after
-        this it has been. Raises Refused.
+        Objects left from building a network are freed some 10 ms later, in a softirq that delays packets; after this
+        call that has happened. Raises Refused.
         """
         self._maps["barrier"].update(_KEY, struct.pack("=I", self._inner_fd))
 
     def events(self) -> np.ndarray:
-        """All events (dtype ``EVENT``, in order of arrival) that were not handed out before: each is given once.
+        """Return all events (dtype ``EVENT``, in order of arrival) not returned before: each is returned once.
 
-        A process that reads seldom sees all events as long as they fit into the ring; the rest is counted as lost.
+        A process that reads seldom gets all events as long as they fit into the ring; the rest is counted as lost.
         """
         if self._undelivered is not None:
             events, self._undelivered = self._undelivered, self._undelivered[:0]
@@ -121,17 +121,17 @@ class Watch:
         return self._fresh()
 
     def poll(self, timeout_s: float) -> np.ndarray:
-        """Like :meth:`events`, but waits up to ``timeout_s`` for the first one. Empty when none came."""
-        if self._final is None and not int(self._config["modes"]) & Mode.WAKE:
-            # Only now is somebody waiting: waking readers costs the traffic an interrupt an event.
-            self._configure(Mode(int(self._config["modes"])) | Mode.WAKE)
+        """Return the same as :meth:`events`, but wait up to ``timeout_s`` for the first one. Empty when none came."""
+        if self._final is None and not int(self._config["modes"]) & ProbeMode.WAKE:
+            # Only now is there a waiting reader: waking readers costs the traffic an interrupt an event.
+            self._configure(ProbeMode(int(self._config["modes"])) | ProbeMode.WAKE)
         events = self.events()
         if not len(events) and self._final is None and self._ring.wait(timeout_s):
             events = self._fresh()
         return events
 
     def histograms(self) -> dict[str, np.ndarray]:
-        """The kernel's own histograms of first-acked samples, by unit ``us`` and ``ms``: 17 counts each.
+        """Return the kernel's own histograms of first-acked samples, by unit ``us`` and ``ms``: 17 counts each.
 
         Buckets are nettrace's: [0, 1], [2, 3], [4, 7], ... and all from 65536 up in the last.
         """
@@ -148,19 +148,19 @@ class Watch:
     def losses(self) -> dict[str, int]:
         """Events lost so far, by reason.
 
-        ``ring_full``: nobody read in time. ``no_return``, ``calls_full``: kprobe saw the entry of a call and not its
-        return. ``no_identity``: no room to tell the socket from others. ``skipped``: the kernel did not run the program
-        because it was running on that CPU already; of any namespace, and not counted before Linux 5.12.
+        ``ring_full``: not read in time. ``no_return``, ``calls_full``: kprobe saw the entry of a call and not its
+        return. ``no_identity``: no room to distinguish the socket from others. ``skipped``: the kernel did not run the
+        program because it was running on that CPU already; of any namespace, and not counted before Linux 5.12.
         """
         _, losses = self._final or self._read()
         return dict(losses)
 
     @property
     def lost(self) -> int:
-        """Events lost so far, for whatever reason."""
+        """Events lost so far, for any reason."""
         return sum(self.losses.values())
 
-    def _configure(self, mode: Mode) -> None:
+    def _configure(self, mode: ProbeMode) -> None:
         self._config["modes"] = mode
         self._maps["config"].update(_KEY, self._config.tobytes())
 

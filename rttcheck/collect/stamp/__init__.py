@@ -1,1 +1,1 @@
-"""Reads TCP's time stamp off each packet that leaves an end of the lab."""
+"""Read TCP's time stamp of each packet that leaves an end of the lab."""

@@ -1,7 +1,6 @@
-"""Stamps of the packets that leave a lab's ends, from before the traffic to after it.
+"""Record the stamps of packets that leave a lab's ends, from before the traffic to after it.
 
-It owns the BPF program that reads them and its ring. Where the kernel takes no such program nothing fails: no stamp is
-recorded, and the facts say why. It does not know what a stamp ought to be.
+A kernel that refuses the BPF program is not an error: no stamp is recorded, and the facts give the reason.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ import numpy as np
 from rttcheck.collect.bpf_files import BPF
 from rttcheck.collect.probe.bpf_object import BpfObject, load_object
 from rttcheck.collect.probe.libbpf import Refused
-from rttcheck.collect.probe.ring import Ring, open_ring
+from rttcheck.collect.probe.ring import EventRing, open_ring
 from rttcheck.errors import ProbeError
 from rttcheck.record.stamp import STAMP
 
@@ -33,26 +32,26 @@ _COUNTS: Final = struct.Struct("=QQ")
 
 @dataclass(slots=True, eq=False)
 class Stamped:
-    """What one watch saw; complete once its context was left."""
+    """The data of one watch; complete once its context was left."""
 
     rows: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=STAMP))
     """dtype ``STAMP``, by point, in the order of leaving."""
     facts: dict[str, Any] = field(default_factory=dict)
-    """``lost``: packets whose stamps found no room; or ``why_not``, in a sentence."""
+    """``lost``: packets whose stamps found no room; or ``why_not``, the reason why there are none."""
 
 
 @dataclass(slots=True)
 class Stamps:
-    """The loaded program, idle while no watch is on; without one where the kernel refused it."""
+    """The loaded program, idle while no watch is active; without a program where the kernel refused it."""
 
     loaded: BpfObject | None = None
-    ring: Ring | None = None
+    ring: EventRing | None = None
     why_not: str = ""
     _watches: int = 0
 
     @contextmanager
     def watch(self, points: Mapping[int, int]) -> Iterator[Stamped]:
-        """Read the stamps of what leaves some network namespaces: inode number to point. Raises ProbeError."""
+        """Read the stamps of packets that leave some network namespaces: inode number to point. Raises ProbeError."""
         stamped = Stamped()
         if self.loaded is None or self.ring is None:
             stamped.facts = {"why_not": self.why_not}
@@ -76,7 +75,7 @@ class Stamps:
         loaded.map("stamp_counts").update(_KEY, bytes(_COUNTS.size))
         loaded.map("stamp_config").update(_KEY, struct.pack("=II", self._watches, 0))
 
-    def _stop(self, loaded: BpfObject, ring: Ring) -> tuple[np.ndarray, dict[str, Any]]:
+    def _stop(self, loaded: BpfObject, ring: EventRing) -> tuple[np.ndarray, dict[str, Any]]:
         loaded.map("stamp_config").update(_KEY, bytes(8))
         rows = ring.take()
         rows = rows[rows["watch"] == self._watches]
@@ -86,7 +85,7 @@ class Stamps:
 
 @contextmanager
 def open_stamps(*, ring_bytes: int = RING_BYTES) -> Iterator[Stamps]:
-    """Load and attach the program; gone when the context is left, and when the process dies.
+    """Load and attach the program; it is removed when the context is left, and when the process dies.
 
     ``ring_bytes`` is the room for stamps of one watch: a power of two, a page at least.
     """

@@ -1,7 +1,6 @@
 """TCP traffic through a lab: real sockets in its namespaces, threads on both ends, one deadline for all.
 
-It owns what is written when and the account of it. It refuses to know what the link does to the packets, who watches
-the samples, and what they ought to be.
+It records what each application wrote and when; packets and samples are recorded elsewhere.
 """
 
 from __future__ import annotations

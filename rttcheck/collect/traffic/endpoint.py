@@ -1,11 +1,10 @@
-"""One end of a TCP connection: the socket with its options, the wait for its last ACK, its orderly end.
+"""One end of a TCP connection: the socket with its options, the wait for its last ACK, its orderly close.
 
-It owns what is done to a socket besides reading and writing, each wait being for an event of the kernel. It refuses to
-know what is said over the connection, and who does when.
+Every wait is for a kernel event; `pattern` decides what is written and read.
 
-How an end learns that all its data was acknowledged: the last write before a pause or before the end asks for a
+How an end learns that all its data was acknowledged: the last write before a pause or before the end requests a
 transmit timestamp on acknowledgment (SOF_TIMESTAMPING_TX_ACK, ``Documentation/networking/timestamping.rst``), which
-the kernel puts on the socket's error queue when the ACK of that byte comes in (``tcp_ack_tstamp()``). Unlike a farewell
+the kernel puts on the socket's error queue when the ACK of that byte arrives (``tcp_ack_tstamp()``). Unlike a final
 byte of the application that costs no segment and no sample.
 """
 
@@ -22,8 +21,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rttcheck.collect.traffic.result import Address
-from rttcheck.collect.traffic.stage import Aborted, Stage
 from rttcheck.collect.traffic.tcp_info import TcpInfo
+from rttcheck.collect.traffic.threads import Aborted, TrafficThreads
 from rttcheck.errors import TrafficError
 from rttcheck.record.event import TcpState
 
@@ -42,33 +41,33 @@ _TELL_WHEN_ACKED = [(socket.SOL_SOCKET, SO_TIMESTAMPING, struct.pack("=I", SOF_T
 _AVAILABLE = "/proc/sys/net/ipv4/tcp_available_congestion_control"
 
 
-class PeerGone(Exception):
-    """The other end closed before all was said."""
+class PeerClosed(Exception):
+    """The other end closed before all data was exchanged."""
 
 
 @dataclass(slots=True)
-class Endpoint:
+class TcpEndpoint:
     """A socket of the lab, used by one thread."""
 
     sock: socket.socket
-    stage: Stage
+    threads: TrafficThreads
     quickack: bool
 
     def rearm_quickack(self) -> None:
-        """Set TCP_QUICKACK, which the kernel drops again by itself: after each read (``tcp(7)``: "not permanent")."""
+        """Set TCP_QUICKACK, which the kernel clears again by itself: after each read (``tcp(7)``: "not permanent")."""
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
     def read_exactly(self, buffer: memoryview) -> None:
-        """Fill ``buffer``. Raises PeerGone when the stream ends first."""
+        """Fill ``buffer``. Raises PeerClosed when the stream ends first."""
         got = self.sock.recv_into(buffer, 0, socket.MSG_WAITALL)
         while got < len(buffer):
             more = self.sock.recv_into(buffer[got:], 0, socket.MSG_WAITALL)
             if not more:
-                raise PeerGone
+                raise PeerClosed
             got += more
 
     def write_last(self, message: memoryview) -> None:
-        """Write all of ``message`` and ask to be told when it is acknowledged."""
+        """Write all of ``message`` and request notification of its acknowledgement."""
         written = 0
         while written < len(message):
             written += self.sock.sendmsg([message[written:]], _TELL_WHEN_ACKED)
@@ -76,12 +75,12 @@ class Endpoint:
     def await_acked(self) -> None:
         """Wait until everything written is acknowledged; the last write was `write_last`. Raises Aborted, OSError."""
         while self.unacknowledged_bytes():
-            self.stage.await_poll(self.sock, 0)
+            self.threads.await_poll(self.sock, 0)
             self._take_error_queue()
         self._take_error_queue()
 
     def unacknowledged_bytes(self) -> int:
-        """Bytes written and not acknowledged, sent or not (SIOCOUTQ)."""
+        """Return the bytes written and not acknowledged, sent or not (SIOCOUTQ)."""
         return int.from_bytes(fcntl.ioctl(self.sock, termios.TIOCOUTQ, bytes(4)), "little")
 
     def _take_error_queue(self) -> None:
@@ -95,65 +94,65 @@ class Endpoint:
             raise OSError(error, errno.errorcode.get(error, str(error)))
 
     def local_address(self) -> Address:
-        """This end's address and port."""
+        """Return this end's address and port."""
         address = self.sock.getsockname()
         return address[0], address[1]
 
     def remote_address(self) -> Address:
-        """The other end's address and port."""
+        """Return the other end's address and port."""
         address = self.sock.getpeername()
         return address[0], address[1]
 
     def cookie(self) -> int:
-        """The socket's cookie (SO_COOKIE), made now if nobody asked before."""
+        """Return the socket's cookie (SO_COOKIE), created now if it was never requested."""
         return int.from_bytes(self.sock.getsockopt(socket.SOL_SOCKET, SO_COOKIE, 8), "little")
 
     def info(self) -> TcpInfo:
-        """The socket's TCP_INFO now."""
+        """Return the socket's TCP_INFO now."""
         return TcpInfo.of(self.sock)
 
     def close_first(self) -> None:
         """Send a FIN, wait for the other end's, and close: this end goes to TIME_WAIT. Raises Aborted."""
         self.sock.shutdown(socket.SHUT_WR)
         self.await_end_of_stream()
-        self.stage.close(self.sock)
+        self.threads.close(self.sock)
 
     def await_end_of_stream(self) -> None:
         """Wait for the other end's FIN. Raises TrafficError when data comes instead."""
         if self.sock.recv(1):
             raise TrafficError(
-                "{} port {} was sent more than the traffic has to say: see what else writes in the lab".format(
+                "{} port {} received more than the traffic sends: see what else writes in the lab".format(
                     *self.local_address()
                 )
             )
-        if self.stage.aborting.is_set():
+        if self.threads.aborting.is_set():
             raise Aborted
 
     def close_last(self) -> None:
-        """Answer the other end's FIN with one, wait until that one is acknowledged, and close. Raises Aborted, OSError.
+        """Answer the other end's FIN with one, wait until it is acknowledged, and close. Raises Aborted, OSError.
 
         The wait is on an edge-triggered epoll, because a socket that both ends have shut down polls as hung up long
-        before its last ACK is in; ``tcp_done()`` wakes the pollers once more when it is.
+        before its last ACK arrives; ``tcp_done()`` wakes the pollers once more when it does.
         """
-        with self.stage.edges_of(self.sock) as edges:
+        with self.threads.edges_of(self.sock) as edges:
             self.sock.shutdown(socket.SHUT_WR)
             while self.info().state is not TcpState.CLOSE:
                 edges.poll()
-                if self.stage.aborting.is_set():
+                if self.threads.aborting.is_set():
                     raise Aborted
         error = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if error:
             raise OSError(error, errno.errorcode.get(error, str(error)))
-        self.stage.close(self.sock)
+        self.threads.close(self.sock)
 
 
-def open_listener(stage: Stage, host: Host, traffic: Traffic, *, family: int, backlog: int) -> socket.socket:
-    """A listening socket inside ``host``'s namespace, on its address and a port that the kernel picks.
+def open_listener(threads: TrafficThreads, host: Host, traffic: Traffic, *, family: int, backlog: int) -> socket.socket:
+    """Open a listening socket inside ``host``'s namespace, on its address and a port that the kernel chooses.
 
-    What is accepted from it has its congestion control. Raises TrafficError when that is not there, or when the host
+    Accepted sockets inherit its congestion control. Raises TrafficError when the kernel lacks that, or when the host
     does not have the address.
     """
-    sock = _prepare(stage, host.namespace.socket(_AF[family], socket.SOCK_STREAM), traffic)
+    sock = _prepare(threads, host.namespace.socket(_AF[family], socket.SOCK_STREAM), traffic)
     address = host.ipv4 if family == 4 else host.ipv6
     try:
         sock.bind((address, 0))
@@ -166,34 +165,34 @@ def open_listener(stage: Stage, host: Host, traffic: Traffic, *, family: int, ba
     return sock
 
 
-def accept(stage: Stage, listener: socket.socket, traffic: Traffic) -> Endpoint:
-    """The next connection. Raises OSError when the listener was shut down."""
+def accept(threads: TrafficThreads, listener: socket.socket, traffic: Traffic) -> TcpEndpoint:
+    """Accept the next connection. Raises OSError when the listener was shut down."""
     sock, _ = listener.accept()
-    end = Endpoint(stage.keep(sock), stage, traffic.quickack)
+    end = TcpEndpoint(threads.keep(sock), threads, traffic.quickack)
     _set_sticky(sock, traffic)
     return end
 
 
-def open_client(stage: Stage, traffic: Traffic, *, family: int) -> Endpoint:
-    """A socket inside the namespace that the calling thread is in, not connected yet."""
-    sock = _prepare(stage, socket.socket(_AF[family], socket.SOCK_STREAM), traffic)
-    return Endpoint(sock, stage, traffic.quickack)
+def open_client(threads: TrafficThreads, traffic: Traffic, *, family: int) -> TcpEndpoint:
+    """Open a socket in the calling thread's current namespace, not connected yet."""
+    sock = _prepare(threads, socket.socket(_AF[family], socket.SOCK_STREAM), traffic)
+    return TcpEndpoint(sock, threads, traffic.quickack)
 
 
-def connect(end: Endpoint, address: Address) -> None:
-    """Connect and wait until the handshake is through on this side. Raises Aborted, OSError."""
+def connect(end: TcpEndpoint, address: Address) -> None:
+    """Connect and wait until the handshake is complete on this side. Raises Aborted, OSError."""
     end.sock.setblocking(False)
     error = end.sock.connect_ex(address)
     if error == errno.EINPROGRESS:
-        end.stage.await_poll(end.sock, select.POLLOUT)
+        end.threads.await_poll(end.sock, select.POLLOUT)
         error = end.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
     if error:
         raise OSError(error, errno.errorcode.get(error, str(error)))
     end.sock.setblocking(True)
 
 
-def _prepare(stage: Stage, sock: socket.socket, traffic: Traffic) -> socket.socket:
-    stage.keep(sock)
+def _prepare(threads: TrafficThreads, sock: socket.socket, traffic: Traffic) -> socket.socket:
+    threads.keep(sock)
     _set_congestion(sock, traffic.congestion)
     _set_sticky(sock, traffic)
     return sock

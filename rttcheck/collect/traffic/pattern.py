@@ -1,11 +1,8 @@
-"""What the two ends say to each other: the loops that read and write.
+"""The loops that read and write on both ends, one pair for each kind of traffic, with two times around each exchange.
 
-It owns the order of reads and writes of each kind of traffic and the two times taken around each. It refuses to open
-or close anything, and to look at a deadline.
-
-The loops do as little as Python allows, because in an emulated guest each instruction is a nanosecond of the very time
-that is measured, and because an ACK that comes in while the application holds the socket waits in its backlog: buffers
-and columns are there before, methods are bound outside the loop, and nothing is logged.
+The loops do as little as Python allows, because in an emulated guest each instruction is a nanosecond of the
+measured time, and because an ACK that arrives while the application owns the socket waits in its backlog: buffers
+and columns are allocated before, methods are bound outside the loop, and nothing is logged.
 """
 
 from __future__ import annotations
@@ -16,57 +13,57 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from rttcheck.collect.traffic.endpoint import Endpoint, PeerGone
+from rttcheck.collect.traffic.endpoint import PeerClosed, TcpEndpoint
 
 if TYPE_CHECKING:
     from rttcheck.scenario.traffic import Traffic
 
 CHUNK_BYTES = 1 << 16
-"""How much one write of ``bulk`` hands to the kernel."""
+"""How many bytes one write of ``bulk`` passes to the kernel."""
 
 _SINK_BYTES = 1 << 18
 
 
 @dataclass(slots=True)
 class Columns:
-    """When each exchange or write of one connection began and ended, in ns of CLOCK_MONOTONIC; 0 is not yet."""
+    """When each exchange or write of one connection began and ended, in ns of CLOCK_MONOTONIC; 0: not yet."""
 
     sent_ns: array[int]
     done_ns: array[int]
 
     @classmethod
     def of(cls, rows: int) -> Columns:
-        """Columns for ``rows`` exchanges, all zero."""
+        """Return columns for ``rows`` exchanges, all zero."""
         return cls(array("Q", bytes(8 * rows)), array("Q", bytes(8 * rows)))
 
     def done(self) -> int:
-        """How many exchanges are done."""
+        """Return how many exchanges are done."""
         return sum(1 for done_ns in self.done_ns if done_ns)
 
 
 class Pattern(Protocol):
-    """Both halves of a conversation of ``writes`` exchanges, of which any slice may be run."""
+    """Both halves of ``writes`` exchanges, of which any slice may be run."""
 
     writes: int
 
-    def client(self, end: Endpoint, columns: Columns, first: int, last: int) -> None:
-        """Exchanges ``first`` to ``last - 1``; on return this end's data is acknowledged or answered."""
+    def client(self, end: TcpEndpoint, columns: Columns, first: int, last: int) -> None:
+        """Run exchanges ``first`` to ``last - 1``; on return this end's data is acknowledged or answered."""
 
-    def server(self, end: Endpoint, written_ns: array[int], first: int, last: int) -> None:
-        """The other half; on return all that the client wrote is read and this end's data is acknowledged.
+    def server(self, end: TcpEndpoint, written_ns: array[int], first: int, last: int) -> None:
+        """Run the other half; on return all of the client's data is read and this end's data is acknowledged.
 
         When each write began is appended to ``written_ns``.
         """
 
     def sizes(self, *, server: bool) -> Sequence[int]:
-        """Bytes of each write of one end, in order."""
+        """Return the bytes of each write of one end, in order."""
 
 
 @dataclass(slots=True)
 class PingPong:
     """The client writes ``size`` bytes and waits for as many back.
 
-    The answer carries the ACK of the question, so the client has nothing outstanding when it has read it; the server
+    The answer carries the ACK of the request, so the client has nothing outstanding when it has read it; the server
     waits for the ACK of its last answer.
     """
 
@@ -79,8 +76,8 @@ class PingPong:
     def __post_init__(self) -> None:
         self.question, self.answer, self.echo = (memoryview(bytearray(self.size)) for _ in range(3))
 
-    def client(self, end: Endpoint, columns: Columns, first: int, last: int) -> None:
-        """Ask and await each answer."""
+    def client(self, end: TcpEndpoint, columns: Columns, first: int, last: int) -> None:
+        """Write each request and read its answer."""
         write, read, now = end.sock.sendall, end.read_exactly, time.monotonic_ns
         sent_ns, done_ns, quickack = columns.sent_ns, columns.done_ns, end.quickack
         question, answer = self.question, self.answer
@@ -92,8 +89,8 @@ class PingPong:
             if quickack:
                 end.rearm_quickack()
 
-    def server(self, end: Endpoint, written_ns: array[int], first: int, last: int) -> None:
-        """Send back what came; await the ACK of the last."""
+    def server(self, end: TcpEndpoint, written_ns: array[int], first: int, last: int) -> None:
+        """Send back what was received; wait for the ACK of the last answer."""
         if first == last:
             return
         write, read, quickack, echo = end.sock.sendall, end.read_exactly, end.quickack, self.echo
@@ -110,15 +107,15 @@ class PingPong:
         end.await_acked()
 
     def sizes(self, *, server: bool) -> Sequence[int]:  # noqa: ARG002 - both ends write the same
-        """Bytes of each write."""
+        """Return the bytes of each write."""
         return [self.size] * self.writes
 
 
 @dataclass(slots=True)
-class Stream:
-    """The client writes ``total`` bytes, ``size`` at a time, and the server reads them; no data comes back.
+class OneWay:
+    """The client writes ``total`` bytes, ``size`` at a time, and the server reads them; no data is sent back.
 
-    With an interval each write waits for its turn, counted from the first write since the last pause, so that lateness
+    With an interval each write has a fixed time, counted from the first write since the last pause, so that lateness
     does not add up.
     """
 
@@ -134,8 +131,8 @@ class Stream:
         self.message = memoryview(bytes(self.size))
         self.sink = bytearray(min(self.total, _SINK_BYTES))
 
-    def client(self, end: Endpoint, columns: Columns, first: int, last: int) -> None:
-        """Write, and await the ACK of the last byte."""
+    def client(self, end: TcpEndpoint, columns: Columns, first: int, last: int) -> None:
+        """Write all, and wait for the ACK of the last byte."""
         if first == last:
             return
         write, now, message = end.sock.sendall, time.monotonic_ns, self.message
@@ -147,42 +144,42 @@ class Stream:
             done_ns[row] = now()
             if interval_ns:
                 turn_ns += interval_ns
-                end.stage.await_time(turn_ns)
+                end.threads.await_time(turn_ns)
         row = last - 1
         sent_ns[row] = now()
         end.write_last(message[: self.total - row * self.size])
         done_ns[row] = now()
         end.await_acked()
 
-    def server(self, end: Endpoint, written_ns: array[int], first: int, last: int) -> None:  # noqa: ARG002 - none
-        """Read what the client writes and throw it away."""
+    def server(self, end: TcpEndpoint, written_ns: array[int], first: int, last: int) -> None:  # noqa: ARG002 - none
+        """Read the client's data and discard it."""
         missing = min(last * self.size, self.total) - first * self.size
         read, sink, quickack = end.sock.recv_into, self.sink, end.quickack
         while missing:
             got = read(sink, min(missing, _SINK_BYTES))
             if not got:
-                raise PeerGone
+                raise PeerClosed
             missing -= got
             if quickack:
                 end.rearm_quickack()
 
     def sizes(self, *, server: bool) -> Sequence[int]:
-        """Bytes of each write; the server has none."""
+        """Return the bytes of each write; the server has none."""
         if server:
             return []
         return [min(self.size, self.total - row * self.size) for row in range(self.writes)]
 
 
 def pattern_of(traffic: Traffic) -> Pattern:
-    """The conversation of one connection. Both halves of one object may run at the same time, no half twice."""
+    """Return the pattern of one connection. Both halves of one object may run at the same time, no half twice."""
     match traffic.kind:
         case "pingpong":
             return PingPong(writes=traffic.count, size=traffic.size)
         case "connections":
             return PingPong(writes=1, size=traffic.size)
         case "oneway" | "paced":
-            return Stream(traffic.count * traffic.size, traffic.size, interval_ns=traffic.interval_us * 1000)
+            return OneWay(traffic.count * traffic.size, traffic.size, interval_ns=traffic.interval_us * 1000)
         case "bulk":
-            return Stream(traffic.size, CHUNK_BYTES)
+            return OneWay(traffic.size, CHUNK_BYTES)
         case _:
             raise ValueError(f"no such kind of traffic: {traffic.kind!r}")

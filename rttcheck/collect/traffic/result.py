@@ -1,7 +1,4 @@
-"""What traffic leaves behind: who talked to whom, when the application wrote and was answered, both sockets' TCP_INFO.
-
-It owns the shape of that account. It refuses to know how the traffic was made, and what a good number would be.
-"""
+"""The result of traffic: addresses, times of the application's writes and answers, both sockets' TCP_INFO."""
 
 from __future__ import annotations
 
@@ -15,10 +12,10 @@ from rttcheck.collect.traffic.tcp_info import TcpInfo
 from rttcheck.record.write import WRITE
 
 TIMING = np.dtype([("sent_ns", "<u8"), ("done_ns", "<u8")])
-"""One exchange or write as the application saw it, in ns of CLOCK_MONOTONIC.
+"""One exchange or write as seen by the application, in ns of CLOCK_MONOTONIC.
 
 ``sent_ns`` is taken before the write. ``done_ns`` is taken when the answer was read (ping-pong, connections), or when
-the kernel had taken the write over (one-way, paced, bulk).
+the write returned (one-way, paced, bulk).
 """
 
 Address = tuple[str, int]
@@ -30,12 +27,12 @@ class FlowResult:
     """One TCP connection, from its SYN to the ACK of its last FIN. Times are in ns of CLOCK_MONOTONIC.
 
     A sample belongs to the client's socket if its local address is ``client_address``, to the server's if it is
-    ``server_address``; the cookies are SO_COOKIE, which a probe sees as ``skc_cookie`` from the moment on that it was
-    asked for: before the SYN on the client, after ``accept`` on the server (its SYN-ACK's sample may carry 0).
+    ``server_address``; the cookies are SO_COOKIE, which a probe sees as ``skc_cookie`` once it was requested: before
+    the SYN on the client, after ``accept`` on the server (its SYN-ACK's sample may have 0).
     """
 
     flow: int
-    """Which of the flows that ran at once; ``connections`` gives many results with the same number."""
+    """The number of the concurrent flow; ``connections`` gives many results with the same number."""
     client_address: Address
     server_address: Address
     client_cookie: int
@@ -43,7 +40,7 @@ class FlowResult:
     started_ns: int
     """Before ``connect``."""
     connected_ns: int
-    """When ``connect`` was through, on the client."""
+    """When ``connect`` was complete, on the client."""
     finished_ns: int
     """When both ends' data was acknowledged, before the client closed."""
     timings: np.ndarray
@@ -62,11 +59,11 @@ class TrafficResult:
 
     flows: tuple[FlowResult, ...]
     scheduling: str = ""
-    """How the threads of both ends were scheduled, in words."""
+    """How the threads of both ends were scheduled, as text."""
 
 
 def writes_of(begin_ns: Sequence[int], sizes: Sequence[int], *, before: int = 0) -> np.ndarray:
-    """System calls (dtype ``WRITE``) of one end that gave TCP ``sizes`` sequence numbers each, behind ``before``."""
+    """Return one end's system calls (dtype ``WRITE``), with ``sizes`` sequence numbers each, starting at ``before``."""
     writes = np.zeros(len(begin_ns), dtype=WRITE)
     writes["begin_ns"] = begin_ns
     writes["end"] = before + np.cumsum(sizes)
@@ -74,7 +71,7 @@ def writes_of(begin_ns: Sequence[int], sizes: Sequence[int], *, before: int = 0)
 
 
 def timings_of(sent_ns: array[int], done_ns: array[int]) -> np.ndarray:
-    """The two columns (``array("Q")`` of equal length) as one array of ``TIMING``."""
+    """Return the two columns (``array("Q")`` of equal length) as one array of ``TIMING``."""
     timings = np.empty(len(sent_ns), dtype=TIMING)
     timings["sent_ns"] = np.frombuffer(sent_ns, dtype="<u8")
     timings["done_ns"] = np.frombuffer(done_ns, dtype="<u8")

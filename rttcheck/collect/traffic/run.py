@@ -1,8 +1,4 @@
-"""One run of a scenario's traffic through a lab.
-
-It owns what the calling thread does: set up, pause everybody at each step, wait for the end, and turn what went wrong
-into one sentence. It refuses to know what a step changes.
-"""
+"""Run a scenario's traffic through a lab: set up, pause all flows at each step, wait for the end, report failures."""
 
 from __future__ import annotations
 
@@ -15,13 +11,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rttcheck.collect.cores import ANYWHERE, Cores
-from rttcheck.collect.traffic.endpoint import PeerGone, open_listener
-from rttcheck.collect.traffic.flow import AT_A_GATE, THROUGH, Flow
-from rttcheck.collect.traffic.meeting import FlowFailed, Lobby, Stretch
+from rttcheck.collect.traffic.endpoint import PeerClosed, open_listener
+from rttcheck.collect.traffic.flow import AT_A_BARRIER, THROUGH, Flow
 from rttcheck.collect.traffic.pattern import pattern_of
 from rttcheck.collect.traffic.result import TrafficResult
 from rttcheck.collect.traffic.server import Server
-from rttcheck.collect.traffic.stage import DeadlinePassed, Gate, Stage
+from rttcheck.collect.traffic.server_report import FlowFailed, ServerReports, TrafficPart
+from rttcheck.collect.traffic.threads import Barrier, DeadlinePassed, TrafficThreads
 from rttcheck.errors import ScenarioError, TrafficError
 
 if TYPE_CHECKING:
@@ -41,77 +37,89 @@ _REMEDIES = {
 
 
 def run_traffic(
-    lab: Lab, scenario: Scenario, *, on_step: Callable[[int], None] | None = None, cores: Cores = ANYWHERE
+    lab: Lab,
+    scenario: Scenario,
+    *,
+    on_start: Callable[[], None] | None = None,
+    on_step: Callable[[int], None] | None = None,
+    cores: Cores = ANYWHERE,
 ) -> TrafficResult:
     """Run ``scenario.traffic`` from ``lab.client`` to ``lab.server``; return when the last FIN is acknowledged.
 
-    All flows connect first and then start together (``connections``: each connects as it comes). Where a step of the
-    scenario is due (``Step.after`` exchanges or writes of each flow; for ``connections`` that many connections, for
-    ``bulk`` that many writes of 64 KiB), all flows pause with nothing unacknowledged at either end, ``on_step(i)`` is
-    called once in the calling thread, and all go on when it returns. Without ``on_step`` nothing pauses. The deadline
-    is for all of it but the time in ``on_step``, which has deadlines of its own. ``cores`` says where the threads of
-    both ends are to run.
+    All flows connect first and then start together (``connections``: each connects when its turn comes). Between the
+    two, when all threads wait and nothing is in flight, ``on_start`` is called once in the calling thread. Where a step
+    of the scenario is due (``Step.after`` exchanges or writes of each flow; for ``connections`` that many connections,
+    for ``bulk`` that many writes of 64 KiB), all flows pause with nothing unacknowledged at either end, ``on_step(i)``
+    is called once in the calling thread, and all continue when it returns. Without ``on_step`` nothing pauses. The
+    deadline covers everything except the time in ``on_start`` and ``on_step``, which have their own deadlines.
+    ``cores`` sets where the threads of both ends run.
 
     Raises TrafficError when the deadline passes or a connection fails, ScenarioError for a step or a pace that the
-    traffic never reaches, and whatever ``on_step`` raises; in each case no thread and no socket is left.
+    traffic never reaches, and whatever ``on_start`` and ``on_step`` raise; in each case no thread and no socket is
+    left.
     """
     traffic = replace(scenario.traffic, deadline_s=scenario.deadline_s)
     connections = traffic.flows * (traffic.count if traffic.kind == "connections" else 1)
     flows: list[Flow] = []
     begun_ns = time.monotonic_ns()
     try:
-        with Stage(deadline_s=traffic.deadline_s, cores=cores) as stage:
-            start, pauses, stretches = _plan(stage, scenario, pause=on_step is not None)
-            listener = open_listener(stage, lab.server, traffic, family=scenario.family, backlog=traffic.flows)
+        with TrafficThreads(deadline_s=traffic.deadline_s, cores=cores) as threads:
+            start, pauses, parts = _plan(threads, scenario, pause=on_step is not None)
+            listener = open_listener(threads, lab.server, traffic, family=scenario.family, backlog=traffic.flows)
             address = listener.getsockname()
-            lobby = Lobby(stage)
+            reports = ServerReports(threads)
             tickets = itertools.count()
             for index in range(traffic.flows):
                 flow = Flow(
                     index=index,
                     traffic=traffic,
                     family=scenario.family,
-                    stage=stage,
-                    lobby=lobby,
+                    threads=threads,
+                    reports=reports,
                     client_host=lab.client,
                     server_address=(address[0], address[1]),
                     pattern=pattern_of(traffic),
                     start=start,
-                    stretches=stretches,
+                    parts=parts,
                 )
                 flows.append(flow)
                 server = Server(
                     index=index,
                     traffic=traffic,
-                    stage=stage,
-                    lobby=lobby,
+                    threads=threads,
+                    reports=reports,
                     listener=listener,
                     pattern=pattern_of(traffic),
                     start=start,
-                    stretches=stretches,
+                    parts=parts,
                     tickets=tickets,
                     connections=connections,
                 )
-                stage.spawn(f"server {index}", server.run)
-                stage.spawn(f"client {index}", flow.run)
-            stage.await_all_at(start)
+                threads.spawn(f"server {index}", server.run)
+                threads.spawn(f"client {index}", flow.run)
+            threads.await_all_at(start)
+            if on_start is not None:
+                with threads.clock_stopped():
+                    on_start()
             start.opened.set()
-            for step, gate in pauses:
-                stage.await_all_at(gate)
+            for step, barrier in pauses:
+                threads.await_all_at(barrier)
                 assert on_step is not None  # no pauses are planned without it
-                with stage.clock_stopped():
+                with threads.clock_stopped():
                     on_step(step)
-                gate.opened.set()
-            stage.await_end()
+                barrier.opened.set()
+            threads.await_end()
     except DeadlinePassed:
         raise TrafficError(_late(flows, traffic)) from None
     except FlowFailed as failed:
         raise TrafficError(_failed(flows, failed, time.monotonic_ns() - begun_ns)) from failed.cause
-    return TrafficResult(tuple(result for flow in flows for result in flow.results), stage.scheduling)
+    return TrafficResult(tuple(result for flow in flows for result in flow.results), threads.scheduling)
 
 
-def _plan(stage: Stage, scenario: Scenario, *, pause: bool) -> tuple[Gate, list[tuple[int, Gate]], list[Stretch]]:
-    """The starting gate, the pauses as (step, gate) in order, and the stretches of traffic between them."""
+def _plan(
+    threads: TrafficThreads, scenario: Scenario, *, pause: bool
+) -> tuple[Barrier, list[tuple[int, Barrier]], list[TrafficPart]]:
+    """Return the start barrier, the pauses as (step, barrier) in order, and the parts of traffic between them."""
     traffic = replace(scenario.traffic, deadline_s=scenario.deadline_s)
     total = traffic.count if traffic.kind == "connections" else pattern_of(traffic).writes
     takes_s = (total - 1) * traffic.interval_us / 1e6
@@ -120,11 +128,11 @@ def _plan(stage: Stage, scenario: Scenario, *, pause: bool) -> tuple[Gate, list[
             f"{total} writes, one every {traffic.interval_us / 1000:g} ms, take {takes_s:g} s and the deadline is "
             f"{traffic.deadline_s:g} s: lower count or interval, or raise the deadline"
         )
-    # A server's thread of `connections` accepts whoever comes next, so that only the clients know where they are.
+    # With `connections` any server thread may accept any connection, so that only the clients wait at barriers.
     parties = traffic.flows * (1 if traffic.kind == "connections" else 2)
-    start = stage.gate(parties)
-    pauses: list[tuple[int, Gate]] = []
-    stretches: list[Stretch] = []
+    start = threads.barrier(parties)
+    pauses: list[tuple[int, Barrier]] = []
+    parts: list[TrafficPart] = []
     at = 0
     steps = sorted(enumerate(scenario.steps), key=lambda numbered: numbered[1].after) if pause else []
     for index, step in steps:
@@ -133,12 +141,12 @@ def _plan(stage: Stage, scenario: Scenario, *, pause: bool) -> tuple[Gate, list[
                 f"step {index} comes after {step.after} {_unit(traffic)} and there are {total} of them in a flow: "
                 f"give it an after between 0 and {total}"
             )
-        gate = stage.gate(parties)
-        pauses.append((index, gate))
-        stretches.append(Stretch(at, step.after, gate))
+        barrier = threads.barrier(parties)
+        pauses.append((index, barrier))
+        parts.append(TrafficPart(at, step.after, barrier))
         at = step.after
-    stretches.append(Stretch(at, total, None))
-    return start, pauses, stretches
+    parts.append(TrafficPart(at, total, None))
+    return start, pauses, parts
 
 
 def _unit(traffic: Traffic) -> str:
@@ -164,8 +172,8 @@ def _late(flows: list[Flow], traffic: Traffic) -> str:
     unfinished = [flow for flow in flows if flow.phase != THROUGH]
     if not unfinished:
         return f"{traffic.kind} traffic was not over by its deadline of {traffic.deadline_s:g} s: raise the deadline"
-    # A client at a gate waits for somebody else: name who is waited for, or what when no client is behind.
-    behind = [flow for flow in unfinished if flow.phase != AT_A_GATE]
+    # A client at a barrier waits for another flow: name that flow, or what is awaited when no client is behind.
+    behind = [flow for flow in unfinished if flow.phase != AT_A_BARRIER]
     held_up = behind or unfinished
     doing = behind[0].phase if behind else "waiting for the ACK of the server's data"
     first, others = held_up[0], len(unfinished) - 1
@@ -180,12 +188,12 @@ def _late(flows: list[Flow], traffic: Traffic) -> str:
 def _failed(flows: list[Flow], failed: FlowFailed, after_ns: int) -> str:
     flow = next((flow for flow in flows if failed.client and flow.address == failed.client), flows[failed.index])
     cause = failed.cause
-    if isinstance(cause, PeerGone):
-        said, remedy = "the other end closed too early", "see what else runs in the lab and closes connections"
+    if isinstance(cause, PeerClosed):
+        reason, remedy = "the other end closed too early", "see what else runs in the lab and closes connections"
     else:
-        said = os.strerror(cause.errno) if cause.errno else str(cause)
-        remedy = _REMEDIES.get(cause.errno or 0, "see that the lab's links and routes are as the scenario says")
+        reason = os.strerror(cause.errno) if cause.errno else str(cause)
+        remedy = _REMEDIES.get(cause.errno or 0, "see that the lab's links and routes are as the scenario defines them")
     return (
         f"{_who(flow)} failed on the {failed.side}'s side while {flow.phase}, {_progress(flow)}, "
-        f"after {after_ns / 1e9:.3g} s ({said}): {remedy}"
+        f"after {after_ns / 1e9:.3g} s ({reason}): {remedy}"
     )

@@ -1,8 +1,4 @@
-"""The server's threads: each accepts a connection of any flow, plays its half, and sees the connection off.
-
-It owns the server's side of pausing and of the end of a connection. It refuses to know which flow a connection is of:
-all flows say the same.
-"""
+"""The server's threads: each accepts a connection of any flow, runs its half, and closes it in order."""
 
 from __future__ import annotations
 
@@ -13,11 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rttcheck.collect.traffic.endpoint import Endpoint, PeerGone, accept
-from rttcheck.collect.traffic.meeting import Lobby, Meeting, Stretch, blame
+from rttcheck.collect.traffic.endpoint import PeerClosed, TcpEndpoint, accept
 from rttcheck.collect.traffic.pattern import Pattern
 from rttcheck.collect.traffic.result import Address
-from rttcheck.collect.traffic.stage import Gate, Stage
+from rttcheck.collect.traffic.server_report import ServerReport, ServerReports, TrafficPart, flow_failure
+from rttcheck.collect.traffic.threads import Barrier, TrafficThreads
 
 if TYPE_CHECKING:
     from rttcheck.scenario.traffic import Traffic
@@ -29,56 +25,56 @@ class Server:
 
     index: int
     traffic: Traffic
-    stage: Stage
-    lobby: Lobby
+    threads: TrafficThreads
+    reports: ServerReports
     listener: socket.socket
     pattern: Pattern
-    start: Gate
-    stretches: Sequence[Stretch]
+    start: Barrier
+    parts: Sequence[TrafficPart]
     tickets: itertools.count[int]
-    """Shared by all threads: the next number below ``connections`` is a connection that somebody must accept."""
+    """Shared by all threads: each next number below ``connections`` is a connection still to be accepted."""
     connections: int
     client: Address | None = None
-    """Who is being served."""
+    """The address of the client being served."""
 
     def run(self) -> None:
-        """The thread. Raises FlowFailed, Aborted."""
+        """Run the thread. Raises FlowFailed, Aborted."""
         try:
             if self.traffic.kind == "connections":
                 self._serve_many()
             else:
                 self._serve_one()
-        except (OSError, PeerGone) as error:
-            raise blame(self.stage, error, side="server", client=self.client, index=self.index) from error
+        except (OSError, PeerClosed) as error:
+            raise flow_failure(self.threads, error, side="server", client=self.client, index=self.index) from error
 
     def _serve_one(self) -> None:
-        end, meeting = self._welcome()
-        self.stage.arrive_at(self.start)
-        for stretch in self.stretches:
-            self.pattern.server(end, meeting.written_ns, stretch.first, stretch.last)
-            if stretch.gate is not None:
-                self.stage.arrive_at(stretch.gate)
-        self._see_off(end, meeting)
+        end, report = self._accept()
+        self.threads.arrive_at(self.start)
+        for part in self.parts:
+            self.pattern.server(end, report.written_ns, part.first, part.last)
+            if part.barrier is not None:
+                self.threads.arrive_at(part.barrier)
+        self._finish(end, report)
 
     def _serve_many(self) -> None:
-        # One ticket a connection in the whole run: no thread is left in accept() when all were served.
+        # One ticket a connection in the whole run, so that no thread is left in accept() after the last one.
         while next(self.tickets) < self.connections:
-            end, meeting = self._welcome()
-            self.pattern.server(end, meeting.written_ns, 0, 1)
-            self._see_off(end, meeting)
+            end, report = self._accept()
+            self.pattern.server(end, report.written_ns, 0, 1)
+            self._finish(end, report)
 
-    def _welcome(self) -> tuple[Endpoint, Meeting]:
+    def _accept(self) -> tuple[TcpEndpoint, ServerReport]:
         self.client = None
-        end = accept(self.stage, self.listener, self.traffic)
+        end = accept(self.threads, self.listener, self.traffic)
         self.client = end.remote_address()
-        meeting = self.lobby.meet(self.client)
-        meeting.cookie = end.cookie()
-        return end, meeting
+        report = self.reports.of(self.client)
+        report.cookie = end.cookie()
+        return end, report
 
-    def _see_off(self, end: Endpoint, meeting: Meeting) -> None:
-        meeting.info = end.info()
-        meeting.quiet.set()
+    def _finish(self, end: TcpEndpoint, report: ServerReport) -> None:
+        report.info = end.info()
+        report.acknowledged.set()
         end.await_end_of_stream()
-        meeting.closed_ns = time.monotonic_ns()
+        report.closed_ns = time.monotonic_ns()
         end.close_last()
-        meeting.gone.set()
+        report.closed.set()

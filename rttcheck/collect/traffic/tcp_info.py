@@ -1,7 +1,4 @@
-"""The kernel's own account of one TCP socket: ``struct tcp_info``, decoded with names and units.
-
-It owns the layout of the structure as far as kernels 5.10 to 7.3 fill it, and reads it off a socket. It refuses to
-judge a number: what a value should have been is for others to say.
+"""The kernel's ``struct tcp_info`` of one TCP socket, decoded with names and units, as kernels 5.10 to 7.3 fill it.
 
 The structure only ever grows at its end, so a kernel returns a prefix of ``FIELDS`` or, when it is newer than this
 table, more bytes than the table names; those are kept and counted in ``TcpInfo.unknown_bytes``.
@@ -50,7 +47,7 @@ class Option(IntFlag):
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One field: the kernel's name without ``tcpi_``, where it stands, what it counts."""
+    """One field: the kernel's name without ``tcpi_``, its offset, its unit and meaning."""
 
     name: str
     offset: int
@@ -60,7 +57,7 @@ class Field:
 
     @property
     def key(self) -> str:
-        """The name with its unit, where it has one that can be mistaken: ``rtt_us``, ``pacing_rate_bytes_per_s``."""
+        """The name with its unit, where the unit is ambiguous: ``rtt_us``, ``pacing_rate_bytes_per_s``."""
         suffix = _SUFFIXES.get(self.unit, "")
         return self.name if suffix.strip("_") in self.name.split("_") else self.name + suffix
 
@@ -95,7 +92,7 @@ _TABLE: tuple[tuple[str, int, str, str], ...] = (
     ("rttvar", 4, "µs", "mean deviation, mdev_us >> 2 (not the variable rttvar_us that makes the timeout)"),
     ("snd_ssthresh", 4, "segments", "slow start threshold"),
     ("snd_cwnd", 4, "segments", "congestion window"),
-    ("advmss", 4, "bytes", "segment size told to the other end"),
+    ("advmss", 4, "bytes", "segment size announced to the other end"),
     ("reordering", 4, "segments", "reordering that is taken for granted"),
     ("rcv_rtt", 4, "µs", "the receiver's estimate of the round-trip time; 0 when it never received enough"),
     ("rcv_space", 4, "bytes", "receive buffer tuning: bytes read in one round trip"),
@@ -157,7 +154,7 @@ _CODES = {1: "<B", 2: "<H", 4: "<I", 8: "<Q"}
 
 @dataclass(frozen=True, slots=True)
 class TcpInfo:
-    """What ``getsockopt(TCP_INFO)`` returned, as bytes; the properties and ``as_dict`` decode it.
+    """The bytes that ``getsockopt(TCP_INFO)`` returned; the properties and ``as_dict`` decode them.
 
     Fields that the running kernel does not fill (it returned fewer bytes) are absent: ``as_dict`` leaves them out,
     ``value`` raises KeyError.
@@ -167,22 +164,22 @@ class TcpInfo:
 
     @classmethod
     def of(cls, sock: socket.socket) -> TcpInfo:
-        """Read it off ``sock``, in any state and from any thread. Raises OSError when the socket is closed."""
+        """Read it from ``sock``, in any state and from any thread. Raises OSError when the socket is closed."""
         return cls(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _READ_AT_MOST))
 
     @property
     def fields(self) -> tuple[Field, ...]:
-        """The fields that this kernel fills, whole ones only."""
+        """Return the fields that this kernel fills, whole ones only."""
         return tuple(field for field in FIELDS if field.offset + field.size <= len(self.raw))
 
     @property
     def unknown_bytes(self) -> int:
-        """How many bytes at the end belong to no field of the table: the kernel is newer than it."""
+        """How many bytes at the end belong to no field of the table: the kernel is newer than the table."""
         known = max((field.offset + field.size for field in self.fields), default=0)
         return len(self.raw) - known
 
     def value(self, name: str) -> int:
-        """The raw number of a field by the kernel's name, without ``tcpi_``.
+        """Return the raw number of a field by the kernel's name, without ``tcpi_``.
 
         Raises KeyError for a name that is not in the table or that this kernel does not fill.
         """
@@ -204,7 +201,7 @@ class TcpInfo:
 
     @property
     def options(self) -> Option:
-        """What the two ends negotiated."""
+        """The options that the two ends negotiated."""
         return Option(self.value("options"))
 
     @property
@@ -249,34 +246,34 @@ class TcpInfo:
         return self.value("unacked")
 
     def as_dict(self) -> dict[str, int | bool | str | None]:
-        """All fields that this kernel fills, keyed by name and unit (``rtt_us``), with enumerations by name.
+        """Return all fields that this kernel fills, keyed by name and unit (``rtt_us``), in JSON types.
 
-        ``wscale`` and ``flags`` come as their parts, ``min_rtt_us`` is None before the first sample, and
-        ``unknown_bytes`` is there only when the kernel returned more than the table names. JSON can hold all of it.
+        Enumerations are given by name, ``wscale`` and ``flags`` in their parts, ``min_rtt_us`` is None before the first
+        sample, and ``unknown_bytes`` is present only when the kernel returned more than the table names.
         """
-        told: dict[str, int | bool | str | None] = {}
+        decoded: dict[str, int | bool | str | None] = {}
         for field in self.fields:
             if field.name == "wscale":
-                told["snd_wscale"], told["rcv_wscale"] = self.snd_wscale, self.rcv_wscale
+                decoded["snd_wscale"], decoded["rcv_wscale"] = self.snd_wscale, self.rcv_wscale
             elif field.name == "flags":
-                told["app_limited"] = self.app_limited
-                told["fastopen_client_fail"] = self.fastopen_client_fail
+                decoded["app_limited"] = self.app_limited
+                decoded["fastopen_client_fail"] = self.fastopen_client_fail
             elif field.name == "state":
-                told["state"] = _name_of(TcpState, self.value("state"))
+                decoded["state"] = _name_of(TcpState, self.value("state"))
             elif field.name == "ca_state":
-                told["ca_state"] = _name_of(CaState, self.value("ca_state"))
+                decoded["ca_state"] = _name_of(CaState, self.value("ca_state"))
             elif field.name == "options":
-                told["options"] = "|".join(option.name or "" for option in Option if option in self.options)
+                decoded["options"] = "|".join(option.name or "" for option in Option if option in self.options)
             elif field.name == "min_rtt":
-                told["min_rtt_us"] = self.min_rtt_us
+                decoded["min_rtt_us"] = self.min_rtt_us
             else:
-                told[field.key] = self.value(field.name)
+                decoded[field.key] = self.value(field.name)
         if self.unknown_bytes:
-            told["unknown_bytes"] = self.unknown_bytes
-        return told
+            decoded["unknown_bytes"] = self.unknown_bytes
+        return decoded
 
     def as_array(self) -> np.ndarray:
-        """The same bytes as a NumPy record (shape ``()``) of ``dtype_of(len(raw))``, fields named as the kernel's."""
+        """Return a NumPy record (shape ``()``) of ``dtype_of(len(raw))``, with the kernel's field names."""
         import numpy as np
 
         return np.frombuffer(self.raw, dtype=dtype_of(len(self.raw))).reshape(())
@@ -291,7 +288,7 @@ def _name_of(kind: type[IntEnum], number: int) -> str | int:
 
 @cache
 def dtype_of(length: int) -> np.dtype[np.void]:
-    """The NumPy dtype of the first ``length`` bytes of the structure; unknown bytes at the end are its padding."""
+    """Return the NumPy dtype of the structure's first ``length`` bytes; unknown bytes at the end are its padding."""
     import numpy as np
 
     fields = [field for field in FIELDS if field.offset + field.size <= length]

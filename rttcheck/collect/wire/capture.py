@@ -1,7 +1,7 @@
 """A lab's captures, from before the first packet to after the last: four interfaces, one table, one clock.
 
-It owns where packets are taken (both ends, both sides of the link), how large the rings are, and the step from the
-wall clock, in which the kernel stamps packets, to the monotonic one, in which TCP measures. It judges nothing.
+Sets the capture points (both ends, both sides of the link) and the ring sizes, and converts times from the wall clock,
+in which the kernel stamps packets, to the monotonic clock, in which TCP measures.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import Any, Final
 import numpy as np
 
 from rttcheck.collect.wire.parser import parse
-from rttcheck.collect.wire.pcapng import Source, pcapng
-from rttcheck.collect.wire.ring import Ring
+from rttcheck.collect.wire.pcapng import CapturedInterface, pcapng
+from rttcheck.collect.wire.ring import CaptureRing
 from rttcheck.record.packet import WIRE, Point
 from rttcheck.scenario.model import Scenario
 from rttcheck_netns.host import Host
@@ -24,7 +24,7 @@ from rttcheck_netns.lab import Lab
 
 LEAST_FRAMES: Final = 1_024
 MOST_UNREAD: Final = 1_000
-"""Packets that are no TCP and left the link, of which time and length are kept: markers, multicast reports."""
+"""How many non-TCP packets that left the link keep their time and length: markers, multicast reports."""
 
 MOST_FRAMES: Final = 131_072
 """32 MiB a ring, 128 MiB a lab; as pcapng 90 MiB (`PACKET_MOST` bytes each), before the recording compresses it."""
@@ -35,12 +35,12 @@ _LINK = (Point.LINK_NEAR, Point.LINK_FAR)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PointCount:
-    """What one capture came to, in packets."""
+    """What one capture took, in packets."""
 
     interface: str
     captured: int
     dropped: int
-    """Came when the ring was full."""
+    """Arrived while the ring was full."""
     others: int
     fragments: int
     damaged: int
@@ -51,24 +51,24 @@ class Wire:
     """All packets of a lab's run."""
 
     packets: np.ndarray
-    """dtype ``WIRE``, by point, in the order in which they came by each."""
+    """dtype ``WIRE``, by point, in the order in which they passed each."""
     facts: dict[str, Any]
     """``points``: a `PointCount` a point as a table, ``clock_step_ns``: how far the wall clock was set meanwhile,
-    ``unread``: by the link's points, when packets that are no TCP left there (ns), and how long they were (bytes)."""
+    ``unread``: for the link's points, when non-TCP packets left there (ns), and their lengths (bytes)."""
     pcapng: bytes = b""
     """The same packets as a file for Wireshark, with times in CLOCK_REALTIME; empty when it was not asked for."""
 
 
-class Capture:
-    """Captures that are running; made by `open_capture`."""
+class LabCapture:
+    """Running captures; made by `open_capture`."""
 
-    def __init__(self, rings: dict[Point, tuple[str, Ring]]) -> None:
+    def __init__(self, rings: dict[Point, tuple[str, CaptureRing]]) -> None:
         self._rings = rings
         self._offset_ns = clock_offset_ns()
         self._started_ns = time.clock_gettime_ns(time.CLOCK_REALTIME)
 
     def read(self, *, raw: bool = False) -> Wire:
-        """The packets so far, with times in CLOCK_MONOTONIC; ``raw``: the frames too, as a pcapng file."""
+        """Return the packets so far, with times in CLOCK_MONOTONIC; ``raw``: the frames too, as a pcapng file."""
         ended_ns = clock_offset_ns()
         offset_ns = min(self._offset_ns, ended_ns)
         tables, points, sources = [], {}, []
@@ -91,18 +91,18 @@ class Capture:
                 )
             )
             if point in _LINK:
-                # What shares the link with TCP, and with a rate keeps it waiting.
+                # Packets that share the link with TCP, and with a rate delay it.
                 left = np.setdiff1d(np.flatnonzero(frames.outgoing), parsed.kept)[:MOST_UNREAD]
                 times_ns, lengths = frames.realtime_ns[left] - offset_ns, frames.lengths[left]
                 unread[point.name.lower()] = np.stack((times_ns, lengths), axis=1).tolist()
             if raw:
                 name = point.name.lower().replace("_", "-")
-                sources.append(Source(name=name, interface=interface, frames=frames.only(parsed.kept)))
+                sources.append(CapturedInterface(name=name, interface=interface, frames=frames.only(parsed.kept)))
         facts = {"points": points, "clock_step_ns": ended_ns - self._offset_ns, "unread": unread}
         packets = np.concatenate(tables) if tables else np.zeros(0, WIRE)
         return Wire(packets=packets, facts=facts, pcapng=self._file(sources, offset_ns) if raw else b"")
 
-    def _file(self, sources: list[Source], offset_ns: int) -> bytes:
+    def _file(self, sources: list[CapturedInterface], offset_ns: int) -> bytes:
         return pcapng(
             sources,
             started_ns=self._started_ns,
@@ -112,7 +112,7 @@ class Capture:
 
 
 @contextmanager
-def open_capture(lab: Lab, *, frames: int = LEAST_FRAMES) -> Iterator[Capture]:
+def open_capture(lab: Lab, *, frames: int = LEAST_FRAMES) -> Iterator[LabCapture]:
     """Capture on both ends of ``lab``, and on both sides of its link where it has one, until the block ends.
 
     ``frames`` is how many packets each point can hold. Raises CaptureError when the kernel refuses.
@@ -121,29 +121,31 @@ def open_capture(lab: Lab, *, frames: int = LEAST_FRAMES) -> Iterator[Capture]:
         rings = {
             point: (
                 interface,
-                resources.enter_context(Ring(host.namespace, interface, frames=frames, only_tcp=point not in _LINK)),
+                resources.enter_context(
+                    CaptureRing(host.namespace, interface, frames=frames, only_tcp=point not in _LINK)
+                ),
             )
             for point, host, interface in _points(lab)
         }
-        yield Capture(rings)
+        yield LabCapture(rings)
 
 
 def frames_for(scenario: Scenario) -> int:
-    """How many packets of ``scenario`` one point may see: data and ACKs both ways, twice over for what is lost."""
+    """Return how many packets of ``scenario`` one point may see: data and ACKs both ways, doubled for losses."""
     traffic = scenario.traffic
     segment = scenario.mtu - (60 if scenario.family == 6 else 40) - 12
     each = -(-traffic.size // max(segment, 1))
     ways = 2 if traffic.server_writes else 1
-    # A segment and its ACK, sent twice; then a handshake and a farewell a connection.
+    # A segment and its ACK, sent twice; then a handshake and a close for each connection.
     packets = traffic.flows * traffic.count * (4 * each * ways + (24 if traffic.kind == "connections" else 0))
     return min(MOST_FRAMES, max(LEAST_FRAMES, packets + 32 * traffic.flows))
 
 
 def clock_offset_ns() -> int:
-    """CLOCK_REALTIME minus CLOCK_MONOTONIC, at most a reading's duration too large and never too small.
+    """Return CLOCK_REALTIME minus CLOCK_MONOTONIC, at most a reading's duration too large and never too small.
 
-    Both clocks are slewed alike (they are one clock and an offset, ``timekeeper.offs_real``), so that the offset
-    changes only when somebody sets the wall clock. Too large means that packets seem earlier by it, never later.
+    Both clocks are slewed alike (they are one clock and an offset, ``timekeeper.offs_real``), so the offset changes
+    only when the wall clock is set. A value too large makes packets seem earlier by the difference, never later.
     """
     least = None
     for _ in range(_READINGS):

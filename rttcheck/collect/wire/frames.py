@@ -1,7 +1,4 @@
-"""What one capture held, as arrays: the bytes of each frame, when it passed and which way.
-
-It owns the names. It knows neither how frames are taken nor what is in them.
-"""
+"""The frames of one capture as arrays: bytes, time and direction of each."""
 
 from __future__ import annotations
 
@@ -13,23 +10,23 @@ import numpy.typing as npt
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Frames:
-    """What a ring held: one row a packet, in the order in which they came by."""
+    """The content of a ring: one row a packet, in the order in which they passed."""
 
     bytes: npt.NDArray[np.uint8]
-    """From the Ethernet header on, as many bytes a row as are captured of a packet at the most."""
+    """The bytes from the Ethernet header on; a row is as wide as the capture limit."""
     captured: npt.NDArray[np.int64]
-    """How many of a row's bytes are of the packet."""
+    """How many bytes of each row belong to the packet."""
     lengths: npt.NDArray[np.int64]
-    """How many bytes the packet had, its Ethernet header among them."""
+    """The length of the packet in bytes, including its Ethernet header."""
     realtime_ns: npt.NDArray[np.int64]
     """CLOCK_REALTIME."""
     outgoing: npt.NDArray[np.uint8]
     """1 when the interface's own side sent it."""
     dropped: int
-    """Packets that came when the ring was full."""
+    """Packets that arrived while the ring was full."""
 
     def only(self, places: npt.NDArray[np.intp]) -> Frames:
-        """Some of the packets."""
+        """Return some of the packets."""
         return Frames(
             bytes=self.bytes[places],
             captured=self.captured[places],

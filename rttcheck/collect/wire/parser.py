@@ -1,7 +1,6 @@
-"""Headers of captured frames into rows: Ethernet, IPv4 or IPv6, TCP and its options, whole arrays at a time.
+"""Parse the headers of captured frames into rows: Ethernet, IPv4 or IPv6, TCP and its options, whole arrays at a time.
 
-It owns the meaning of header bytes. It knows neither where the bytes come from nor when they came by: time, point and
-direction are for the caller to fill in.
+Time, point and direction are filled in by the caller.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from rttcheck.record.packet import MOST_SACK_BLOCKS, WIRE
 
 ETHERNET: Final = 14
 SNAP: Final = ETHERNET + 60 + 60
-"""Bytes of a frame that hold every header: Ethernet, the longest IPv4 header, the longest TCP header."""
+"""Bytes of a frame that include every header: Ethernet, the longest IPv4 header, the longest TCP header."""
 
 _IPV6 = 40
 _TCP_LEAST, _TCP_MOST = 20, 60
@@ -31,25 +30,25 @@ Indexes = npt.NDArray[np.intp]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Parsed:
-    """The TCP packets of some frames, and how many frames were something else."""
+    """The TCP packets of some frames, and counts of the other frames."""
 
     rows: np.ndarray
     """dtype ``WIRE``; time, point and direction are 0."""
     kept: Indexes
-    """Which frame each row is of."""
+    """The frame of each row."""
     others: int
-    """Frames that are no TCP over IPv4 or IPv6; extension headers of IPv6 count as such."""
+    """Frames that are not TCP over IPv4 or IPv6; IPv6 packets with extension headers count as such."""
     fragments: int
-    """Fragments of IPv4 packets: not put together, since TCP does not let them come about (RFC 1191)."""
+    """Fragments of IPv4 packets: not reassembled, since TCP avoids them (RFC 1191)."""
     damaged: int
-    """TCP packets whose lengths contradict each other or that were cut off within their headers."""
+    """TCP packets whose lengths are inconsistent or that were cut off within their headers."""
 
 
 def parse(frames: Bytes, lengths: npt.NDArray[np.integer]) -> Parsed:
-    """Read ``frames``, one a row from its Ethernet header on, of which ``lengths`` bytes each were captured.
+    """Parse ``frames``, one a row from its Ethernet header on, of which ``lengths`` bytes each were captured.
 
-    Sources: RFC 791, RFC 8200, RFC 9293 sections 3.1 and 3.2, RFC 2018, RFC 7323. Checksums are not looked at: between
-    virtual interfaces they are left for later, and a frame is cut off before its end.
+    Sources: RFC 791, RFC 8200, RFC 9293 sections 3.1 and 3.2, RFC 2018, RFC 7323. Checksums are not verified: between
+    virtual interfaces they may not be computed yet, and a frame is cut off before its end.
     """
     count, width = frames.shape
     if width < SNAP:
@@ -103,13 +102,13 @@ def _read_tcp(rows: np.ndarray, here: Indexes, header: Bytes, offset: npt.NDArra
     rows["window"][here] = _be16(header, 14)
     at = np.full(len(here), _TCP_LEAST, dtype=np.int64)
     left = np.flatnonzero(at < offset)
-    # One turn an option: 3 for NOP NOP timestamps, 40 at the most.
+    # One iteration an option: 3 for NOP NOP timestamps, 40 at the most.
     while len(left):
         kind = header[left, at[left]]
         padding = kind == _NOP
         after = at[left] + 1
         size = np.where(padding, 1, header[left, np.minimum(after, _TCP_MOST - 1)].astype(np.int64))
-        # What the kernel stops reading at (tcp_parse_options()): the list's end, and a length that cannot be.
+        # The kernel stops at (tcp_parse_options()) the list's end, and at an invalid length.
         readable = (kind != _END) & (
             padding | ((after < offset[left]) & (size >= 2) & (at[left] + size <= offset[left]))
         )
@@ -130,7 +129,7 @@ def _read_tcp(rows: np.ndarray, here: Indexes, header: Bytes, offset: npt.NDArra
 
 
 def _gathered(header: Bytes, rows: Indexes, at: npt.NDArray[np.int64]) -> npt.NDArray[np.uint32]:
-    """Four bytes in network order from each row, from a place of its own."""
+    """Return four bytes in network order from each row, from the row's own offset."""
     return _be32(header[rows[:, None], at[:, None] + np.arange(4)], 0)
 
 

@@ -1,8 +1,7 @@
-"""Captured frames as a pcapng file, which Wireshark, tshark and scapy open: bytes in, bytes out.
+"""Write captured frames as a pcapng file, which Wireshark, tshark and scapy open; select interfaces from such a file.
 
-It owns the file's blocks: a section header, an interface for each point of the lab, a packet for each frame in the
-order of time, and what each capture took and dropped; and taking some interfaces' packets out of such a file. It knows
-neither what is in a frame nor where the file goes.
+The file has a section header, an interface for each point of the lab, a packet for each frame in the order of time, and
+the counts of packets that each capture took and dropped.
 
 Source: draft-ietf-opsawg-pcapng ("PCAP Next Generation Capture File Format"), sections 3.5 and 4.1 to 4.6. Little
 endian, times in nanoseconds since 1970 (CLOCK_REALTIME), which is what Wireshark expects.
@@ -24,7 +23,7 @@ from rttcheck.collect.wire.frames import Frames
 from rttcheck.collect.wire.parser import SNAP
 
 PACKET_MOST: Final = 28 + -(-SNAP // 4) * 4 + 16
-"""Bytes that one packet takes in the file at the most: its block's head, its captured bytes, its direction."""
+"""Limit of bytes that one packet takes in the file: its block's head, its captured bytes, its direction."""
 
 _SECTION_LENGTH_AT = 16
 _SECTION, _INTERFACE, _STATISTICS, _PACKET = 0x0A0D0D0A, 1, 5, 6
@@ -37,30 +36,30 @@ _HARDWARE, _SYSTEM, _APPLICATION = 2, 3, 4
 _NAME, _DESCRIPTION, _RESOLUTION, _FILTER = 2, 3, 9, 11
 _STARTED, _ENDED, _RECEIVED, _DROPPED = 2, 3, 4, 5
 _FLAGS, _INBOUND, _OUTBOUND = 2, 1, 2
-# Of options and of the flags word's direction (figures of sections 4.1, 4.2, 4.3 and 4.6).
+# Codes of options, and of the flags word's direction (figures of sections 4.1, 4.2, 4.3 and 4.6).
 
 _NANOSECONDS = b"\x09"
 _HEAD_WORDS, _TAIL_WORDS = 7, 4
 _AT_ONCE: Final = 8_192
-"""Packets that are laid out together, 1.5 MB of them: memory beside the frames and the file does not grow with both."""
+"""Packets laid out at once, 1.5 MB of them: additional memory is bounded, whatever the number of frames."""
 
 Words = npt.NDArray[np.uint32]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
-    """One interface of the file: the point's name, what the kernel calls the interface, and what was captured on it."""
+class CapturedInterface:
+    """One interface of the file: the point's name, the kernel's name of the interface, and its captured frames."""
 
     name: str
     interface: str
     frames: Frames
 
 
-def pcapng(sources: Sequence[Source], *, started_ns: int, ended_ns: int, comment: str = "") -> bytes:
-    """The file's bytes; ``started_ns`` and ``ended_ns`` are CLOCK_REALTIME, between which the captures ran.
+def pcapng(sources: Sequence[CapturedInterface], *, started_ns: int, ended_ns: int, comment: str = "") -> bytes:
+    """Return the file's bytes; ``started_ns`` and ``ended_ns`` are CLOCK_REALTIME, between which the captures ran.
 
-    Packets of all sources stand in the order of their times, those of one time in the order of ``sources``. Checksums
-    are as the capture saw them: not yet computed, where an interface leaves that to a later one.
+    Packets of all sources are in the order of their times, those of one time in the order of ``sources``. Checksums
+    are as captured: not yet computed, where an interface leaves that to a later one.
     """
     interfaces = b"".join(_interface(source) for source in sources)
     packets = b"".join(_packets(sources))
@@ -72,15 +71,15 @@ def pcapng(sources: Sequence[Source], *, started_ns: int, ended_ns: int, comment
 
 
 def interfaces_of(file: bytes) -> tuple[str, ...]:
-    """The names of the interfaces in a file that `pcapng` wrote, in its order. Raises ValueError for another file."""
+    """Return the interface names of a file that `pcapng` wrote, in its order. Raises ValueError for another file."""
     return tuple(_name_of(block) for kind, block in _blocks(file) if kind == _INTERFACE)
 
 
 def packets_at(file: bytes, names: Collection[str]) -> bytes:
-    """The same file with the packets of these interfaces only; all interfaces stay described.
+    """Return the file with the packets of these interfaces only; all interfaces stay described.
 
-    What follows one point's packets (Wireshark's analysis of sequence numbers) takes the same segment at the next point
-    for a retransmission. Raises ValueError for a file that `pcapng` did not write.
+    A tool that follows one point's packets (Wireshark's analysis of sequence numbers) takes the same segment at the
+    next point for a retransmission. Raises ValueError for a file that `pcapng` did not write.
     """
     chosen = {index for index, name in enumerate(interfaces_of(file)) if name in names}
     kept = [
@@ -92,20 +91,20 @@ def packets_at(file: bytes, names: Collection[str]) -> bytes:
 
 
 def _blocks(file: bytes) -> Iterator[tuple[int, memoryview]]:
-    """Type and bytes of each block."""
+    """Yield type and bytes of each block."""
     view, at = memoryview(file), 0
     if len(file) < 12 or struct.unpack_from("<I4xI", file) != (_SECTION, _BYTE_ORDER):
-        raise ValueError("it does not begin as pcapng does")
+        raise ValueError("it does not begin with a pcapng section header")
     while at < len(file):
         kind, length = struct.unpack_from("<II", file, at) if at + 12 <= len(file) else (0, 0)
         if length < 12 or length % 4 or at + length > len(file):
-            raise ValueError(f"the block at byte {at} is not whole")
+            raise ValueError(f"the block at byte {at} is incomplete")
         yield kind, view[at : at + length]
         at += length
 
 
 def _name_of(interface: memoryview) -> str:
-    """`_interface` puts the name first."""
+    """Return the interface's name, which `_interface` puts first."""
     code, length = struct.unpack_from("<HH", interface, 16)
     if code != _NAME or 20 + length > len(interface):
         raise ValueError("an interface has no name")
@@ -125,20 +124,20 @@ def _section(length: int, comment: str) -> bytes:
     )
 
 
-def _interface(source: Source) -> bytes:
+def _interface(source: CapturedInterface) -> bytes:
     return _block(
         _INTERFACE,
         struct.pack("<HHI", _ETHERNET, 0, source.frames.bytes.shape[1]),
         (_NAME, source.name.encode()),
         (_DESCRIPTION, f"{source.interface} of the lab".encode()),
         (_RESOLUTION, _NANOSECONDS),
-        # The first byte says that what follows is a filter as libpcap writes it.
+        # The first byte declares the rest as a filter in libpcap's syntax.
         (_FILTER, b"\x00tcp"),
     )
 
 
 def _statistics(index: int, frames: Frames, started_ns: int, ended_ns: int) -> bytes:
-    """Received and dropped as dumpcap means them: what passed the filter, and what of it found the ring full."""
+    """Return the counts with dumpcap's meaning: packets that passed the filter, and those dropped by a full ring."""
     return _block(
         _STATISTICS,
         struct.pack("<III", index, *_stamp(ended_ns)),
@@ -150,23 +149,23 @@ def _statistics(index: int, frames: Frames, started_ns: int, ended_ns: int) -> b
 
 
 def _stamp(time_ns: int) -> tuple[int, int]:
-    """A time as the file has it: its upper and its lower half."""
+    """Return a time in the file's form: its upper and its lower half."""
     return time_ns >> 32, time_ns & 0xFFFFFFFF
 
 
 def _block(kind: int, body: bytes, *options: tuple[int, bytes]) -> bytes:
-    """A block with its length on both sides; options that are empty are left out."""
+    """Return a block with its length on both sides; empty options are left out."""
     packed = [struct.pack("<HH", code, len(value)) + value + bytes(-len(value) % 4) for code, value in options if value]
     content = body + b"".join(packed) + bytes(4 if packed else 0)
     length = 12 + len(content)
     return struct.pack("<II", kind, length) + content + struct.pack("<I", length)
 
 
-def _packets(sources: Sequence[Source]) -> Iterator[bytes]:
-    """The blocks of all frames, some thousands at a time.
+def _packets(sources: Sequence[CapturedInterface]) -> Iterator[bytes]:
+    """Yield the blocks of all frames, some thousands at a time.
 
-    Every block is laid out in a row that is as wide as the widest; then the words that a block really has are taken
-    out of all rows at once.
+    Every block is laid out in a row that is as wide as the widest; then the used words of all rows are extracted
+    at once.
     """
     if not sources:
         return
@@ -179,7 +178,7 @@ def _packets(sources: Sequence[Source]) -> Iterator[bytes]:
         yield _laid_out(sources, owner[chosen], row[chosen])
 
 
-def _laid_out(sources: Sequence[Source], owner: npt.NDArray[np.intp], row: npt.NDArray[np.intp]) -> bytes:
+def _laid_out(sources: Sequence[CapturedInterface], owner: npt.NDArray[np.intp], row: npt.NDArray[np.intp]) -> bytes:
     count = len(owner)
     width = max(source.frames.bytes.shape[1] for source in sources)
     words = -(-width // 4)

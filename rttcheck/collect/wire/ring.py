@@ -1,12 +1,11 @@
-"""One packet socket with a ring of its own: what passes an interface, with the kernel's time, read once at the end.
+"""One packet socket with its own ring: packets that pass an interface, with the kernel's time, read once at the end.
 
-It owns the socket, its filter, its memory and its counters. It knows nothing of what is in the packets but whether they
-are TCP. Nobody reads while traffic runs: a frame costs the kernel a copy of its headers and this process nothing, and a
-ring that is full keeps what it has and counts what it drops.
+Nothing reads while traffic runs: a frame costs the kernel a copy of its headers and this process nothing, and a full
+ring keeps its content and counts what it drops.
 
-Source: net/packet/af_packet.c, ``tpacket_rcv()``; version 2 of the ring, whose frames lie side by side at one distance
-and which has no timer (version 3 closes its blocks by one). The time is ``ktime_get_real_ts64()`` at the tap: on the
-way in before IP and TCP, on the way out after the queueing discipline.
+Source: net/packet/af_packet.c, ``tpacket_rcv()``; version 2 of the ring, whose frames are equally spaced and which has
+no timer (version 3 closes its blocks by one). The time is ``ktime_get_real_ts64()`` at the tap: on ingress before IP
+and TCP, on egress after the queueing discipline.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from rttcheck.errors import CaptureError
 from rttcheck_netns.namespace import Namespace
 
 FRAME: Final = 256
-"""Bytes a frame of the ring: its header, the address, padding and `SNAP` bytes of the packet."""
+"""Bytes of a frame in the ring: its header, the address, padding and `SNAP` bytes of the packet."""
 
 _BLOCK = 65_536
 _FRAMES_A_BLOCK = _BLOCK // FRAME
@@ -64,15 +63,15 @@ _ONLY_TCP = (
 _ALL = ((0x06, 0, 0, SNAP),)
 
 
-class Ring:
-    """A capture on one interface from the moment that it is made; ``close`` lets go of everything."""
+class CaptureRing:
+    """A running capture on one interface, from its creation on; ``close`` frees everything."""
 
     def __init__(self, namespace: Namespace, interface: str, *, frames: int, only_tcp: bool = True) -> None:
-        """Raises CaptureError when the kernel refuses: no CAP_NET_RAW, no packet sockets, no memory for the ring."""
+        """Start the capture. Raises CaptureError when the kernel refuses: no CAP_NET_RAW, no sockets, no memory."""
         blocks = max(1, -(-frames // _FRAMES_A_BLOCK))
         self._dropped = 0
         try:
-            # Protocol 0: nothing comes in before ring and filter are in place.
+            # Protocol 0: nothing is received before ring and filter are in place.
             self._socket = namespace.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
         except OSError as problem:
             raise CaptureError(_refused(interface, problem)) from problem
@@ -88,11 +87,11 @@ class Ring:
             raise CaptureError(_refused(interface, problem)) from problem
 
     def read(self) -> Frames:
-        """All that the ring took so far."""
+        """Return all packets that the ring has taken so far."""
         statistics = self._socket.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, 8)
-        # Asking sets the kernel's counter to zero.
+        # Reading resets the kernel's counter to zero.
         self._dropped += struct.unpack("=II", statistics)[1]
-        # One copy of what is used; nothing may point into the memory when it is unmapped.
+        # One copy of the used part; nothing may point into the memory when it is unmapped.
         headers = np.frombuffer(self._memory, dtype=_HEADER)
         used = int(((headers["status"] & _STATUS_USER) != 0).sum())
         del headers
@@ -115,11 +114,11 @@ class Ring:
         )
 
     def close(self) -> None:
-        """Stop capturing and give the memory back."""
+        """Stop capturing and free the memory."""
         self._memory.close()
         self._socket.close()
 
-    def __enter__(self) -> Ring:
+    def __enter__(self) -> CaptureRing:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -136,6 +135,6 @@ def _attach(packet_socket: socket.socket, steps: tuple[tuple[int, int, int, int]
 
 def _refused(interface: str, problem: OSError) -> str:
     return (
-        f"packets on {interface} could not be captured, the kernel says {problem.strerror}: run as root (CAP_NET_RAW) "
-        "on a kernel with CONFIG_PACKET, with some MiB of memory free"
+        f"packets on {interface} could not be captured, the kernel reports {problem.strerror}: run as root "
+        "(CAP_NET_RAW) on a kernel with CONFIG_PACKET, with some MiB of memory free"
     )

@@ -68,7 +68,7 @@ RELAY_EARLY: Final = Check(
     against="the relay's own account",
     tolerance="none",
     needs=NOTHING,
-    quality=Quality.LINK_CAPTURES,
+    quality=Quality.RELAY_ACCOUNT,
 )
 
 

@@ -48,7 +48,7 @@ def test_what_is_missing_comes_with_a_remedy_and_with_words_for_a_sentence(known
 def test_a_missing_netem_is_told_in_the_kernels_own_words(known: dict[str, Capability]) -> None:
     if known["sch_netem"].found:
         pytest.skip("this kernel has netem")
-    assert "the kernel says: " in known["sch_netem"].detail
+    assert "the kernel reports: " in known["sch_netem"].detail
 
 
 def test_looking_leaves_nothing_behind() -> None:

@@ -20,5 +20,5 @@ def test_what_was_said_before_is_not_read_and_what_comes_then_is() -> None:
         assert [(record.level, record.text) for record in found] == [
             (4, "rttcheck: WARNING: CPU: 0 PID: 1 at fs/x.c:1 f")
         ]
-        assert not found[0].is_kernels, "a program said it"
+        assert not found[0].is_from_kernel, "a program said it"
         assert not [record for record in log.read() if record.text.startswith("rttcheck: ")]

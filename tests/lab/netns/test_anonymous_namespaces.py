@@ -134,7 +134,7 @@ def test_a_killed_process_leaves_no_namespace() -> None:
             fds = child.stdout.readline().split()
             assert len(fds) == 3
             with (
-                Channel.here() as channel,
+                Channel.current() as channel,
                 socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0) as events,
             ):
                 events.bind((0, 0))

@@ -20,7 +20,7 @@ import pytest
 import rttcheck_netns as netns
 from rttcheck.collect.traffic import FlowResult, run_traffic
 from rttcheck.collect.traffic.endpoint import accept, connect, open_client, open_listener
-from rttcheck.collect.traffic.stage import Stage
+from rttcheck.collect.traffic.threads import TrafficThreads
 from rttcheck.errors import TrafficError
 from rttcheck.record.event import TcpState
 from rttcheck.scenario.model import Scenario, Step
@@ -247,12 +247,12 @@ def test_without_nodelay_small_writes_wait_for_the_ack_of_the_one_before(nodelay
 
 def test_the_last_to_close_waits_for_the_ack_of_its_fin() -> None:
     traffic = Traffic(deadline_s=10)
-    with netns.direct() as lab, Stage(deadline_s=10) as stage:
-        listener = open_listener(stage, lab.server, traffic, family=4, backlog=1)
+    with netns.direct() as lab, TrafficThreads(deadline_s=10) as threads:
+        listener = open_listener(threads, lab.server, traffic, family=4, backlog=1)
         with lab.client.namespace.entered():
-            client = open_client(stage, traffic, family=4)
+            client = open_client(threads, traffic, family=4)
         connect(client, listener.getsockname())
-        server = accept(stage, listener, traffic)
+        server = accept(threads, listener, traffic)
         client.sock.shutdown(socket.SHUT_WR)
         server.await_end_of_stream()
         set_link(lab.client, up=False)

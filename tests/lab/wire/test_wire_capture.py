@@ -13,10 +13,17 @@ import pytest
 
 import rttcheck_netns as netns
 from rttcheck.collect.traffic import run_traffic
-from rttcheck.collect.wire.capture import LEAST_FRAMES, MOST_FRAMES, Capture, clock_offset_ns, frames_for, open_capture
+from rttcheck.collect.wire.capture import (
+    LEAST_FRAMES,
+    MOST_FRAMES,
+    LabCapture,
+    clock_offset_ns,
+    frames_for,
+    open_capture,
+)
 from rttcheck.collect.wire.parser import SNAP, parse
 from rttcheck.collect.wire.pcapng import interfaces_of
-from rttcheck.collect.wire.ring import Ring
+from rttcheck.collect.wire.ring import CaptureRing
 from rttcheck.errors import CaptureError
 from rttcheck.record.packet import FIN, SYN, WIRE, Point
 from rttcheck.scenario.model import Scenario
@@ -27,7 +34,7 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="namespaces and packet
 LINK = (Point.LINK_NEAR, Point.LINK_FAR)
 
 
-def captured(lab: Lab, scenario: Scenario, capture: Capture) -> tuple[np.ndarray, dict[str, dict[str, int]]]:
+def captured(lab: Lab, scenario: Scenario, capture: LabCapture) -> tuple[np.ndarray, dict[str, dict[str, int]]]:
     run_traffic(lab, scenario, on_step=None)
     lab.drain(deadline_s=10)
     wire = capture.read()
@@ -178,4 +185,4 @@ def test_the_clocks_are_apart_by_what_is_read() -> None:
 
 def test_an_interface_that_is_not_there_is_one_sentence() -> None:
     with netns.direct() as lab, pytest.raises(CaptureError, match=r"packets on eth9 could not be captured.*No such"):
-        Ring(lab.client.namespace, "eth9", frames=1)
+        CaptureRing(lab.client.namespace, "eth9", frames=1)

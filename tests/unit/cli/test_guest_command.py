@@ -11,6 +11,7 @@ import pytest
 from rttcheck.cli import main
 from rttcheck.cli.exit_status import ExitStatus
 from rttcheck.kernels import launcher
+from rttcheck.kernels.guest import GuestSettings
 
 
 def test_the_launcher_is_asked_for_the_kernel_and_the_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -23,7 +24,8 @@ def test_the_launcher_is_asked_for_the_kernel_and_the_command(monkeypatch: pytes
     monkeypatch.setattr(launcher, "main", boot)
     words = ["guest", "debian:6.12", "--clock", "real", "--rw", str(tmp_path), "--", "ls", "-l", "--", "a b"]
     assert main(words) == 7
-    assert asked[: asked.index("--")] == ["--kernel", "debian:6.12", "--clock", "real", "--rw", str(tmp_path)]
+    settings = GuestSettings(kernel="debian:6.12", clock="real", rw=tmp_path)
+    assert asked[: asked.index("--")] == ["--settings", settings.to_json()]
     assert asked[asked.index("--") :] == ["--", "-m", "rttcheck.cli.guest", "ls", "-l", "--", "a b"]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import select
 import signal
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from rttcheck.cli import guest_run
 from rttcheck.cli.request import Event, RunRequest, ScenarioRequest
 from rttcheck.errors import GuestLost, KernelError, RttcheckError
 from rttcheck.kernels.guest import GuestSettings
+from rttcheck.remote.agent import wait_for_exit
 
 REQUEST = RunRequest(
     kernel="debian:6.12",
@@ -113,18 +113,6 @@ def test_a_launcher_that_hangs_is_a_lost_guest(launcher: Path, monkeypatch: pyte
         events()
 
 
-def gone(pid: int) -> bool:
-    """Whether a process ends, waited for and not polled."""
-    try:
-        fd = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return True
-    try:
-        return bool(select.select([fd], [], [], 10)[0])
-    finally:
-        os.close(fd)
-
-
 def test_leaving_early_ends_the_launcher_in_order(launcher: Path, tmp_path: Path) -> None:
     told = tmp_path / "told"
     launcher.write_text(
@@ -135,7 +123,7 @@ def test_leaving_early_ends_the_launcher_in_order(launcher: Path, tmp_path: Path
     )
     with closing(guest_run.run_in_guest(REQUEST, "6.12.117", note=print)) as coming:
         pid = next(coming)["pid"]
-    assert gone(pid)
+    assert wait_for_exit(pid, within_s=10.0)
     assert told.read_text() == "term"
 
 
@@ -149,7 +137,7 @@ def test_a_launcher_that_does_not_listen_is_killed(launcher: Path, monkeypatch: 
     )
     with closing(guest_run.run_in_guest(REQUEST, "6.12.117", note=print)) as coming:
         pid = next(coming)["pid"]
-    assert gone(pid)
+    assert wait_for_exit(pid, within_s=10.0)
 
 
 def test_the_launcher_dies_with_a_run_that_is_killed(tmp_path: Path) -> None:
@@ -165,7 +153,7 @@ def test_the_launcher_dies_with_a_run_that_is_killed(tmp_path: Path) -> None:
         assert running.stdout is not None
         pid = int(running.stdout.readline())
         running.send_signal(signal.SIGKILL)
-    assert gone(pid)
+    assert wait_for_exit(pid, within_s=10.0)
 
 
 def test_ctrl_c_at_the_terminal_reaches_the_run_alone(launcher: Path) -> None:

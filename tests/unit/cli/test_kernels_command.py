@@ -15,7 +15,7 @@ from rttcheck.cli.exit_status import ExitStatus
 from rttcheck.errors import KernelError
 from rttcheck.kernels import archive, offer
 from rttcheck.kernels.apt import Archive, ImagePackage
-from rttcheck.kernels.kernel import Kernel
+from rttcheck.kernels.kernel import BootableKernel
 from rttcheck.kernels.offer import Offer, ranked
 from rttcheck.kernels.use import in_use, touch
 
@@ -34,7 +34,7 @@ def cache_kernel(cache: Path, release: str, version: str) -> None:
     directory = cache / "kernels" / release
     (directory / "lib/modules" / release).mkdir(parents=True)
     (directory / "vmlinuz").write_bytes(bytes(3_000_000))
-    Kernel(image=directory / "vmlinuz", modules=None, release=release, version=version).save(directory)
+    BootableKernel(image=directory / "vmlinuz", modules=None, release=release, version=version).save(directory)
     touch(cache, release)
 
 
@@ -155,10 +155,10 @@ def test_a_cached_kernel_is_the_newest_only_where_none_is_offered() -> None:
 def test_fetch_says_where_each_kernel_is(cache: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[str, bool]] = []
 
-    def fetch(spec: object, *, headers: bool, progress: Callable[[str], None]) -> Kernel:
+    def fetch(spec: object, *, headers: bool, progress: Callable[[str], None]) -> BootableKernel:
         asked.append((str(spec), headers))
         progress("downloading")
-        return Kernel(image=cache / "kernels/x/vmlinuz", modules=None, release="6.1.0-56-amd64")
+        return BootableKernel(image=cache / "kernels/x/vmlinuz", modules=None, release="6.1.0-56-amd64")
 
     monkeypatch.setattr(archive, "fetch", fetch)
     text = run("fetch", "debian:6.1", "debian:6.12-rt", "--headers")

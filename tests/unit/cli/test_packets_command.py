@@ -17,7 +17,7 @@ from rttcheck.cli import main
 from rttcheck.cli.exit_status import ExitStatus
 from rttcheck.cli.packets import POINTS
 from rttcheck.collect.wire.frames import Frames
-from rttcheck.collect.wire.pcapng import Source, packets_at, pcapng
+from rttcheck.collect.wire.pcapng import CapturedInterface, packets_at, pcapng
 from rttcheck.record.event import EVENT
 from rttcheck.record.packet import Point
 from rttcheck.record.recording import Recording
@@ -32,7 +32,7 @@ def captured(*points: str, packets: int = 3) -> bytes:
         outgoing=np.ones(packets, np.uint8),
         dropped=0,
     )
-    sources = [Source(name=point, interface="eth0", frames=held) for point in points]
+    sources = [CapturedInterface(name=point, interface="eth0", frames=held) for point in points]
     return pcapng(sources, started_ns=0, ended_ns=9)
 
 

@@ -18,7 +18,7 @@ from rttcheck.doctor import capabilities, equipment
 from rttcheck.doctor.capability import Capability
 from rttcheck.doctor.choices import PROBES
 from rttcheck.errors import CapabilityError
-from rttcheck.kernels.kernel import Kernel
+from rttcheck.kernels.kernel import BootableKernel
 
 
 def named(known: tuple[Capability, ...], name: str) -> Capability:
@@ -160,7 +160,7 @@ def test_every_program_that_guests_need_is_missed_with_the_package_that_has_it(b
 def cache_kernel(cache: Path, release: str) -> None:
     directory = cache / "kernels" / release
     directory.mkdir(parents=True)
-    Kernel(image=directory / "vmlinuz", modules=None, release=release).save(directory)
+    BootableKernel(image=directory / "vmlinuz", modules=None, release=release).save(directory)
 
 
 def test_kernels_at_hand_are_offered_the_default_first_then_the_newest(bare: Path) -> None:

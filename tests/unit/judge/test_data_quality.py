@@ -43,6 +43,7 @@ def of(*qualities: Quality) -> set[str]:
 
 
 BOTH = (Quality.PACKETS_AND_EVENTS, Quality.END_CAPTURES)
+LINK = (Quality.LINK_CAPTURES, Quality.RELAY_ACCOUNT)
 
 
 def test_nothing_is_excused_in_a_recording_that_is_whole() -> None:
@@ -54,7 +55,11 @@ def test_nothing_is_excused_in_a_recording_that_is_whole() -> None:
     ("changes", "qualities", "reason"),
     [
         (dropping("client"), BOTH, "the captures dropped 7 packets"),
-        (clock_set(2 * CLOCK_STEP_NS), (*BOTH, Quality.LINK_CAPTURES), "was set by 200000 ns meanwhile"),
+        (
+            clock_set(2 * CLOCK_STEP_NS),
+            (*BOTH, Quality.LINK_CAPTURES, Quality.RELAY_ACCOUNT),
+            "was set by 200000 ns meanwhile",
+        ),
         (clock_set(CLOCK_STEP_NS), (), ""),
         ({"lost": 3}, BOTH, "3 events were lost"),
         ({"scenario": {**witnessed().scenario, "corrupt": "1%"}}, BOTH, "corrupts packets"),
@@ -72,6 +77,12 @@ def test_the_link_is_judged_by_its_own_captures() -> None:
         reason_of(damaged(**dropping(point)), Quality.LINK_CAPTURES) for point in ("client", "link_near")
     )
     assert (at_the_end, at_the_link) == ("", "the link's captures dropped 7 packets")
+
+
+def test_what_the_relays_account_lacks_excuses_what_rests_on_it() -> None:
+    assert inconclusive(damaged(relay_facts={"unrecorded": 3, "clock_set": 0})) == of(Quality.RELAY_ACCOUNT)
+    assert inconclusive(damaged(relay_facts={"unrecorded": 0, "clock_set": 1})) == of(*LINK)
+    assert inconclusive(damaged(relay_facts={"unrecorded": 0, "clock_set": 0})) == set()
 
 
 def test_the_control_run_is_excused_by_its_own_losses_only() -> None:

@@ -11,7 +11,7 @@ from rttcheck.judge.findings import Layer, Outcome
 from rttcheck.judge.kernel import QUIET
 from rttcheck.judge.verdict import Verdict, judge
 from rttcheck.kernel_log.allowed import Allowed
-from rttcheck.kernel_log.record import Heard, LogRecord
+from rttcheck.kernel_log.record import LogExcerpt, LogRecord
 from rttcheck.record.view import SOCKOPS_WITHOUT_ARGUMENTS
 from tests.support.planted import record
 
@@ -24,7 +24,7 @@ def judged(*texts: str, facility: int = 0, lies: dict[str, Any] | None = None, *
         LogRecord(facility=facility, level=4, sequence=number, at_us=number, text=text)
         for number, text in enumerate(texts)
     )
-    log = Heard(records=records, **heard).as_dict() | {"allowed": [entry.as_dict() for entry in allowed]}
+    log = LogExcerpt(records=records, **heard).as_dict() | {"allowed": [entry.as_dict() for entry in allowed]}
     return judge(dataclasses.replace(record(rtt="40ms", **(lies or {})), kernel_log=log))
 
 

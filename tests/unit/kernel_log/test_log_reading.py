@@ -1,4 +1,4 @@
-"""Records of a kernel's log: taken apart, counted where they are lost, and told once."""
+"""Records of a kernel's log: parsed, counted where they are lost, and returned once."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from rttcheck.kernel_log.reader import open_kernel_log
-from rttcheck.kernel_log.record import Heard, LogRecord, records_of
+from rttcheck.kernel_log.record import LogExcerpt, LogRecord, records_of
 
 Answers = list[bytes | OSError]
 
@@ -63,14 +63,14 @@ def answering(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Answ
 def test_what_was_overwritten_is_counted_by_the_records_numbers(answering: Callable[[Answers], Path]) -> None:
     path = answering([b"4,9,1,-;a\n", BrokenPipeError(), BrokenPipeError(), b"4,30,1,-;b\n", b"4,31,1,-;c\n"])
     with open_kernel_log(path) as log:
-        heard = log.take()
-    assert [said.text for said in heard.records] == ["a", "b", "c"]
-    assert heard.lost == 20
-    assert log.take() == Heard(shared=True)
+        excerpt = log.take()
+    assert [one.text for one in excerpt.records] == ["a", "b", "c"]
+    assert excerpt.lost == 20
+    assert log.take() == LogExcerpt(shared=True)
 
 
 @pytest.mark.parametrize("answers", [[BrokenPipeError(), b"4,30,1,-;b\n"], [BrokenPipeError()]])
-def test_before_the_first_record_nobody_knows_how_many_but_that_some_were(
+def test_before_the_first_record_at_least_one_lost_record_is_counted(
     answering: Callable[[Answers], Path], answers: Answers
 ) -> None:
     with open_kernel_log(answering(answers)) as log:
@@ -78,25 +78,25 @@ def test_before_the_first_record_nobody_knows_how_many_but_that_some_were(
         assert log.overwritten == 1
 
 
-def test_what_was_said_until_the_end_can_be_read_after_it(answering: Callable[[Answers], Path]) -> None:
+def test_records_until_the_end_can_be_read_after_it(answering: Callable[[Answers], Path]) -> None:
     answers: Answers = [b"4,9,1,-;a\n"]
     with open_kernel_log(answering(answers)) as log:
-        assert [said.text for said in log.read()] == ["a"]
+        assert [one.text for one in log.read()] == ["a"]
         answers.append(b"4,10,1,-;b\n")
-    assert [said.text for said in log.take().records] == ["b"]
+    assert [one.text for one in log.take().records] == ["b"]
     assert log.take().records == ()
 
 
-def test_a_kernel_that_never_stops_is_not_read_for_ever(
+def test_reading_a_log_that_never_ends_is_bounded(
     answering: Callable[[Answers], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("rttcheck.kernel_log.reader._MOST", 3)
     with open_kernel_log(answering([b"4,9,1,-;a\n"] * 4)) as log:
-        heard = log.take()
-        assert (len(heard.records), heard.lost) == (3, 1)
+        excerpt = log.take()
+        assert (len(excerpt.records), excerpt.lost) == (3, 1)
 
 
-def test_who_may_not_read_is_told_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_reason_of_an_unreadable_log_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with open_kernel_log(tmp_path / "none") as log:
         assert (
             log.take().unseen == f"{tmp_path}/none cannot be read (No such file or directory), which takes CAP_SYSLOG"
@@ -111,7 +111,7 @@ def test_who_may_not_read_is_told_why(tmp_path: Path, monkeypatch: pytest.Monkey
     assert log.take().unseen == "/dev/kmsg cannot be read (Operation not permitted), which takes CAP_SYSLOG"
 
 
-def test_who_can_open_but_not_seek_leaves_no_descriptor(tmp_path: Path) -> None:
+def test_a_log_that_opens_but_cannot_seek_leaves_no_descriptor(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     before = len(list(Path("/proc/self/fd").iterdir()))
@@ -121,16 +121,16 @@ def test_who_can_open_but_not_seek_leaves_no_descriptor(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("guest", "shared"), [("1", False), ("", True)])
-def test_only_a_guests_kernel_is_nobody_elses(monkeypatch: pytest.MonkeyPatch, guest: str, shared: bool) -> None:
+def test_only_a_guests_kernel_is_not_shared(monkeypatch: pytest.MonkeyPatch, guest: str, shared: bool) -> None:
     monkeypatch.setenv("RTTCHECK_GUEST", guest)
     with open_kernel_log() as log:
         assert log.take().shared is shared
 
 
-def test_what_was_heard_comes_back_as_it_was_and_adds_up() -> None:
-    heard = Heard(records=(record("a", 1), record("b", 2, facility=1)), lost=3, shared=True)
-    assert Heard.of(json.loads(json.dumps(heard.as_dict()))) == heard
-    both = heard + Heard(records=(record("c", 6),), lost=1, unseen="why")
-    assert both.kernels == ("a", "c")
+def test_an_excerpt_survives_its_dictionary_and_adds_up() -> None:
+    excerpt = LogExcerpt(records=(record("a", 1), record("b", 2, facility=1)), lost=3, shared=True)
+    assert LogExcerpt.of(json.loads(json.dumps(excerpt.as_dict()))) == excerpt
+    both = excerpt + LogExcerpt(records=(record("c", 6),), lost=1, unseen="why")
+    assert both.kernel_texts == ("a", "c")
     assert (both.lost, both.unseen, both.shared) == (4, "why", True)
-    assert Heard.of({}) == Heard()
+    assert LogExcerpt.of({}) == LogExcerpt()

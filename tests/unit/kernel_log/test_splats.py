@@ -110,11 +110,11 @@ def test_kinds(kind: str, line: str) -> None:
         "workqueue: vmstat_update hogged CPU for >10000us 4 times, consider switching to WQ_UNBOUND",
     ],
 )
-def test_what_kernels_say_in_health_is_none(line: str) -> None:
+def test_messages_of_a_healthy_kernel_are_no_splats(line: str) -> None:
     assert titles(line) == []
 
 
-def test_what_is_allowed_is_told_so_on_its_kernels_only() -> None:
+def test_an_allowed_splat_is_marked_on_its_kernels_only() -> None:
     known = Allowed(pattern=r"tcp_fastretrans_alert", since="6.1", before="6.2", reason="a reason", until="6.2")
     (on,) = splats(WARN.splitlines(), "6.1.0-56-amd64", [known])
     (off,) = splats(WARN.splitlines(), "6.12.0", [known])
@@ -312,7 +312,7 @@ def test_what_is_cut_off_at_its_beginning_or_its_end_is_a_splat() -> None:
         assert len(found) == (begin < 6), (begin, end)
 
 
-def test_stacks_that_somebody_asked_for_are_none() -> None:
+def test_requested_stacks_are_no_splats() -> None:
     assert titles(ASKED) == []
     assert [kind for kind, _ in titles(ASKED + HUNG)] == ["hung task"]
 

@@ -55,7 +55,7 @@ def test_a_file_of_entries_is_read_and_comes_back_from_a_recording(tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "message"),
     [
         ("", "has no entry: write [[splat]]"),
         ("splat = 3", "has no entry"),
@@ -64,14 +64,14 @@ def test_a_file_of_entries_is_read_and_comes_back_from_a_recording(tmp_path: Pat
         ('[[splat]]\npattern = "x"\nreason = " "\nuntil = "y"', "entry 1 of .* lacks reason"),
         ('[[splat]]\npattern = 3\nreason = "x"\nuntil = "y"', "write them in quotes"),
         ('[[splat]]\npattern = "["\nreason = "x"\nuntil = "y"', "no regular expression"),
-        ('[[splat]]\npattern = "x"\nreason = "x"\nuntil = "y"\nkernel = "6.1"', "has kernel, which nobody knows"),
+        ('[[splat]]\npattern = "x"\nreason = "x"\nuntil = "y"\nkernel = "6.1"', "has the unknown kernel"),
         ('[[splat]]\npattern = "x"\nreason = "x"\nuntil = "y"\nsince = "v6"', 'since = "v6", which is no version'),
     ],
 )
-def test_what_says_nothing_is_refused_in_a_sentence(tmp_path: Path, text: str, says: str) -> None:
+def test_an_invalid_list_is_refused_in_a_sentence(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "known.toml"
     path.write_text(text)
-    with pytest.raises(AllowListError, match=says.replace("[[", r"\[\[")) as refused:
+    with pytest.raises(AllowListError, match=message.replace("[[", r"\[\[")) as refused:
         read_allowed(path)
     assert str(path) in str(refused.value)
 
@@ -81,5 +81,5 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
         read_allowed(tmp_path / "none")
 
 
-def test_the_projects_own_entries_say_why_and_until_when() -> None:
+def test_the_projects_own_entries_have_a_reason_and_an_end() -> None:
     assert all(entry.reason and entry.until for entry in ALLOWED)

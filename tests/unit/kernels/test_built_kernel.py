@@ -1,4 +1,4 @@
-"""Kernels that somebody built: what of them is found, and the sentence for what is missing."""
+"""Kernels built by the user: their parts, and the errors for missing parts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from rttcheck.errors import KernelError
 from rttcheck.kernels.archive import fetch
 from rttcheck.kernels.configuration import GUEST, PROBE
-from rttcheck.kernels.kernel import Kernel
+from rttcheck.kernels.kernel import BootableKernel
 
 RELEASE = "6.99.1-mine"
 BUILT_IN = "".join(f"CONFIG_{option}=y\n" for option in (*GUEST, *PROBE))
@@ -35,7 +35,7 @@ def depmod(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    """Sources that nobody has built yet."""
+    """Sources that are not built yet."""
     sources = tmp_path / "linux"
     (sources / "arch/x86").mkdir(parents=True)
     for name in ("Kbuild", "Makefile"):
@@ -60,9 +60,9 @@ def build_modules(tree: Path, listing: str) -> None:
     (tree / "modules.order").write_text("".join(f"{listing.format(name)}\n" for name in names))
 
 
-def found(path: Path, tmp_path: Path, said: list[str] | None = None) -> Kernel:
-    told = [] if said is None else said
-    return fetch(str(path), progress=told.append, root=tmp_path / "cache")
+def found(path: Path, tmp_path: Path, messages: list[str] | None = None) -> BootableKernel:
+    collected = [] if messages is None else messages
+    return fetch(str(path), progress=collected.append, root=tmp_path / "cache")
 
 
 def test_a_tree_without_modules_is_its_image(tree: Path, tmp_path: Path) -> None:
@@ -111,43 +111,43 @@ def test_modules_that_were_installed_into_the_tree_are_preferred(tree: Path, tmp
     assert found(tree, tmp_path).modules == installed
 
 
-def test_a_tree_that_is_not_built_yet_is_told_how(tree: Path, tmp_path: Path) -> None:
+def test_a_tree_that_is_not_built_yet_is_an_error_with_the_remedy(tree: Path, tmp_path: Path) -> None:
     with pytest.raises(KernelError, match=r"is not built yet; make -C .*/linux bzImage modules"):
         found(tree, tmp_path)
 
 
-def test_an_image_that_its_tree_has_outgrown_is_told(tree: Path, tmp_path: Path) -> None:
+def test_an_image_older_than_its_tree_is_an_error(tree: Path, tmp_path: Path) -> None:
     build(tree)
     (tree / "include/config/kernel.release").write_text("6.99.2-mine\n")
-    with pytest.raises(KernelError, match=r"is 6\.99\.1-mine and its tree has become 6\.99\.2-mine since; make -C"):
+    with pytest.raises(KernelError, match=r"is 6\.99\.1-mine and its tree is now 6\.99\.2-mine; make -C"):
         found(tree, tmp_path)
 
 
-def test_a_kernel_that_cannot_be_a_guest_is_told_which_options_it_needs(tree: Path, tmp_path: Path) -> None:
+def test_the_error_names_the_options_that_a_guest_lacks(tree: Path, tmp_path: Path) -> None:
     configuration = BUILT_IN.replace("CONFIG_9P_FS=y", "CONFIG_9P_FS=m").replace(
         "CONFIG_VIRTIO_CONSOLE=y", "# CONFIG_VIRTIO_CONSOLE is not set"
     )
     build(tree, configuration)
     with pytest.raises(KernelError) as refused:
         found(tree, tmp_path)
-    assert f"cannot be a guest, {tree}/.config has" in str(refused.value)
+    assert f"cannot boot as a guest: {tree}/.config has" in str(refused.value)
     assert "CONFIG_VIRTIO_CONSOLE=n, CONFIG_9P_FS=m and no module 9p; set them to y" in str(refused.value)
 
 
-def test_a_kernel_without_btf_can_be_a_guest_and_is_told_what_it_hides(tree: Path, tmp_path: Path) -> None:
+def test_a_kernel_without_btf_can_be_a_guest_with_a_warning(tree: Path, tmp_path: Path) -> None:
     build(tree, BUILT_IN.replace("CONFIG_DEBUG_INFO_BTF=y", "# CONFIG_DEBUG_INFO_BTF is not set"))
-    said: list[str] = []
-    assert found(tree, tmp_path, said).release == RELEASE
-    assert len(said) == 1
-    assert "hides its samples from most probes" in said[0]
-    assert "has CONFIG_DEBUG_INFO_BTF=n; set them to y and build it again" in said[0]
+    messages: list[str] = []
+    assert found(tree, tmp_path, messages).release == RELEASE
+    assert len(messages) == 1
+    assert "hides samples from most probes" in messages[0]
+    assert "has CONFIG_DEBUG_INFO_BTF=n; set them to y and build it again" in messages[0]
 
 
 def test_one_way_to_probe_is_enough(tree: Path, tmp_path: Path) -> None:
     build(tree, BUILT_IN.replace("CONFIG_KPROBE_EVENTS=y\n", ""))
-    said: list[str] = []
-    found(tree, tmp_path, said)
-    assert said == []
+    messages: list[str] = []
+    found(tree, tmp_path, messages)
+    assert messages == []
 
 
 def test_a_bare_image_is_taken_as_it_is(tmp_path: Path) -> None:
@@ -174,11 +174,11 @@ def test_the_newest_image_of_an_unpacked_package_is_taken(tmp_path: Path) -> Non
 
 def test_a_release_that_is_no_name_is_refused(tmp_path: Path) -> None:
     bzimage(tmp_path / "bzImage", "../../etc")
-    with pytest.raises(KernelError, match="does not say its version"):
+    with pytest.raises(KernelError, match="contains no version"):
         found(tmp_path / "bzImage", tmp_path)
 
 
-def test_headers_are_debians_to_give(tree: Path, tmp_path: Path) -> None:
+def test_only_kernels_of_debian_have_headers(tree: Path, tmp_path: Path) -> None:
     build(tree)
-    with pytest.raises(KernelError, match="not of Debian's archive"):
+    with pytest.raises(KernelError, match="not in Debian's archive"):
         fetch(str(tree), headers=True, progress=lambda _line: None, root=tmp_path / "cache")

@@ -1,4 +1,4 @@
-"""What goes from the cache, in which order, and what stays whatever is asked."""
+"""What is pruned from the cache, in which order, and what is always kept."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import pytest
 
 from rttcheck.errors import KernelError
 from rttcheck.kernels.amount import age_text, parse_age, parse_size, size_text
-from rttcheck.kernels.inventory import Kept, inventory
-from rttcheck.kernels.pruning import Wish, cache_limit, choose, keep_within_limit, prune
+from rttcheck.kernels.inventory import CacheEntry, inventory
+from rttcheck.kernels.pruning import PruneRequest, cache_limit, choose, keep_within_limit, prune
 from rttcheck.kernels.use import in_use, touch
 
 DAY = 86400.0
@@ -19,8 +19,8 @@ NOW = 1000 * DAY
 MEGABYTE = 1_000_000
 
 
-def kept(label: str, megabytes: int, days: float, *, in_use: bool = False) -> Kept:
-    return Kept(label=label, parts=(), bytes=megabytes * MEGABYTE, used=NOW - days * DAY, in_use=in_use)
+def kept(label: str, megabytes: int, days: float, *, in_use: bool = False) -> CacheEntry:
+    return CacheEntry(label=label, parts=(), bytes=megabytes * MEGABYTE, used=NOW - days * DAY, in_use=in_use)
 
 
 CACHE = (kept("old", 300, 100), kept("busy", 200, 50, in_use=True), kept("middle", 100, 10), kept("new", 50, 0))
@@ -30,24 +30,27 @@ CACHE = (kept("old", 300, 100), kept("busy", 200, 50, in_use=True), kept("middle
 @pytest.mark.parametrize(
     ("wish", "gone"),
     [
-        (Wish(), []),
-        (Wish(size=650 * MEGABYTE), []),
-        (Wish(size=649 * MEGABYTE), ["old"]),
+        (PruneRequest(), []),
+        (PruneRequest(size=650 * MEGABYTE), []),
+        (PruneRequest(size=649 * MEGABYTE), ["old"]),
         # What is in use makes no room, so the next one has to.
-        (Wish(size=300 * MEGABYTE), ["old", "busy", "middle"]),
-        (Wish(size=0), ["old", "busy", "middle", "new"]),
-        (Wish(age_s=60 * DAY), ["old"]),
-        (Wish(age_s=10 * DAY), ["old", "busy"]),
-        (Wish(age_s=60 * DAY, size=300 * MEGABYTE), ["old", "busy", "middle"]),
-        (Wish(everything=True), ["old", "busy", "middle", "new"]),
+        (PruneRequest(size=300 * MEGABYTE), ["old", "busy", "middle"]),
+        (PruneRequest(size=0), ["old", "busy", "middle", "new"]),
+        (PruneRequest(age_s=60 * DAY), ["old"]),
+        (PruneRequest(age_s=10 * DAY), ["old", "busy"]),
+        (PruneRequest(age_s=60 * DAY, size=300 * MEGABYTE), ["old", "busy", "middle"]),
+        (PruneRequest(everything=True), ["old", "busy", "middle", "new"]),
     ],
 )
-def test_the_least_recently_used_goes_first_and_no_more_than_has_to(wish: Wish, gone: list[str]) -> None:
+def test_the_least_recently_used_goes_first_and_no_more_than_has_to(wish: PruneRequest, gone: list[str]) -> None:
     assert [one.label for one in choose(CACHE, wish, now=NOW)] == gone
 
 
 def test_what_is_wanted_stays_whatever_its_age() -> None:
-    assert [one.label for one in choose(CACHE, Wish(size=0), now=NOW, keep=("old", "new"))] == ["busy", "middle"]
+    assert [one.label for one in choose(CACHE, PruneRequest(size=0), now=NOW, keep=("old", "new"))] == [
+        "busy",
+        "middle",
+    ]
 
 
 def fill(root: Path, release: str, *, kilobytes: int, days: float) -> None:
@@ -88,7 +91,7 @@ def test_all_that_is_kept_of_a_release_is_one_entry(cache: Path) -> None:
 
 
 def test_a_release_goes_as_a_whole(cache: Path) -> None:
-    pruned = prune(cache, Wish(age_s=10 * DAY))
+    pruned = prune(cache, PruneRequest(age_s=10 * DAY))
     assert [one.label for one in pruned.gone] == ["package lists all", "6.1.0-56-amd64"]
     left = [str(path.relative_to(cache)) for path in cache.rglob("*") if "6.1.0" in path.name or "apt/" in str(path)]
     assert left == ["use/6.1.0-56-amd64"]
@@ -96,9 +99,9 @@ def test_a_release_goes_as_a_whole(cache: Path) -> None:
     assert pruned.left == inventory(cache)[0].bytes
 
 
-def test_a_kernel_that_a_guest_uses_is_left_and_told(cache: Path) -> None:
+def test_a_kernel_that_a_guest_uses_is_spared_and_reported(cache: Path) -> None:
     with in_use(cache, "6.1.0-56-amd64"):
-        pruned = prune(cache, Wish(everything=True))
+        pruned = prune(cache, PruneRequest(everything=True))
     assert [one.label for one in pruned.spared] == ["6.1.0-56-amd64"]
     assert labels(cache) == ["6.1.0-56-amd64"]
     assert (cache / "frozen/6.1.0-56-amd64.0123456789abcdef/file").exists()
@@ -109,14 +112,14 @@ def test_a_kernel_that_is_taken_into_use_at_the_last_moment_is_left(
 ) -> None:
     monkeypatch.setattr("rttcheck.kernels.inventory.is_used", lambda *_: False)
     with in_use(cache, "6.12.117+deb13-amd64"):
-        pruned = prune(cache, Wish(everything=True))
+        pruned = prune(cache, PruneRequest(everything=True))
     assert [one.label for one in pruned.spared] == ["6.12.117+deb13-amd64"]
 
 
-def test_a_dry_run_says_the_same_and_removes_nothing(cache: Path) -> None:
+def test_a_dry_run_reports_the_same_and_removes_nothing(cache: Path) -> None:
     before = sorted(cache.rglob("*"))
     with in_use(cache, "6.1.0-56-amd64"):
-        pruned = prune(cache, Wish(everything=True), dry_run=True)
+        pruned = prune(cache, PruneRequest(everything=True), dry_run=True)
     assert [one.label for one in pruned.gone] == ["package lists all", "6.12.117+deb13-amd64"]
     assert [one.label for one in pruned.spared] == ["6.1.0-56-amd64"]
     assert sorted(cache.rglob("*")) == before
@@ -132,25 +135,25 @@ def test_what_older_versions_and_killed_sessions_left_goes_too(cache: Path) -> N
     young = cache / "kernels/.6.10.abc"
     young.mkdir()
     assert labels(cache)[0] == "initramfs/02a0ad0d720fb69f"
-    prune(cache, Wish(age_s=100 * DAY))
+    prune(cache, PruneRequest(age_s=100 * DAY))
     assert not nameless.exists()
     assert not half.exists()
     assert young.exists()
 
 
 def test_after_a_fetch_the_cache_is_within_its_limit(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    said: list[str] = []
+    messages: list[str] = []
     monkeypatch.setenv("RTTCHECK_CACHE_LIMIT", "none")
-    keep_within_limit(cache, keep=(), progress=said.append)
-    assert said == []
+    keep_within_limit(cache, keep=(), progress=messages.append)
+    assert messages == []
     monkeypatch.setenv("RTTCHECK_CACHE_LIMIT", "1M")
-    keep_within_limit(cache, keep=("6.1.0-56-amd64",), progress=said.append)
+    keep_within_limit(cache, keep=("6.1.0-56-amd64",), progress=messages.append)
     assert labels(cache) == ["6.1.0-56-amd64"]
-    assert said[-1] == "removed 6.12.117+deb13-amd64 (1 MB): the cache is limited to 1 MB"
+    assert messages[-1] == "removed 6.12.117+deb13-amd64 (1 MB): the cache is limited to 1 MB"
 
 
 def test_an_empty_cache_is_pruned_of_nothing(tmp_path: Path) -> None:
-    assert prune(tmp_path / "none", Wish(everything=True)).gone == ()
+    assert prune(tmp_path / "none", PruneRequest(everything=True)).gone == ()
 
 
 def test_the_limit_is_the_environments(monkeypatch: pytest.MonkeyPatch) -> None:

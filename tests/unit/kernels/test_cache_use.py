@@ -1,4 +1,4 @@
-"""What a session uses is marked, by a lock that dies with it."""
+"""A session marks what it uses with a lock that ends with it."""
 
 from __future__ import annotations
 

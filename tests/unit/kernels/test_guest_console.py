@@ -99,14 +99,14 @@ def test_a_long_report_loses_its_middle_and_keeps_its_first_line() -> None:
     assert tail[-2:] == OOPS.splitlines()[-2:]
 
 
-def test_why_a_guest_is_gone_is_what_was_said_of_the_last_one(tmp_path: Path) -> None:
+def test_the_reason_of_a_loss_is_that_of_the_last_guest(tmp_path: Path) -> None:
     file = tmp_path / "console"
     with file.open("wb", buffering=0) as raw:
         console = Console(raw)
         console.mark("thawing")
-        console.lose("did not go on from its frozen state")
+        console.lose("did not resume from its frozen state")
         console.mark("power-on")
         assert read_loss(file) == ""
-        console.lose("said nothing for 8 s of host time")
-    assert read_loss(file) == "said nothing for 8 s of host time"
+        console.lose("sent nothing for 8 s of host time")
+    assert read_loss(file) == "sent nothing for 8 s of host time"
     assert read_loss(tmp_path / "none") == ""

@@ -16,18 +16,18 @@ from rttcheck.kernels.boot import wait_for_init
 from rttcheck.kernels.console import Console
 from rttcheck.kernels.emulator import Emulator, NotThawed
 from rttcheck.kernels.guest import GuestSettings
-from rttcheck.kernels.machine import PORTS, Machine
+from rttcheck.kernels.machine import PORTS, GuestMachine
 from rttcheck.kernels.qemu import Qemu
-from rttcheck.kernels.session import Session
+from rttcheck.kernels.session import GuestSession
 
 FAKE = Path(__file__).parents[2] / "support" / "fake_qemu.py"
 SETTINGS = GuestSettings(kernel="debian:6.12", boot_s=20.0, gateway_s=20.0, silence_s=20.0)
 
 
-def machine(behaviour: str) -> Machine:
+def machine(behaviour: str) -> GuestMachine:
     # QEMU's options for the monitor follow; a Python program leaves them alone.
     ports = tuple(f"{{{port}}}" for port in PORTS)
-    return Machine((sys.executable, str(FAKE), *ports, behaviour), image=FAKE)
+    return GuestMachine((sys.executable, str(FAKE), *ports, behaviour), image=FAKE)
 
 
 class Run:
@@ -48,7 +48,7 @@ class Run:
 
     def on(self, stdin: int, behaviour: str, settings: GuestSettings, *, frozen: Path | None = None) -> int:
         """With an input of the caller's."""
-        session = Session(argv=["true"], cwd=self.directory)
+        session = GuestSession(argv=["true"], cwd=self.directory)
         with TemporaryFile() as stdout, TemporaryFile() as stderr:
             try:
                 return Emulator(machine(behaviour), settings, self.console, frozen=frozen).run(
@@ -80,7 +80,7 @@ def test_bytes_go_both_ways_and_the_status_is_pythons(run: Run) -> None:
     assert run.err == b"to standard error"
 
 
-def test_everything_that_was_said_before_the_end_arrives(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_output_before_the_end_arrives(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     # Read in small pieces, so that much is left when the process has ended.
     monkeypatch.setattr("rttcheck.kernels.stream._CHUNK", 1000)
     assert run("talkative") == 0
@@ -103,12 +103,12 @@ def test_a_guest_that_dies_is_lost_with_the_tail_of_its_console(run: Run) -> Non
     assert last.endswith(f" s lost: {why}")
 
 
-def test_a_guest_that_is_killed_on_the_host_says_so(run: Run) -> None:
+def test_a_guest_that_is_killed_on_the_host_has_that_reason(run: Run) -> None:
     with pytest.raises(GuestLost, match=r"was killed on the host \(SIGKILL\)"):
         run("killed")
 
 
-def test_a_qemu_that_cannot_run_is_lost_with_its_words(run: Run) -> None:
+def test_a_qemu_that_cannot_run_is_lost_with_its_message(run: Run) -> None:
     with pytest.raises(GuestLost, match="exit status is 1") as lost:
         run("broken")
     assert "no such device" in lost.value.console_tail
@@ -119,8 +119,8 @@ def test_a_qemu_that_cannot_run_is_lost_with_its_words(run: Run) -> None:
     [
         ("stuck_in_boot", {"boot_s": 0.3}, "did not boot within 0 s of host time"),
         ("stuck_in_python", {"gateway": True, "gateway_s": 0.3}, "its Python did not answer within 0 s"),
-        ("stuck_after_a_byte", {"silence_s": 1.0}, "said nothing for 1 s of host time"),
-        ("stuck_after_a_byte", {"overall_s": 1.0}, "was not done after 1 s of host time"),
+        ("stuck_after_a_byte", {"silence_s": 1.0}, "sent nothing for 1 s of host time"),
+        ("stuck_after_a_byte", {"overall_s": 1.0}, "was not finished after 1 s of host time"),
     ],
 )
 def test_a_stuck_guest_is_lost_at_its_deadline(
@@ -138,7 +138,7 @@ def test_a_frozen_guest_that_does_not_go_on_can_be_booted_instead(run: Run, tmp_
 
 def test_a_gateways_guest_leaves_when_its_controller_does(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rttcheck.kernels.emulator._LEAVE_S", 0.3)
-    with pytest.raises(GuestLost, match="did not end after its input had"):
+    with pytest.raises(GuestLost, match="did not end after its input was closed"):
         run("stuck_in_python", replace(SETTINGS, gateway=True))
 
 
@@ -153,7 +153,7 @@ def test_waiting_for_init_has_a_deadline(tmp_path: Path) -> None:
 
 
 def test_a_qemu_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
-    nowhere = Machine(("/no/such/qemu",), image=FAKE)
+    nowhere = GuestMachine(("/no/such/qemu",), image=FAKE)
     with pytest.raises(KernelError, match="QEMU cannot be executed"), Qemu(nowhere, rw=tmp_path):
         pass
 

@@ -1,17 +1,17 @@
-"""What a guest is told, run by a shell of this machine in place of the guest's init."""
+"""The session's shell text, run by a shell of this machine instead of the guest's init."""
 
 from __future__ import annotations
 
 import subprocess
 from pathlib import Path
 
-from rttcheck.kernels.session import Session
+from rttcheck.kernels.session import GuestSession
 
 # Programs of init's are printed in place of being run.
 INIT = 'must() { "$@"; }\nB=echo\n'
 
 
-def run(session: Session, function: str) -> subprocess.CompletedProcess[str]:
+def run(session: GuestSession, function: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         ["sh", "-c", f"{INIT}{session.script()}\n{function}"], capture_output=True, text=True, check=False
     )
@@ -19,37 +19,39 @@ def run(session: Session, function: str) -> subprocess.CompletedProcess[str]:
 
 def test_arguments_and_environment_arrive_as_they_are(tmp_path: Path) -> None:
     awkward = 'it\'s "a" $HOME `x` \\ \n new line'
-    session = Session(argv=["printf", "%s|", awkward, ""], cwd=tmp_path, environment={"AWKWARD": awkward, "EMPTY": ""})
+    session = GuestSession(
+        argv=["printf", "%s|", awkward, ""], cwd=tmp_path, environment={"AWKWARD": awkward, "EMPTY": ""}
+    )
     assert run(session, "session_command").stdout == f"{awkward}||"
-    session = Session(argv=["printenv", "AWKWARD"], cwd=tmp_path, environment={"AWKWARD": awkward})
+    session = GuestSession(argv=["printenv", "AWKWARD"], cwd=tmp_path, environment={"AWKWARD": awkward})
     assert run(session, "session_command").stdout == f"{awkward}\n"
 
 
 def test_the_status_is_the_commands(tmp_path: Path) -> None:
-    assert run(Session(argv=["sh", "-c", "exit 7"], cwd=tmp_path), "session_command").returncode == 7
+    assert run(GuestSession(argv=["sh", "-c", "exit 7"], cwd=tmp_path), "session_command").returncode == 7
 
 
 def test_a_directory_that_is_not_there_is_no_success(tmp_path: Path) -> None:
-    assert run(Session(argv=["true"], cwd=tmp_path / "gone"), "session_command").returncode == 126
+    assert run(GuestSession(argv=["true"], cwd=tmp_path / "gone"), "session_command").returncode == 126
 
 
 def test_the_hosts_files_are_read_only_and_cached(tmp_path: Path) -> None:
-    mounts = run(Session(argv=["true"], cwd=tmp_path), "session_root").stdout
+    mounts = run(GuestSession(argv=["true"], cwd=tmp_path), "session_root").stdout
     assert "cache=loose,ro /dev/root /lower" in mounts
     assert "lowerdir=/lower,upperdir=/scratch/upper" in mounts
 
 
 def test_the_shared_directory_is_written_through_at_the_same_path(tmp_path: Path) -> None:
     shared = tmp_path / "with space"
-    mounts = run(Session(argv=["true"], cwd=tmp_path, rw=shared), "session_mounts").stdout
+    mounts = run(GuestSession(argv=["true"], cwd=tmp_path, rw=shared), "session_mounts").stdout
     assert f"cache=none,rw rttcheck.rw {shared}\n" in mounts
 
 
-def test_what_lies_elsewhere_is_shown_in_its_place(tmp_path: Path) -> None:
+def test_bound_paths_are_mounted_at_their_places(tmp_path: Path) -> None:
     (tmp_path / "tests").mkdir()
     (tmp_path / "a file").touch()
     place = tmp_path / "place"
-    session = Session(
+    session = GuestSession(
         argv=["true"],
         cwd=place / "deep",
         rw=tmp_path / "there",
@@ -68,5 +70,5 @@ def test_what_lies_elsewhere_is_shown_in_its_place(tmp_path: Path) -> None:
 
 def test_modprobe_finds_the_kernels_own_modules(tmp_path: Path) -> None:
     tree = Path("/cache/lib/modules/6.99-amd64")
-    mounts = run(Session(argv=["true"], cwd=tmp_path, modules=tree), "session_mounts").stdout
+    mounts = run(GuestSession(argv=["true"], cwd=tmp_path, modules=tree), "session_mounts").stdout
     assert f"ln -s {tree} /lib/modules/6.99-amd64\n" in mounts

@@ -1,4 +1,4 @@
-"""Nothing in the cache is ever half made."""
+"""The cache has no incomplete entries."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rttcheck.kernels.cache import cache_root, exclusive, staged
 
 
 def ignore(_line: str) -> None:
-    """Progress that nobody reads."""
+    """Progress that is not checked."""
 
 
 def test_what_was_made_stands_at_its_place(tmp_path: Path) -> None:
@@ -54,16 +54,16 @@ def test_what_a_killed_session_left_is_removed(tmp_path: Path) -> None:
     assert sorted(str(found.relative_to(tmp_path)) for found in tmp_path.rglob("*")) == ["one", "one/file"]
 
 
-def test_a_second_session_waits_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_session_waits_with_a_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rttcheck.kernels.cache.QUIET_S", 0.01)
-    said: list[str] = []
+    messages: list[str] = []
     with (
         exclusive(tmp_path, progress=ignore),
         pytest.raises(KernelError, match="set RTTCHECK_CACHE to another directory"),
-        exclusive(tmp_path, progress=said.append, deadline_s=0.05),
+        exclusive(tmp_path, progress=messages.append, deadline_s=0.05),
     ):
         pass
-    assert said == [f"waiting for another session that is writing to {tmp_path}"]
+    assert messages == [f"waiting for another session that is writing to {tmp_path}"]
 
 
 def test_a_lock_dies_with_its_owner(tmp_path: Path) -> None:
@@ -77,8 +77,8 @@ def test_a_lock_dies_with_its_owner(tmp_path: Path) -> None:
         assert process.stdout is not None
         assert process.stdout.readline() == b"held\n"
         process.kill()
-        said: list[str] = []
-        with exclusive(tmp_path, progress=said.append, deadline_s=20.0):
+        messages: list[str] = []
+        with exclusive(tmp_path, progress=messages.append, deadline_s=20.0):
             assert process.wait() == -9
 
 

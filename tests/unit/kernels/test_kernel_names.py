@@ -1,4 +1,4 @@
-"""What a user may call a kernel."""
+"""The names of kernels."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from pathlib import Path
 import pytest
 
 from rttcheck.errors import KernelError
-from rttcheck.kernels.spec import KernelSpec, Source
+from rttcheck.kernels.spec import KernelSource, KernelSpec
 
 
 def test_host_is_the_running_kernel() -> None:
-    assert KernelSpec.parse("host").source is Source.HOST
+    assert KernelSpec.parse("host").source is KernelSource.HOST
 
 
 def test_a_series_is_any_release_of_it() -> None:
     spec = KernelSpec.parse("debian:6.12")
-    assert (spec.source, spec.series, spec.release, spec.flavour) == (Source.DEBIAN, "6.12", None, "amd64")
+    assert (spec.source, spec.series, spec.release, spec.flavour) == (KernelSource.DEBIAN, "6.12", None, "amd64")
 
 
 @pytest.mark.parametrize("text", ["debian:6.12.107+deb13", "debian:6.12.107+deb13-amd64"])
@@ -49,8 +49,8 @@ def test_a_release_of_the_rt_flavour_is_that_one(text: str, release: str) -> Non
 
 
 @pytest.mark.parametrize("text", ["debian:6.12-cloud-amd64", "debian:6.1.0-56-cloud"])
-def test_a_cloud_kernel_is_told_why_it_is_none(text: str) -> None:
-    with pytest.raises(KernelError, match="cloud kernels have no 9p, so no guest's root; name the plain one"):
+def test_the_error_for_a_cloud_kernel_has_the_reason(text: str) -> None:
+    with pytest.raises(KernelError, match="cloud kernels have no 9p, which a guest's root needs; name the plain one"):
         KernelSpec.parse(text)
 
 
@@ -61,12 +61,12 @@ def test_a_path_that_exists_is_a_kernel(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["debian:", "debian:trixie", "debian:6", "debian:6.12/x", "debian:latest-6.12"])
-def test_a_debian_version_that_is_none_is_told_how_to_write_one(text: str) -> None:
+def test_the_error_for_an_invalid_debian_version_has_examples(text: str) -> None:
     with pytest.raises(KernelError, match=r"no Debian kernel version; write a series as in debian:6\.12"):
         KernelSpec.parse(text)
 
 
-def test_a_bare_version_is_told_its_source() -> None:
+def test_the_error_for_a_bare_version_names_the_source() -> None:
     with pytest.raises(KernelError, match=r"write debian:6\.12"):
         KernelSpec.parse("6.12")
 

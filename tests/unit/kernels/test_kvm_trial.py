@@ -1,4 +1,4 @@
-"""What came of trying KVM is remembered, and told."""
+"""The result of the trial of KVM is remembered and reported."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from rttcheck.doctor import equipment
 from rttcheck.errors import GuestLost
 from rttcheck.kernels import kvm
-from rttcheck.kernels.machine import Machine
+from rttcheck.kernels.machine import GuestMachine
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def boots(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
 
 
 def works(cache: Path) -> bool:
-    return kvm.kvm_works(cast("Machine", object()), root=cache)
+    return kvm.kvm_works(cast("GuestMachine", object()), root=cache)
 
 
 def test_a_trial_is_made_once_and_its_reason_kept(cache: Path, boots: list[bool]) -> None:
@@ -91,13 +91,13 @@ def test_an_answer_of_another_kernel_of_the_host_is_none(
     assert kvm.remembered_trial(cache) is None
 
 
-def told() -> tuple[bool, str, str]:
+def reported() -> tuple[bool, str, str]:
     known = next(capability for capability in equipment.equipment() if capability.name == "KVM")
     return known.found, known.detail, known.remedy
 
 
-def test_doctor_says_what_came_of_it_and_when(cache: Path, boots: list[bool]) -> None:
-    found, detail, _ = told()
+def test_doctor_reports_the_result_and_its_time(cache: Path, boots: list[bool]) -> None:
+    found, detail, _ = reported()
     assert (found, "is tested by the first guest" in detail) == (True, True)
     boots.append(False)
     works(cache)
@@ -105,7 +105,7 @@ def test_doctor_says_what_came_of_it_and_when(cache: Path, boots: list[bool]) ->
     assert trial is not None
     answer = json.loads(trial.file.read_text())
     trial.file.write_text(json.dumps({**answer, "when": 0.0}))
-    found, detail, remedy = told()
+    found, detail, remedy = reported()
     assert not found
     assert "it failed on 19" in detail
     assert detail.endswith(": the guest did not boot before its deadline")
@@ -113,7 +113,7 @@ def test_doctor_says_what_came_of_it_and_when(cache: Path, boots: list[bool]) ->
     trial.file.unlink()
     boots.append(True)
     works(cache)
-    found, detail, remedy = told()
+    found, detail, remedy = reported()
     assert found
     assert detail.startswith("it works: a guest booted under it on 20")
     assert remedy == ""
@@ -123,4 +123,4 @@ def test_a_device_that_cannot_be_opened_is_not_tried(cache: Path, monkeypatch: p
     monkeypatch.setattr(kvm, "DEVICE", cache / "none")
     monkeypatch.setattr(equipment, "KVM", cache / "none")
     assert not works(cache)
-    assert told()[:2] == (False, f"no access to {cache / 'none'}, not needed: virtual time is emulated")
+    assert reported()[:2] == (False, f"no access to {cache / 'none'}, not needed: virtual time is emulated")

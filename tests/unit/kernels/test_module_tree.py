@@ -36,11 +36,11 @@ def test_a_dash_is_an_underscore(tree: Path) -> None:
 
 
 def test_a_package_without_modules_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(KernelError, match="holds no kernel modules"):
+    with pytest.raises(KernelError, match="contains no kernel modules"):
         modules.find_tree(tmp_path)
 
 
-def test_depmods_refusal_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failure_of_depmod_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "depmod").write_text("#!/bin/sh\necho 'depmod: bad weather' >&2; exit 1\n")
     (tmp_path / "depmod").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")

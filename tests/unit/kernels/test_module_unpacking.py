@@ -1,4 +1,4 @@
-"""Modules of a kernel package, unpacked for guests: however they were compressed, and what is said when it fails."""
+"""Modules of a kernel package, uncompressed for guests, and the errors when that fails."""
 
 from __future__ import annotations
 

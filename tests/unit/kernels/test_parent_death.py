@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-import select
 import signal
 import subprocess
 import sys
+
+from rttcheck.remote.agent import wait_for_exit
 
 CHILD = """
 import subprocess, sys
@@ -21,8 +22,8 @@ import os, subprocess, sys
 program = '''
 import os, signal
 parent = os.getppid()
-from rttcheck.kernels.parent_death import hear_of_parents_death
-hear_of_parents_death(parent)
+from rttcheck.kernels.parent_death import exit_when_parent_dies
+exit_when_parent_dies(parent)
 print("ready", os.getpid(), flush=True)
 signal.pause()
 '''
@@ -35,8 +36,8 @@ import os, subprocess, sys, threading
 program = '''
 import os, sys
 parent = os.getppid()
-from rttcheck.kernels.parent_death import hear_of_parents_death
-hear_of_parents_death(parent)
+from rttcheck.kernels.parent_death import exit_when_parent_dies
+exit_when_parent_dies(parent)
 print("ready", flush=True)
 sys.stdin.readline()
 print("alive", flush=True)
@@ -53,20 +54,6 @@ print(out.decode(), flush=True)
 """
 
 
-def ends(pid: int, *, within_s: float) -> bool:
-    """Whether the process `pid` is gone before the deadline."""
-    try:
-        descriptor = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return True
-    try:
-        poll = select.poll()
-        poll.register(descriptor, select.POLLIN)
-        return bool(poll.poll(1000 * within_s))
-    finally:
-        os.close(descriptor)
-
-
 def start(program: str) -> subprocess.Popen[str]:
     return subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
@@ -77,7 +64,7 @@ def test_a_child_dies_with_a_killed_parent() -> None:
         child = int(parent.stdout.readline())
         os.kill(child, 0)
         parent.kill()
-        assert ends(child, within_s=10.0)
+        assert wait_for_exit(child, within_s=10.0)
 
 
 def test_a_process_hears_of_its_parents_death() -> None:
@@ -86,7 +73,7 @@ def test_a_process_hears_of_its_parents_death() -> None:
         word, child = parent.stdout.readline().split()
         assert word == "ready"
         parent.send_signal(signal.SIGKILL)
-        assert ends(int(child), within_s=10.0)
+        assert wait_for_exit(int(child), within_s=10.0)
 
 
 def test_the_end_of_the_thread_that_forked_is_no_death() -> None:

@@ -70,7 +70,7 @@ def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
         Distribution.named("gauss")
 
 
-def test_a_table_is_shown_by_its_name() -> None:
+def test_a_table_is_represented_by_its_name() -> None:
     assert repr(Distribution.named("normal")) == "Distribution('normal', 4096 entries)"
 
 

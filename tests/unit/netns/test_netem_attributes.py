@@ -1,4 +1,4 @@
-"""netem's attributes as bytes: what the kernel is told, and that any difference in what it answers is named."""
+"""netem's attributes as bytes: what the kernel gets, and that any difference in its answer is named."""
 
 from __future__ import annotations
 
@@ -169,12 +169,12 @@ def test_another_loss_is_noticed(holding: Netem) -> None:
         compare("out", asked, found(as_dumped(holding), asked))
 
 
-def test_a_loss_that_nobody_asked_for_is_noticed() -> None:
+def test_an_unrequested_loss_is_noticed() -> None:
     with pytest.raises(NetemMismatch, match="loss"):
         compare("out", Netem(), found(as_dumped(Netem(loss=GilbertElliott(1))), Netem()))
 
 
-def test_a_kernel_without_seeds_is_said_to_be_one() -> None:
+def test_a_kernel_without_seeds_is_named_as_the_reason() -> None:
     asked = Netem(seed=5)
     with pytest.raises(UnsupportedByKernel, match="seed"):
         compare("out", asked, found(as_dumped(Netem()), asked))

@@ -22,7 +22,7 @@ MS = 1_000_000
 
 
 @pytest.mark.parametrize(
-    ("knobs", "says"),
+    ("settings", "message"),
     [
         ({"delay_ns": -1}, "delay_ns = -1 does not fit"),
         ({"delay_ns": 0.5}, "delay_ns = 0.5 does not fit: write an integer"),
@@ -49,9 +49,9 @@ MS = 1_000_000
         ({"rate_bytes": 5, "cell_overhead": 5}, "cell_overhead does nothing without cell_size"),
     ],
 )
-def test_what_makes_no_sense_is_refused_in_one_sentence(knobs: dict[str, Any], says: str) -> None:
-    with pytest.raises(NetemInvalid, match=says) as refused:
-        Netem(**knobs)
+def test_contradictory_settings_are_refused_in_one_sentence(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(NetemInvalid, match=message) as refused:
+        Netem(**settings)
     assert "\n" not in str(refused.value)
 
 
@@ -71,7 +71,7 @@ def test_what_makes_no_sense_is_refused_in_one_sentence(knobs: dict[str, Any], s
         lambda: Slot(max_delay_ns=1, max_packets=-1),
     ],
 )
-def test_senseless_parts_are_refused(make: Any) -> None:
+def test_contradictory_parts_are_refused(make: Any) -> None:
     with pytest.raises(NetemInvalid):
         make()
 
@@ -102,9 +102,9 @@ def test_a_limit_below_the_packets_in_flight_is_an_error_with_the_figures() -> N
     asked = Netem(delay_ns=300 * MS, rate_bytes=12_500_000)
     with pytest.raises(
         LimitTooSmall, match=r"1000 packets is too small, 12500000 bytes/s .* 300 ms are 2478 packets"
-    ) as says:
+    ) as refused:
         asked.check_limit("out")
-    assert says.value.needed == 2478
+    assert refused.value.needed == 2478
     Netem(delay_ns=300 * MS, rate_bytes=12_500_000, limit=2478).check_limit("out")
     with pytest.raises(LimitTooSmall):
         Netem(delay_ns=300 * MS, rate_bytes=12_500_000, limit=2477).check_limit("out")

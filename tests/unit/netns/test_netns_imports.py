@@ -9,10 +9,10 @@ import pytest
 
 
 def modules_after(code: str) -> set[str]:
-    said = subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-c", f"{code}\nimport sys; print(*sys.modules)"], capture_output=True, text=True, check=True
     )
-    return set(said.stdout.split())
+    return set(done.stdout.split())
 
 
 def test_describing_an_impairment_needs_no_netlink() -> None:
@@ -37,7 +37,7 @@ def test_building_a_network_needs_the_message_classes_and_not_the_library() -> N
         "from pyroute2 import netlink, config; config.uname",
     ],
 )
-def test_pyroute2_is_whole_for_whoever_else_imports_it(use: str) -> None:
+def test_pyroute2_is_complete_for_other_importers(use: str) -> None:
     assert "pyroute2.netlink" in modules_after(f"from rttcheck_netns import routed\n{use}")
 
 

@@ -49,14 +49,14 @@ def takes(frame: bytes) -> bool:
 
 
 @pytest.mark.parametrize("destination", ["198.18.2.2", "198.18.1.2", "10.0.0.1", "223.255.255.255"])
-def test_ipv4_for_somebody_else_is_taken(destination: str) -> None:
+def test_ipv4_for_another_host_is_taken(destination: str) -> None:
     assert takes(ipv4(destination))
 
 
 @pytest.mark.parametrize(
     "destination", ["2001:2:0:2::2", "2001:2:0:1::2", "2001:2:0:1::", "2001:2:0:2:0:1::1", "fd00::1"]
 )
-def test_ipv6_for_somebody_else_is_taken(destination: str) -> None:
+def test_ipv6_for_another_host_is_taken(destination: str) -> None:
     assert takes(ipv6(destination))
 
 
@@ -87,7 +87,7 @@ def test_a_timestamp_becomes_monotonic_and_never_too_early() -> None:
 
 
 class SetTime:
-    """A time of day that somebody sets, in place of the machine's."""
+    """A settable time of day, in place of the machine's."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.ahead_ns = 0
@@ -153,7 +153,7 @@ def test_no_two_counters_share_a_word() -> None:
     assert len({*words, 0, 1, 2}) == 2 * len(Count) + 3
 
 
-def test_only_what_was_held_and_let_go_is_late(journal: Journal) -> None:
+def test_only_packets_that_were_held_and_released_are_late(journal: Journal) -> None:
     for due_ns, released_ns, fate in ((1000, 1003, Fate.PASSED), (1000, 0, Fate.PASSED), (0, 0, Fate.LOST)):
         journal.words[journal.enter(1, due_ns, tag(1, fate, 0, False, 0)) + 2] = released_ns
     assert (lateness(recorded(journal)).packets, lateness(recorded(journal)).max_ns) == (1, 3)
@@ -162,7 +162,7 @@ def test_only_what_was_held_and_let_go_is_late(journal: Journal) -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "knob"),
+    ("asked", "setting"),
     [
         (Netem(loss=RandomLoss(1), ecn=True), "ecn"),
         (Netem(corrupt=1), "corrupt"),
@@ -170,13 +170,13 @@ def test_only_what_was_held_and_let_go_is_late(journal: Journal) -> None:
         (Netem(delay_ns=2, jitter_ns=1, delay_correlation=1), "delay_correlation"),
     ],
 )
-def test_what_the_relay_cannot_do_is_refused_in_one_sentence(asked: Netem, knob: str) -> None:
+def test_what_the_relay_cannot_do_is_refused_in_one_sentence(asked: Netem, setting: str) -> None:
     with pytest.raises(
-        UnsupportedByEngine, match=rf"^netem back: {knob} was asked for .*use the engine netem$"
-    ) as said:
+        UnsupportedByEngine, match=rf"^netem back: {setting} was asked for .*use the engine netem$"
+    ) as refused:
         refuse_unsupported("back", asked)
-    assert isinstance(said.value, NetnsError)
-    assert "\n" not in str(said.value)
+    assert isinstance(refused.value, NetnsError)
+    assert "\n" not in str(refused.value)
 
 
 def test_everything_else_is_taken() -> None:
@@ -200,7 +200,7 @@ def test_waiting_ends_at_a_time_or_when_something_comes() -> None:
         assert time.monotonic_ns() < now + 30_000_000_000
 
 
-def test_a_busy_process_does_not_look_at_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_busy_process_does_not_busy_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: {0, 1})
     used = 0
     monkeypatch.setattr(time, "thread_time_ns", lambda: used)
@@ -215,14 +215,14 @@ def test_a_busy_process_does_not_look_at_the_clock(monkeypatch: pytest.MonkeyPat
     assert waiting.early_ns > 0
 
 
-def test_on_a_single_core_nothing_is_spent_on_looking_at_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_on_a_single_core_it_does_not_busy_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: {0})
     waiting = Waiting([])
     waiting.calibrate()
     assert waiting.early_ns == 0
 
 
-def test_on_one_core_of_several_it_looks_at_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_on_one_core_of_several_it_busy_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: {1})
     alone, beside = Waiting([], cores=1), Waiting([], cores=2)
     for waiting in (alone, beside):

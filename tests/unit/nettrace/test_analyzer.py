@@ -24,7 +24,7 @@ from rttcheck.nettrace.analyzer import (
 )
 from rttcheck.nettrace.event_line import ERROR
 from rttcheck.nettrace.trace_point import TCP_ACK_UPDATE_RTT, Expect, Level, ReturnRule, TracePoint
-from rttcheck.record.event import FLAG_SYN_ACKED, CaState, TcpState, Timer
+from rttcheck.record.event import FLAG_SYN_ACKED, CaState, PendingTimer, TcpState
 from tests.support.observed_events import CLIENT, FROM_SACK, FROM_TIMESTAMP, NOTHING_TAKEN, SERVER, event, events
 
 LINE = (
@@ -64,7 +64,7 @@ def test_every_line_that_is_printed_can_be_read_back() -> None:
         FROM_TIMESTAMP,
         {"source": ("fd00::1", 1), "destination": ("fd00::2", 65535)},
         {"hz": 0},
-        {"timer": Timer.NONE},
+        {"timer": PendingTimer.NONE},
         {"timer": 4},
         {"state": 77, "ca_state": 31},
         {"taken": 0},
@@ -83,10 +83,10 @@ def test_the_first_acked_sample_is_rtt_and_the_last_acked_one_is_rtt_min() -> No
 def test_a_timer_is_in_seconds_of_the_kernels_own_tick() -> None:
     assert "timer:(loss_probe, 0.204s)" in line_of(hz=250, timer_jiffies=51)
     assert "timer:(loss_probe, 0.051s)" in line_of(hz=1000, timer_jiffies=51)
-    assert "timer:(retrans, 0.980s)" in line_of(timer=Timer.RETRANS, hz=250, timer_jiffies=245)
+    assert "timer:(retrans, 0.980s)" in line_of(timer=PendingTimer.RETRANS, hz=250, timer_jiffies=245)
     assert "timer:(loss_probe, 51 jiffies)" in line_of(hz=0, timer_jiffies=51)
-    assert "timer:(retrans, 0.000s)" in line_of(timer=Timer.RETRANS, timer_jiffies=-3)
-    assert "timer" not in line_of(timer=Timer.NONE)
+    assert "timer:(retrans, 0.000s)" in line_of(timer=PendingTimer.RETRANS, timer_jiffies=-3)
+    assert "timer" not in line_of(timer=PendingTimer.NONE)
 
 
 def test_queues_are_counted_in_segments_not_in_bytes() -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rttcheck.collect.probe.ring import Ring
+from rttcheck.collect.probe.ring import EventRing
 from rttcheck.nettrace.live import Interrupted, Stop, observe, stopped_by
 from rttcheck.nettrace.output import InterfaceNames, Json, Output, OutputLost, Text
 from rttcheck.nettrace.preparation import TracePlan, TraceRequest
@@ -369,7 +369,7 @@ def test_a_signal_ends_the_wait_for_events_at_once() -> None:
 
     read, write = os.pipe()
     with open(read), open(write, "w"), stopped_by(signal.SIGINT) as stop:  # noqa: PTH123 - these are descriptors
-        ring = Ring(NoEvents(read), 0, 0, EVENT)  # type: ignore[arg-type] # stands in for libbpf
+        ring = EventRing(NoEvents(read), 0, 0, EVENT)  # type: ignore[arg-type] # stands in for libbpf
         killer = threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT))
         killer.start()
         started = time.monotonic()

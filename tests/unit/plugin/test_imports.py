@@ -1,4 +1,4 @@
-"""What a guest imports before its first test: an emulated processor takes seconds for what is nothing elsewhere."""
+"""What a guest imports before its first test; imports take seconds on an emulated processor."""
 
 import subprocess
 import sys
@@ -9,5 +9,5 @@ def test_plugin_and_its_kernel_log_are_imported_without_numpy() -> None:
         "import sys, rttcheck.plugin, rttcheck.plugin.splats, rttcheck.suite.named_scenarios\n"
         "print('numpy' in sys.modules)"
     )
-    said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
-    assert said.stdout == "False\n"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout == "False\n"

@@ -1,4 +1,4 @@
-"""A guest that dies is tried once more; what the second takes with it, too, is lost, in a status of its own."""
+"""A guest that dies is tried once more; tests that the second loses too are lost, with an exit status of their own."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_a_guest_that_dies_twice_in_a_test_loses_it_and_the_rest(pytester: pytes
         [
             "rttcheck: kernel debian:9.9 (9.9.9), clock virtual*",
             "gateway guest0, fresh False",
-            "*debian:9.9 was lost during *::test_deadly[[]@debian:9.9[]]: it ended in mid-run (*); it is tried once*",
+            "*debian:9.9 was lost during *::test_deadly[[]@debian:9.9[]]: it ended early (*); it is tried once*",
             "gateway guest0.2, fresh True",
             "*guest lost: debian:9.9*",
             "*the end of its console (*9.9.9.log):",
@@ -69,7 +69,7 @@ def test_a_guest_that_dies_twice_in_a_test_loses_it_and_the_rest(pytester: pytes
     assert "BUG: kernel NULL" in str(cases["test_after[@debian:9.9]"][0].text)
 
 
-def test_a_guest_that_dies_once_loses_nothing_and_is_told_of(pytester: pytest.Pytester) -> None:
+def test_a_guest_that_dies_once_loses_nothing_and_is_reported(pytester: pytest.Pytester) -> None:
     result = run(pytester, sys.executable, tests=TESTS.replace("    os._exit(1)\n", ONCE))
     assert result.ret == 0
     result.stdout.fnmatch_lines(
@@ -86,7 +86,7 @@ def test_a_guest_that_does_not_boot_is_lost_and_the_others_go_on(pytester: pytes
     assert "Traceback" not in result.stdout.str() + result.stderr.str()
 
 
-def test_why_a_guest_is_gone_is_told_in_the_words_of_its_launcher_and_its_kernel(
+def test_the_reason_of_a_loss_is_that_of_the_launcher_with_the_kernel_panic(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "200")
@@ -113,7 +113,7 @@ def test_guests_that_live_pass(pytester: pytest.Pytester) -> None:
     result.stdout.no_fnmatch_line("*guest lost*")
 
 
-def test_kernels_take_turns_where_there_is_one_seat(pytester: pytest.Pytester) -> None:
+def test_kernels_take_turns_where_there_is_one_slot(pytester: pytest.Pytester) -> None:
     kernels = [word for series in ("8.1", "8.2", "8.3") for word in ("--rtt-kernel", f"debian:{series}")]
     result = run(pytester, sys.executable, "-k", "before", "--rtt-jobs", "1", "-v", *kernels)
     assert result.ret == 0

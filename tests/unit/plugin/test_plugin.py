@@ -167,8 +167,8 @@ def test_a_senseless_marker_is_one_sentence_and_no_traceback(
     [
         (["--rtt-kernel", "no/such/bzImage"], "*no/such/bzImage*"),
         (["--rtt-kernel", "nonsense"], "*nonsense*"),
-        (["--rtt-kernel", "auto", "--rtt-kernel", "debian:6.12"], "*`auto` chooses by itself and stands alone*"),
-        (["--rtt-kernel", "host", "--rtt-jobs", "0"], "*--rtt-jobs 0 guests at a time*give 1 or more*"),
+        (["--rtt-kernel", "auto", "--rtt-kernel", "debian:6.12"], "*`auto` cannot be combined with kernels*"),
+        (["--rtt-kernel", "host", "--rtt-jobs", "0"], "*--rtt-jobs 0 leaves no guest at all*give 1 or more*"),
         (["--rtt-kernel", "host", "--rtt-clock", "virtual"], "*the running one, whose time is real*"),
     ],
 )
@@ -199,7 +199,7 @@ rttcheck.doctor.capabilities.host_capabilities = lambda: (lacking,)
 
 
 @pytest.mark.parametrize("words", [("--rtt-probe", "sockops"), ("--rtt-engine", "relay")])
-def test_forcing_what_is_not_there_is_an_error_and_no_skip(pytester: pytest.Pytester, words: tuple[str, str]) -> None:
+def test_forcing_a_missing_method_is_an_error_and_no_skip(pytester: pytest.Pytester, words: tuple[str, str]) -> None:
     pytester.makeconftest(
         HARNESS
         + """

@@ -85,7 +85,7 @@ def test_a_jobs_summary_is_added_to(pytester: pytest.Pytester, monkeypatch: pyte
 
 
 @pytest.mark.parametrize("option", ["--rtt-json", "--rtt-markdown"])
-def test_a_file_that_cannot_be_written_is_told_before_the_run(pytester: pytest.Pytester, option: str) -> None:
+def test_a_file_that_cannot_be_written_is_an_error_before_the_run(pytester: pytest.Pytester, option: str) -> None:
     result = run(pytester, *kernels("8.1"), option, "/proc/no/such")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines([f"*{option} /proc/no/such cannot be written (*): name another file*"])

@@ -1,10 +1,9 @@
-"""A session that is told to end, by SIGTERM as by Ctrl-C, reports what was done and ends with pytest's status."""
+"""A session that is interrupted, by SIGTERM or Ctrl-C, reports what was done and ends with pytest's status."""
 
 from __future__ import annotations
 
 import json
 import os
-import select
 import signal
 import sys
 import xml.etree.ElementTree as ElementTree
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from rttcheck.remote.agent import wait_for_exit
 from tests.support.plugin_sessions import HARNESS, STAND_IN
 
 # The worker that runs this is a child of the session's; what it is asked to wait for never comes.
@@ -64,18 +64,6 @@ def test_eighty(rtt):
 FILES = ("--rtt-json", "out.json", "--rtt-markdown", "out.md", "--junit-xml=out.xml")
 
 
-def gone(pid: int) -> bool:
-    """Whether a process ends, waited for and not polled."""
-    try:
-        fd = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return True
-    try:
-        return bool(select.select([fd], [], [], 10)[0])
-    finally:
-        os.close(fd)
-
-
 def results(directory: Path) -> list[tuple[str, str, str]]:
     document = json.loads((directory / "out.json").read_text())
     assert document["exit_status"] == pytest.ExitCode.INTERRUPTED
@@ -120,7 +108,7 @@ def test_an_interrupted_session_of_several_kernels_reports_what_was_done(
         "test_scenario[near@debian:8.2]",
     ]
     assert "| near | | 40030 | 40030 |" in (pytester.path / "out.md").read_text().replace("|  |", "| |")
-    assert gone(int((pytester.path / "worker").read_text()))
+    assert wait_for_exit(int((pytester.path / "worker").read_text()), within_s=10.0)
     # Nor for the five seconds that execnet leaves a worker before it interrupts it.
     assert not (pytester.path / "waited-for").exists()
 

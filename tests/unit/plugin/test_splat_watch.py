@@ -1,4 +1,4 @@
-"""A test in which the kernel complains fails, whatever else it did."""
+"""A test with a kernel splat fails, whatever its own outcome."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from tests.support.plugin_sessions import HARNESS
 LOG = """
 import contextlib
 import rttcheck.plugin.splats
-from rttcheck.kernel_log.record import Heard, LogRecord
+from rttcheck.kernel_log.record import LogExcerpt, LogRecord
 
 class Log:
     said = []
 
     def take(self):
         said, self.said[:] = tuple(self.said), []
-        return Heard(records=said)
+        return LogExcerpt(records=said)
 
     read = take
 
@@ -141,7 +141,7 @@ def test_what_the_user_allows_fails_no_test_and_all_else_does(pytester: pytest.P
     result.stdout.fnmatch_lines(["*kernel splat (warning), allowed until 7.4: known and harmless*"])
 
 
-def test_a_list_that_says_nothing_is_a_usage_error(pytester: pytest.Pytester) -> None:
+def test_an_invalid_list_is_a_usage_error(pytester: pytest.Pytester) -> None:
     pytester.makeconftest(HARNESS + LOG)
     pytester.makepyfile(ALLOWING)
     (pytester.path / "known.toml").write_text(LIST.replace("reason", "because"))
@@ -162,7 +162,7 @@ def test_told(rtt, kernel):
 
 
 @pytest.mark.parametrize(("guilty", "failed"), [(True, 0), (False, 1)])
-def test_what_a_verdict_has_told_is_not_told_again(pytester: pytest.Pytester, guilty: bool, failed: int) -> None:
+def test_a_splat_in_the_verdict_is_not_reported_again(pytester: pytest.Pytester, guilty: bool, failed: int) -> None:
     log = "{'records': [[0, 4, 1, 1, 'kernel BUG at mm/slub.c:379!']]}" if guilty else "{'lost': 0}"
     telling = HARNESS.replace(
         "recording = record(**scenario.keywords(), **self.lies)",

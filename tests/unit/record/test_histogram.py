@@ -113,7 +113,7 @@ def test_the_table_is_nettraces_to_the_byte() -> None:
     assert Histogram.of(samples, Unit.MS).render() == EXAMPLE
 
 
-def test_the_same_samples_in_microseconds_say_us() -> None:
+def test_the_same_samples_in_microseconds_have_the_unit_us() -> None:
     text = Histogram.of([20_500] * 3 + [70_000], Unit.US).render()
     assert text.splitlines()[0] == "rtt distribution:                 4"
     assert text.splitlines()[-3:] == [
@@ -152,15 +152,15 @@ def test_a_table_that_was_printed_is_read_back_as_it_was(table: tuple[int, ...],
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        (("16 -    31ms", "16 -    32ms"), "line 6 .* says"),
-        (("16 -    31ms", "17 -    31ms"), "line 6 .* says"),
-        (("0.9761", "0.9762"), "line 6 .* says"),
-        (("                 84", "                 85"), "line 1 .* says"),
-        (("82      ", "82     "), "line 6 .* says"),
+        (("16 -    31ms", "16 -    32ms"), "line 6 of a table is"),
+        (("16 -    31ms", "17 -    31ms"), "line 6 of a table is"),
+        (("0.9761", "0.9762"), "line 6 of a table is"),
+        (("                 84", "                 85"), "line 1 of a table is"),
+        (("82      ", "82     "), "line 6 of a table is"),
         (("rtt distribution:", "latency distribution:"), "begin with"),
         (("   64 -   127ms", "   64 -   127us"), "in ms, us"),
         (("                   256 -   511ms: 0        0.0000\n", ""), "10 lines and 9"),
-        (("                     8 -    15ms: 0        0.0000\n", ""), "line 5 .* says"),
+        (("                     8 -    15ms: 0        0.0000\n", ""), "line 5 of a table is"),
         (("0.0119\n", "0.0119\nWARN: lost\n"), "expected to hold a bucket"),
         (("1        0.0119", "-1       0.0119"), "expected to hold a bucket"),
     ],

@@ -124,7 +124,7 @@ def rewrite(path: Path, change: Callable[[dict[str, bytes]], None]) -> None:
             archive.writestr(name, content)
 
 
-def test_a_recording_from_the_future_is_refused_with_both_versions(tmp_path: Path) -> None:
+def test_a_recording_of_a_newer_version_is_refused_with_both_versions(tmp_path: Path) -> None:
     path = planted().save(tmp_path / "forty.rttrec")
 
     def newer(members: dict[str, bytes]) -> None:
@@ -210,7 +210,7 @@ def test_a_recording_without_a_file_for_wireshark_is_whole(tmp_path: Path) -> No
     assert len(Recording.load(path).wire) == 6
 
 
-def test_packets_that_the_header_speaks_of_and_are_not_there_are_missed(tmp_path: Path) -> None:
+def test_missing_packets_that_the_header_lists_are_an_error(tmp_path: Path) -> None:
     path = planted().save(tmp_path / "forty.rttrec")
 
     def poorer(members: dict[str, bytes]) -> None:
@@ -221,13 +221,27 @@ def test_packets_that_the_header_speaks_of_and_are_not_there_are_missed(tmp_path
         Recording.load(path)
 
 
-def test_packets_of_another_layout_are_refused(tmp_path: Path) -> None:
+def test_what_is_no_table_is_refused(tmp_path: Path) -> None:
     path = dataclasses.replace(planted(), wire=np.zeros(1, np.uint8)).save(tmp_path / "forty.rttrec")
-    with pytest.raises(RecordingError, match=r"the wire of .* another layout"):
+    with pytest.raises(RecordingError, match=r"the table wire of .* holds uint8 without names of columns"):
         Recording.load(path)
 
 
-def test_events_from_before_the_probe_looked_who_owned_the_socket_say_unknown(tmp_path: Path) -> None:
+def test_a_column_of_another_kind_is_refused_by_its_name(tmp_path: Path) -> None:
+    layout = [(name, "<f8" if name == "time_ns" else of, *shape) for name, of, *shape in WIRE.descr]
+    path = dataclasses.replace(planted(), wire=np.zeros(1, layout)).save(tmp_path / "forty.rttrec")
+    with pytest.raises(RecordingError, match=r"the column time_ns holds float64 where int64 was expected"):
+        Recording.load(path)
+
+
+def test_a_column_that_every_version_wrote_may_not_be_missing(tmp_path: Path) -> None:
+    wire = np.zeros(2, [column for column in WIRE.descr if column[0] != "window"])
+    path = dataclasses.replace(planted(), wire=wire).save(tmp_path / "forty.rttrec")
+    with pytest.raises(RecordingError, match=r"the table wire of .*: the column window is missing"):
+        Recording.load(path)
+
+
+def test_events_from_before_the_probe_read_the_owner_have_it_unknown(tmp_path: Path) -> None:
     layout = [("reserved" if name == "owned" else name, *rest) for name, *rest in EVENT.descr]
     events = np.zeros(3, dtype=layout)
     path = dataclasses.replace(planted(), events=events, control=events).save(tmp_path / "forty.rttrec")

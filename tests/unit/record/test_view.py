@@ -1,4 +1,4 @@
-"""What a backend says it sees, and that a recording can carry it."""
+"""What a backend's view is, and that a recording keeps it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_what_is_not_seen_are_members_of_events(view: View) -> None:
     assert view.unseen <= set(EVENT.names or ())
 
 
-def test_a_recording_that_says_nothing_is_of_a_probe_that_saw_all() -> None:
+def test_a_recording_without_a_view_is_of_a_probe_that_saw_all() -> None:
     assert View.of({}) == WHOLE
 
 
@@ -56,6 +56,6 @@ def test_the_table_goes_from_the_widest_view_to_the_narrowest() -> None:
     assert ranks == sorted(ranks)
 
 
-def test_a_person_is_told_what_is_missing() -> None:
+def test_the_description_lists_what_is_missing() -> None:
     assert WHOLE.render() == "every sample"
     assert SOCKOPS.render() == "once a round trip (not seen: first-acked, last-acked, SACK, the timeout)"

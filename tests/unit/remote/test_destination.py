@@ -1,4 +1,4 @@
-"""What other machines are called, and what ssh is told."""
+"""The names of other machines, and the arguments of ssh for them."""
 
 from __future__ import annotations
 
@@ -50,18 +50,18 @@ def test_a_configuration_that_is_not_there_is_named(tmp_path: Path) -> None:
         Destination.parse("box", config=tmp_path / "nowhere")
 
 
-def test_ssh_itself_takes_the_words(tmp_path: Path) -> None:
+def test_ssh_itself_takes_the_arguments(tmp_path: Path) -> None:
     config = tmp_path / "config"
     config.write_text("Host box\n    HostName 198.18.0.9\n")
     found = Destination.parse("me@box:2222", config=config)
     command = found.command("true")
     try:
-        told = subprocess.run([command[0], "-G", *command[1:]], capture_output=True, text=True, check=True).stdout
+        output = subprocess.run([command[0], "-G", *command[1:]], capture_output=True, text=True, check=True).stdout
     except FileNotFoundError:
         pytest.skip("ssh is not installed: apt-get install openssh-client")
     for line in ("hostname 198.18.0.9", "port 2222", "user me", "batchmode yes", "serveraliveinterval 5"):
-        assert line in told.splitlines()
+        assert line in output.splitlines()
     spec = execnet.XSpec(found.spec(name="guest0", python="sh -c 'x=1 exec \"$@\"' sh python3"))
     assert spec.ssh is not None
-    assert spec.ssh.split() == found.words()
+    assert spec.ssh.split() == found.arguments()
     assert (spec.ssh_config, spec.id, spec.python) == (str(config), "guest0", "sh -c 'x=1 exec \"$@\"' sh python3")

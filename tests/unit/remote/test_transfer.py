@@ -1,4 +1,4 @@
-"""What is brought to another machine, and how what comes home is put in its place."""
+"""What is transferred to another machine, and how fetched files are put in their places."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rttcheck.remote import transfer
 
 def loaded(root: Path) -> tarfile.TarFile:
     file = io.BytesIO()
-    transfer.load(file, root)
+    transfer.pack(file, root)
     return tarfile.open(fileobj=file)
 
 
@@ -38,11 +38,11 @@ def test_rttcheck_is_a_plugin_there_and_tools_directories_stay_here(tmp_path: Pa
         assert file.read() == b"[pytest11]\nrttcheck = rttcheck.plugin\n"
 
 
-def test_a_root_that_is_somebodys_home_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_root_that_is_a_home_directory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transfer, "MOST_BYTES", 8 << 20)
     with (tmp_path / "huge").open("wb") as file:
         file.truncate(9 << 20)
-    with pytest.raises(RemoteError, match=r"holds more than 8 MB.*--rootdir"), loaded(tmp_path):
+    with pytest.raises(RemoteError, match=r"has more than 8 MB.*--rootdir"), loaded(tmp_path):
         pass
 
 
@@ -57,10 +57,10 @@ def packed(**files: bytes) -> io.BytesIO:
     return file
 
 
-def test_files_come_home_into_their_places_only(tmp_path: Path) -> None:
+def test_files_are_unpacked_to_their_places_only(tmp_path: Path) -> None:
     places = {"recordings": tmp_path / "kept", "console": tmp_path / "logs" / "a.log"}
     files = {"recordings/6.12/a": b"1", "console": b"2", "pid": b"3", "recordings/../out": b"4", "/etc/x": b"5"}
-    transfer.unload(packed(**files), places)
+    transfer.unpack(packed(**files), places)
     found = {str(path.relative_to(tmp_path)): path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     assert found == {"kept/6.12/a": b"1", "logs/a.log": b"2"}
 
@@ -69,5 +69,5 @@ def test_a_stream_that_ends_early_leaves_no_half_file(tmp_path: Path) -> None:
     whole = packed(console=b"x" * 100_000).getvalue()
     (tmp_path / "console").write_bytes(b"as it was")
     with pytest.raises(tarfile.ReadError):
-        transfer.unload(io.BytesIO(whole[:50_000]), {"console": tmp_path / "console"})
+        transfer.unpack(io.BytesIO(whole[:50_000]), {"console": tmp_path / "console"})
     assert (tmp_path / "console").read_bytes() == b"as it was"

@@ -13,6 +13,7 @@ from contextlib import suppress
 import pytest
 
 from rttcheck.errors import RttcheckError
+from rttcheck.remote.agent import wait_for_exit
 from rttcheck.soak.load import busy
 
 PARENT = """
@@ -22,20 +23,6 @@ with busy("busy") as pids:
     print(*pids, flush=True)
     sys.stdin.read()
 """
-
-
-def ends(pid: int, *, within_s: float) -> bool:
-    """Whether the process ``pid`` is gone before the deadline."""
-    try:
-        descriptor = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return True
-    try:
-        poll = select.poll()
-        poll.register(descriptor, select.POLLIN)
-        return bool(poll.poll(1000 * within_s))
-    finally:
-        os.close(descriptor)
 
 
 def processor_s(pid: int) -> float:
@@ -48,7 +35,7 @@ def test_each_processor_has_one_at_usual_priority_until_the_block_ends() -> None
         assert len(pids) == len(os.sched_getaffinity(0))
         for pid in pids:
             assert os.getpriority(os.PRIO_PROCESS, pid) == 0
-    assert all(ends(pid, within_s=0.0) for pid in pids)
+    assert all(wait_for_exit(pid, within_s=0.0) for pid in pids)
 
 
 def test_they_do_take_processor_time() -> None:
@@ -76,7 +63,7 @@ def test_they_end_with_an_error_in_the_block_too() -> None:
     with pytest.raises(KeyboardInterrupt):
         be_interrupted()
     assert started
-    assert all(ends(pid, within_s=0.0) for pid in started)
+    assert all(wait_for_exit(pid, within_s=0.0) for pid in started)
 
 
 def test_they_die_with_a_parent_that_is_killed() -> None:
@@ -90,7 +77,7 @@ def test_they_die_with_a_parent_that_is_killed() -> None:
             for pid in pids:
                 os.kill(pid, 0)
             parent.send_signal(signal.SIGKILL)
-            assert all(ends(pid, within_s=10.0) for pid in pids)
+            assert all(wait_for_exit(pid, within_s=10.0) for pid in pids)
         finally:
             for pid in pids:
                 with suppress(ProcessLookupError):
@@ -101,7 +88,7 @@ def test_a_machine_that_was_not_busy_all_the_time_is_told() -> None:
     def lose_one() -> None:
         with busy("busy") as pids:
             os.kill(pids[0], signal.SIGKILL)
-            assert ends(pids[0], within_s=10.0)
+            assert wait_for_exit(pids[0], within_s=10.0)
 
     with pytest.raises(RttcheckError, match="load processes have ended early"):
         lose_one()

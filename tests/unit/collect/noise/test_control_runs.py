@@ -10,7 +10,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from rttcheck.collect.collector import Collector, Run
+from rttcheck.collect.collector import Collector, LabRun
 from rttcheck.collect.stamp.stamps import Stamped
 from rttcheck.collect.wire.capture import Wire
 from rttcheck.kernel_log.reader import KernelLog
@@ -31,19 +31,19 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the runs, in the order in which they were made; the n-th has n events and two points' packets."""
     names: list[str] = []
 
-    def run(_self: Collector, scenario: Scenario, *, impaired: bool = True, **_raw: bool) -> Run:
+    def run(_self: Collector, scenario: Scenario, *, impaired: bool = True, **_raw: bool) -> LabRun:
         names.append(scenario.name if impaired else f"{scenario.name}, no qdisc")
         number = len(names)
         wire = np.zeros(2, dtype=WIRE)
         wire["point"], wire["time_ns"] = (0, 1), number
         ticks = np.zeros(number, dtype=TICK)
-        return Run(
+        return LabRun(
             events=np.full(number, np.zeros((), EVENT)), histograms={}, lost=number, second=np.zeros(0, EVENT),
             second_lost=0, wire=Wire(packets=wire, facts={}, pcapng=b""),
             stamped=Stamped(), writes=np.zeros(0, WRITE),
             flows=({"client": ["c", number], "server": ["s", 1]},), steps=(), netem={}, sysctls={}, noise=ticks,
             timers=ticks,
-            relay=np.zeros(number, PACKET), scheduling={"traffic": "somehow"}, log=KernelLog(-1),
+            relay=np.zeros(number, PACKET), relay_facts={}, scheduling={"traffic": "somehow"}, log=KernelLog(-1),
         )  # fmt: skip
 
     monkeypatch.setattr(Collector, "_run", run)

@@ -11,7 +11,7 @@ from rttcheck.collect.cores import ANYWHERE, PRIORITY, Cores, choose_cores, take
 
 
 def in_a_thread(cpu: int | None, priority: int) -> tuple[str, set[int], int]:
-    """What `take` said in a thread, and where and how that ran afterwards."""
+    """Return what `take` returned in a thread, and where and how the thread ran afterwards."""
     seen: list[tuple[str, set[int], int]] = []
 
     def run() -> None:
@@ -51,13 +51,13 @@ def test_a_thread_that_may_run_anywhere_does_not_get_a_real_time_priority() -> N
     assert (words, policy) == ("the normal scheduler, on any CPU", os.SCHED_OTHER)
 
 
-def test_a_core_that_is_not_there_is_named_with_the_kernels_words() -> None:
+def test_a_missing_core_is_named_with_the_kernels_message() -> None:
     words, affinity, policy = in_a_thread(4_000, 5)
     assert words == "the normal scheduler, not on CPU 4000 (Invalid argument)"
     assert (affinity, policy) == (os.sched_getaffinity(0), os.SCHED_OTHER)
 
 
-def test_a_priority_is_had_or_refused_in_the_kernels_words() -> None:
+def test_a_priority_is_allowed_or_refused_with_the_kernels_message() -> None:
     cpu = max(os.sched_getaffinity(0))
     words, affinity, policy = in_a_thread(cpu, 1)
     assert affinity == {cpu}

@@ -1,9 +1,8 @@
-"""Timers that say how late they were: all of them, the missed ones too, and nothing of them left."""
+"""Timers that report how late they were, the missed ones too, and leave no process behind."""
 
 from __future__ import annotations
 
 import os
-import select
 import signal
 import subprocess
 import sys
@@ -15,15 +14,16 @@ import numpy as np
 import pytest
 
 from rttcheck.collect.cores import ANYWHERE, Cores
-from rttcheck.collect.noise import Noise, open_noise, summary_of, timers_for
+from rttcheck.collect.noise import NoiseTimers, open_noise, summary_of, timers_for
 from rttcheck.collect.noise_process import PERIOD_NS
 from rttcheck.record.tick import TICK
+from rttcheck.remote.agent import wait_for_exit
 from rttcheck_netns.relay.process import PRIORITY as RELAY_PRIORITY
 
 CPU = max(os.sched_getaffinity(0))
 
 
-def ticking(noise: Noise, seconds: float) -> tuple[np.ndarray, int, int]:
+def ticking(noise: NoiseTimers, seconds: float) -> tuple[np.ndarray, int, int]:
     begun_ns = time.monotonic_ns()
     noise.start()
     threading.Event().wait(seconds)
@@ -42,7 +42,7 @@ def test_ticks_are_due_one_after_the_other_while_it_runs() -> None:
     assert set(np.diff(ticks["due_ns"])) == {PERIOD_NS}
     assert begun_ns < ticks["due_ns"][0]
     assert ticks["due_ns"][-1] + ticks["late_ns"][-1] < ended_ns
-    # Nobody says how fast the machine is; but what was due in time was waited for, or is as late as it was.
+    # The machine's speed is unknown; but what was due in time was waited for, or is as late as it was.
     assert 0 < len(ticks) <= (ended_ns - begun_ns) // PERIOD_NS
 
 
@@ -101,7 +101,7 @@ def test_no_cores_need_no_process() -> None:
         assert noise.stop().dtype == TICK
 
 
-def test_processes_end_with_who_started_them_even_by_sigkill() -> None:
+def test_processes_end_with_their_parent_even_by_sigkill() -> None:
     code = (
         "import os, sys\n"
         "from rttcheck.collect.noise import open_noise\n"
@@ -116,11 +116,8 @@ def test_processes_end_with_who_started_them_even_by_sigkill() -> None:
     ) as starter:
         assert starter.stdout is not None
         (child,) = starter.stdout.readline().split()
-        watched = os.pidfd_open(int(child))
         starter.kill()
-        gone, _, _ = select.select([watched], [], [], 20)
-        os.close(watched)
-    assert gone
+    assert wait_for_exit(int(child), within_s=20.0)
 
 
 def test_how_a_timer_is_scheduled_is_a_fact() -> None:
@@ -129,7 +126,7 @@ def test_how_a_timer_is_scheduled_is_a_fact() -> None:
         assert noise.facts["period_ns"] == PERIOD_NS
 
 
-def test_timers_go_before_what_they_watch() -> None:
+def test_timers_have_a_higher_priority_than_what_they_measure() -> None:
     assert timers_for(Cores(traffic=4, relay=5, priority=1)) == {4: 2, 5: RELAY_PRIORITY + 1}
     allowed = sorted(os.sched_getaffinity(0))[:4]
     assert timers_for(ANYWHERE) == dict.fromkeys(allowed, 0)

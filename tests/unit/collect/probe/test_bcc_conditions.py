@@ -37,7 +37,7 @@ def package(place: Path, *files: str, text: str = "") -> Path:
     return made
 
 
-def test_the_unrelated_package_of_that_name_is_told_with_both_remedies(place: Path) -> None:
+def test_the_unrelated_package_of_that_name_is_reported_with_both_remedies(place: Path) -> None:
     wrong = package(place)
     assert unrelated_bcc() == wrong
     with pytest.raises(CapabilityError, match=rf"{wrong} is not .*: pip uninstall bcc, then apt install python3-bpfcc"):
@@ -116,7 +116,7 @@ def test_no_headers_at_all_name_the_package(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not VMLINUX.exists(), reason="this kernel has no BTF")
-def test_nothing_in_the_program_is_left_open_and_every_member_is_filled() -> None:
+def test_the_program_has_no_placeholder_left_and_fills_every_member() -> None:
     with kernel_btf() as btf:
         text = program(TEMPLATE.read_text(), btf, 1 << 24)
         place = btf.place("tcp_sock", "srtt_us")

@@ -79,7 +79,7 @@ def planted(directory: Path, mountinfo: str, own: str) -> dict[str, Path]:
     return files
 
 
-def test_the_mounted_hierarchy_is_used_and_let_go_of(tmp_path: Path) -> None:
+def test_the_mounted_hierarchy_is_used_and_closed(tmp_path: Path) -> None:
     (tmp_path / "cg" / "mine").mkdir(parents=True)
     files = planted(tmp_path, f"1 2 0:3 / {tmp_path}/cg rw - cgroup2 cgroup2 rw\n", "0::/mine\n")
     with open_cgroup(**files) as found:
@@ -90,9 +90,9 @@ def test_the_mounted_hierarchy_is_used_and_let_go_of(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("mountinfo", "words"), [(LEGACY, "has cgroup version 1 alone"), ("", "has no cgroups mounted")]
+    ("mountinfo", "words"), [(LEGACY, "has only cgroup version 1"), ("", "has no cgroups mounted")]
 )
-def test_without_version_2_and_without_a_kernel_that_gives_one_the_remedy_is_named(
+def test_without_version_2_and_with_a_kernel_that_refuses_one_the_remedy_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mountinfo: str, words: str
 ) -> None:
     no_such_call = 100_000

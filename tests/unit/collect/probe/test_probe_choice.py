@@ -1,4 +1,4 @@
-"""Which backend is chosen, and what is said when none works."""
+"""Which backend is chosen, and the message when none works."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_auto_falls_back_to_kprobe_and_keeps_the_reason(plant: Plant) -> None:
         assert opened.backend == "kprobe"
         assert [(attempt.backend, attempt.ok) for attempt in opened.tried] == [("fexit", False), ("kprobe", True)]
         assert opened.tried[0].reason == (
-            "the kernel refused to load rtt_fexit with ENOENT (No such file or directory); it said: no such thing"
+            "the kernel refused to load rtt_fexit with ENOENT (No such file or directory); message: no such thing"
         )
         assert attached == ["kprobe"]
 
@@ -99,11 +99,11 @@ def test_auto_goes_down_the_table_only_as_far_as_the_caller_can_use_it(plant: Pl
 
 def test_support_tries_every_backend_and_leaves_none_attached(plant: Plant) -> None:
     attached = plant(fexit=Unproven("renamed"), sockops=CapabilityError("no cgroup"))
-    told = {attempt.backend: (attempt.ok, attempt.reason) for attempt in probe_support()}
-    assert list(told) == list(NAMES)
-    assert told["fexit"] == (False, "renamed")
-    assert told["kprobe"] == (True, "attached to it")
-    assert told["sockops"] == (False, "no cgroup")
+    tried = {attempt.backend: (attempt.ok, attempt.reason) for attempt in probe_support()}
+    assert list(tried) == list(NAMES)
+    assert tried["fexit"] == (False, "renamed")
+    assert tried["kprobe"] == (True, "attached to it")
+    assert tried["sockops"] == (False, "no cgroup")
     assert attached == []
 
 
@@ -118,7 +118,7 @@ def test_the_kernel_is_asked_once_for_the_function_and_an_unproven_one_is_the_re
 
     monkeypatch.setattr(backend, "proven_symbol", unproven)
     monkeypatch.setattr(probe, "require_privilege", lambda: None)
-    kernel, tried = backend.Kernel(), list[Attempt]()
+    kernel, tried = backend.ProbedKernel(), list[Attempt]()
     for row in BACKENDS[:2]:
         with ExitStack() as stack:
             assert probe._try(stack, row, kernel, 4096, tried) is None
@@ -154,7 +154,7 @@ def test_where_no_other_backend_works_there_is_no_second(plant: Plant) -> None:
         (None, "a policy such as lockdown forbids it"),
     ],
 )
-def test_a_refusal_to_one_who_has_the_privilege_names_the_lockdown(
+def test_a_refusal_to_a_privileged_process_names_the_lockdown(
     plant: Plant, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, mode: str | None, words: str
 ) -> None:
     monkeypatch.setattr(lockdown, "LOCKDOWN", tmp_path / "lockdown")
@@ -165,21 +165,21 @@ def test_a_refusal_to_one_who_has_the_privilege_names_the_lockdown(
         open_probe("fexit").__enter__()
 
 
-def test_locked_down_for_confidentiality_that_alone_is_said_whatever_the_kernel_calls_it(
+def test_lockdown_for_confidentiality_is_the_only_reason_given_whatever_the_error(
     plant: Plant, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(lockdown, "LOCKDOWN", tmp_path / "lockdown")
     (tmp_path / "lockdown").write_text("none integrity [confidentiality]\n")
-    # The verifier's own words on 6.12: there is no such helper function then.
-    said = "program of this type cannot use helper bpf_probe_read_kernel#113"
-    plant(**{name: Refused(f"load {name}", errno.EINVAL, said) for name in NAMES})
+    # The verifier's own message on 6.12: there is no such helper function then.
+    message = "program of this type cannot use helper bpf_probe_read_kernel#113"
+    plant(**{name: Refused(f"load {name}", errno.EINVAL, message) for name in NAMES})
     with pytest.raises(CapabilityError) as caught:
         open_probe().__enter__()
     assert str(caught.value).count("locked down") == 1
     assert "helper" not in str(caught.value)
     fexit = next(attempt for attempt in probe_support() if attempt.backend == "fexit")
     assert fexit.reason.startswith("the kernel is locked down, none integrity [confidentiality], so that no program")
-    assert said in fexit.reason
+    assert message in fexit.reason
     assert "lockdown=none" in fexit.remedy
 
 
@@ -188,11 +188,13 @@ def test_a_sentence_has_the_end_of_a_long_log_only(plant: Plant) -> None:
     plant(fexit=Refused("load rtt_fexit", errno.EINVAL, log))
     with pytest.raises(CapabilityError) as caught:
         open_probe("fexit").__enter__()
-    assert "; it said: ... / line 37 / line 38 / line 39: run on" in str(caught.value)
+    assert "; message: ... / line 37 / line 38 / line 39: run on" in str(caught.value)
     assert "line 0 / line 1 /" in probe_support()[0].reason
 
 
-def test_a_missing_libbpf_is_said_once_and_no_backend_is_tried(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_libbpf_is_reported_once_and_no_backend_is_tried(
+    plant: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
     attached = plant()
 
     def missing() -> Libbpf:
@@ -230,7 +232,7 @@ def test_enough_privilege_is_enough(tmp_path: Path, held: int) -> None:
 
 @pytest.mark.parametrize("held", [0, 1 << 38, 1 << 39, 1 << 12])
 @pytest.mark.parametrize(("user", "remedy"), [(1_000, "sudo"), (0, "--privileged or --cap-add SYS_ADMIN")])
-def test_too_little_privilege_names_root_and_what_helps_one_who_is_root_already(
+def test_too_little_privilege_names_root_and_the_remedy_for_root(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, held: int, user: int, remedy: str
 ) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: user)
@@ -240,19 +242,19 @@ def test_too_little_privilege_names_root_and_what_helps_one_who_is_root_already(
         require_privilege(status)
 
 
-def test_the_words_of_the_kernel_are_kept_without_those_that_mean_nothing() -> None:
+def test_the_kernels_messages_are_kept_without_uninformative_lines() -> None:
     library = libbpf()
-    library.words()
-    # An object that is not there: libbpf says so through the function that keeps its words.
+    library.take_messages()
+    # An object that is not there: libbpf reports it through the function that keeps its messages.
     assert not library.call.bpf_object__open_file(b"/nonexistent/object.o", None)
-    words = library.words()
-    assert "/nonexistent/object.o" in words
-    assert "\n" not in words
-    assert library.words() == ""
+    message = library.take_messages()
+    assert "/nonexistent/object.o" in message
+    assert "\n" not in message
+    assert library.take_messages() == ""
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gets as far as the kernel's refusal")
-def test_this_kernels_refusal_of_kprobes_says_what_is_missing() -> None:
+def test_this_kernels_refusal_of_kprobes_names_what_is_missing() -> None:
     if KPROBE_EVENTS.exists():
         pytest.skip("this kernel has kprobes")
     with pytest.raises(CapabilityError, match=r"kprobe: the kernel has no kprobes .*CONFIG_KPROBE_EVENTS"):

@@ -89,13 +89,13 @@ def test_a_kernel_without_the_function_is_refused() -> None:
 
 
 def test_a_function_that_btf_does_not_hold_is_refused() -> None:
-    with pytest.raises(Unproven, match="BTF does not hold tcp_ack_update_rtt"):
+    with pytest.raises(Unproven, match="BTF does not contain tcp_ack_update_rtt"):
         resolve((FUNCTION,), btf())
 
 
 def test_a_kernel_without_btf_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(function, "VMLINUX", tmp_path / "vmlinux")
-    with pytest.raises(Unproven, match=r"no BTF \(.*/vmlinux is missing; it wants CONFIG_DEBUG_INFO_BTF"):
+    with pytest.raises(Unproven, match=r"no BTF \(.*/vmlinux is missing; it needs CONFIG_DEBUG_INFO_BTF"):
         proven_symbol()
 
 

@@ -45,7 +45,7 @@ def section(path: Path, name: str) -> bytes:
 
 
 def c_type(dtype: np.dtype) -> str:
-    """What BTF calls the type of a field; of an array, that of its elements."""
+    """Return BTF's name of a field's type; of an array, that of its elements."""
     if dtype.base == MINMAX_SAMPLE:
         return "struct rtt_minmax_sample"
     if dtype.base.kind == "S":
@@ -89,16 +89,16 @@ def test_the_object_was_built_from_these_sources(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", OBJECTS, ids=lambda path: path.name)
-def test_the_object_says_its_licence(path: Path) -> None:
+def test_the_object_has_its_licence(path: Path) -> None:
     assert section(path, "license") == b"Dual BSD/GPL\0"
 
 
 @pytest.mark.parametrize("source", sorted(BPF.glob("*.[ch]")), ids=lambda path: path.name)
-def test_every_source_says_its_licence(source: Path) -> None:
+def test_every_source_names_its_licence(source: Path) -> None:
     assert source.read_text().startswith("/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */\n")
 
 
 @pytest.mark.parametrize("path", OBJECTS, ids=lambda path: path.name)
-def test_the_object_tells_nothing_of_the_machine_that_built_it(path: Path) -> None:
+def test_the_object_contains_nothing_of_the_machine_that_built_it(path: Path) -> None:
     absolute_paths = re.findall(rb"(?<![\w.])/(?:[\w.+-]+/)+[\w.+-]+\.[ch]\b", path.read_bytes())
     assert absolute_paths == []

@@ -11,9 +11,9 @@ import pytest
 
 from rttcheck.collect.probe.watch import Watch, ticks_per_second
 from rttcheck.errors import ProbeError
-from rttcheck.record.event import CONFIG, COUNTS, EVENT, Mode
+from rttcheck.record.event import CONFIG, COUNTS, EVENT, ProbeMode
 
-BOTH = Mode.EVENTS | Mode.HISTOGRAM
+BOTH = ProbeMode.EVENTS | ProbeMode.HISTOGRAM
 
 
 class Kernel:
@@ -122,7 +122,7 @@ def test_a_watch_of_no_namespace_sees_none(kernel: Kernel) -> None:
     assert kernel.config["filter_netns"] == 1
 
 
-def test_the_namespaces_of_an_earlier_watch_are_forgotten(kernel: Kernel) -> None:
+def test_the_namespaces_of_an_earlier_watch_are_removed(kernel: Kernel) -> None:
     started(kernel, inodes=(1, 2)).stop()
     started(kernel, number=4, inodes=(3,))
     assert set(kernel.maps["namespaces"]) == {struct.pack("=I", 3)}
@@ -140,7 +140,7 @@ def test_an_event_of_a_program_that_outlived_its_watch_is_dropped(kernel: Kernel
     assert watch.events()["first_rtt_us"].tolist() == [2]
 
 
-def test_each_event_is_handed_out_once(kernel: Kernel) -> None:
+def test_each_event_is_returned_once(kernel: Kernel) -> None:
     watch = started(kernel)
     kernel.event(watch=3)
     assert len(watch.events()) == 1
@@ -182,7 +182,7 @@ def test_every_kind_of_loss_is_named_and_summed(kernel: Kernel) -> None:
         counts[name] = amount
     kernel.maps["counts"][bytes(4)] = counts.tobytes()
     kernel.skips += 6
-    # Two calls whose return was never seen are still in the map of calls under way.
+    # Two calls whose return was never seen are still in the map of calls in progress.
     kernel.maps["calls"].update({bytes(8): b"", b"\1" * 8: b""})
     watch.stop()
     assert watch.losses == {"ring_full": 1, "no_return": 4, "calls_full": 3, "no_identity": 4, "skipped": 6}
@@ -191,9 +191,9 @@ def test_every_kind_of_loss_is_named_and_summed(kernel: Kernel) -> None:
 
 def test_polling_turns_waking_on_and_only_then(kernel: Kernel) -> None:
     watch = started(kernel)
-    assert not kernel.config["modes"] & Mode.WAKE
+    assert not kernel.config["modes"] & ProbeMode.WAKE
     assert len(watch.poll(0.5)) == 0
-    assert kernel.config["modes"] == int(BOTH | Mode.WAKE)
+    assert kernel.config["modes"] == int(BOTH | ProbeMode.WAKE)
     assert kernel.log[-1] == "wait 0.5"
     kernel.event(watch=3)
     assert len(watch.poll(0.5)) == 1
@@ -207,8 +207,8 @@ def test_polling_a_stopped_watch_does_not_wait(kernel: Kernel) -> None:
     assert kernel.log == []
 
 
-def test_more_namespaces_than_the_program_can_tell_apart_are_refused(kernel: Kernel) -> None:
-    with pytest.raises(ProbeError, match=r"257 network namespaces .* 256 apart"):
+def test_more_namespaces_than_the_program_can_filter_are_refused(kernel: Kernel) -> None:
+    with pytest.raises(ProbeError, match=r"257 network namespaces .* at most 256"):
         started(kernel, inodes=range(257))
 
 

@@ -116,19 +116,19 @@ def test_bit_fields_come_apart() -> None:
     assert (info.app_limited, info.fastopen_client_fail) == (True, 2)
     assert info.options == Option.TIMESTAMPS | Option.SACK | Option.WSCALE
     assert (info.state, info.ca_state) == (TcpState.ESTABLISHED, CaState.RECOVERY)
-    told = info.as_dict()
-    assert told["options"] == "TIMESTAMPS|SACK|WSCALE"
-    assert (told["state"], told["ca_state"]) == ("ESTABLISHED", "RECOVERY")
-    assert (told["snd_wscale"], told["rcv_wscale"], told["app_limited"]) == (7, 10, True)
+    decoded = info.as_dict()
+    assert decoded["options"] == "TIMESTAMPS|SACK|WSCALE"
+    assert (decoded["state"], decoded["ca_state"]) == ("ESTABLISHED", "RECOVERY")
+    assert (decoded["snd_wscale"], decoded["rcv_wscale"], decoded["app_limited"]) == (7, 10, True)
 
 
 def test_names_carry_their_unit() -> None:
-    told = made(KERNEL_6_18, rtt=20_035, rto=224_000, total_rto_time=3, bytes_acked=9, pacing_rate=5).as_dict()
-    assert told["rtt_us"] == 20_035
-    assert told["rto_us"] == 224_000
-    assert told["total_rto_time_ms"] == 3
-    assert told["bytes_acked"] == 9
-    assert told["pacing_rate_bytes_per_s"] == 5
+    decoded = made(KERNEL_6_18, rtt=20_035, rto=224_000, total_rto_time=3, bytes_acked=9, pacing_rate=5).as_dict()
+    assert decoded["rtt_us"] == 20_035
+    assert decoded["rto_us"] == 224_000
+    assert decoded["total_rto_time_ms"] == 3
+    assert decoded["bytes_acked"] == 9
+    assert decoded["pacing_rate_bytes_per_s"] == 5
 
 
 def test_a_state_that_has_no_name_yet_is_its_number() -> None:
@@ -165,7 +165,7 @@ def connection() -> Iterator[tuple[socket.socket, socket.socket]]:
         yield client, server
 
 
-def test_a_live_socket_says_what_it_sent(connection: tuple[socket.socket, socket.socket]) -> None:
+def test_a_live_socket_reports_what_it_sent(connection: tuple[socket.socket, socket.socket]) -> None:
     info = TcpInfo.of(connection[1])
     assert info.value("bytes_received") == 20
     assert info.value("bytes_sent") == 25
@@ -189,11 +189,11 @@ def test_ss_reads_the_same_numbers(connection: tuple[socket.socket, socket.socke
     earlier = TcpInfo.of(connection[0])
     line = subprocess.run(["ss", "-tinH", "sport", "=", f":{port}"], capture_output=True, text=True, check=True).stdout
     info = TcpInfo.of(connection[0])
-    said = dict(re.findall(r"(\w+):(\S+)", line.split("\n", 1)[1]))
-    assert said["rtt"] == f"{info.rtt_us / 1000:g}/{info.rttvar_us / 1000:g}"
-    assert float(said["minrtt"]) * 1000 == pytest.approx(info.min_rtt_us)
-    assert said["wscale"] == f"{info.snd_wscale},{info.rcv_wscale}"
-    assert float(said["rto"]) * 1000 == pytest.approx(info.value("rto"))
+    shown_by_ss = dict(re.findall(r"(\w+):(\S+)", line.split("\n", 1)[1]))
+    assert shown_by_ss["rtt"] == f"{info.rtt_us / 1000:g}/{info.rttvar_us / 1000:g}"
+    assert float(shown_by_ss["minrtt"]) * 1000 == pytest.approx(info.min_rtt_us)
+    assert shown_by_ss["wscale"] == f"{info.snd_wscale},{info.rcv_wscale}"
+    assert float(shown_by_ss["rto"]) * 1000 == pytest.approx(info.value("rto"))
     for theirs, ours in (
         ("mss", "snd_mss"),
         ("pmtu", "pmtu"),
@@ -206,5 +206,5 @@ def test_ss_reads_the_same_numbers(connection: tuple[socket.socket, socket.socke
         ("data_segs_out", "data_segs_out"),
         ("delivered", "delivered"),
     ):
-        if theirs in said:  # the ACK of what was read last may be delayed and go out between the two looks
-            assert earlier.value(ours) <= int(said[theirs]) <= info.value(ours), theirs
+        if theirs in shown_by_ss:  # the ACK of what was read last may be delayed and go out between the two looks
+            assert earlier.value(ours) <= int(shown_by_ss[theirs]) <= info.value(ours), theirs

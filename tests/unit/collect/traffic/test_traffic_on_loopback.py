@@ -17,9 +17,9 @@ import numpy as np
 import pytest
 
 from rttcheck.collect.traffic import TIMING, run_traffic
-from rttcheck.collect.traffic.endpoint import Endpoint
+from rttcheck.collect.traffic.endpoint import TcpEndpoint
 from rttcheck.collect.traffic.pattern import CHUNK_BYTES, PingPong
-from rttcheck.collect.traffic.stage import Stage
+from rttcheck.collect.traffic.threads import TrafficThreads
 from rttcheck.errors import ScenarioError, TrafficError
 from rttcheck.record.event import TcpState
 from rttcheck.scenario.model import Scenario, Step
@@ -90,7 +90,7 @@ ROWS = {"pingpong": 20, "oneway": 20, "paced": 5, "bulk": 4, "connections": 1}
 
 @pytest.mark.parametrize("family", [4, 6])
 @pytest.mark.parametrize("kind", KINDS)
-def test_each_kind_says_all_it_has_to_say(kind: str, family: int) -> None:
+def test_each_kind_exchanges_all_its_data(kind: str, family: int) -> None:
     flows = run_traffic(LOOPBACK, scenario(KINDS[kind], family=family)).flows
     assert len(flows) == (5 if kind == "connections" else 1)
     for flow in flows:
@@ -131,7 +131,7 @@ def test_flows_run_at_once_and_keep_their_number() -> None:
     assert len({flow.client_address for flow in flows}) == 16
     assert len({flow.server_address for flow in flows}) == 1
     assert len({cookie for flow in flows for cookie in (flow.client_cookie, flow.server_cookie)}) == 32
-    # All are connected before the first one says anything.
+    # All are connected before the first one sends anything.
     assert max(flow.connected_ns for flow in flows) <= min(int(flow.timings["sent_ns"][0]) for flow in flows)
 
 
@@ -149,7 +149,7 @@ def test_paced_writes_keep_their_interval() -> None:
 
 def test_a_late_paced_write_does_not_put_off_the_next_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     turns_ns: list[int] = []
-    monkeypatch.setattr(Stage, "await_time", lambda _, at_ns: turns_ns.append(at_ns))
+    monkeypatch.setattr(TrafficThreads, "await_time", lambda _, at_ns: turns_ns.append(at_ns))
     run_traffic(LOOPBACK, scenario(Traffic(kind="paced", count=11, interval_us=3_000)))
     assert np.diff(turns_ns).tolist() == [3_000_000] * 9
 
@@ -167,6 +167,17 @@ def test_a_step_is_taken_once_after_its_exchanges_with_all_flows_still(kind: str
             assert (rows["sent_ns"][after:] >= at_ns).all()
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_done_at_the_start_is_done_once_with_all_flows_still(kind: str) -> None:
+    started: list[int] = []
+    asked = scenario(replace(KINDS[kind], flows=3))
+    flows = run_traffic(LOOPBACK, asked, on_start=lambda: started.append(time.monotonic_ns())).flows
+    (at_ns,) = started
+    for flow in flows:
+        assert (flow.timings["sent_ns"] >= at_ns).all()
+        assert (flow.connected_ns <= at_ns) == (kind != "connections")
+
+
 def test_a_step_of_bulk_counts_writes() -> None:
     taken: list[int] = []
     flow = run_traffic(
@@ -177,14 +188,14 @@ def test_a_step_of_bulk_counts_writes() -> None:
 
 
 def test_at_a_step_everything_is_acknowledged_and_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    ends: list[Endpoint] = []
-    real = Endpoint.cookie
+    ends: list[TcpEndpoint] = []
+    real = TcpEndpoint.cookie
 
-    def noted(end: Endpoint) -> int:
+    def noted(end: TcpEndpoint) -> int:
         ends.append(end)
         return real(end)
 
-    monkeypatch.setattr(Endpoint, "cookie", noted)
+    monkeypatch.setattr(TcpEndpoint, "cookie", noted)
     seen: list[tuple[int, int]] = []
 
     def look(_: int) -> None:
@@ -225,13 +236,13 @@ def test_a_deadline_in_mid_traffic_ends_all_with_one_sentence() -> None:
     with pytest.raises(TrafficError) as caught:
         run_traffic(LOOPBACK, scenario(endless))
     assert 0.2 <= time.monotonic() - begun_s < 2
-    said = str(caught.value)
-    assert "pingpong flow 0 (127.0.0.1 port " in said
-    assert "(and 3 more flows)" in said
-    assert "of 100000 exchanges done" in said
-    assert "when its deadline of 0.2 s passed" in said
-    assert "raise the deadline" in said
-    assert "\n" not in said
+    message = str(caught.value)
+    assert "pingpong flow 0 (127.0.0.1 port " in message
+    assert "(and 3 more flows)" in message
+    assert "of 100000 exchanges done" in message
+    assert "when its deadline of 0.2 s passed" in message
+    assert "raise the deadline" in message
+    assert "\n" not in message
 
 
 def test_the_time_that_a_step_takes_is_not_counted_against_the_deadline() -> None:
@@ -245,8 +256,19 @@ def test_the_time_that_a_step_takes_is_not_counted_against_the_deadline() -> Non
     assert flow.timings["sent_ns"][2] - flow.timings["done_ns"][1] >= 400_000_000
 
 
+def test_the_time_that_the_start_takes_is_not_counted_against_the_deadline() -> None:
+    asked = scenario(Traffic(count=4, deadline_s=0.3))
+    never = threading.Event()
+
+    def slow() -> None:
+        never.wait(0.4)
+
+    flow = run_traffic(LOOPBACK, asked, on_start=slow).flows[0]
+    assert flow.timings["sent_ns"][0] - flow.connected_ns >= 400_000_000
+
+
 def test_a_server_that_never_answers_is_given_up_at_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
-    def silent(_: PingPong, end: Endpoint, *__: int) -> None:
+    def silent(_: PingPong, end: TcpEndpoint, *__: int) -> None:
         end.read_exactly(memoryview(bytearray(1 << 20)))
 
     monkeypatch.setattr(PingPong, "server", silent)
@@ -257,10 +279,10 @@ def test_a_server_that_never_answers_is_given_up_at_the_deadline(monkeypatch: py
 
 
 def test_one_flow_that_fails_ends_all_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    served: list[Endpoint] = []
+    served: list[TcpEndpoint] = []
     real = PingPong.server
 
-    def resetting(pattern: PingPong, end: Endpoint, written_ns: array[int], first: int, last: int) -> None:
+    def resetting(pattern: PingPong, end: TcpEndpoint, written_ns: array[int], first: int, last: int) -> None:
         served.append(end)
         if len(served) == 3:
             raise OSError(errno.ECONNRESET, "made up")
@@ -271,14 +293,14 @@ def test_one_flow_that_fails_ends_all_at_once(monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(TrafficError) as caught:
         run_traffic(LOOPBACK, scenario(Traffic(count=100_000, flows=4)))
     assert time.monotonic() - begun_s < 5
-    said = str(caught.value)
-    assert "failed on the server's side while " in said
-    assert "Connection reset by peer" in said
+    message = str(caught.value)
+    assert "failed on the server's side while " in message
+    assert "Connection reset by peer" in message
     assert isinstance(caught.value.__cause__, OSError)
 
 
 def test_an_end_that_closes_too_early_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    def rude(_: PingPong, end: Endpoint, *__: int) -> None:
+    def rude(_: PingPong, end: TcpEndpoint, *__: int) -> None:
         end.sock.shutdown(socket.SHUT_WR)
         end.read_exactly(memoryview(bytearray(1 << 20)))
 
@@ -287,9 +309,9 @@ def test_an_end_that_closes_too_early_is_named(monkeypatch: pytest.MonkeyPatch) 
         run_traffic(LOOPBACK, scenario(Traffic()))
 
 
-def test_an_end_that_says_too_much_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_end_that_sends_too_much_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(PingPong, "server", lambda _, end, *__: end.sock.sendall(b"twice"))
-    with pytest.raises(TrafficError, match="was sent more than the traffic has to say"):
+    with pytest.raises(TrafficError, match="received more than the traffic sends"):
         run_traffic(LOOPBACK, scenario(Traffic(count=1)))
 
 
@@ -314,22 +336,22 @@ def test_a_congestion_control_that_is_not_there_is_named_beside_those_that_are(k
     asked = scenario(Traffic(kind=kind, flows=3))
     with pytest.raises(TrafficError) as caught:
         run_traffic(LOOPBACK, replace(asked, traffic=replace(asked.traffic, congestion="vegetables")))
-    said = str(caught.value)
-    assert "congestion='vegetables'" in said
-    assert "reno" in said
-    assert "tcp_vegetables" in said
+    message = str(caught.value)
+    assert "congestion='vegetables'" in message
+    assert "reno" in message
+    assert "tcp_vegetables" in message
 
 
-def test_nobody_listening_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = Endpoint.cookie
+def test_a_missing_listener_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = TcpEndpoint.cookie
 
-    def deaf(end: Endpoint) -> int:
-        for sock in end.stage._sockets:
+    def deaf(end: TcpEndpoint) -> int:
+        for sock in end.threads._sockets:
             if sock is not end.sock:
                 sock.shutdown(socket.SHUT_RDWR)
         return real(end)
 
-    monkeypatch.setattr(Endpoint, "cookie", deaf)
+    monkeypatch.setattr(TcpEndpoint, "cookie", deaf)
     with pytest.raises(TrafficError, match=r"pingpong flow 0 \(not connected to 127.0.0.1 port \d+\) failed"):
         run_traffic(LOOPBACK, scenario(Traffic()))
 

@@ -1,4 +1,4 @@
-"""The file that Wireshark opens: what scapy and tshark read in it, and what the specification says of its blocks."""
+"""The file that Wireshark opens: what scapy and tshark read in it, and what the specification requires."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from scapy.utils import PcapNgReader
 
 from rttcheck.collect.wire.frames import Frames
 from rttcheck.collect.wire.parser import SNAP
-from rttcheck.collect.wire.pcapng import PACKET_MOST, Source, interfaces_of, packets_at, pcapng
+from rttcheck.collect.wire.pcapng import PACKET_MOST, CapturedInterface, interfaces_of, packets_at, pcapng
 
 SECTION, INTERFACE, STATISTICS, PACKET = 0x0A0D0D0A, 1, 5, 6
 START_NS = 1_795_390_907_611_950_924
@@ -46,7 +46,7 @@ def frames(
 
 
 def file_of(comment: str = "", /, **points: Frames) -> bytes:
-    sources = [Source(name=name, interface=f"to-{name}", frames=held) for name, held in points.items()]
+    sources = [CapturedInterface(name=name, interface=f"to-{name}", frames=held) for name, held in points.items()]
     return pcapng(sources, started_ns=START_NS - 5, ended_ns=START_NS + 10**10, comment=comment)
 
 
@@ -79,7 +79,7 @@ def options(content: bytes) -> dict[int, bytes]:
 
 def seen(file: bytes) -> list[tuple[str, int, bytes, int, int]]:
     """What scapy reads: interface, time after the start, bytes, length on the wire, direction."""
-    # It takes open files too, which its annotation does not say.
+    # It takes open files too, which its annotation lacks.
     with PcapNgReader(cast("str", io.BytesIO(file))) as reader:
         return [
             (
@@ -137,28 +137,28 @@ def test_more_packets_than_are_laid_out_at_once_are_in_the_order_of_time() -> No
     ]
 
 
-def test_the_section_says_who_captured_and_how_long_it_is() -> None:
+def test_the_section_names_the_program_and_its_length() -> None:
     file = file_of("äb", client=frames((0, b"x")))
     kind, body = blocks(file)[0]
     assert (kind, struct.unpack_from("<IHHq", body)) == (
         SECTION, (0x1A2B3C4D, 1, 0, len(file) - len(body) - 12),
     )  # fmt: skip
-    said = options(body[16:])
-    assert said[1].decode() == "äb"
-    assert said[3].startswith(b"Linux ")
-    assert said[4].startswith(b"rttcheck ")
-    assert said[2]
+    values = options(body[16:])
+    assert values[1].decode() == "äb"
+    assert values[3].startswith(b"Linux ")
+    assert values[4].startswith(b"rttcheck ")
+    assert values[2]
 
 
 def test_each_point_is_an_interface_with_nanoseconds_and_its_drops() -> None:
     file = file_of(client=frames((7, b"x"), dropped=3), server=frames(dropped=2**32))
     described = [(body[:8], options(body[8:])) for kind, body in blocks(file) if kind == INTERFACE]
     assert [head for head, _ in described] == [struct.pack("<HHI", 1, 0, SNAP)] * 2
-    assert [said[2] for _, said in described] == [b"client", b"server"]
-    assert [said[3] for _, said in described] == [b"to-client of the lab", b"to-server of the lab"]
-    assert [said[9] for _, said in described] == [b"\x09"] * 2
+    assert [values[2] for _, values in described] == [b"client", b"server"]
+    assert [values[3] for _, values in described] == [b"to-client of the lab", b"to-server of the lab"]
+    assert [values[9] for _, values in described] == [b"\x09"] * 2
     counted = {body[:4]: options(body[12:]) for kind, body in blocks(file) if kind == STATISTICS}
-    assert [struct.unpack("<QQ", said[4] + said[5]) for said in counted.values()] == [(4, 3), (2**32, 2**32)]
+    assert [struct.unpack("<QQ", values[4] + values[5]) for values in counted.values()] == [(4, 3), (2**32, 2**32)]
     assert list(counted) == [struct.pack("<I", index) for index in range(2)]
     high, low = struct.unpack("<II", counted[bytes(4)][2])
     assert (high << 32) + low == START_NS - 5
@@ -171,7 +171,7 @@ def test_a_capture_without_packets_is_a_file_too() -> None:
     assert [kind for kind, _ in blocks(pcapng([], started_ns=0, ended_ns=1))] == [SECTION]
 
 
-def test_a_packet_takes_no_more_than_is_said() -> None:
+def test_a_packet_takes_no_more_than_the_limit() -> None:
     one, two = (file_of(client=frames(*((0, bytes(9_000)) for _ in range(count)))) for count in (1, 2))
     assert len(two) - len(one) == PACKET_MOST
 
@@ -188,10 +188,10 @@ def test_some_points_can_be_taken_out() -> None:
     assert packets_at(file, interfaces_of(file)) == file
 
 
-def test_what_is_no_such_file_is_said() -> None:
+def test_another_file_is_refused() -> None:
     file = file_of(client=frames((0, b"x" * 60)))
     for other in (b"", b"PK\x03\x04" * 9, file[:-1], file[:40], file[:-76] + bytes(76)):
-        with pytest.raises(ValueError, match=r"does not begin|is not whole"):
+        with pytest.raises(ValueError, match=r"does not begin|is incomplete"):
             packets_at(other, ["client"])
     with pytest.raises(ValueError, match="no name"):
         interfaces_of(file.replace(b"\x02\x00\x06\x00client", b"\x0b\x00\x06\x00client"))

@@ -34,7 +34,7 @@ def mapped(address: str) -> bytes:
     return socket.inet_pton(socket.AF_INET6, address if ":" in address else f"::ffff:{address}")
 
 
-def told_by_scapy(frame: bytes, payload: int) -> dict[str, object]:
+def read_by_scapy(frame: bytes, payload: int) -> dict[str, object]:
     """The fields of a row, as scapy reads the whole frame; ``payload`` is what it was given to carry."""
     packet = Ether(frame)
     network, tcp = packet.payload, packet[TCP]
@@ -59,7 +59,7 @@ def told_by_scapy(frame: bytes, payload: int) -> dict[str, object]:
     }
 
 
-def told_by_us(parsed: Parsed, row: int) -> dict[str, object]:
+def read_by_the_parser(parsed: Parsed, row: int) -> dict[str, object]:
     fields = parsed.rows[row]
     plain = {name: fields[name].tolist() for name in parsed.rows.dtype.names or ()}
     for name in ("src", "dst"):
@@ -120,8 +120,8 @@ def test_every_field_is_what_scapy_reads(built: Sequence[tuple[Packet, Packet, i
     frames = [bytes(ETHERNET / network / tcp / Raw(bytes(size))) for network, tcp, size in built]
     parsed = read(*frames)
     assert (parsed.others, parsed.fragments, parsed.damaged) == (0, 0, 0)
-    assert [told_by_us(parsed, row) for row in range(len(frames))] == [
-        told_by_scapy(frame, size) for frame, (_, _, size) in zip(frames, built, strict=True)
+    assert [read_by_the_parser(parsed, row) for row in range(len(frames))] == [
+        read_by_scapy(frame, size) for frame, (_, _, size) in zip(frames, built, strict=True)
     ]
 
 
@@ -158,7 +158,7 @@ def test_what_is_not_tcp_straight_over_ip_is_counted(packet: Packet) -> None:
 
 
 @pytest.mark.parametrize("network", [V4, V6], ids=["IPv4", "IPv6"])
-def test_padding_that_scapy_tells_from_payload_is_no_payload(network: Packet) -> None:
+def test_padding_that_scapy_separates_from_payload_is_no_payload(network: Packet) -> None:
     frame = bytes(ETHERNET / network / SEGMENT / Raw(b"x")) + bytes(9)
     assert len(Ether(frame)[Raw].load) == 1
     assert read(frame).rows["payload"].tolist() == [1]

@@ -1,11 +1,8 @@
-"""The stage that the two ends of all flows act on: threads that start, pause and stop together.
+"""The threads of the two ends of all flows: they start, pause and stop together, with one deadline.
 
-It owns the threads, the one deadline, the gates where everybody waits, and the way all end when one fails. It refuses
-to know what the threads say to each other.
-
-The calling thread is the only one that looks at the clock: the others block in the kernel without a timeout, which
-costs them no extra system call an exchange. What wakes them when time is up is that their sockets are shut down and
-that ``abort_fd`` becomes readable.
+The calling thread is the only one that checks the clock: the others block in the kernel without a timeout, which
+costs them no extra system call an exchange. They wake at the deadline because their sockets are shut down and
+``abort_fd`` becomes readable.
 """
 
 from __future__ import annotations
@@ -29,16 +26,16 @@ _JOIN_S = 10.0
 
 
 class Aborted(Exception):
-    """Raised in a thread of the stage that was woken because all must end; never reaches the caller."""
+    """Raised in a traffic thread that was woken because all must end; never reaches the caller."""
 
 
 class DeadlinePassed(Exception):
-    """The deadline came before what was waited for."""
+    """The deadline passed before the awaited event."""
 
 
 @dataclass(slots=True)
-class Gate:
-    """A place where ``parties`` threads wait until the calling thread lets them go."""
+class Barrier:
+    """A place where ``parties`` threads wait until the calling thread releases them."""
 
     parties: int
     opened: threading.Event = field(default_factory=threading.Event)
@@ -52,7 +49,7 @@ class _Failed:
 _ARRIVED, _FINISHED = "arrived", "finished"
 
 
-class Stage:
+class TrafficThreads:
     """Threads and sockets of one run of traffic; a context manager that leaves neither behind.
 
     Leaving it with an exception resets the connections (SO_LINGER 0), because an orphaned socket with unacknowledged
@@ -60,7 +57,7 @@ class Stage:
     """
 
     def __init__(self, *, deadline_s: float, cores: Cores = ANYWHERE) -> None:
-        """``cores`` says where the threads are to run, which ends with them."""
+        """``cores`` sets where the threads run, until they end."""
         self.deadline_ns = time.monotonic_ns() + round(deadline_s * 1e9)
         self.aborting = threading.Event()
         self._abort_fd = -1
@@ -72,9 +69,9 @@ class Stage:
         self._finished = 0
         self._cores = cores
         self.scheduling = ""
-        """How the kernel schedules the threads, in words; empty before the first."""
+        """How the kernel schedules the threads, as text; empty before the first."""
 
-    def __enter__(self) -> Stage:
+    def __enter__(self) -> TrafficThreads:
         self._abort_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         return self
 
@@ -96,12 +93,12 @@ class Stage:
                 "this is a defect of rttcheck or of the kernel, see where it hangs with py-spy or gdb"
             ) from error
 
-    # What the calling thread does.
+    # Called by the calling thread.
 
     def spawn(self, name: str, act: Callable[[], None]) -> None:
-        """Run ``act`` in a thread; what it raises ends the whole run.
+        """Run ``act`` in a thread; an exception in it ends the whole run.
 
-        Raises TrafficError when the system has no more threads to give.
+        Raises TrafficError when the system refuses another thread.
         """
 
         def run() -> None:
@@ -125,31 +122,31 @@ class Stage:
             ) from error
         self._threads.append(thread)
 
-    def gate(self, parties: int) -> Gate:
-        """A new gate for ``parties`` threads; make it before the threads that pass it."""
-        gate = Gate(parties)
-        self._events.append(gate.opened)
-        return gate
+    def barrier(self, parties: int) -> Barrier:
+        """Create a barrier for ``parties`` threads, before the threads that pass it."""
+        barrier = Barrier(parties)
+        self._events.append(barrier.opened)
+        return barrier
 
-    def await_all_at(self, gate: Gate) -> None:
-        """Wait until all parties are at ``gate``; they stay there until its ``opened`` is set.
+    def await_all_at(self, barrier: Barrier) -> None:
+        """Wait until all parties are at ``barrier``; they stay there until its ``opened`` is set.
 
         Raises DeadlinePassed, or what a thread raised.
         """
         arrived = 0
-        while arrived < gate.parties:
+        while arrived < barrier.parties:
             if self._next_report() == _ARRIVED:
                 arrived += 1
 
     @contextmanager
     def clock_stopped(self) -> Iterator[None]:
-        """The time in the block does not count against the deadline."""
+        """Exclude the time in the block from the deadline."""
         begun_ns = time.monotonic_ns()
         yield
         self.deadline_ns += time.monotonic_ns() - begun_ns
 
     def await_end(self) -> None:
-        """Wait until all threads are through. Raises DeadlinePassed, or what a thread raised."""
+        """Wait until all threads have finished. Raises DeadlinePassed, or what a thread raised."""
         while self._finished < len(self._threads):
             self._next_report()
 
@@ -165,15 +162,15 @@ class Stage:
             self._finished += 1
         return report
 
-    # What its threads do.
+    # Called by the traffic threads.
 
-    def arrive_at(self, gate: Gate) -> None:
-        """Tell the calling thread that this one is at ``gate`` and wait until it opens. Raises Aborted."""
+    def arrive_at(self, barrier: Barrier) -> None:
+        """Report to the calling thread that this one is at ``barrier`` and wait until it opens. Raises Aborted."""
         self._reports.put(_ARRIVED)
-        self.await_event(gate.opened)
+        self.await_event(barrier.opened)
 
     def event(self) -> threading.Event:
-        """An event for `await_event`, set by one thread for another, or by the abort."""
+        """Create an event for `await_event`, set by one thread for another, or by the abort."""
         event = threading.Event()
         with self._lock:
             self._events.append(event)
@@ -182,7 +179,7 @@ class Stage:
         return event
 
     def drop(self, event: threading.Event) -> None:
-        """Forget an event that nobody will wait for again."""
+        """Remove an event that no thread will wait for again."""
         with self._lock:
             self._events.remove(event)
 
@@ -209,14 +206,14 @@ class Stage:
         return ready[sock.fileno()]
 
     def edges_of(self, sock: socket.socket) -> select.epoll:
-        """An edge-triggered epoll on everything that can happen to ``sock``, and on the abort; close it after use."""
+        """Return an edge-triggered epoll on all events of ``sock``, and on the abort; the caller closes it."""
         epoll = select.epoll()
         epoll.register(self._abort_fd, select.EPOLLIN)
         epoll.register(sock, select.EPOLLET | select.EPOLLIN | select.EPOLLRDHUP)
         return epoll
 
     def keep(self, sock: socket.socket) -> socket.socket:
-        """Take charge of ``sock``: it is shut down on abort and closed at the end. Raises Aborted (and closes it)."""
+        """Register ``sock``: it is shut down on abort and closed at the end. Raises Aborted (and closes it)."""
         with self._lock:
             if not self.aborting.is_set():
                 self._sockets.add(sock)
@@ -225,7 +222,7 @@ class Stage:
         raise Aborted
 
     def close(self, sock: socket.socket) -> None:
-        """Close ``sock`` in good order, before the end."""
+        """Close ``sock`` before the end of the run, and unregister it."""
         with self._lock:
             self._sockets.discard(sock)
             sock.close()
@@ -238,7 +235,7 @@ class Stage:
             for sock in self._sockets:
                 try:
                     sock.shutdown(socket.SHUT_RDWR)
-                except OSError:  # not connected yet, or not any more: whoever waits for it waits for abort_fd as well
+                except OSError:  # not connected (yet): a thread that waits for it waits for abort_fd as well
                     continue
         os.eventfd_write(self._abort_fd, 1)
 

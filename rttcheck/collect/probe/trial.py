@@ -1,7 +1,7 @@
-"""One small TCP connection in a throwaway namespace: what a probe shows of it is what it can show.
+"""Record one small TCP connection in a throwaway namespace, to find out what an attached probe really sees.
 
-It owns the traffic. Some hooks attach without a word and never see anything, or see less than another kernel's: that is
-found out here, before a scenario relies on it.
+Some hooks attach silently and never see anything, or see less than on another kernel: that is found out here, before a
+scenario relies on it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Callable
 import numpy as np
 
 from rttcheck.collect.probe.watch import Watch
-from rttcheck.record.event import Mode
+from rttcheck.record.event import ProbeMode
 from rttcheck_netns.namespace import Namespace
 
 EXCHANGES = 3
@@ -23,13 +23,15 @@ _TIMEOUT_S = 10.0
 _SIOCSIFFLAGS, _UP_AND_RUNNING = 0x8914, 0x41
 
 
-def rehearse(make_watch: Callable[[], Watch]) -> np.ndarray:
-    """The events (dtype ``EVENT``) of a connection over the loopback, both of its ends. Raises Refused, NetnsError."""
+def record_trial(make_watch: Callable[[], Watch]) -> np.ndarray:
+    """Return the events (dtype ``EVENT``) of both ends of a connection over loopback. Raises Refused, NetnsError."""
     with Namespace.create() as namespace:
         with namespace.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
             fcntl.ioctl(control, _SIOCSIFFLAGS, struct.pack("16sh22x", b"lo", _UP_AND_RUNNING))
         watch = make_watch()
-        watch.start([namespace.inode], port=0, first_below_us=0, last_below_us=0, mode=Mode.EVENTS | Mode.HISTOGRAM)
+        watch.start(
+            [namespace.inode], port=0, first_below_us=0, last_below_us=0, mode=ProbeMode.EVENTS | ProbeMode.HISTOGRAM
+        )
         try:
             _connect_and_talk(namespace)
         finally:
