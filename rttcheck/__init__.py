@@ -1,7 +1,7 @@
-"""rttcheck: are the TCP round-trip times that this kernel reports true?
+"""rttcheck checks the TCP round-trip times that a Linux kernel reports.
 
-The way through is one line: Scenario, Lab, Traffic, Probe, Recording, Judge, Verdict. What is left of the recording
-collects (root, a kernel, light imports); what is right of it judges (pure functions over arrays).
+The pipeline is Scenario, Lab, Traffic, Probe, Recording, Judge, Verdict. The steps before the recording collect data
+(they need root and a kernel, and import little); the steps after it judge (pure functions over arrays).
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
-"""The whole way from a scenario to a verdict, on the running kernel.
+"""Run a scenario on the running kernel: record it and judge the recording.
 
-The one place where collecting and judging meet, for the pytest plugin and the command line alike. It decides nothing:
-the collector records, the judge judges, and what is known before the traffic (a value at a bucket's edge) is refused
-before the traffic.
+Used by the pytest plugin and the command line. A scenario whose value is too near a bucket's edge is refused before its
+traffic starts.
 """
 
 from __future__ import annotations
@@ -26,12 +25,12 @@ from rttcheck.scenario.duration import format_us
 from rttcheck.scenario.model import Scenario
 
 Row = dict[str, str | int | float]
-"""One scenario's result in a form that JSON, JUnit and a gateway can carry."""
+"""One scenario's result as plain values, for JSON, JUnit and execnet gateways."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Result:
-    """What a scenario came to: the recording, the judge's verdict on it, and where the recording lies."""
+    """The result of a scenario: the recording, its verdict, and its path."""
 
     recording: Recording
     verdict: Verdict
@@ -43,7 +42,7 @@ class Result:
         return self.verdict.outcome
 
     def row(self) -> Row:
-        """The result in one line's worth of plain values; times in microseconds."""
+        """Return the result as one row of plain values; times in microseconds."""
         verdict, recording = self.verdict, self.recording
         worst = verdict.reason
         figures = verdict.summary()
@@ -72,13 +71,13 @@ class Result:
 
 
 def injected(scenario: Scenario) -> str:
-    """The round trips of a scenario in the order in which they were in force: ``20ms, 80ms, 20ms``."""
+    """Return the injected round-trip times of a scenario in order of its steps: ``20ms, 80ms, 20ms``."""
     trips = [out.delay_ns + back.delay_ns for out, back in scenario.links]
     return ", ".join(format_us(trip_ns // 1_000) for trip_ns in trips)
 
 
 def _buckets(recording: Recording) -> str:
-    """The range of histogram buckets that the data samples fell in, as a person writes it: ``32-63ms``."""
+    """Return the range of the histogram buckets that hold the data samples: ``32-63ms``."""
     unit = Unit(Scenario.make(**recording.scenario).unit)
     values = shown_us(recording.events)[classify(recording.events) == Kind.DATA]
     found = buckets_of(values[values >= 0], unit)
@@ -91,16 +90,16 @@ def _buckets(recording: Recording) -> str:
 
 @dataclass(slots=True)
 class Harness:
-    """Runs scenarios on this kernel; ``recordings`` is where each run's recording is kept, None keeps none."""
+    """Runs scenarios on this kernel; ``recordings`` is the directory for recordings, or None to keep none."""
 
     collector: Collector
     recordings: Path | None = None
 
     def record(self, scenario: Scenario) -> tuple[Recording, Path | None]:
-        """Control run, traffic, recording, and where it lies.
+        """Run the control run and the scenario; return the recording and its path.
 
-        Raises ScenarioError when the injected value sits so near a bucket's edge that the control run's overhead would
-        carry it over.
+        Raises ScenarioError when the injected value is so near a bucket's edge that the overhead of the control run
+        would move it into the next bucket.
         """
         control = self.collector.control(scenario)
         refuse_near_edge(scenario, control.events)
@@ -111,20 +110,20 @@ class Harness:
         return recording, path
 
     def run(self, scenario: Scenario, *, reproduce: str | None = None) -> Result:
-        """The same, and the verdict; ``reproduce`` is the command that a failing one names."""
+        """Record the scenario and judge it; ``reproduce`` is the command that the verdict shows for a repetition."""
         recording, path = self.record(scenario)
         return Result(recording=recording, verdict=judge(recording, path=path, reproduce=reproduce), path=path)
 
 
 @contextmanager
 def open_harness(*, engine: str = "auto", backend: str = "auto", recordings: Path | None = None) -> Iterator[Harness]:
-    """A harness on the running kernel.
+    """Yield a harness on the running kernel.
 
     Raises CapabilityError without root, or where no engine or no probe backend works.
     """
     if os.geteuid() != 0:
         raise CapabilityError(
-            "network namespaces and the RTT probe need root and this is user "
+            "network namespaces and the RTT probe need root, and this is user "
             f"{os.geteuid()}: run it again with sudo, or in a privileged container"
         )
     with open_collector(backend, engine=engine) as collector:
@@ -132,5 +131,5 @@ def open_harness(*, engine: str = "auto", backend: str = "auto", recordings: Pat
 
 
 def _file_name(name: str) -> str:
-    """A scenario's name as a file name: what a file system or a shell might trip over becomes a dash."""
+    """Return a scenario's name as a file name: characters that are special to file systems or shells become dashes."""
     return re.sub(r"[^\w.+-]+", "-", name).strip("-.") or "scenario"

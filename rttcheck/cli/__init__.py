@@ -1,7 +1,6 @@
-"""The command line: `rttcheck doctor`, `run`, `matrix`, `compare`, `judge`, `packets`, `soak`, `trace` and others.
+"""The command line `rttcheck`: arguments, error messages and exit statuses.
 
-Owns the program's arguments, its sentences on standard error and its exit statuses; what is done is done elsewhere.
-Importing it is cheap, because it is imported in guests too: each command imports what it needs when it runs.
+Importing it is cheap, because guests import it too: each command imports what it needs when it runs.
 """
 
 from __future__ import annotations
@@ -21,56 +20,57 @@ if TYPE_CHECKING:
 
 _EPILOG = f"""\
 examples:
-  rttcheck doctor                      what this machine can do, what is missing, and how to get it
-  rttcheck run --list                  the scenarios that have a name, and what each injects
-  rttcheck run rtt-40ms loss           two of them, on the running kernel if it can be judged, else in a guest
+  rttcheck doctor                      show what this machine supports, what is missing, and the remedies
+  rttcheck run --list                  list the named scenarios and what each injects
+  rttcheck run rtt-40ms loss           run two of them on the running kernel, or in a guest where it cannot be judged
   rttcheck run --kernel debian:6.1 rtt-40ms
-                                       the same question to another kernel
-  rttcheck run links.toml              all scenarios of a file
+                                       run a scenario on another kernel, in a guest
+  rttcheck run links.toml              run all scenarios of a file
+  rttcheck run --keywords              list the keywords that a scenario may have
   rttcheck matrix debian:6.1 debian:6.12
-                                       all of them on two kernels, the answers beside each other
+                                       run all named scenarios on two kernels and print one table
   rttcheck compare debian:6.1 debian:6.12
-                                       what two kernels do differently, to the microsecond, and where
-  rttcheck judge loss.rttrec           the verdict of an earlier run again, from its recording
-  rttcheck checks                      all that is asserted of a kernel, and against what
+                                       measure how two kernels differ, to the microsecond, and at which stage
+  rttcheck judge loss.rttrec           judge an earlier run again, from its recording
+  rttcheck checks                      list all checks with reference and tolerance
   rttcheck packets loss.rttrec --point client | wireshark -k -i -
-                                       what went over the wire in that run
+                                       show the packets of that run in Wireshark
   rttcheck soak --runs 300 --clock virtual
-                                       how often does a check fail that should not?
-  rttcheck trace                       watch the round trips that this machine's TCP measures
+                                       run the suite 300 times and count false alarms
+  rttcheck trace                       show the round-trip times that this machine's TCP measures
   rttcheck guest debian:6.12 -- uname -r
-                                       a command in a guest, with this machine's files
-  rttcheck kernels list                the kernels that guests can be, and which are at hand
+                                       run a command in a guest, with this machine's files
+  rttcheck kernels list                list the kernels for guests, and which are cached
 
 {STATUSES}
-`rttcheck COMMAND --help` teaches each command. The same checks from pytest: `pytest -m rtt`.
+`rttcheck COMMAND --help` describes each command. `pytest -m rtt` runs the same checks from pytest.
 """
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse ends with 2 on arguments that make no sense; here, as in pytest, that is 4 and 2 is an interruption."""
+    """argparse with pytest's exit statuses: a usage error ends with 4 instead of 2, which means interrupted."""
 
     def print_help(self, file: SupportsWrite[str] | None = None) -> None:
-        """argparse says nothing when its help cannot be written."""
+        """Print the help; unlike argparse, raise when it cannot be written."""
         if file is not None:
             return super().print_help(file)
         return output.write(self.format_help().rstrip("\n"))
 
     def error(self, message: str) -> NoReturn:
-        """One sentence after the usage, and the status."""
+        """Print the usage and ``message``, and exit with the usage error's status."""
         self.print_usage(sys.stderr)
         self.exit(ExitStatus.USAGE, f"{self.prog}: {message} (see `{self.prog} --help`)\n")
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The parser of the whole command line, each command's from its own module."""
+    """Return the parser of the whole command line."""
     from rttcheck import __version__
     from rttcheck.cli import checks, compare, doctor, guest, judge, kernels, matrix, packets, run, soak, trace
 
     parser = Parser(
         prog="rttcheck",
-        description="Are the TCP round-trip times that a Linux kernel reports true? rttcheck injects a latency, reads\n"
-        "every sample that the kernel takes, and names who is lying: the link, the stack or the observer.",
+        description="Check the TCP round-trip times that a Linux kernel reports. rttcheck injects a known latency,\n"
+        "reads every sample that the kernel takes, and names the guilty layer of a failure: link, stack or observer.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -84,8 +84,8 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command that ``argv`` (default: the process's own arguments) names, and return the exit status.
 
-    What is wrong is one sentence on standard error. Exits by SystemExit for `--help` and for arguments that make no
-    sense, as argparse does. SIGTERM is to a command what Ctrl-C is.
+    An expected error is one message on standard error. Raises SystemExit for `--help` and for usage errors, as argparse
+    does. SIGTERM is handled like Ctrl-C.
     """
     try:
         try:
@@ -95,7 +95,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         except SystemExit:
             output.flush()
             raise
-        # Not left to the interpreter's exit, where it could no longer be told in a sentence.
+        # Flushed here: at the interpreter's exit a write error would be a traceback.
         output.flush()
     except KeyboardInterrupt:
         return _end("interrupted", ExitStatus.INTERRUPTED)

@@ -1,4 +1,4 @@
-"""``python -m rttcheck.cli`` is ``rttcheck``: what a guest runs, where no script is installed."""
+"""Run ``rttcheck`` as ``python -m rttcheck.cli``: in guests no script is installed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`rttcheck checks`: what is asserted of a kernel, against what, and with which tolerance."""
+"""`rttcheck checks`: list all checks with reference and tolerance."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from rttcheck.judge.check import Check
 
 _EPILOG = """\
-A check's id never changes: programs may key by it. JSON and JUnit files name checks by it, and so does
-`rttcheck judge --check ID`. "control:" before an id means that the check is of the control run.
+A check's id never changes, so that programs can rely on it. JSON and JUnit files and `rttcheck judge --check ID` use
+it. The prefix "control:" marks a check of the control run.
 
 examples:
   rttcheck checks
@@ -22,7 +22,7 @@ examples:
   rttcheck checks --json | jq -r '.checks[] | [.id, .asserts] | @tsv'
 
 exit status:
-  0  the checks were written
+  0  the checks were printed
 """
 
 
@@ -30,20 +30,20 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     """Add the subcommand ``checks``."""
     parser = subparsers.add_parser(
         "checks",
-        help="list all checks: what they assert, against what, with which tolerance",
-        description="List every check that a verdict is made of, from the kernel's log to the injected latency.",
+        help="list all checks: what each asserts, its reference and its tolerance",
+        description="List every check of a verdict, from the kernel's log to the injected latency.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--layer", metavar="LAYER", help="only this layer's, such as link, sample or arithmetic")
+    parser.add_argument("--layer", metavar="LAYER", help="only this layer's checks, such as link, sample or arithmetic")
     form = parser.add_mutually_exclusive_group()
-    form.add_argument("--json", action="store_true", help="as JSON, for a program")
-    form.add_argument("--markdown", action="store_true", help="as the page docs/checks.md")
+    form.add_argument("--json", action="store_true", help="print JSON")
+    form.add_argument("--markdown", action="store_true", help="print the page docs/checks.md")
     parser.set_defaults(run=run, refuse=parser.error)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Write the checks and return the exit status."""
+    """Print the checks and return the exit status."""
     from rttcheck.cli import output
     from rttcheck.report.check_table import document, markdown, render
 
@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def all_checks() -> Sequence[Check]:
-    """Return the checks of recordings and of what a tool prints, by layer."""
+    """Return the checks of recordings and of tool output, by layer."""
     from rttcheck.judge.checks import CHECKS
     from rttcheck.judge.findings import Layer
     from rttcheck.nettrace.display import TOOL_CHECKS

@@ -1,7 +1,4 @@
-"""`rttcheck doctor`: what this machine can do, what it lacks and the exact remedy, and what `auto` would use.
-
-Owns the command's arguments and its conclusion. It looks at nothing itself.
-"""
+"""`rttcheck doctor`: show what this machine supports, what is missing with the remedy, and what `auto` would use."""
 
 from __future__ import annotations
 
@@ -11,8 +8,8 @@ import sys
 from rttcheck.cli.exit_status import ExitStatus
 
 _EPILOG = """\
-Each line is something that was tried for real, in network namespaces that are gone afterwards. A remedy is a command
-to run, or what to change. The last line says what `rttcheck run` and `pytest -m rtt` would use, and why.
+Each line is the result of a real test, in network namespaces that are removed afterwards. A remedy is a command to
+run or a setting to change. The last line shows what `rttcheck run` and `pytest -m rtt` would use, and why.
 
 examples:
   sudo rttcheck doctor
@@ -20,8 +17,8 @@ examples:
 
 exit status:
   0  scenarios can be judged here: on the running kernel, or in a guest
-  1  they cannot: a remedy has to be followed first
-  3  not even that could be found out; the sentence says why
+  1  scenarios cannot be judged here: apply a remedy first
+  3  the tests themselves could not be run; the message names the reason
 """
 
 
@@ -29,17 +26,17 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     """Add the subcommand ``doctor``."""
     parser = subparsers.add_parser(
         "doctor",
-        help="what this machine can do, what is missing, how to get it",
-        description="Look for everything that it takes to judge a kernel: the running one, or another in a guest.",
+        help="show what this machine supports, what is missing, and the remedies",
+        description="Test everything that is needed to judge a kernel: the running one, or another in a guest.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--json", action="store_true", help="as JSON, for a program")
+    parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Look, tell, and return whether a scenario could be judged here."""
+    """Test the machine, print the result, and return the exit status."""
     from rttcheck.cli import output
     from rttcheck.doctor.capabilities import capabilities
     from rttcheck.doctor.kernel_choice import choose_kernel

@@ -1,7 +1,4 @@
-"""How a command ends: the numbers, the same as pytest's where pytest has one, and which error is which.
-
-Owns the numbers and the text that documents them. It raises nothing.
-"""
+"""Exit statuses (pytest's numbers where pytest has one), their help text, and the status of each error."""
 
 from __future__ import annotations
 
@@ -12,7 +9,7 @@ from rttcheck.errors import AllowListError, GuestLost, KernelError, RttcheckErro
 
 
 class ExitStatus(IntEnum):
-    """Exit statuses of the commands that judge."""
+    """Exit statuses of the commands."""
 
     PASSED = 0
     FAILED = 1
@@ -24,17 +21,17 @@ class ExitStatus(IntEnum):
 
 STATUSES: Final = """\
 exit status (the same as pytest's):
-  0   all went well: every scenario passed
-  1   a scenario failed, or with --strict was inconclusive
-  2   interrupted: Ctrl-C, SIGTERM, or nobody reads the output any more; what was done is reported
-  3   it could not be done: root, a program, a probe, disk space is missing; the sentence says what to do
-  4   the command line makes no sense: an unknown scenario or keyword, a bare number for a time, no such kernel or list
+  0   every scenario passed
+  1   a scenario failed, or was inconclusive with --strict
+  2   interrupted by Ctrl-C, SIGTERM or a closed output pipe; finished scenarios are reported
+  3   not possible here: root, a program, a probe or disk space is missing; the message names the remedy
+  4   usage error: an unknown scenario, keyword, kernel or list, or a time without a unit
   20  the guest died or hung: its scenarios neither passed nor failed
 """
 
 
 def status_of(error: Exception) -> tuple[str, ExitStatus] | None:
-    """The sentence that an error comes down to and the status that goes with it; None for what is a bug."""
+    """Return the message and exit status of an expected error; None for any other, which is a bug."""
     from rttcheck_netns.errors import NetnsError
 
     if isinstance(error, GuestLost):
@@ -46,7 +43,7 @@ def status_of(error: Exception) -> tuple[str, ExitStatus] | None:
         return str(error), ExitStatus.UNABLE
     if isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith("rttcheck"):
         return (
-            f"the Python package {error.name!r} is needed and cannot be imported: pip install it, or rttcheck anew "
-            "with its dependencies"
+            f"the Python package {error.name!r} is required and cannot be imported: install it with pip, or reinstall "
+            "rttcheck with its dependencies"
         ), ExitStatus.UNABLE
     return None

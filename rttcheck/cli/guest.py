@@ -1,6 +1,6 @@
-"""`rttcheck guest`: a command in a freshly booted guest, with this machine's files and this terminal's streams.
+"""`rttcheck guest`: run a command in a freshly booted guest, with this machine's files and this terminal's streams.
 
-Owns the arguments only: the launcher boots, watches and ends the guest.
+The launcher boots, supervises and ends the guest.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from rttcheck.cli.exit_status import ExitStatus
 from rttcheck.errors import KernelError
 
 _EPILOG = """\
-The guest's root is this machine's, read-only with a scratch layer on top; --rw shares one directory for writing.
-Standard input, output and error of the command are this terminal's; it is no terminal there.
+The guest's root is this machine's, read-only with a temporary layer on top; --rw shares one directory for writing.
+Standard input, output and error of the command are those of rttcheck, but in the guest they are no terminal.
 
 examples:
   rttcheck guest debian:6.12 -- uname -r
@@ -24,8 +24,8 @@ examples:
   rttcheck guest debian:6.12 --rw ./out -- sh -c 'sysctl -a > ./out/sysctls'
 
 exit status:
-  that of the command (126 or 127 where it cannot be started); 4 for a kernel that does not exist or cannot be had;
-  20 when the guest died or hung; 130 after Ctrl-C
+  that of the command (126 or 127 where it cannot be started); 4 for a kernel that does not exist or cannot be
+  fetched; 20 when the guest died or hung; 130 after Ctrl-C
 """
 
 
@@ -33,42 +33,42 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     """Add the subcommand ``guest``."""
     parser = subparsers.add_parser(
         "guest",
-        help="run a command on another kernel, with this machine's files",
+        help="run a command in a guest, with this machine's files",
         description="Boot a kernel in QEMU and run a command in it.",
         usage="rttcheck guest [options] KERNEL -- COMMAND...",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("kernel", metavar="KERNEL", help="debian:6.12, debian:6.12.107+deb13, or an image's path")
-    parser.add_argument("command", metavar="COMMAND", nargs="+", help="what to run there, after --")
+    parser.add_argument("command", metavar="COMMAND", nargs="+", help="the command to run there, after --")
     parser.add_argument(
-        "--clock", choices=("virtual", "real"), default="virtual", help="of the guest (default: virtual)"
+        "--clock", choices=("virtual", "real"), default="virtual", help="clock of the guest (default: virtual)"
     )
     parser.add_argument("--rw", metavar="DIR", help="a directory that the guest may write to, at the same path")
-    parser.add_argument("--console", metavar="FILE", help="keep the guest's console in FILE")
+    parser.add_argument("--console", metavar="FILE", help="write the guest's console to FILE")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Boot, run, and return the command's exit status."""
+    """Boot the guest, run the command, and return its exit status."""
     from rttcheck.kernels.guest import GuestSettings
     from rttcheck.kernels.launcher import main
     from rttcheck.kernels.spec import KernelSource, KernelSpec
 
     if KernelSpec.parse(args.kernel).source is KernelSource.HOST:
-        raise KernelError("`rttcheck guest` boots a kernel and host is the running one: name it as in debian:6.12")
+        raise KernelError("`rttcheck guest` boots a kernel, and host is the running one: name one, as in debian:6.12")
     settings = GuestSettings(
         kernel=args.kernel,
         clock=args.clock,
         rw=Path(args.rw) if args.rw else None,
         console=Path(args.console) if args.console else None,
     )
-    # The launcher runs Python in the guest; this module, run there, becomes the command.
+    # The launcher runs Python in the guest; there this module executes the command.
     return main(["--settings", settings.to_json(), "--", "-m", "rttcheck.cli.guest", *args.command])
 
 
 def become(command: list[str]) -> int:
-    """Replace this process by ``command``; return a shell's status for one that cannot be started."""
+    """Replace this process by ``command``; return 126 or 127, as a shell does, if it cannot be started."""
     try:
         os.execvp(command[0], command)
     except OSError as error:

@@ -1,6 +1,6 @@
-"""`rttcheck judge FILE…`: the verdict of recordings, made again from the files alone: no root, no network, no kernel.
+"""`rttcheck judge FILE…`: judge recordings again, without root, network or the kernel of the run.
 
-Owns the command's arguments and what a file that cannot be judged means for the others: they are judged all the same.
+A file that cannot be judged is reported, and the others are judged.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from rttcheck.judge.findings import Outcome
 
 _EPILOG = f"""\
-A recording (.rttrec) holds all that a judge needs: rttcheck run and pytest -m rtt keep one of every run, in
-.rttcheck/recordings/KERNEL. The verdict is the one of the run, unless this rttcheck knows better than that one did.
+A recording (.rttrec) holds everything that the verdict depends on. rttcheck run and pytest -m rtt keep one of each run
+in .rttcheck/recordings/KERNEL. The verdict is that of the run, unless this version of rttcheck has other checks.
 
 examples:
   rttcheck judge .rttcheck/recordings/6.12.117+deb13-amd64/loss.rttrec
@@ -29,8 +29,8 @@ examples:
   rttcheck judge far.rttrec --check sample.exact --check control:sample.exact
   rttcheck judge far.rttrec --json | jq '.results[].verdict.findings[0]'
 
-Each file's whole verdict is printed; below those of several files, a line a recording. A file that is damaged, cut
-short or newer than this program is told on standard error, and the others are judged.
+The full verdict of each file is printed; for several files, a table with one line per recording follows. A file that
+is damaged, truncated or newer than this program is reported on standard error, and the others are judged.
 
 {STATUSES}"""
 
@@ -40,7 +40,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser = subparsers.add_parser(
         "judge",
         help="judge recordings again, from their files alone",
-        description="Judge recordings of earlier runs, of this machine or another: the same verdict, without root.",
+        description="Judge recordings of earlier runs, from this machine or another, without root.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -48,9 +48,9 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument("--strict", action="store_true", help="an inconclusive recording counts as failed")
     parser.add_argument(
         "--check", action="append", default=[], metavar="ID", dest="checks",
-        help="show what this check found, and nothing else (`rttcheck checks` lists them); may be given several times",
+        help="show only the finding of this check (`rttcheck checks` lists the ids); repeatable",
     )  # fmt: skip
-    parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.set_defaults(run=run, refuse=parser.error)
 
 
@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
     outcomes = [_outcome(result, args.checks) for result in results]
     status = ExitStatus.FAILED if any(outcome in bad for outcome in outcomes) else ExitStatus.PASSED
     if refused:
-        # As with a run that ended early: what was judged says nothing about what was not.
+        # As with a run that ended early: the judged files say nothing about the others.
         status = ExitStatus.UNABLE
     if args.json:
         from rttcheck.report.json_report import judge_document
@@ -91,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _require_known(args: argparse.Namespace) -> None:
-    """Refuse a check that does not exist, with the nearest that does."""
+    """Refuse an unknown check and suggest the closest id."""
     from difflib import get_close_matches
 
     from rttcheck.judge.checks import BY_ID
@@ -104,7 +104,7 @@ def _require_known(args: argparse.Namespace) -> None:
 
 
 def _outcome(result: Result, checks: Sequence[str]) -> Outcome:
-    """Return the outcome of a recording, by these checks alone where some are given."""
+    """Return the outcome of a recording, of only ``checks`` if any are given."""
     from rttcheck.judge.findings import outcome_of
 
     if not checks:
@@ -113,13 +113,13 @@ def _outcome(result: Result, checks: Sequence[str]) -> Outcome:
 
 
 def _findings(result: Result, checks: Sequence[str], *, alone: bool) -> str:
-    """Return what these checks found, as lines."""
+    """Return the findings of these checks as text."""
     lines = [] if alone else [f"{result.path}:"]
     found = {finding.key: finding for finding in result.verdict.findings}
     for name in dict.fromkeys(checks):
         finding = found.get(name)
         if finding is None:
-            lines.append(f"not made {name}: nothing in this recording is subject to it")
+            lines.append(f"not applicable {name}: this recording has nothing that it checks")
             continue
         word = "not run" if finding.blind else finding.outcome.value
         lines += [
@@ -131,15 +131,15 @@ def _findings(result: Result, checks: Sequence[str], *, alone: bool) -> str:
 
 
 def result_of(file: Path) -> Result:
-    """The recording in ``file`` and the verdict on it.
+    """Load the recording in ``file`` and judge it.
 
-    Raises RecordingError when it cannot be read, or when its scenario is none that this version knows.
+    Raises RecordingError when it cannot be read, or when this version does not know its scenario.
     """
     from rttcheck.harness import Result
     from rttcheck.judge.verdict import judge
     from rttcheck.record.recording import Recording
 
-    # As the run said it, which knew no other way: the file may have moved since, the rest of the verdict has not.
+    # The verdict of the run named an absolute path, too; only the path may differ if the file has moved.
     path = file.absolute()
     recording = Recording.load(path)
     try:
@@ -147,7 +147,7 @@ def result_of(file: Path) -> Result:
     except ScenarioError as error:
         made_by = recording.machine.get("rttcheck", "unknown")
         raise RecordingError(
-            f"the recording {path} is of a scenario that this rttcheck does not know ({error}): judge it with the "
+            f"the recording {path} has a scenario that this rttcheck does not know ({error}): judge it with the "
             f"version that made it, {made_by}"
         ) from error
     return Result(recording=recording, verdict=verdict, path=path)

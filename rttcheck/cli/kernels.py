@@ -1,7 +1,4 @@
-"""`rttcheck kernels list|fetch|prune`: what Debian's archive offers, what of it is at hand, and what goes again.
-
-Owns the command's arguments and its texts. It knows neither archive nor cache.
-"""
+"""`rttcheck kernels list|fetch|prune`: list, fetch and remove the kernels for guests."""
 
 from __future__ import annotations
 
@@ -22,13 +19,13 @@ if TYPE_CHECKING:
 _ENDINGS = """\
 exit status:
   0  done
-  2  interrupted: Ctrl-C, SIGTERM, or nobody reads the output any more
-  4  it makes no sense or cannot be had: no such kernel, no network and nothing cached; the sentence says what to do
+  2  interrupted by Ctrl-C, SIGTERM or a closed output pipe
+  4  usage error, or not available: no such kernel, or no network and nothing cached; the message names the remedy
 """
 
 _EPILOG = f"""\
-Kernels come from Debian's archive, over apt's signatures, into a cache: $RTTCHECK_CACHE, else ~/.cache/rttcheck. What
-is cached needs no network. The machine's own apt configuration is not touched.
+Kernels come from Debian's archive, verified by apt's signatures, into a cache: $RTTCHECK_CACHE, else ~/.cache/rttcheck.
+Cached kernels need no network. The machine's own apt configuration is not changed.
 
 examples:
   rttcheck kernels list
@@ -36,14 +33,14 @@ examples:
   rttcheck kernels fetch debian:6.1 debian:6.12-rt
   rttcheck kernels prune --older-than 90d --dry-run
 
-`rttcheck kernels list --help` and so on teach each of the three.
+`rttcheck kernels list --help`, `fetch --help` and `prune --help` describe each action.
 
 {_ENDINGS}"""
 
 _LIST_EPILOG = f"""\
-Each series' newest kernel, by the name that means it, and what else is cached; with --all every kernel by its exact
+The newest kernel of each series, by its short name, and all other cached kernels; with --all every kernel by its exact
 name. Suites: bullseye-security, bookworm and trixie with their security and backports, sid. Cloud kernels are left out:
-they have no 9p, so no guest's root. Where the archive cannot be reached it is listed as it was when it was asked last.
+they lack 9p, which guests need for their root. Without network, the archive's last known state is listed.
 
 examples:
   rttcheck kernels list
@@ -52,14 +49,14 @@ examples:
   echo "matrix=$(rttcheck kernels list --format github --series 6.1 --series 6.12)" >> "$GITHUB_OUTPUT"
   rttcheck kernels list --format gitlab > kernels.yml
 
-A CI matrix has the plain flavour unless --flavour says otherwise, and names exact releases.
+A CI matrix has the amd64 flavour unless --flavour selects others, and names exact releases.
 
 {_ENDINGS}"""
 
 _FETCH_EPILOG = f"""\
-A series (debian:6.12, debian:6.12-rt) is its newest kernel, a release (debian:6.12.107+deb13) just that one. --headers
-adds what bcc compiles against; in a guest it is seen as /lib/modules/RELEASE/build. Afterwards the least recently used
-kernels go until the cache is within $RTTCHECK_CACHE_LIMIT (10G; `none` for no limit).
+A series (debian:6.12, debian:6.12-rt) means its newest kernel, a release (debian:6.12.107+deb13) exactly that one.
+--headers also fetches the headers that bcc compiles against; in a guest they are /lib/modules/RELEASE/build. Then the
+least recently used kernels are removed until the cache is within $RTTCHECK_CACHE_LIMIT (10G; `none` for no limit).
 
 examples:
   rttcheck kernels fetch debian:5.10 debian:6.1 debian:6.12
@@ -69,8 +66,8 @@ examples:
 {_ENDINGS}"""
 
 _PRUNE_EPILOG = f"""\
-The least recently used goes first. A kernel goes with its headers, its initramfs and its frozen guests; never one that
-a running guest uses. Without an option: whatever is beyond $RTTCHECK_CACHE_LIMIT (10G). Sizes are powers of 1000.
+The least recently used kernels are removed first, with their headers, initramfs and frozen guests; never one that a
+running guest uses. Without an option the cache is reduced to $RTTCHECK_CACHE_LIMIT (10G). Sizes are powers of 1000.
 
 examples:
   rttcheck kernels prune --size 2G
@@ -84,8 +81,8 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     """Add the subcommand ``kernels``."""
     parser = subparsers.add_parser(
         "kernels",
-        help="which kernels there are, fetch them, make room",
-        description="The kernels that guests can be: in Debian's archive and in the cache.",
+        help="list, fetch and remove the kernels for guests",
+        description="Manage the kernels for guests: in Debian's archive and in the cache.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -100,51 +97,51 @@ def _register_list(actions: argparse._SubParsersAction[argparse.ArgumentParser])
 
     parser = actions.add_parser(
         "list",
-        help="what Debian's archive offers now, and what is cached",
-        description="The kernels of Debian's archive for amd64, and which of them are cached.",
+        help="list the kernels of Debian's archive, and which are cached",
+        description="List the kernels of Debian's archive for amd64, and which of them are cached.",
         epilog=_LIST_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--all", action="store_true", help="every version, not only the newest of each series")
     parser.add_argument(
-        "--series", action="append", default=[], metavar="X.Y", help="only this series, as in 6.12; may be repeated"
+        "--series", action="append", default=[], metavar="X.Y", help="only this series, as in 6.12; repeatable"
     )
     parser.add_argument(
-        "--flavour", action="append", default=[], choices=FLAVOURS, help="only this flavour; may be repeated"
+        "--flavour", action="append", default=[], choices=FLAVOURS, help="only this flavour; repeatable"
     )
     form = parser.add_mutually_exclusive_group()
-    form.add_argument("--json", action="store_true", help="one JSON document on standard output")
-    form.add_argument("--format", choices=("github", "gitlab"), help="a matrix of CI jobs")
+    form.add_argument("--json", action="store_true", help="print one JSON document")
+    form.add_argument("--format", choices=("github", "gitlab"), help="print a matrix of CI jobs")
     parser.set_defaults(run=_list)
 
 
 def _register_fetch(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = actions.add_parser(
         "fetch",
-        help="have kernels at hand",
-        description="Fetch kernels from Debian's archive into the cache, signatures checked.",
+        help="fetch kernels into the cache",
+        description="Fetch kernels from Debian's archive into the cache, and verify their signatures.",
         epilog=_FETCH_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("specs", nargs="+", metavar="SPEC", help="debian:6.12, debian:6.12-rt, debian:6.12.107+deb13")
-    parser.add_argument("--headers", action="store_true", help="their headers as well, for bcc")
-    parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
+    parser.add_argument("--headers", action="store_true", help="also their headers, for bcc")
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.set_defaults(run=_fetch)
 
 
 def _register_prune(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = actions.add_parser(
         "prune",
-        help="make room in the cache",
-        description="Remove the kernels that were not used for longest, and all that is kept of them.",
+        help="remove kernels from the cache",
+        description="Remove the least recently used kernels and everything that belongs to them.",
         epilog=_PRUNE_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--size", metavar="SIZE", help="until so much is left, as in 2G")
-    parser.add_argument("--older-than", metavar="AGE", help="what was not used for so long, as in 90d or 12h")
-    parser.add_argument("--all", action="store_true", help="everything that no guest uses at this moment")
-    parser.add_argument("--dry-run", action="store_true", help="only say what would go")
-    parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
+    parser.add_argument("--size", metavar="SIZE", help="reduce the cache to this size, as in 2G")
+    parser.add_argument("--older-than", metavar="AGE", help="remove kernels unused for this long, as in 90d or 12h")
+    parser.add_argument("--all", action="store_true", help="remove everything that no running guest uses")
+    parser.add_argument("--dry-run", action="store_true", help="only show what would be removed")
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.set_defaults(run=_prune)
 
 
@@ -165,7 +162,7 @@ def _list(args: argparse.Namespace) -> int:
     flavours = args.flavour or (FLAVOURS[:1] if args.format else FLAVOURS)
     chosen = select(known.kernels, series=args.series, flavours=flavours, every=args.all)
     if args.format:
-        # What is cached besides is an accident of the machine that lists.
+        # Other cached kernels depend on this machine, and do not belong in a CI matrix.
         jobs = chosen if args.all else [offer for offer in chosen if offer.newest]
         output.write(ci_matrix.github(jobs) if args.format == "github" else ci_matrix.gitlab(jobs))
     elif args.json:
@@ -192,7 +189,7 @@ def _fetch(args: argparse.Namespace) -> int:
     from rttcheck.kernels.archive import fetch
     from rttcheck.kernels.spec import KernelSpec
 
-    # A misspelt one is told before the first is fetched.
+    # Report a misspelt one before the first is fetched.
     specs = [KernelSpec.parse(text) for text in args.specs]
     fetched = []
     with shown_progress(colour=output.wants_colour(sys.stderr)) as progress:
@@ -248,7 +245,7 @@ def _prune(args: argparse.Namespace) -> int:
         document = {"dry_run": args.dry_run, **rows, "freed": pruned.freed, "left": pruned.left}
         output.write(json.dumps(document, indent=1))
     else:
-        output.write(_told(pruned, dry_run=args.dry_run))
+        output.write(_pruned_text(pruned, dry_run=args.dry_run))
     return ExitStatus.PASSED
 
 
@@ -256,7 +253,7 @@ def _row(one: CacheEntry) -> dict[str, object]:
     return {"label": one.label, "contents": one.contents, "bytes": one.bytes, "used": one.used}
 
 
-def _told(pruned: Pruned, *, dry_run: bool) -> str:
+def _pruned_text(pruned: Pruned, *, dry_run: bool) -> str:
     from rttcheck.kernels.amount import age_text, size_text
 
     now = time.time()

@@ -1,7 +1,6 @@
-"""`rttcheck matrix KERNEL…`: the named scenarios, or one's own tests, on several kernels in one session of pytest.
+"""`rttcheck matrix KERNEL…`: run the named scenarios, or other tests, on several kernels in one pytest session.
 
-Owns the command's arguments and the session's command line; all else is pytest's and the plugin's, whose options these
-are under shorter names.
+This module builds the session's command line; its options are those of the pytest plugin under shorter names.
 """
 
 from __future__ import annotations
@@ -21,12 +20,12 @@ PACKAGE = Path(__file__).parents[1]
 
 _EPILOG = f"""\
 A kernel is `host` (the running one), `debian:6.12` (the newest of a series in Debian's signed archive), an exact
-release, or the path of an image or of a kernel's build tree. None named is the newest of each series in the cache.
-Guests run beside each other as far as cores and memory allow; the running kernel is judged alone. A guest that dies or
-hangs is tried once more in a fresh one.
+release, or the path of an image or of a kernel's build tree. Without one, the newest cached kernel of each series is
+used. Guests run in parallel as far as cores and memory allow; the running kernel is judged alone. When a guest dies or
+hangs, its tests are tried once more in a new guest.
 
-Without --tests the suite that comes with rttcheck is run, the scenarios of `rttcheck run --list`. It is a session of
-pytest's, and ends with the table: scenarios down, kernels across, medians in microseconds, and what did not pass.
+Without --tests rttcheck's own suite runs: the scenarios of `rttcheck run --list`. The pytest session ends with a table,
+one row per scenario and one column per kernel, with medians in microseconds and everything that did not pass.
 
 examples:
   rttcheck matrix debian:6.1 debian:6.12
@@ -36,8 +35,8 @@ examples:
   rttcheck matrix --all-series --markdown docs/kernels.md
   rttcheck matrix --compare debian:6.1 debian:6.12 --scenario rtt-40ms
 
-The table is written between the lines `<!-- matrix -->` and `<!-- /matrix -->` of a Markdown file that has them, is
-appended where the file is $GITHUB_STEP_SUMMARY, and is the whole file elsewhere. docs/json.md has the keys of the JSON.
+The Markdown table goes between the lines `<!-- matrix -->` and `<!-- /matrix -->` if the file has them, is appended if
+the file is $GITHUB_STEP_SUMMARY, and otherwise becomes the whole file. docs/json.md documents the JSON.
 
 {STATUSES}"""
 
@@ -46,50 +45,50 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     """Add the subcommand ``matrix``."""
     parser = subparsers.add_parser(
         "matrix",
-        help="ask several kernels the same, and see the answers beside each other",
-        description="Run the named scenarios (or tests of your own) on several kernels: one session, one report.",
+        help="run the named scenarios on several kernels, and print one table",
+        description="Run the named scenarios (or your own tests) on several kernels in one session, with one report.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("kernels", nargs="*", metavar="KERNEL", help="host, debian:6.12, or a path")
-    parser.add_argument("--kernel", action="append", default=[], metavar="KERNEL", help="the same; repeatable")
+    parser.add_argument("--kernel", action="append", default=[], metavar="KERNEL", help="one more kernel; repeatable")
     parser.add_argument(
-        "--all-series", action="store_true", help="the newest of each series that Debian's archive has now"
+        "--all-series", action="store_true", help="the newest kernel of each series in Debian's archive"
     )
     parser.add_argument("--scenario", action="append", default=[], metavar="NAME", help="only this one; repeatable")
     parser.add_argument(
-        "--tests", action="append", default=[], type=Path, metavar="PATH", help="these tests instead; repeatable"
+        "--tests", action="append", default=[], type=Path, metavar="PATH", help="run these tests instead; repeatable"
     )
-    parser.add_argument("--clock", choices=("virtual", "real"), help="of guests (default: virtual)")
+    parser.add_argument("--clock", choices=("virtual", "real"), help="clock of the guests (default: virtual)")
     parser.add_argument("--engine", choices=(AUTO, *ENGINES), default=AUTO, help="what delays packets (default: auto)")
-    parser.add_argument("--probe", choices=(AUTO, *PROBES), default=AUTO, help="how samples are seen (default: auto)")
-    parser.add_argument("--jobs", type=int, metavar="N", help="guests at a time (default: what cores and memory allow)")
+    parser.add_argument("--probe", choices=(AUTO, *PROBES), default=AUTO, help="what reads samples (default: auto)")
+    parser.add_argument("--jobs", type=int, metavar="N", help="guests in parallel (default: as cores and memory allow)")
     parser.add_argument(
-        "--on", action="append", default=[], metavar="USER@HOST", help="guests there too, through ssh; repeatable"
+        "--on", action="append", default=[], metavar="USER@HOST", help="also run guests there, through ssh; repeatable"
     )
-    parser.add_argument("--strict", action="store_true", help="an inconclusive scenario fails")
+    parser.add_argument("--strict", action="store_true", help="an inconclusive scenario counts as failed")
     parser.add_argument(
         "--allow-splats",
         type=Path,
         metavar="FILE",
-        help="kernel complaints that fail nothing: see `rttcheck run --help`",
+        help="list of kernel complaints to ignore, see `rttcheck run --help`",
     )
-    parser.add_argument("--recordings", type=Path, metavar="DIR", help="where recordings are kept")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all results to FILE")
+    parser.add_argument("--recordings", type=Path, metavar="DIR", help="directory for recordings")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the results to FILE as JSON")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table to FILE")
     parser.add_argument("--junit", type=Path, metavar="FILE", help="write a JUnit report to FILE")
     parser.add_argument(
         "--compare",
         nargs=2,
         metavar=("A", "B"),
-        help="what two kernels do differently instead: `rttcheck compare`, whose help teaches it",
+        help="compare two kernels instead, see `rttcheck compare --help`",
     )
-    parser.add_argument("-v", "--verbose", action="store_true", help="a line a test as it ends")
+    parser.add_argument("-v", "--verbose", action="store_true", help="print one line per test")
     parser.set_defaults(run=run, parser=parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Become the session: pytest's Ctrl-C, colours and exit status are this command's."""
+    """Replace this process by the pytest session, so that its Ctrl-C handling, colours and exit status apply."""
     return _compare(args) if args.compare else _become(session_command(args))
 
 
@@ -100,7 +99,7 @@ def _become(command: list[str]) -> NoReturn:
 
 
 def _compare(args: argparse.Namespace) -> int:
-    """The same two kernels to `rttcheck compare`, with the options that mean the same there."""
+    """Run `rttcheck compare` on the two kernels, with the options that both commands share."""
     from rttcheck.cli import build_parser
 
     others = (
@@ -120,7 +119,7 @@ def _compare(args: argparse.Namespace) -> int:
     given = next((name for name in others if getattr(args, name)), None)
     if given is not None:
         args.parser.error(
-            f"--compare is for two kernels and scenarios of --scenario, and {given.replace('_', '-')} was given, too: "
+            f"--compare takes two kernels and --scenario, and cannot be combined with {given.replace('_', '-')}: "
             "leave it out, or see `rttcheck compare --help`"
         )
     words = ["compare", *args.compare, *args.scenario, "--engine", args.engine, "--probe", args.probe]
@@ -130,10 +129,10 @@ def _compare(args: argparse.Namespace) -> int:
 
 
 def session_command(args: argparse.Namespace) -> list[str]:
-    """The command line of the session that ``args`` ask for.
+    """Return the command line of the pytest session.
 
-    Raises ScenarioError for a scenario without that name, KernelError for such a kernel, RecordingError for a JUnit
-    file that cannot be written.
+    Raises ScenarioError for an unknown scenario, KernelError for an invalid kernel, RecordingError for a JUnit file
+    that cannot be written.
     """
     _require_junit(args.junit)
     command = [sys.executable, "-m", "pytest", "-m", "rtt", *(["-v"] if args.verbose else [])]
@@ -161,9 +160,9 @@ def session_command(args: argparse.Namespace) -> list[str]:
 
 
 def kernels(args: argparse.Namespace) -> tuple[str, ...]:
-    """Those that are named, each once; all series of the archive's where they are asked for, else what is cached.
+    """Return the named kernels, each once, and with --all-series the archive's; without any, the newest cached ones.
 
-    Raises KernelError for a name that is none, and where nothing is named and nothing is cached.
+    Raises KernelError for an invalid name, and where nothing is named and nothing is cached.
     """
     from rttcheck.kernels.series import newest_cached, offered
     from rttcheck.kernels.spec import KernelSpec
@@ -177,7 +176,7 @@ def kernels(args: argparse.Namespace) -> tuple[str, ...]:
 
 
 def _require_junit(path: Path | None) -> None:
-    """pytest tries to write it when all is over. Raises RecordingError for a file that cannot be written."""
+    """Check now that the JUnit file can be written: pytest writes it at the end. Raises RecordingError if not."""
     if path is None:
         return
     try:
@@ -191,7 +190,7 @@ def _require_junit(path: Path | None) -> None:
 def _tests(args: argparse.Namespace) -> list[str]:
     if args.tests:
         if args.scenario:
-            args.parser.error("--scenario names scenarios of the suite that comes with rttcheck, and --tests others")
+            args.parser.error("--scenario selects from rttcheck's own suite, and --tests replaces it: give one of them")
         return [str(path) for path in args.tests]
     from rttcheck.cli.run import unknown
     from rttcheck.scenario.library import NAMED
@@ -200,8 +199,8 @@ def _tests(args: argparse.Namespace) -> list[str]:
         if name not in NAMED:
             raise ScenarioError(unknown(name, NAMED, "a named scenario"))
     suite = PACKAGE / "suite" / "named_scenarios.py"
-    # The suite is the package's: whatever configuration and conftest.py lie around are for other tests.
-    # The cache knows which kernel takes longest, and is begun with the next time.
+    # The suite is the package's own: configuration and conftest.py of the current directory are for other tests.
+    # The cache records which kernel takes longest; the next session begins with it.
     cache = Path(args.recordings or RECORDINGS).absolute().parent / "cache"
     alone = ["-c", os.devnull, "--rootdir", str(PACKAGE.parent), "--noconftest", "-o", f"cache_dir={cache}"]
     chosen = [f"{suite}::test_scenario[{name}]" for name in args.scenario]

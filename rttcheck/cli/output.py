@@ -1,7 +1,4 @@
-"""Writing to standard output: whole texts, at once, and a sentence where it cannot be written.
-
-Owns the decision whether colours are wanted. It knows no command and no layout.
-"""
+"""Write to standard output and flush; turn write errors into one message. Also decides on colours and width."""
 
 from __future__ import annotations
 
@@ -15,42 +12,42 @@ from typing import TextIO
 from rttcheck.errors import RttcheckError
 
 PIPE_COLUMNS = 120
-"""How wide lines may be where no terminal says so."""
+"""Columns of a line where the output is not a terminal."""
 
 
 class OutputRefused(RttcheckError):
-    """Standard output takes no more: a full disk, most likely. A reader that went away is a BrokenPipeError."""
+    """Standard output cannot be written, most likely a full disk. A closed pipe is a BrokenPipeError instead."""
 
 
 def write(text: str) -> None:
-    """Write ``text`` and a newline to standard output, now; characters that its encoding lacks become ``?``.
+    """Write ``text`` and a newline to standard output and flush; characters that its encoding lacks become ``?``.
 
-    Raises OutputRefused, and BrokenPipeError when the reader is gone.
+    Raises OutputRefused, and BrokenPipeError when the reader has closed the pipe.
     """
     encoding = sys.stdout.encoding or "utf-8"
-    with _told():
+    with _write_errors():
         print(text.encode(encoding, "replace").decode(encoding), flush=True)
 
 
 def write_bytes(content: bytes) -> None:
-    """Write ``content`` as it is to standard output, now; raises as `write` does."""
-    with _told():
+    """Write the bytes ``content`` to standard output and flush; raises as `write` does."""
+    with _write_errors():
         sys.stdout.flush()
         left = memoryview(content)
         while left:
-            # Unbuffered, a pipe takes what fits into it.
+            # Unbuffered, a write to a pipe may be partial.
             left = left[sys.stdout.buffer.write(left) :]
         sys.stdout.buffer.flush()
 
 
 def flush() -> None:
-    """Write what is left in the buffer; raises as `write` does."""
-    with _told():
+    """Flush the buffer; raises as `write` does."""
+    with _write_errors():
         sys.stdout.flush()
 
 
 @contextmanager
-def _told() -> Iterator[None]:
+def _write_errors() -> Iterator[None]:
     try:
         yield
     except BrokenPipeError:
@@ -64,19 +61,19 @@ def _told() -> Iterator[None]:
 
 
 def _abandon() -> None:
-    """Give up standard output: what is left in the buffer would be tried, and complained about, when Python exits."""
+    """Redirect standard output to /dev/null: Python would retry the buffer at exit and print a traceback."""
     devnull = os.open(os.devnull, os.O_WRONLY)
     os.dup2(devnull, sys.stdout.fileno())
     os.close(devnull)
 
 
 def wants_colour(stream: TextIO) -> bool:
-    """Colours are for a terminal that can show them and a person who has not set NO_COLOR (https://no-color.org)."""
+    """Return whether ``stream`` is a terminal with colours and NO_COLOR is not set (https://no-color.org)."""
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def columns(stream: TextIO | None = None) -> int:
-    """The width of the terminal, or of COLUMNS, else `PIPE_COLUMNS`."""
+    """Return the width of the terminal, or COLUMNS, else `PIPE_COLUMNS`."""
     stream = sys.stdout if stream is None else stream
     if stream.isatty() or os.environ.get("COLUMNS", "").isdigit():
         return shutil.get_terminal_size((PIPE_COLUMNS, 24)).columns

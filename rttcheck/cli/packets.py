@@ -1,7 +1,6 @@
-"""`rttcheck packets RECORDING`: the packets of a run as a pcapng file, for Wireshark, tshark and the like.
+"""`rttcheck packets RECORDING`: write the packets of a run as a pcapng file, for Wireshark, tshark and other tools.
 
-Owns the command's arguments and where the file goes: to standard output unless that is a terminal, or to a file, whole
-or not at all.
+The packets go to standard output unless that is a terminal, or to a file, which is written atomically.
 """
 
 from __future__ import annotations
@@ -18,13 +17,13 @@ from rttcheck.cli.exit_status import STATUSES
 from rttcheck.errors import RecordingError, RttcheckError
 
 POINTS: Final = ("client", "link-near", "link-far", "server")
-"""The interfaces' names in the file, in the order in which a packet of the client comes by."""
+"""The interface names in the file, in the order that a packet of the client passes them."""
 
 _EPILOG = f"""\
-Each packet is there once for every point that it came by: at the client, on both sides of the link, at the server. The
-points are the file's interfaces (frame.interface_name). To follow a connection, take one point: with more than one,
-Wireshark takes the same segment seen again for a retransmission. Frames are cut off behind their headers, times are
-the kernel's own in nanoseconds, and the file's comment says how to come from them to the time of TCP's samples.
+Each packet appears once for every point that it passes: client, both sides of the link, server. The points are the
+interfaces of the file (frame.interface_name). To follow a connection, select one point: with several, Wireshark shows
+the same segment at the next point as a retransmission. Frames are truncated after their headers. Times are kernel
+timestamps in nanoseconds; the file's comment gives the offset to the clock of TCP's samples.
 
 examples:
   rttcheck packets loss.rttrec --point client | wireshark -k -i -
@@ -36,38 +35,38 @@ examples:
 
 
 class PacketsNotWritten(RttcheckError):
-    """The file that was asked for cannot be written; the message says why."""
+    """The output file cannot be written; the message gives the reason."""
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the subcommand ``packets``."""
     parser = subparsers.add_parser(
         "packets",
-        help="take the packets out of a recording, for Wireshark",
+        help="extract the packets of a recording, for Wireshark",
         description="Write the packets of a recording as a pcapng file.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("recording", type=Path, metavar="RECORDING", help="a recording (.rttrec)")
     parser.add_argument(
-        "--output", default="-", metavar="FILE", help="where to; - (default) is standard output, if that is no terminal"
+        "--output", default="-", metavar="FILE", help="output file; - (default): standard output, unless a terminal"
     )
     parser.add_argument(
         "--point",
         action="append",
         choices=POINTS,
         metavar="POINT",
-        help=f"only packets seen there: {', '.join(POINTS)}; may be said more than once (default: all)",
+        help=f"only packets captured there: {', '.join(POINTS)}; repeatable (default: all)",
     )
     parser.set_defaults(run=run, parser=parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Write the file and return the exit status."""
+    """Write the packets and return the exit status."""
     from rttcheck.cli import output
 
     if args.output == "-" and sys.stdout.isatty():
-        args.parser.error("standard output is a terminal, which cannot show packets: pipe it, or name a file: --output")
+        args.parser.error("standard output is a terminal: pipe the packets to a program, or name a file with --output")
     content = packets_of(args.recording, args.point)
     if args.output == "-":
         output.write_bytes(content)
@@ -77,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def packets_of(path: Path, points: list[str] | None = None) -> bytes:
-    """The pcapng file in the recording at ``path``, with the packets of ``points`` only where they are given.
+    """Return the pcapng file in the recording at ``path``, with only the packets of ``points`` if given.
 
     Raises RecordingError when the recording cannot be read, holds no packets, or was not captured at such a point.
     """
@@ -86,7 +85,7 @@ def packets_of(path: Path, points: list[str] | None = None) -> bytes:
 
     recording = Recording.load(path)
     if not recording.packets:
-        raise RecordingError(f"the recording {path} holds no packets, as older ones do not: record the run again")
+        raise RecordingError(f"the recording {path} holds no packets; older recordings have none: record the run again")
     if points is None:
         return recording.packets
     try:
@@ -97,12 +96,12 @@ def packets_of(path: Path, points: list[str] | None = None) -> bytes:
         return packets_at(recording.packets, points)
     except ValueError as error:
         raise RecordingError(
-            f"the packets in {path} are no pcapng file of rttcheck's ({error}): record the run again"
+            f"the packets in {path} are not a pcapng file of rttcheck ({error}): record the run again"
         ) from error
 
 
 def write(content: bytes, path: Path, *, recording: Path) -> None:
-    """Write ``content`` to the file ``path``, whole or not at all; what is no file (a pipe, a device) is written to.
+    """Write ``content`` to the file ``path`` atomically; a pipe or device is written to directly.
 
     Raises PacketsNotWritten when it cannot be written, or when it is the recording itself.
     """
@@ -111,10 +110,12 @@ def write(content: bytes, path: Path, *, recording: Path) -> None:
             with path.open("wb", buffering=0) as file:
                 _write_all(file.fileno(), content)
             return
-        # Through a link: it is the file behind it that is wanted.
+        # A symbolic link is followed: its target is replaced, not the link.
         path = path.resolve()
         if path == recording.resolve():
-            raise PacketsNotWritten(f"{path} is the recording, which would be lost: name another file with --output")
+            raise PacketsNotWritten(
+                f"{path} is the recording itself, which would be lost: name another file with --output"
+            )
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         temporary = Path(name)
         try:
@@ -128,12 +129,12 @@ def write(content: bytes, path: Path, *, recording: Path) -> None:
         raise
     except OSError as error:
         raise PacketsNotWritten(
-            f"the packets could not be written to {path} ({error.strerror}): make room or name another file"
+            f"the packets cannot be written to {path} ({error.strerror}): free some space, or name another file"
         ) from error
 
 
 def _is_a_file(path: Path) -> bool:
-    """Whether ``path`` is a file or is to become one."""
+    """Return whether ``path`` is a regular file or does not exist yet."""
     try:
         return stat.S_ISREG(path.stat().st_mode)
     except FileNotFoundError:

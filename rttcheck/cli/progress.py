@@ -1,6 +1,6 @@
-"""What a person sees while a run is under way: a spinner on a terminal, plain lines elsewhere; both on standard error.
+"""Show progress on standard error: a spinner on a terminal, plain lines elsewhere.
 
-Owns standard error during a run. Results are not its business: they go to standard output when all is known.
+Results go to standard output, at the end, by other modules.
 """
 
 from __future__ import annotations
@@ -12,35 +12,35 @@ from typing import Protocol, TextIO
 
 
 class Progress(Protocol):
-    """How a run tells how far it is."""
+    """Shows how far a run has got."""
 
     def phase(self, text: str) -> None:
-        """What is going on from now on, which may take a while."""
+        """Show ``text`` as the current phase."""
 
     def line(self, text: str) -> None:
-        """Something to keep."""
+        """Write ``text`` on a line that stays."""
 
 
-class Lines:
-    """For pipes, files and dumb terminals: each thing once, on a line of its own."""
+class ProgressLines:
+    """Progress for pipes, files and dumb terminals: one line each."""
 
     def __init__(self, to: TextIO) -> None:
         self._to = to
 
     def phase(self, text: str) -> None:
-        """A line, too: in a log it is the only sign of life."""
+        """Write a line: in a log it is the only progress."""
         self.line(text)
 
     def line(self, text: str) -> None:
-        """Write it now; who closed standard error does not want to know."""
+        """Write ``text`` at once."""
         print(f"rttcheck: {text}", file=self._to, flush=True)
 
 
 @contextmanager
 def shown_progress(*, colour: bool) -> Iterator[Progress]:
-    """A spinner where standard error is a terminal that can show one, lines where it is not."""
+    """Yield a spinner where standard error is a terminal that can show one (``colour``), else lines."""
     if not colour:
-        yield Lines(sys.stderr)
+        yield ProgressLines(sys.stderr)
         return
     from rich.console import Console
     from rich.text import Text

@@ -1,7 +1,6 @@
-"""`rttcheck run SCENARIO…`: scenarios by name or from TOML files, judged on the running kernel or in a guest.
+"""`rttcheck run SCENARIO…`: run scenarios by name or from TOML files, on the running kernel or in a guest.
 
-Owns the command's arguments, what of them makes no sense together, and which exit status a run comes to. The same
-command with the hidden `--emit-rows` is the guest's side of it; on that path nothing heavy is imported.
+The hidden option `--emit-rows` is the guest's side of the command; on that path nothing heavy is imported.
 """
 
 from __future__ import annotations
@@ -17,14 +16,14 @@ from rttcheck.doctor.choices import AUTO, ENGINES, PROBES
 from rttcheck.errors import KernelError, ScenarioError
 
 if TYPE_CHECKING:
-    from rttcheck.cli.order import Order, Wanted
     from rttcheck.cli.progress import Progress
+    from rttcheck.cli.request import RunRequest, ScenarioRequest
 
 RECORDINGS = Path(".rttcheck") / "recordings"
 
 _EPILOG = f"""\
-A scenario is a name (--list shows them), a TOML file, or one scenario of a file (FILE.toml:NAME). A file holds a table
-for each scenario; times have units, rtt is the round trip and out and back are the two directions:
+A scenario is a name (see --list), a TOML file, or one scenario of a file (FILE.toml:NAME). A file has one table per
+scenario; times have units, rtt is the round trip, out and back are the two directions. --keywords lists all keywords.
 
   [scenario.far-away]
   rtt = "300ms"
@@ -37,15 +36,16 @@ for each scenario; times have units, rtt is the round trip and out and back are 
 examples:
   rttcheck run --list
   rttcheck run rtt-40ms                        on the running kernel if it can be judged, else in a guest
-  rttcheck run --kernel host rtt-40ms          on the running kernel or not at all
+  rttcheck run --kernel host rtt-40ms          only on the running kernel
   rttcheck run --kernel debian:6.1 --all       every named scenario, on Debian's newest 6.1
   rttcheck run links.toml:far-away loss --strict
   rttcheck run --all --allow-splats known.toml
   rttcheck run --json rtt-40ms | jq '.results[].p50_us'
 
-A scenario in which the kernel complains (a WARNING, a BUG, a hung task ...) has failed, unless the complaint is known.
-Known ones are in a file for --allow-splats, each with a pattern of its title (a regular expression), a reason, and when
-the entry can go; since and before, where they are given, are the first kernel that has it and the first that has not:
+A scenario fails if the kernel complains during it (a WARNING, a BUG, a hung task ...), unless the complaint is known.
+--allow-splats names a file of known complaints. Each entry has a pattern (a regular expression for the title), a
+reason, and until, the condition for removing the entry; optional are since, the first kernel with the complaint, and
+before, the first kernel without it:
 
   [[splat]]
   pattern = "WARNING: .* at net/ipv4/tcp_input.c"
@@ -54,8 +54,8 @@ the entry can go; since and before, where they are given, are the first kernel t
   since = "6.1"
   before = "7.0"
 
-Progress goes to standard error, results to standard output: a line a scenario with the round trips of its data samples
-in microseconds, and above the lines the whole verdict of each that did not pass.
+Progress goes to standard error, results to standard output: one line per scenario with the round-trip times of its
+data samples in microseconds, and before them the full verdict of each scenario that did not pass.
 
 {STATUSES}"""
 
@@ -64,90 +64,96 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     """Add the subcommand ``run``."""
     parser = subparsers.add_parser(
         "run",
-        help="run scenarios and judge what the kernel measured",
-        description="Run scenarios: a lab with the latency injected, TCP through it, every sample compared.",
+        help="run scenarios and judge the round-trip times that the kernel reports",
+        description="Run scenarios: inject latency between network namespaces, send TCP traffic, check every sample.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("scenarios", nargs="*", metavar="SCENARIO", help="a name, FILE.toml, or FILE.toml:NAME")
-    parser.add_argument("--all", action="store_true", help="every scenario that has a name")
-    parser.add_argument("--list", action="store_true", help="show the names and what each injects, and run nothing")
-    where = parser.add_argument_group("where")
+    parser.add_argument("--all", action="store_true", help="run every named scenario")
+    parser.add_argument("--list", action="store_true", help="list the named scenarios and what each injects")
+    parser.add_argument("--keywords", action="store_true", help="list the keywords that a scenario may have")
+    where = parser.add_argument_group("kernel and tools")
     where.add_argument(
         "--kernel",
         "--rtt-kernel",
         default="auto",
         metavar="auto|host|SPEC",
         help="host is the running kernel; debian:6.12, debian:6.12.107+deb13 or an image's path boots a guest; "
-        "auto (default) takes the running one if it has netem and a probe works, else a guest, and says why",
+        "auto (default) uses the running kernel if it has netem and a probe works, else a guest, and prints the reason",
     )
     where.add_argument(
         "--clock",
         "--rtt-clock",
         choices=("virtual", "real"),
-        help="of a guest: virtual (default) counts instructions and is exact on any machine",
+        help="clock of a guest: virtual (default) counts instructions and is exact on any machine",
     )
     where.add_argument(
         "--engine",
         "--rtt-engine",
         choices=(AUTO, *ENGINES),
         default=AUTO,
-        help="what delays packets; auto (default) takes the first that works",
+        help="mechanism that delays packets; auto (default) uses the first that works",
     )
     where.add_argument(
         "--probe",
         "--rtt-probe",
         choices=(AUTO, *PROBES),
         default=AUTO,
-        help="how samples are seen; auto (default) takes the first that works, `rttcheck doctor` shows what each sees",
+        help="probe that reads samples; auto (default) uses the first that works, see `rttcheck doctor`",
     )
-    what = parser.add_argument_group("what comes of it")
+    what = parser.add_argument_group("results")
     what.add_argument(
         "--recordings",
         "--rtt-recordings",
         type=Path,
         default=RECORDINGS,
         metavar="DIR",
-        help=f"where recordings are kept (default: {RECORDINGS})",
+        help=f"directory for recordings (default: {RECORDINGS})",
     )
     what.add_argument(
         "--strict",
         action="store_true",
-        help="a scenario that is inconclusive or was not seen whole counts as failed",
+        help="a scenario counts as failed if it is inconclusive, or if any check could not be run",
     )
     what.add_argument(
         "--allow-splats",
         "--rtt-allow-splats",
         type=Path,
         metavar="FILE",
-        help="kernel complaints that fail no scenario: a TOML file, see below",
+        help="TOML file of kernel complaints to ignore, see below",
     )
-    what.add_argument("--json", action="store_true", help="one JSON document on standard output")
+    what.add_argument("--json", action="store_true", help="print one JSON document")
+    what.add_argument("--markdown", action="store_true", help="with --keywords: print the page docs/scenarios.md")
     parser.add_argument("--emit-rows", action="store_true", help=argparse.SUPPRESS)
     parser.set_defaults(run=run, parser=parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Do what ``args`` say and return the exit status."""
+    """Run the scenarios, print the results, and return the exit status."""
     if args.emit_rows:
-        from rttcheck.cli.here import emit
+        from rttcheck.cli.local_run import serve_requests
 
-        return emit(sys.stdin, sys.stdout)
+        return serve_requests(sys.stdin, sys.stdout)
+    if args.markdown and not args.keywords:
+        args.parser.error("--markdown is only for --keywords; `rttcheck matrix` writes results as Markdown")
+    if args.keywords:
+        return _keywords(as_json=args.json, as_markdown=args.markdown)
     if args.list:
         return _list(as_json=args.json)
     from rttcheck.cli import output
-    from rttcheck.cli.here import check_recordings
+    from rttcheck.cli.local_run import prepare_recordings
     from rttcheck.cli.progress import shown_progress
-    from rttcheck.cli.session import carry_out
+    from rttcheck.cli.run_session import execute
 
     if not args.scenarios and not args.all:
-        args.parser.error("no scenario is given: name one, a TOML file, or --all; --list shows the names")
+        args.parser.error("no scenario is given: name a scenario or a TOML file, or give --all; --list shows the names")
     wanted = resolve(args.scenarios, everything=args.all)
     allowed = _allowed(args.allow_splats)
-    check_recordings(args.recordings)
+    prepare_recordings(args.recordings)
     with shown_progress(colour=output.wants_colour(sys.stderr)) as progress:
-        order, reasons = _decide(args, wanted, allowed, progress)
-        session = carry_out(order, progress)
+        request, reasons = _request(args, wanted, allowed, progress)
+        session = execute(request, progress)
     status = session.status(strict=args.strict)
     if args.json:
         output.write(session.document(reasons, status))
@@ -158,24 +164,24 @@ def run(args: argparse.Namespace) -> int:
     return status
 
 
-def resolve(arguments: list[str], *, everything: bool = False) -> tuple[Wanted, ...]:
-    """The scenarios that the command line names, each once, in its order.
+def resolve(arguments: list[str], *, everything: bool = False) -> tuple[ScenarioRequest, ...]:
+    """Return the scenarios that the command line names, each once, in its order.
 
-    Raises ScenarioError for names that nothing has, naming the nearest; for files as `load_scenarios` does; and for two
-    different scenarios of one name, whose recordings would take each other's place.
+    Raises ScenarioError for unknown names, with the closest known ones; for files as `load_scenarios` does; and for two
+    different scenarios of the same name, whose recordings would overwrite each other.
     """
-    from rttcheck.cli.order import Wanted
+    from rttcheck.cli.request import ScenarioRequest
     from rttcheck.scenario.library import NAMED
     from rttcheck.scenario.toml_file import load_scenarios
 
-    wanted: dict[str, Wanted] = {}
+    wanted: dict[str, ScenarioRequest] = {}
 
     def add(keywords: Mapping[str, object], source: str) -> None:
         name = str(keywords["name"])
-        known = wanted.setdefault(name, Wanted(keywords=dict(keywords), source=source))
+        known = wanted.setdefault(name, ScenarioRequest(keywords=dict(keywords), source=source))
         if known.keywords != keywords:
             raise ScenarioError(
-                f"{known.source} and {source} are two scenarios of one name: rename one, or run it alone"
+                f"{known.source} and {source} are two scenarios of the same name: rename one, or run it alone"
             )
 
     for argument in (*arguments, *(NAMED if everything else ())):
@@ -194,7 +200,7 @@ def resolve(arguments: list[str], *, everything: bool = False) -> tuple[Wanted, 
 
 
 def _as_file(argument: str) -> tuple[Path | None, str | None]:
-    """The file that an argument names, and the scenario of it, if one is named; (None, None) for a plain name."""
+    """Return the file that an argument names, and its scenario if named; (None, None) for a plain name."""
     path, colon, name = argument.rpartition(":")
     if colon and path.endswith(".toml"):
         return Path(path), name
@@ -204,7 +210,7 @@ def _as_file(argument: str) -> tuple[Path | None, str | None]:
 
 
 def unknown(name: str, known: object, where: str) -> str:
-    """The sentence for a scenario's name that is not ``where`` it was looked for, with the nearest of ``known``."""
+    """Return the error message for a scenario that is not ``where``, with the closest of ``known``."""
     from difflib import get_close_matches
 
     names = list(cast("dict[str, object]", known))
@@ -214,7 +220,7 @@ def unknown(name: str, known: object, where: str) -> str:
 
 
 def _allowed(path: Path | None) -> tuple[dict[str, str], ...]:
-    """The entries of the user's list, none without one. Raises AllowListError for a file that is none."""
+    """Return the entries of the user's list of known complaints. Raises AllowListError for an invalid file."""
     if path is None:
         return ()
     from rttcheck.kernel_log.allowed import read_allowed
@@ -222,24 +228,27 @@ def _allowed(path: Path | None) -> tuple[dict[str, str], ...]:
     return tuple(entry.as_dict() for entry in read_allowed(path))
 
 
-def _decide(
-    args: argparse.Namespace, wanted: tuple[Wanted, ...], allowed: tuple[dict[str, str], ...], progress: Progress
-) -> tuple[Order, tuple[str, ...]]:
-    """Kernel and clock, and why.
+def _request(
+    args: argparse.Namespace,
+    wanted: tuple[ScenarioRequest, ...],
+    allowed: tuple[dict[str, str], ...],
+    progress: Progress,
+) -> tuple[RunRequest, tuple[str, ...]]:
+    """Return the request, with kernel and clock chosen, and the reasons for the choice.
 
-    Raises KernelError for a kernel that makes no sense, CapabilityError where none can be had.
+    Raises KernelError for an invalid kernel, CapabilityError where no kernel can be judged.
     """
     from rttcheck.cli import output
-    from rttcheck.cli.order import Order
+    from rttcheck.cli.request import RunRequest
     from rttcheck.kernels.spec import KernelSpec
 
     kernel, clock = args.kernel, args.clock or "virtual"
-    reasons: tuple[str, ...] = ("asked for with --kernel",)
+    reasons: tuple[str, ...] = ("chosen with --kernel",)
     if kernel == "auto":
         from rttcheck.doctor.capabilities import capabilities
         from rttcheck.doctor.kernel_choice import choose_kernel
 
-        progress.phase("looking at what this machine can do")
+        progress.phase("testing what this machine supports")
         choice = choose_kernel(capabilities())
         kernel, clock, reasons = choice.kernel, args.clock or choice.clock, choice.reasons
         progress.line(f"auto uses {choice.sentence}")
@@ -247,31 +256,32 @@ def _decide(
     if kernel == "host":
         if args.clock == "virtual":
             raise KernelError(
-                "--clock virtual was asked for and the kernel is the running one, whose time is real: name a guest's "
-                "kernel, as in --kernel debian:6.12"
+                "--clock virtual is not possible on the running kernel, whose time is real: name a guest's kernel, as "
+                "in --kernel debian:6.12"
             )
         clock = "real"
     encoding = (sys.stdout.encoding or "").lower()
-    order = Order(
+    request = RunRequest(
         kernel=kernel,
         clock=cast("Literal['virtual', 'real']", clock),
         engine=args.engine,
         probe=args.probe,
         recordings=str(args.recordings.absolute()),
-        wanted=wanted,
+        scenarios=wanted,
         width=output.columns(),
         colour=output.wants_colour(sys.stdout) and not args.json,
         allowed=allowed,
         allow_splats=str(args.allow_splats or ""),
         ascii_only=not encoding.startswith("utf"),
     )
-    return order, reasons
+    return request, reasons
 
 
 def _list(*, as_json: bool) -> int:
-    """Names and what they inject, as one would write it in a file."""
+    """Print the named scenarios with their keywords as in a TOML file."""
     from rttcheck.cli import output
     from rttcheck.scenario.library import NAMED
+    from rttcheck.scenario.toml_file import toml_value
 
     asked = {name: {key: value for key, value in NAMED[name].keywords().items() if key != "name"} for name in NAMED}
     if as_json:
@@ -281,16 +291,19 @@ def _list(*, as_json: bool) -> int:
         return 0
     widest = max(map(len, asked))
     for name, keywords in asked.items():
-        output.write(f"{name:<{widest}}  {'  '.join(f'{key}={_toml(value)}' for key, value in keywords.items())}")
+        output.write(f"{name:<{widest}}  {'  '.join(f'{key}={toml_value(value)}' for key, value in keywords.items())}")
     return 0
 
 
-def _toml(value: object) -> str:
-    """A keyword's value as a TOML file has it."""
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{key} = {_toml(item)}" for key, item in value.items()) + "}"
-    if isinstance(value, list):
-        return "[" + ", ".join(map(_toml, value)) + "]"
-    if isinstance(value, bool):
-        return str(value).lower()
-    return f'"{value}"' if isinstance(value, str) else str(value)
+def _keywords(*, as_json: bool, as_markdown: bool) -> int:
+    """Print the keywords of a scenario."""
+    from rttcheck.cli import output
+    from rttcheck.report import keyword_table
+
+    if as_json:
+        output.write(keyword_table.document())
+    elif as_markdown:
+        output.write(keyword_table.markdown().rstrip("\n"))
+    else:
+        output.write(keyword_table.render(width=output.columns(), colour=output.wants_colour(sys.stdout)))
+    return 0

@@ -1,1 +1,1 @@
-"""Two kernels beside each other: what recordings of one and of the other say, and where a difference comes from."""
+"""Compare recordings of two kernels, and find the stage that a difference comes from."""

@@ -1,14 +1,11 @@
-"""A kernel's runs beside another's, scenario by scenario: for each check, distribution and count what can be said.
+"""Compare the runs of two kernels, scenario by scenario: checks, distributions and counts.
 
-It owns which of the runs' figures are held against each other, by which margin, and which stage a difference is put
-down to. How a run is measured it does not know, nor how many runs can be had.
+A comparison shows differences only: a fault of both kernels is the same on both sides. Therefore each run is also
+judged by itself, and a scenario with failed runs is *failed* and never *same*.
 
-A comparison sees differences only: a fault that both kernels have is the same on both sides. So each run is judged by
-itself as well, and a scenario of which runs fail the judge is *failed* and never *same*.
-
-A check's outcome is not a matter of chance (the judge's false alarms are 1 in a million), so that one that passes in
-all runs of one kernel and fails in all of the other has changed; runs in which it was inconclusive say nothing. A count
-has changed where all runs of one kernel part from all of the other's, in so many runs that chance would not.
+A check's outcome is not random (the judge's false alarms are 1 in a million): a check that passes in all runs of one
+kernel and fails in all of the other has changed; runs in which it was inconclusive are ignored. A count has changed
+where the runs of both kernels separate completely, in enough runs to be significant.
 """
 
 from __future__ import annotations
@@ -23,13 +20,13 @@ import numpy as np
 from rttcheck.compare.difference import (
     FALSE_ALARM,
     LEAST_RUNS,
-    Answer,
+    ComparisonAnswer,
     Difference,
     certain,
     difference,
     runs_for,
 )
-from rttcheck.compare.measured import ADDED, MEDIAN, TAIL, TOTAL, Name, Run
+from rttcheck.compare.measured import ADDED, MEDIAN, TAIL, TOTAL, DistributionName, MeasuredRun
 from rttcheck.compare.path import STAGES
 from rttcheck.judge.findings import Outcome
 
@@ -37,31 +34,31 @@ GRAIN_US: Final = 1.0
 """The kernel counts round trips in microseconds."""
 
 REAL_MARGIN_US: Final = 50.0
-"""In real time the machine's own noise moves medians by tens of microseconds from run to run."""
+"""In real time the machine's noise moves medians by tens of microseconds from run to run."""
 
 LONE_MARGIN_US: Final = 10.0
-"""For handshakes, in virtual time. Each makes a socket, which takes a fresh page now and then: runs of one and the same
-kernel are 3, 6 or 9 us apart by that."""
+"""For handshakes, in virtual time. Each creates a socket, which sometimes allocates a page: runs of the same kernel
+differ by 3, 6 or 9 us because of it."""
 
 _OF_SAMPLES: Final = ("data", "handshake")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Margins:
-    """The smallest differences that count, microseconds."""
+    """The smallest relevant differences, microseconds."""
 
     data_us: float
     lone_us: float
 
     @classmethod
     def of(cls, clock: str, data_us: float | None = None) -> Margins:
-        """Those of a clock; ``data_us`` in place of the usual one."""
+        """Return the margins for a clock; ``data_us`` replaces the usual one."""
         usual, lone = (GRAIN_US, LONE_MARGIN_US) if clock == "virtual" else (REAL_MARGIN_US, REAL_MARGIN_US)
         data = usual if data_us is None else data_us
         return cls(data_us=data, lone_us=max(lone, data))
 
-    def of_name(self, name: Name) -> float:
-        """A distribution's. Stamps are cut to microseconds: a median has many to even that out, few have not."""
+    def of_name(self, name: DistributionName) -> float:
+        """Return a distribution's margin: one microsecond more where few samples average out the stamps' rounding."""
         if name.kind == "handshake":
             return self.lone_us
         few = name.kind == "socket" or name.figure == TAIL
@@ -70,25 +67,25 @@ class Margins:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checked:
-    """One of the judge's checks on both sides."""
+    """One check of the judge, compared."""
 
     check: str
     """The check's id, as `Finding.key` has it."""
     title: str
-    answer: Answer
+    answer: ComparisonAnswer
     first: str
     second: str
-    """In how many runs it came to what."""
+    """Number of runs for each outcome."""
     reason: str = ""
-    """What it said where it failed, or why it cannot be told."""
+    """Its message where it failed, or why the comparison is undecided."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counted:
-    """A count on both sides."""
+    """One count, compared."""
 
     count: str
-    answer: Answer
+    answer: ComparisonAnswer
     first: tuple[int, ...]
     second: tuple[int, ...]
     reason: str = ""
@@ -97,15 +94,15 @@ class Counted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judged:
-    """What one side's runs of a scenario came to, each judged by itself."""
+    """The verdicts on one side's runs of a scenario, each judged by itself."""
 
     outcomes: tuple[Outcome, ...]
     reason: str = ""
-    """Why the first one that failed did, or else the first one that was inconclusive."""
+    """Reason of the first failed run, else of the first inconclusive one."""
 
     @classmethod
-    def of(cls, runs: Sequence[Run]) -> Judged:
-        """The verdicts of ``runs``."""
+    def of(cls, runs: Sequence[MeasuredRun]) -> Judged:
+        """Return the verdicts of ``runs``."""
         first = next(
             (run for one in (Outcome.FAILED, Outcome.INCONCLUSIVE) for run in runs if run.verdict is one), None
         )
@@ -122,66 +119,77 @@ class Judged:
         return all(one is Outcome.PASSED for one in self.outcomes)
 
     def count(self, outcome: Outcome) -> int:
-        """How many runs came to that."""
+        """Return the number of runs with that outcome."""
         return self.outcomes.count(outcome)
 
     def render(self) -> str:
-        """How many runs came to what."""
+        """Return the number of runs for each outcome as text."""
         return _tally(self.outcomes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compared:
-    """A scenario on both sides."""
+    """One scenario, compared."""
 
     scenario: str
     runs: tuple[int, int]
     judged: tuple[Judged, Judged]
     random: bool = False
     blocked: str = ""
-    """Why nothing of it can be compared."""
+    """Why it cannot be compared; empty if it can."""
     checks: tuple[Checked, ...] = ()
-    distributions: Mapping[Name, Difference] = field(default_factory=dict)
+    distributions: Mapping[DistributionName, Difference] = field(default_factory=dict)
     counts: tuple[Counted, ...] = ()
 
     @property
-    def answer(self) -> Answer:
-        """Changed where anything is; else failed where any run fails the judge; else what the differences say."""
-        if self.differences is not Answer.CHANGED and any(side.failed for side in self.judged):
-            return Answer.FAILED
+    def answer(self) -> ComparisonAnswer:
+        """Changed where anything is; else failed where any run failed; else `differences`."""
+        if self.differences is not ComparisonAnswer.CHANGED and any(side.failed for side in self.judged):
+            return ComparisonAnswer.FAILED
         return self.differences
 
     @property
-    def differences(self) -> Answer:
-        """Changed where anything is, else cannot tell where anything cannot be told; nothing of right and wrong."""
+    def differences(self) -> ComparisonAnswer:
+        """Changed where anything is, else unknown where anything is undecided, else same; ignores verdicts."""
         answers = {check.answer for check in self.checks} | {count.answer for count in self.counts}
         answers |= {distribution.answer for distribution in self.distributions.values()}
         if self.blocked or not answers:
-            return Answer.UNKNOWN
-        return next(answer for answer in (Answer.CHANGED, Answer.UNKNOWN, Answer.SAME) if answer in answers)
+            return ComparisonAnswer.UNKNOWN
+        return next(
+            answer
+            for answer in (ComparisonAnswer.CHANGED, ComparisonAnswer.UNKNOWN, ComparisonAnswer.SAME)
+            if answer in answers
+        )
 
     @property
     def more_runs(self) -> bool:
-        """Whether more runs might tell what could not be told."""
+        """Whether more runs might decide what is undecided."""
         return any(one.more_runs for one in self.distributions.values()) or any(one.more_runs for one in self.counts)
 
-    def origin(self, name: Name) -> dict[str, float]:
-        """The stages that a difference of the whole comes from, microseconds each: those that make a tenth or more."""
+    def origin(self, name: DistributionName) -> dict[str, float]:
+        """Return the stages with a tenth or more of a difference, microseconds each, largest first."""
         whole = self.distributions[name].by_us
         found: dict[str, float] = {}
         for stage in STAGES if name.part == TOTAL else (STAGES[0], STAGES[-1]):
-            part = self.distributions.get(Name(name.side, name.kind, stage, name.figure))
+            part = self.distributions.get(DistributionName(name.side, name.kind, stage, name.figure))
             if part is not None and abs(part.by_us) >= abs(whole) / 10:
                 found[stage] = part.by_us
         return dict(sorted(found.items(), key=lambda entry: -abs(entry[1])))
 
-    def heads(self) -> tuple[Name, ...]:
-        """The wholes of samples that have changed, the median before its tail: each is the sum of its stages."""
-        found: list[Name] = []
+    def heads(self) -> tuple[DistributionName, ...]:
+        """Return the changed distributions of whole samples (sums of their stages), the median instead of its tail."""
+        found: list[DistributionName] = []
         for name, part in self.distributions.items():
-            if part.answer is not Answer.CHANGED or name.part not in (TOTAL, ADDED) or name.kind not in _OF_SAMPLES:
+            if (
+                part.answer is not ComparisonAnswer.CHANGED
+                or name.part not in (TOTAL, ADDED)
+                or name.kind not in _OF_SAMPLES
+            ):
                 continue
-            over = (Name(name.side, name.kind, TOTAL, name.figure), Name(name.side, name.kind, name.part, MEDIAN))
+            over = (
+                DistributionName(name.side, name.kind, TOTAL, name.figure),
+                DistributionName(name.side, name.kind, name.part, MEDIAN),
+            )
             if not any(other in found for other in over):
                 found.append(name)
         return tuple(found)
@@ -189,30 +197,33 @@ class Compared:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """Two kernels."""
+    """Two kernels, compared."""
 
     scenarios: tuple[Compared, ...]
     margins: Margins
     compared: int
-    """How many distributions and counts were held against each other."""
+    """Number of distributions and counts compared."""
     chance: float
-    """How likely each of them is called a change where there is none; all of them together: `FALSE_ALARM`."""
+    """Probability of a false change for each of them; for all of them together it is `FALSE_ALARM`."""
 
     @property
-    def answer(self) -> Answer:
-        """Changed where any scenario is, else failed where one is, else cannot tell where one cannot be told."""
+    def answer(self) -> ComparisonAnswer:
+        """Changed where any scenario is, else failed where one is, else unknown where one is undecided, else same."""
         answers = {scenario.answer for scenario in self.scenarios}
-        order = (Answer.CHANGED, Answer.FAILED, Answer.UNKNOWN, Answer.SAME)
-        return next((one for one in order if one in answers), Answer.UNKNOWN)
+        order = (ComparisonAnswer.CHANGED, ComparisonAnswer.FAILED, ComparisonAnswer.UNKNOWN, ComparisonAnswer.SAME)
+        return next((one for one in order if one in answers), ComparisonAnswer.UNKNOWN)
 
 
 def compare(
-    runs: Mapping[str, tuple[Sequence[Run], Sequence[Run]]], *, margin_us: float | None = None, looks: int = 1
+    runs: Mapping[str, tuple[Sequence[MeasuredRun], Sequence[MeasuredRun]]],
+    *,
+    margin_us: float | None = None,
+    looks: int = 1,
 ) -> Comparison:
     """Compare both sides' runs of each scenario, by its name.
 
-    ``margin_us`` is the smallest difference that counts, in place of the clock's own. Who looks again when there are
-    more runs says how often in all, in ``looks``, and the rates of both errors are shared among the looks.
+    ``margin_us`` is the smallest relevant difference, instead of the clock's own. ``looks`` is the total number of
+    comparisons of the same runs as they grow; they share both error rates.
     """
     clocks = {run.clock for sides in runs.values() for side in sides for run in side}
     margins = Margins.of("virtual" if clocks == {"virtual"} else "real", margin_us)
@@ -246,26 +257,26 @@ def compare(
     )
 
 
-def _blocked(first: Sequence[Run], second: Sequence[Run]) -> str:
+def _blocked(first: Sequence[MeasuredRun], second: Sequence[MeasuredRun]) -> str:
     least = min(len(first), len(second))
     if least < LEAST_RUNS:
-        return f"too few runs: {len(first)} and {len(second)}, where each side needs {LEAST_RUNS}"
+        return f"too few runs: {len(first)} and {len(second)}; each side needs {LEAST_RUNS}"
     values: dict[str, set[str]] = {}
     for run in (*first, *second):
         for name, value in run.settings.items():
             values.setdefault(name, set()).add(value)
     if len(values["clock"]) > 1:
-        return "the clock differs: virtual time has none of the noise that real time has"
+        return "the clocks differ: virtual time lacks the noise of real time"
     other = {name: found for name, found in values.items() if len(found) > 1}
     if other:
-        told = "; ".join(f"{name}: {' or '.join(sorted(found))}" for name, found in sorted(other.items())[:3])
-        return f"settings differ ({told})"
+        differing = "; ".join(f"{name}: {' or '.join(sorted(found))}" for name, found in sorted(other.items())[:3])
+        return f"settings differ ({differing})"
     return ""
 
 
-def _common(first: Sequence[Run], second: Sequence[Run]) -> list[Name]:
-    """The distributions of all runs; those of some runs only, where both sides have enough of them."""
-    known: dict[Name, list[int]] = {}
+def _common(first: Sequence[MeasuredRun], second: Sequence[MeasuredRun]) -> list[DistributionName]:
+    """Return the distributions of all runs, and medians that only some runs have."""
+    known: dict[DistributionName, list[int]] = {}
     for side, runs in enumerate((first, second)):
         for run in runs:
             for name in run.figures:
@@ -275,7 +286,12 @@ def _common(first: Sequence[Run], second: Sequence[Run]) -> list[Name]:
 
 
 def _difference(
-    name: Name, first: Sequence[Run], second: Sequence[Run], margins: Margins, chance: float, looks: int
+    name: DistributionName,
+    first: Sequence[MeasuredRun],
+    second: Sequence[MeasuredRun],
+    margins: Margins,
+    chance: float,
+    looks: int,
 ) -> Difference:
     sides = [[run.figures[name] for run in side if name in run.figures] for side in (first, second)]
     values = [[figure.value_us for figure in side] for side in sides]
@@ -283,9 +299,9 @@ def _difference(
     if min(map(len, sides)) < LEAST_RUNS:
         means = [float(np.mean(side)) if side else math.nan for side in values]
         return Difference(
-            answer=Answer.UNKNOWN, first_us=means[0], second_us=means[1], low_us=-math.inf, high_us=math.inf,
+            answer=ComparisonAnswer.UNKNOWN, first_us=means[0], second_us=means[1], low_us=-math.inf, high_us=math.inf,
             margin_us=margin, runs=(len(sides[0]), len(sides[1])), more_runs=all(map(len, sides)),
-            reason=f"too few samples: {len(sides[0])} and {len(sides[1])} runs have any, where {LEAST_RUNS} are needed",
+            reason=f"too few samples: {len(sides[0])} and {len(sides[1])} runs have any; {LEAST_RUNS} are needed",
         )  # fmt: skip
     off = np.array([figure.off_us for side in sides for figure in side])
     known = off[~np.isnan(off)]
@@ -298,37 +314,41 @@ def _difference(
     )
 
 
-def _counted(count: str, first: Sequence[Run], second: Sequence[Run], chance: float) -> Counted | None:
-    """None for a count that is a matter of chance on both sides: it says nothing."""
+def _counted(count: str, first: Sequence[MeasuredRun], second: Sequence[MeasuredRun], chance: float) -> Counted | None:
+    """Compare a count; return None where it varies randomly on both sides."""
     ours, theirs = (tuple(run.counts.get(count, 0) for run in side) for side in (first, second))
 
-    def told(answer: Answer, reason: str = "", *, more: bool = False) -> Counted:
+    def counted(answer: ComparisonAnswer, reason: str = "", *, more: bool = False) -> Counted:
         return Counted(count=count, answer=answer, first=ours, second=theirs, reason=reason, more_runs=more)
 
     if len({*ours, *theirs}) == 1:
-        return told(Answer.SAME)
+        return counted(ComparisonAnswer.SAME)
     if max(ours) < min(theirs) or max(theirs) < min(ours):
         if certain(ours, theirs) <= chance:
-            return told(Answer.CHANGED)
+            return counted(ComparisonAnswer.CHANGED)
         need = runs_for(chance)
-        return told(Answer.UNKNOWN, f"all runs part, which {need} runs on each side would prove", more=True)
+        return counted(
+            ComparisonAnswer.UNKNOWN,
+            f"the runs separate completely; {need} per side would make it significant",
+            more=True,
+        )
     if min(len(set(ours)), len(set(theirs))) > 1:
         return None
-    return told(Answer.UNKNOWN, "it varies from run to run on one side only", more=True)
+    return counted(ComparisonAnswer.UNKNOWN, "it varies from run to run on one side only", more=True)
 
 
-def _checks(first: Sequence[Run], second: Sequence[Run]) -> tuple[Checked, ...]:
+def _checks(first: Sequence[MeasuredRun], second: Sequence[MeasuredRun]) -> tuple[Checked, ...]:
     names = dict.fromkeys(check for run in (*first, *second) for check in run.outcomes)
     return tuple(_checked(check, first, second) for check in names)
 
 
-def _checked(check: str, first: Sequence[Run], second: Sequence[Run]) -> Checked:
+def _checked(check: str, first: Sequence[MeasuredRun], second: Sequence[MeasuredRun]) -> Checked:
     sides = (first, second)
     outcomes = [[run.outcomes[check] for run in side if check in run.outcomes] for side in sides]
     failed = [side.count(Outcome.FAILED) for side in outcomes]
-    told = [sum(one is not Outcome.INCONCLUSIVE for one in side) for side in outcomes]
+    decided = [sum(one is not Outcome.INCONCLUSIVE for one in side) for side in outcomes]
 
-    def answer(answer: Answer, reason: str = "") -> Checked:
+    def answer(answer: ComparisonAnswer, reason: str = "") -> Checked:
         title = next(run.titles[check] for run in (*first, *second) if check in run.titles)
         return Checked(
             check=check,
@@ -339,24 +359,24 @@ def _checked(check: str, first: Sequence[Run], second: Sequence[Run]) -> Checked
             reason=reason,
         )
 
-    for side, number in enumerate(told):
+    for side, number in enumerate(decided):
         if number < LEAST_RUNS:
             whose = ("first", "second")[side]
-            said = _said(check, sides[side], Outcome.INCONCLUSIVE)
+            message = _message(check, sides[side], Outcome.INCONCLUSIVE)
             return answer(
-                Answer.UNKNOWN,
-                f"it came to an outcome in {number} runs of the {whose} kernel, where {LEAST_RUNS} are needed"
-                + (f": {said}" if said else ""),
+                ComparisonAnswer.UNKNOWN,
+                f"it has an outcome in {number} runs of the {whose} kernel; {LEAST_RUNS} are needed"
+                + (f": {message}" if message else ""),
             )
-    if failed in ([0, 0], told):
-        return answer(Answer.SAME)
-    words = next(filter(None, (_said(check, side, Outcome.FAILED) for side in reversed(sides))), "")
-    if failed in ([0, told[1]], [told[0], 0]):
-        return answer(Answer.CHANGED, words)
-    return answer(Answer.UNKNOWN, f"it fails in some runs only ({failed[0]} and {failed[1]}): {words}")
+    if failed in ([0, 0], decided):
+        return answer(ComparisonAnswer.SAME)
+    message = next(filter(None, (_message(check, side, Outcome.FAILED) for side in reversed(sides))), "")
+    if failed in ([0, decided[1]], [decided[0], 0]):
+        return answer(ComparisonAnswer.CHANGED, message)
+    return answer(ComparisonAnswer.UNKNOWN, f"it fails in some runs only ({failed[0]} and {failed[1]}): {message}")
 
 
-def _said(check: str, runs: Sequence[Run], outcome: Outcome) -> str:
+def _message(check: str, runs: Sequence[MeasuredRun], outcome: Outcome) -> str:
     return next((run.reasons[check] for run in runs if run.outcomes.get(check) is outcome), "")
 
 

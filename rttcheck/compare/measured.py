@@ -1,11 +1,9 @@
-"""One recording as a comparison sees it: each distribution as one figure, counts, outcomes of checks, settings.
+"""Measure one recording for a comparison: a value for each distribution, counts, outcomes of checks, settings.
 
-It owns what is measured of a run, and of which scenarios: a link that draws its delays by chance says nothing of a
-kernel, so that there only what the kernel adds is measured. It compares nothing.
+On a random link only what the kernel adds is measured: its random delays are not the kernel's.
 
-The run is the unit: samples of one run share the state of their kernel, runs do not. So a distribution comes down to
-one figure a run (its median, or its 90th percentile), and how far that figure may be off because the run has only so
-many samples.
+The run is the unit: samples of one run share the state of their kernel, runs do not. So each distribution is reduced to
+one value per run (its median, or its 90th percentile) with its standard error from the number of samples.
 """
 
 from __future__ import annotations
@@ -33,14 +31,14 @@ TAIL: Final = "90th percentile"
 _SHARES: Final = {MEDIAN: 0.5, TAIL: 0.9}
 
 TAIL_SAMPLES: Final = 20
-"""From so many samples on, the 90th percentile has two above it: no single late sample makes it."""
+"""With this many samples two lie above the 90th percentile, so that no single late sample decides it."""
 
 _BURSTS: Final = ("bulk", "oneway")
-"""Kinds of traffic that write without waiting, so that segments and ACKs come in bursts."""
+"""Kinds of traffic that write without waiting, so that segments and ACKs form bursts."""
 
 _SHARED_WITH_A_BURST: Final = frozenset({TOTAL, "link out", "receiver", "link back"})
-"""Parts of the way on which a packet waits for those of its burst that are ahead. How many that are for the tenth that
-waits longest differs from run to run by chance (the medians repeat), so that their tails say nothing of a kernel."""
+"""Stages at which a packet waits for earlier ones of its burst. For the slowest tenth their number varies from run to
+run (medians repeat), so that tails of these stages are not compared."""
 
 _SIDES: Final = {Side.CLIENT: "client", Side.SERVER: "server"}
 _KINDS: Final = {Kind.DATA: "data", Kind.HANDSHAKE: "handshake"}
@@ -48,13 +46,13 @@ _SOURCES: Final = {
     SampleSource.FIRST: "from first-acked",
     SampleSource.SACK: "from SACK",
     SampleSource.TSECR: "from timestamps",
-    SampleSource.UNKNOWN: "from an untold source",
+    SampleSource.UNKNOWN: "from an unknown source",
 }
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Name:
-    """A distribution: whose samples, of what, which part of their way, and which figure of it."""
+class DistributionName:
+    """Identifies a distribution: side, kind of sample, part of the round trip, and quantile."""
 
     side: str
     kind: str
@@ -68,42 +66,42 @@ class Name:
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One run's figure of a distribution, microseconds."""
+    """One run's value of a distribution, microseconds."""
 
     value_us: float
     off_us: float
-    """Its standard error by the run's own samples; NaN where they are too few to tell."""
+    """Its standard error from the run's own samples; NaN where they are too few."""
     samples: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
-    """What a recording comes to."""
+class MeasuredRun:
+    """The measured values of a recording."""
 
     scenario: str
     kernel: str
     clock: str
     random: bool
-    """The link draws by chance what happens to a packet."""
+    """Whether the link treats packets randomly."""
     settings: Mapping[str, str]
-    """What must be the same for a comparison to mean anything."""
-    figures: Mapping[Name, Figure]
+    """Settings that must be equal for a valid comparison."""
+    figures: Mapping[DistributionName, Figure]
     counts: Mapping[str, int]
-    """Empty where the link or the clock makes them a matter of chance."""
+    """Empty where the link or the clock makes them random."""
     outcomes: Mapping[str, Outcome]
-    """Of each of the judge's checks that was run."""
+    """Of each check that was run."""
     reasons: Mapping[str, str]
-    """What each check said."""
+    """The message of each check."""
     titles: Mapping[str, str]
     """Each check's title, for people."""
     verdict: Outcome
-    """Of the whole run, judged by itself: held against its packets and the injected latency, not against other runs."""
+    """Of the whole run, judged by itself: against its packets and the injected latency, not against other runs."""
     reason: str
-    """The check that made the verdict, and what it said; empty where the run passed."""
+    """Title and message of the check that decided the verdict; empty where the run passed."""
 
     @classmethod
-    def of(cls, recording: Recording) -> Run:
-        """Judge and measure a recording. Raises ScenarioError when its scenario is none that this version knows."""
+    def of(cls, recording: Recording) -> MeasuredRun:
+        """Judge and measure a recording. Raises ScenarioError when this version does not know its scenario."""
         evidence = Evidence.of(recording)
         verdict = judge(recording)
         ran = {finding.key: finding for finding in verdict.findings if not finding.blind}
@@ -126,7 +124,7 @@ class Run:
 
 
 def is_random(scenario: Scenario) -> bool:
-    """Whether chance decides what any of the scenario's links does to a packet."""
+    """Return whether any link of the scenario treats packets randomly."""
     return any(_draws(netem) for link in scenario.links for netem in link)
 
 
@@ -144,11 +142,11 @@ def _settings(recording: Recording) -> dict[str, str]:
         "engine": recording.engine,
         "probe": recording.probe,
     }
-    # A kernel that has no such knob has no other setting for it.
+    # A sysctl that a kernel lacks does not differ.
     return facts | {name: value for name, value in recording.sysctls.items() if value != "absent"}
 
 
-def _figures(evidence: Evidence, *, random: bool) -> Iterator[tuple[Name, Figure]]:
+def _figures(evidence: Evidence, *, random: bool) -> Iterator[tuple[DistributionName, Figure]]:
     if evidence.wire_times is None:
         yield from _without_packets(evidence, random=random)
         return
@@ -165,21 +163,26 @@ def _figures(evidence: Evidence, *, random: bool) -> Iterator[tuple[Name, Figure
                 parts[TOTAL] = paths.total_us
             parts[ADDED] = paths.stages_us["sender"] + paths.stages_us["arrival"]
             for stage in STAGES:
-                # What waits for what chance delayed, and what queues behind the sender's own, is no work of a stage's.
+                # Waiting for randomly delayed packets, or in the link's queue, is not the stage's own time.
                 if (random and stage in ("link out", "receiver", "link back")) or (queued and stage == "link out"):
                     continue
                 parts[stage] = paths.stages_us[stage]
             for part, values in parts.items():
                 tail = not (in_bursts and part in _SHARED_WITH_A_BURST)
-                yield from _of(Name(whose, what, part), values[chosen], 1.0 if part == TOTAL else 0.0, tail=tail)
+                yield from _of(
+                    DistributionName(whose, what, part), values[chosen], 1.0 if part == TOTAL else 0.0, tail=tail
+                )
         least = [flow.get(f"{whose}_info", {}).get("min_rtt_us") for flow in evidence.recording.flows]
         known = np.array([value for value in least if value], dtype=np.float64)
         if len(known) and not random:
-            yield Name(whose, "socket", "min_rtt"), Figure(float(np.median(known)), float("nan"), len(known))
+            yield (
+                DistributionName(whose, "socket", "min_rtt"),
+                Figure(float(np.median(known)), float("nan"), len(known)),
+            )
 
 
-def _without_packets(evidence: Evidence, *, random: bool) -> Iterator[tuple[Name, Figure]]:
-    """Without packets there are no stages, and what the kernel adds is not known."""
+def _without_packets(evidence: Evidence, *, random: bool) -> Iterator[tuple[DistributionName, Figure]]:
+    """Yield the values of a recording without packets: no stages, and not what the kernel adds."""
     if random:
         return
     for side, whose in _SIDES.items():
@@ -187,21 +190,23 @@ def _without_packets(evidence: Evidence, *, random: bool) -> Iterator[tuple[Name
             chosen = (evidence.sides == side) & (evidence.kinds == kind) & (evidence.sources != SampleSource.TSECR)
             values = evidence.values_us[chosen].astype(np.float64)
             tail = evidence.scenario.traffic.kind not in _BURSTS
-            yield from _of(Name(whose, what, TOTAL), values[values >= 0], 1.0, tail=tail)
+            yield from _of(DistributionName(whose, what, TOTAL), values[values >= 0], 1.0, tail=tail)
 
 
-def _of(name: Name, values_us: Floats, grain_us: float, *, tail: bool) -> Iterator[tuple[Name, Figure]]:
+def _of(
+    name: DistributionName, values_us: Floats, grain_us: float, *, tail: bool
+) -> Iterator[tuple[DistributionName, Figure]]:
     known = np.sort(values_us[~np.isnan(values_us)])
     if len(known):
         yield name, _figure(known, _SHARES[MEDIAN], grain_us)
     if tail and len(known) >= TAIL_SAMPLES and name.kind == "data":
-        yield Name(name.side, name.kind, name.part, TAIL), _figure(known, _SHARES[TAIL], grain_us)
+        yield DistributionName(name.side, name.kind, name.part, TAIL), _figure(known, _SHARES[TAIL], grain_us)
 
 
 def _figure(ordered_us: Floats, share: float, grain_us: float) -> Figure:
-    """A quantile, and half the distance of the two values that lie a standard error of its rank to either side.
+    """Return a quantile, with half the distance between the values one standard error of its rank to either side.
 
-    What counts whole microseconds lies anywhere in the one that it shows: equal values are spread evenly over it.
+    A value in whole microseconds may lie anywhere within its microsecond: equal values are spread evenly over it.
     """
     count = len(ordered_us)
     if grain_us:

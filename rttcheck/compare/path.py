@@ -1,17 +1,14 @@
-"""The stages of each sample's way: stamped, sent, carried, answered, carried back, taken.
-
-It owns which packet at the far end belongs to a sample, and the time that each stage took. What a sample is, and which
-packets at its own end are behind it, is the judge's; what a stage ought to take it does not know.
+"""Split each sample's round trip into stages.
 
 The stages of a sample add up to it, to the nanosecond:
 
-- ``sender``: from the segment's stamp to its departure (`SampleOverhead.lead_ns`);
+- ``sender``: from the segment's timestamp to its departure (`SampleOverhead.lead_ns`);
 - ``link out``: from there to the far end's interface;
 - ``receiver``: from there to the departure of the ACK;
 - ``link back``: from there to the sender's interface;
 - ``arrival``: from there to the sample (`SampleOverhead.lag_ns`).
 
-Out and back are the sample's own: for a sample of the server's, out is the way to the client.
+Out and back are relative to the sample: for a sample of the server, out is the direction to the client.
 """
 
 from __future__ import annotations
@@ -34,15 +31,15 @@ Floats = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.intp]
 
 STAGES: Final = ("sender", "link out", "receiver", "link back", "arrival")
-"""In the order in which they come."""
+"""In order of time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Paths:
-    """One row a sample that counts microseconds and has both packets; microseconds, NaN where a packet is not found."""
+    """One row per sample in microseconds that has both packets; microseconds, NaN where a packet is missing."""
 
     side: npt.NDArray[np.uint8]
-    """Whose sample it is (`Side`)."""
+    """Side of the sample (`Side`)."""
     kind: npt.NDArray[np.uint8]
     """See `Kind`."""
     total_us: Floats
@@ -51,7 +48,7 @@ class Paths:
 
     @classmethod
     def of(cls, evidence: Evidence, wire_times: WireTimes) -> Paths:
-        """Follow every sample of a recording; ``wire_times`` are the evidence's."""
+        """Return the stages of every sample of a recording; ``wire_times`` are the evidence's."""
         wire, account = evidence.recording.wire, wire_times.exact[0]
         own = SampleOverhead.of(account, evidence.events, passing_of(wire))
         pairs, event = wire_times.pairs, account.event
@@ -79,13 +76,13 @@ class Paths:
         )
 
     def chosen(self, side: int, kind: int) -> Booleans:
-        """The samples of one side and kind."""
+        """Return which samples have this side and kind."""
         chosen: Booleans = (self.side == side) & (self.kind == kind)
         return chosen
 
 
 def _first_after(wire: np.ndarray, sent: Rows, point: Point) -> Floats:
-    """When each packet of ``sent`` came in at ``point``: the first that is alike, not before it was sent."""
+    """Return when each packet of ``sent`` arrived at ``point``: the first identical one after it was sent."""
     times, key, wanted = _keys(wire, sent, point, outgoing=0, side="left")
     at = np.searchsorted(key, wanted)
     there = at < len(key)
@@ -94,7 +91,7 @@ def _first_after(wire: np.ndarray, sent: Rows, point: Point) -> Floats:
 
 
 def _last_before(wire: np.ndarray, arrived: Rows, point: Point) -> Floats:
-    """When each packet of ``arrived`` left ``point``: the last that is alike, not after it arrived."""
+    """Return when each packet of ``arrived`` left ``point``: the last identical one before it arrived."""
     times, key, wanted = _keys(wire, arrived, point, outgoing=1, side="right")
     at = np.searchsorted(key, wanted) - 1
     there = at >= 0
@@ -105,9 +102,9 @@ def _last_before(wire: np.ndarray, arrived: Rows, point: Point) -> Floats:
 def _keys(
     wire: np.ndarray, rows: Rows, point: Point, *, outgoing: int, side: str
 ) -> tuple[Integers, Integers, Integers]:
-    """The times at ``point``; its packets sorted by what they are and then by time; where ``rows`` belong among them.
+    """Return the times at ``point``, the keys of its packets in order, and the keys of ``rows`` among them.
 
-    A key is a number for what the packet is, and its place in time below it.
+    A key is a number for the packet's identity in its upper 32 bits, and its rank in time in the lower ones.
     """
     there = np.flatnonzero((wire["point"] == point) & (wire["outgoing"] == outgoing))
     there = there[np.argsort(wire["time_ns"][there], kind="stable")]

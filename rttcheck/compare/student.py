@@ -1,7 +1,4 @@
-"""Quantiles of Student's t distribution, for whole degrees of freedom.
-
-It owns this one function of statistics, which neither Python's standard library nor numpy has.
-"""
+"""Quantiles of Student's t distribution for whole degrees of freedom; neither Python nor numpy has them."""
 
 from __future__ import annotations
 
@@ -10,7 +7,7 @@ from functools import lru_cache
 
 
 def chance_beyond(t: float, freedom: int) -> float:
-    """How likely a value of ``freedom`` degrees lies further from 0 than ``t``, on either side.
+    """Return the two-sided probability that a value with ``freedom`` degrees of freedom is farther from 0 than ``t``.
 
     Source: Abramowitz and Stegun, 26.7.3 and 26.7.4: finite sums in the angle of ``t``.
     """
@@ -30,7 +27,7 @@ def chance_beyond(t: float, freedom: int) -> float:
 
 @lru_cache(maxsize=256)
 def quantile(chance: float, freedom: int) -> float:
-    """The t that ``chance`` of all values lie beyond, on either side; ``chance`` from 1e-12 up to 1."""
+    """Return the t with two-sided tail probability ``chance``, which is from 1e-12 up to 1."""
     if not 1e-12 <= chance <= 1:
         raise ValueError(f"a chance of {chance} is out of range: from 1e-12 up to 1")
     low, high = 0.0, 1.0

@@ -1,7 +1,6 @@
-"""What this machine can do: each capability tried for real, in throwaway namespaces that leave nothing behind.
+"""Test what this machine supports, in temporary network namespaces: privilege, namespaces, netem, probes, timers.
 
-Owns the running kernel's part: privilege, namespaces, netem, probe, timers. What guests need is looked for by
-`rttcheck.doctor.equipment`, which is asked here so that there is one list. Decides nothing.
+`rttcheck.doctor.equipment` tests what guests need; `capabilities` returns both.
 """
 
 from __future__ import annotations
@@ -23,26 +22,26 @@ __all__ = ["Capability", "can_judge_host", "capabilities", "host_capabilities"]
 
 BTF = Path("/sys/kernel/btf/vmlinux")
 CONFIGS = (Path("/proc/config.gz"), Path(f"/boot/config-{platform.release()}"))
-"""Where a kernel may say how it was built."""
+"""Files that may hold the running kernel's configuration."""
 
 _AS_ROOT = "run as root (sudo), or in a container with --privileged"
-_NEEDS_ROOT = "not tried: it takes root"
+_NEEDS_ROOT = "not tested: needs root"
 
 
 def capabilities() -> tuple[Capability, ...]:
-    """Everything there is to know about the running kernel, then about guests; takes about a second."""
+    """Return all capabilities, of the running kernel and then for guests; takes about a second."""
     from rttcheck.doctor.equipment import equipment
 
     return (*host_capabilities(), *equipment())
 
 
 def can_judge_host(known: Iterable[Capability]) -> bool:
-    """Whether the running kernel can inject delay and show every sample."""
+    """Return whether the running kernel can inject delay and show every sample."""
     return not missing(known, HOST)
 
 
 def host_capabilities() -> tuple[Capability, ...]:
-    """What judging the running kernel takes; without root, what takes root is reported as not tried."""
+    """Return the capabilities for judging the running kernel; without root, some are reported as not tested."""
     return tuple(_host())
 
 
@@ -65,9 +64,9 @@ def _host() -> Iterator[Capability]:
             yield from _probes()
             yield _stamps()
         else:
-            yield from _untried_probes("not tried: libbpf.so.1 is missing")
+            yield from _untried_probes("not tested: libbpf.so.1 is missing")
     else:
-        why = _NEEDS_ROOT if packages.found else "not tried: Python packages are missing"
+        why = _NEEDS_ROOT if packages.found else "not tested: Python packages are missing"
         for name in ("network namespaces, veth", "sch_netem", "relay"):
             needed_for = OPTIONAL if name == "relay" else HOST
             yield Capability(name=name, found=False, detail=why, needed_for=needed_for)
@@ -75,7 +74,7 @@ def _host() -> Iterator[Capability]:
     yield _timers()
     yield _bcc()
     yield Capability(
-        name="tc, iproute2", found=True, detail="not needed: netlink is spoken in-process", needed_for=OPTIONAL
+        name="tc, iproute2", found=True, detail="not needed: rttcheck uses netlink itself", needed_for=OPTIONAL
     )
 
 
@@ -148,11 +147,11 @@ def _lockdown() -> Capability:
 
     mode = lockdown_mode()
     locked = forbids_tracing(mode)
-    told = "the kernel does not say (securityfs is not mounted, or it has none)" if mode is None else mode
+    detail = "unknown (securityfs is not mounted, or not in the kernel)" if mode is None else mode
     return Capability(
         name="no lockdown",
         found=not locked,
-        detail=f"{told}: no program may read kernel memory" if locked else told,
+        detail=f"{detail}: no program may read kernel memory" if locked else detail,
         remedy=UNLOCK if locked else "",
         lack="locked down" if locked else "",
         needed_for=HOST,
@@ -175,7 +174,7 @@ def _namespaces() -> Capability:
             lack="no network namespaces with veth",
             needed_for=HOST,
         )
-    return Capability(name=name, found=True, detail="two made, joined and gone again", needed_for=HOST)
+    return Capability(name=name, found=True, detail="two created, connected and removed", needed_for=HOST)
 
 
 def _engines() -> Iterator[Capability]:
@@ -231,7 +230,7 @@ def _probes() -> Iterator[Capability]:
 
 
 def _stamps() -> Capability:
-    """Time stamps of leaving packets: with them a sample is checked to the microsecond, without any control run."""
+    """Test timestamps of departing packets: with them samples are checked to the microsecond, without a control run."""
     from rttcheck.collect.stamp.stamps import open_stamps
 
     with open_stamps(ring_bytes=mmap.PAGESIZE) as stamps:
@@ -259,7 +258,7 @@ def _probe_remedy(backend: str, usual: str) -> str:
 
 
 def _timers() -> Capability:
-    """High-resolution timers, by what the kernel says its clock's resolution is (hrtimer_resolution)."""
+    """Test high-resolution timers by the clock's resolution (hrtimer_resolution)."""
     resolution_ns = round(time.clock_getres(time.CLOCK_MONOTONIC) * 1e9)
     found = resolution_ns <= 1_000
     return Capability(
@@ -273,7 +272,7 @@ def _timers() -> Capability:
 
 
 def _bcc() -> Capability:
-    """PyPI's `bcc` is not the BPF compiler collection."""
+    """Test that the package `bcc` of PyPI, which is not the BPF compiler collection, is not installed."""
     from rttcheck.collect.probe.bcc_module import unrelated_bcc
 
     wrong = unrelated_bcc()
@@ -283,13 +282,13 @@ def _bcc() -> Capability:
             name=name,
             found=False,
             detail=f"the package bcc in {wrong} is not the BPF compiler collection",
-            remedy="pip uninstall bcc (the real one, which only --rtt-probe bcc needs, is apt install python3-bpfcc)",
+            remedy="pip uninstall bcc (the BPF compiler collection, for --rtt-probe bcc, is apt install python3-bpfcc)",
         )
-    return Capability(name=name, found=True, detail="none in the way of the real one")
+    return Capability(name=name, found=True, detail="not installed")
 
 
 def kernel_option(name: str) -> str | None:
-    """How the running kernel was built: ``y``, ``m``, another value, ``n`` for not set, None where nobody says."""
+    """Return the value of a kernel option: ``y``, ``m``, another value, ``n`` for not set, None if unknown."""
     for path in CONFIGS:
         try:
             text = gzip.decompress(path.read_bytes()).decode() if path.suffix == ".gz" else path.read_text()

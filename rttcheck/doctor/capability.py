@@ -1,7 +1,7 @@
-"""One thing that a machine has or lacks, and what to do where it lacks it.
+"""A capability of a machine, found or missing, with its remedy.
 
-Owns the words only. Who looks for what is `rttcheck.doctor.capabilities` (the running kernel) and
-`rttcheck.doctor.equipment` (guests); who decides by it is `rttcheck.doctor.kernel_choice`.
+`rttcheck.doctor.capabilities` tests the running kernel, `rttcheck.doctor.equipment` the needs of guests, and
+`rttcheck.doctor.kernel_choice` decides.
 """
 
 from __future__ import annotations
@@ -11,23 +11,22 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 HOST: Final = "running kernel"
-"""``needed_for`` of what it takes to judge the kernel that runs here."""
+"""``needed_for`` of what judging the running kernel needs."""
 
 GUEST: Final = "guest"
-"""``needed_for`` of what it takes to boot another kernel and judge that."""
+"""``needed_for`` of what booting and judging another kernel needs."""
 
 OPTIONAL: Final = "nothing"
-"""``needed_for`` of what is good to know and decides nothing."""
+"""``needed_for`` of optional capabilities."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capability:
-    """Found or missing: ``detail`` is what was seen, in the kernel's own words where it refused.
+    """Found or missing; ``detail`` is the test's result, with the kernel's error where it refused.
 
-    ``remedy`` is what to do, empty where there is nothing to do; ``lack`` is the reason in a few words that goes into a
-    sentence, empty where the lack of something else explains this one; ``alternatives`` are the names of other
-    capabilities that do as well; ``kernels`` are the guest kernels that this offers, the best first; ``sees`` is a
-    probe's coverage.
+    ``remedy`` is what to do, or empty; ``lack`` is a short reason for messages, empty where another missing capability
+    explains this one; ``alternatives`` are names of capabilities that can replace it; ``kernels`` are the guest kernels
+    that it provides, the best first; ``sees`` is a probe's coverage.
     """
 
     name: str
@@ -41,12 +40,12 @@ class Capability:
     sees: str = ""
 
     def as_dict(self) -> dict[str, Any]:
-        """As JSON can hold it."""
+        """Return plain values for JSON."""
         return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
 
 
 def missing(capabilities: Iterable[Capability], needed_for: str) -> tuple[Capability, ...]:
-    """What stands between this machine and ``needed_for``: not found, and no alternative to it is found either."""
+    """Return what is missing for ``needed_for``: neither it nor any of its alternatives is found."""
     known = tuple(capabilities)
     found = {capability.name for capability in known if capability.found}
     return tuple(

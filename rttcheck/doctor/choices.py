@@ -1,4 +1,4 @@
-"""The names of engines and probe backends, as command lines offer them. Importing this costs nothing."""
+"""The names of engines and probe backends for command lines. Cheap to import."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Final
 AUTO: Final = "auto"
 
 ENGINES: Final = ("netem", "relay")
-"""What delays packets, in the order in which ``auto`` tries them."""
+"""What delays packets, in the order of ``auto``."""
 
 PROBES: Final = ("fexit", "kprobe", "bcc", "sockops", "tracepoint")
-"""What sees samples, in the order in which ``auto`` tries them; ``bcc``, compiled on the spot, it leaves out."""
+"""What reads samples, in the order of ``auto``, which omits ``bcc``: it compiles at run time."""

@@ -1,7 +1,7 @@
-"""What it takes to fetch and boot another kernel, found or missing on this machine.
+"""Test what fetching and booting another kernel needs: programs, files and disk space.
 
-Owns the look at programs, files and disk space. Boots nothing and asks no network: whether KVM works is known where it
-was tried before, whether the archive answers is not.
+Nothing is booted and the network is not used: whether KVM works is known only from an earlier boot, whether the archive
+answers is not known.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from rttcheck.kernels.kernel import BootableKernel
 from rttcheck.kernels.kvm import remembered_trial
 
 FETCH_BYTES = 1_000_000_000
-"""Room for one package, unpacked, with what is kept of it."""
+"""Disk space for one unpacked package and what is kept of it."""
 
 BOOT_BYTES = 50_000_000
-"""Room for an initramfs and a session's recordings."""
+"""Disk space for an initramfs and a session's recordings."""
 
 KVM = Path("/dev/kvm")
 
 
 def equipment() -> tuple[Capability, ...]:
-    """Everything a guest needs."""
+    """Return the capabilities for guests."""
     return tuple(_equipment())
 
 
@@ -79,25 +79,25 @@ def _busybox() -> Capability:
 
 
 def _kvm() -> Capability:
-    """Whether the device can be opened, and what came of booting under it if that was tried."""
+    """Test whether the device can be opened, and report the result of an earlier boot."""
     found = os.access(KVM, os.R_OK | os.W_OK)
     tried = remembered_trial(cache_root()) if found else None
     remedy = ""
     if not found:
         detail = f"no access to {KVM}, not needed: virtual time is emulated"
     elif tried is None:
-        detail = f"{KVM} is present, whether it works is found out by booting, when real time is asked for"
+        detail = f"{KVM} is present; whether it works is tested by the first guest in real time"
     elif tried.works:
         detail = f"it works: a guest booted under it on {date_text(tried.when)}"
     else:
         found = False
-        detail = f"it was tried on {date_text(tried.when)} and does not work: {tried.why}"
-        remedy = f"not needed: virtual time is emulated; rm {tried.file} has it tried again"
+        detail = f"it failed on {date_text(tried.when)}: {tried.why}"
+        remedy = f"not needed: virtual time is emulated; rm {tried.file} repeats the test"
     return Capability(name="KVM", found=found, detail=detail, remedy=remedy, needed_for=OPTIONAL)
 
 
 def _cached_kernels() -> tuple[BootableKernel, ...]:
-    """The newest first; a cache that cannot be read holds none."""
+    """Return cached kernels, newest first; none if the cache cannot be read."""
     try:
         return tuple(reversed(cached()))
     except (KernelError, OSError):
@@ -105,7 +105,7 @@ def _cached_kernels() -> tuple[BootableKernel, ...]:
 
 
 def _archive() -> Capability:
-    """Fetching from Debian's archive: apt, dpkg, and the keys that its signatures are checked with."""
+    """Test the tools for Debian's archive: apt, dpkg, and the keys for its signatures."""
     absent = [name for name in ("apt-get", "dpkg") if shutil.which(name) is None]
     remedy, detail = "", f"apt-get and {KEYRING}"
     if absent:
@@ -132,7 +132,7 @@ def _kernel_at_hand(kernels: tuple[BootableKernel, ...]) -> Capability:
         name="kernel at hand",
         found=bool(kernels),
         detail=", ".join(kernel.release for kernel in kernels) or f"none in {cache_root()}",
-        remedy="" if kernels else "none needed: it is fetched when first used (70 to 110 MB)",
+        remedy="" if kernels else "none needed: a kernel is fetched when first used (70 to 110 MB)",
         lack="" if kernels else "no kernel in the cache",
         needed_for=GUEST,
         alternatives=("Debian's archive",),
@@ -141,7 +141,7 @@ def _kernel_at_hand(kernels: tuple[BootableKernel, ...]) -> Capability:
 
 
 def _space(needed_bytes: int) -> Capability:
-    """Room in the cache directory, or in the nearest directory above it that is there, and leave to write to it."""
+    """Test free space and write access of the cache directory, or of its nearest existing parent."""
     root = cache_root()
     there = next(place for place in (root, *root.parents) if place.exists())
     free = shutil.disk_usage(there).free
@@ -152,7 +152,7 @@ def _space(needed_bytes: int) -> Capability:
         name="cache directory",
         found=found,
         detail=detail if writable else f"{root} cannot be written",
-        remedy="" if found else "set RTTCHECK_CACHE to a directory with room that you may write to",
+        remedy="" if found else "set RTTCHECK_CACHE to a writable directory with enough space",
         lack="" if found else "no room for kernels" if writable else "no cache directory",
         needed_for=GUEST,
     )

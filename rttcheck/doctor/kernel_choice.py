@@ -1,7 +1,7 @@
-"""Which kernel `auto` judges, on which clock, and why: a pure function of what the machine has.
+"""Choose the kernel and clock for `auto` from the machine's capabilities, with reasons.
 
-Owns the rule: the running kernel if it can inject delay and see every sample, else a guest of Debian's newest stable
-kernel in virtual time, else the running kernel with what it shows. It looks at nothing itself.
+The running kernel if it can inject delay and show every sample; else a guest of Debian's newest stable kernel in
+virtual time; else the running kernel with the samples that it shows.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ class Choice:
 
     @property
     def sentence(self) -> str:
-        """The choice for a person."""
+        """The choice with its reasons, as text."""
         where = "the running kernel" if self.kernel == "host" else f"a guest of {self.kernel} in {self.clock} time"
         return f"{where}, because: {'; '.join(self.reasons)}"
 
 
 def choose_kernel(capabilities: Iterable[Capability]) -> Choice:
-    """The running kernel if nothing is missing there, else a guest.
+    """Return the running kernel if nothing is missing there, else a guest.
 
-    Raises CapabilityError when neither can be had; the message names what is missing for a guest and its remedies, for
-    they are the ones that help on every kernel.
+    Raises CapabilityError when neither is possible; the message names what a guest lacks and the remedies, which help
+    on every kernel.
     """
     known = tuple(capabilities)
     host = missing(known, HOST)
@@ -49,21 +49,20 @@ def choose_kernel(capabilities: Iterable[Capability]) -> Choice:
     if partly is not None:
         why = f"it has {partly.engine}, and {partly.probe} shows samples {partly.sees}"
         lacks = "; ".join(capability.lack for capability in guest)
-        return Choice("host", "real", (why, f"a guest would see every one and cannot be booted ({lacks})"))
+        return Choice("host", "real", (why, f"a guest, which would show every sample, cannot be booted ({lacks})"))
     if guest:
         remedies = "; ".join(f"{capability.lack}: {capability.remedy}" for capability in guest)
         raise CapabilityError(
             f"the running kernel cannot be judged ({'; '.join(reasons)}) and a guest cannot be booted ({remedies}): "
-            "`rttcheck doctor` shows all that was looked at"
+            "`rttcheck doctor` shows all results"
         )
     return Choice(_guest_kernel(known), "virtual", reasons)
 
 
 def choose_kernels(capabilities: Iterable[Capability]) -> tuple[Choice, ...]:
-    """As `choose_kernel`; and where that is a guest, the running kernel before it if some of it can be judged.
+    """Return the choice of `choose_kernel`; before a guest, also the running kernel if it can be judged in part.
 
-    It is the one that runs: what can be said of it is said, and the guest shows what the running kernel does not.
-    Raises CapabilityError when neither can be had.
+    Raises CapabilityError when neither is possible.
     """
     known = tuple(capabilities)
     best = choose_kernel(known)
@@ -77,7 +76,7 @@ def choose_kernels(capabilities: Iterable[Capability]) -> tuple[Choice, ...]:
 
 
 def _partly(known: tuple[Capability, ...]) -> Pair | None:
-    """How the running kernel can be judged where not all of it can be seen; None where it cannot be at all."""
+    """Return the best pair for judging the running kernel in part; None where that is impossible."""
     try:
         return select(known)
     except CapabilityError:
@@ -93,6 +92,6 @@ def _probe(capabilities: Iterable[Capability]) -> str:
 
 
 def _guest_kernel(capabilities: Iterable[Capability]) -> str:
-    """The first that is offered: what the archive has, then what is at hand."""
+    """Return the first kernel offered: by the archive, then by the cache."""
     offered = (kernel for capability in capabilities if capability.found for kernel in capability.kernels)
     return next(offered, DEFAULT_KERNEL)

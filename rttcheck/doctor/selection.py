@@ -1,6 +1,6 @@
-"""Which engine and which probe go together on this machine: one table of all pairs, and the best one in it.
+"""Choose an engine and a probe: a table of all pairs in order of preference, and the best one.
 
-It owns the order of preference. It looks at nothing itself: what works is told by `rttcheck.doctor.capabilities`.
+`rttcheck.doctor.capabilities` tests which ones work.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from rttcheck.doctor.choices import AUTO
 from rttcheck.errors import CapabilityError
 
 ENGINE_CAPABILITIES: Final = {"netem": "sch_netem", "relay": "relay"}
-"""Engines by name, the preferred one first, and what stands for each among the capabilities."""
+"""Capability of each engine, the preferred one first."""
 
 PROBE_PREFIX: Final = "probe "
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pair:
-    """An engine and a probe. ``sees`` is the probe's coverage, ``why`` what is lacking, empty where both work."""
+    """An engine and a probe. ``sees`` is the probe's coverage, ``why`` is what is missing, or empty."""
 
     engine: str
     probe: str
@@ -30,28 +30,28 @@ class Pair:
 
     @property
     def works(self) -> bool:
-        """Whether a scenario can be run with it."""
+        """Whether both work."""
         return not self.why
 
     def as_dict(self) -> dict[str, Any]:
-        """As JSON can hold it."""
+        """Return plain values for JSON."""
         return {**asdict(self), "works": self.works}
 
 
 def pairs(capabilities: Iterable[Capability]) -> tuple[Pair, ...]:
-    """Every engine with every probe, the best pair first: what a probe sees counts more than what delays."""
+    """Return every engine with every probe, the best pair first: the probe's coverage matters more than the engine."""
     known = {capability.name: capability for capability in capabilities}
     probes = [known[name] for name in known if name.startswith(PROBE_PREFIX)]
     found = []
     for probe in probes:
-        for engine, stands in ENGINE_CAPABILITIES.items():
+        for engine, name in ENGINE_CAPABILITIES.items():
             lacks = [
-                # What was not tried says why, and both may say the same.
+                # A capability that was not tested gives the reason in its detail; both may have the same.
                 capability.lack or capability.detail
-                for capability in (known.get(stands), probe)
+                for capability in (known.get(name), probe)
                 if capability is not None and not capability.found
             ]
-            if stands not in known:
+            if name not in known:
                 continue
             found.append(
                 Pair(
@@ -65,14 +65,14 @@ def pairs(capabilities: Iterable[Capability]) -> tuple[Pair, ...]:
 
 
 def best(table: Iterable[Pair]) -> Pair | None:
-    """The first pair that works and shows samples; None where there is none."""
+    """Return the first pair that works and shows samples, or None."""
     return next((pair for pair in table if pair.works and not pair.sees.startswith("smoothed")), None)
 
 
 def select(capabilities: Iterable[Capability], engine: str = AUTO, probe: str = AUTO) -> Pair:
-    """The pair to judge the running kernel with; names other than ``auto`` are taken or nothing is.
+    """Return the pair for judging the running kernel; an engine or probe other than ``auto`` must work.
 
-    Raises CapabilityError, naming all that is missing and its remedies.
+    Raises CapabilityError with all that is missing and the remedies.
     """
     known = tuple(capabilities)
     by_name = {capability.name: capability for capability in known}
@@ -86,16 +86,16 @@ def select(capabilities: Iterable[Capability], engine: str = AUTO, probe: str = 
         for words, capability in asked.items():
             if capability is not None and not capability.found:
                 raise CapabilityError(
-                    f"{words} was asked for and does not work on the running kernel: {capability.detail}: "
-                    f"{capability.remedy or 'leave the choice to auto'}"
+                    f"{words} does not work on the running kernel: {capability.detail}: "
+                    f"{capability.remedy or 'use auto'}"
                 )
         table = [pair for pair in pairs(known) if engine in (AUTO, pair.engine) and probe in (AUTO, pair.probe)]
         chosen = best(table) if probe == AUTO else next((pair for pair in table if pair.works), None)
         if chosen is not None:
             return chosen
         lacking = [capability for capability in missing(known, HOST) if capability.name in either]
-    # Without a remedy of its own: the lack of something else explains it.
-    told = "; ".join(
+    # A capability without a remedy is explained by another missing one.
+    remedies = "; ".join(
         f"{capability.lack or capability.name}: {capability.remedy}" for capability in lacking if capability.remedy
     )
-    raise CapabilityError(f"the running kernel was asked for and cannot be judged ({told})")
+    raise CapabilityError(f"the running kernel cannot be judged ({remedies})")

@@ -1,8 +1,6 @@
-"""The ``rtt`` analyzer: which events count, what is said of each, and what a trace point's rules say of its return.
+"""The ``rtt`` analyzer: turn an event of the probe into a line, by filter, entry (message), exit (rules) and text.
 
-It owns the way of one event from the probe's array to a line: filter, entry (the message), exit (the rules), text. It
-does not know where events come from nor where lines go. Message and line have modules of their own and are offered
-here as well.
+Message and line have their own modules and are re-exported here.
 """
 
 from __future__ import annotations
@@ -18,7 +16,7 @@ import numpy.typing as npt
 from rttcheck.judge.samples import Kind, SampleSource, address_text, classify, sources, visible_to_nettrace
 from rttcheck.nettrace.event_line import EMPHASIS, ERROR, WARNING, Circumstances, Endpoint, EventLine, Timer
 from rttcheck.nettrace.message import AnalyzerError, Dialect, RttMessage
-from rttcheck.nettrace.trace_point import Level, Mode, Rule, TracePoint
+from rttcheck.nettrace.trace_point import Level, ReturnRule, TraceMode, TracePoint
 from rttcheck.record.event import PendingTimer, TcpState
 
 __all__ = [
@@ -30,9 +28,9 @@ __all__ = [
     "EventLine",
     "Filter",
     "InterfaceName",
-    "Mode",
     "RttMessage",
     "Status",
+    "TraceMode",
     "analyze",
     "as_record",
     "describe",
@@ -51,7 +49,7 @@ InterfaceName = Callable[[int, int], str]
 
 
 class Status(Flag):
-    """What has been done to an entry."""
+    """What has been done with an entry."""
 
     NONE = 0
     MESSAGE = auto()
@@ -61,10 +59,10 @@ class Status(Flag):
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """The lowest samples that are shown, in microseconds: of the first segment acknowledged and of the last.
+    """The smallest samples that are shown, microseconds: of the first segment acknowledged and of the last.
 
-    nettrace's ``--filter-srtt`` and ``--filter-minrtt`` are these two, in milliseconds; neither looks at ``srtt`` or at
-    the kernel's minimum.
+    nettrace's ``--filter-srtt`` and ``--filter-minrtt`` are these two, in milliseconds; despite their names they use
+    neither ``srtt`` nor the kernel's minimum.
     """
 
     first_us: int = 0
@@ -76,7 +74,7 @@ class Filter:
         return self.first_us > 0 or self.last_us > 0
 
     def passes(self, events: np.ndarray, *, every_sample: bool = False) -> npt.NDArray[np.bool_]:
-        """Which events are shown: those with a first-acked sample, and neither sample below (``<``) its limit.
+        """Return which events are shown: those with a first-acked sample, and neither sample below (``<``) its limit.
 
         ``every_sample`` adds what nettrace does not see: samples that the kernel took from SACK or from timestamps.
         """
@@ -89,10 +87,10 @@ class Filter:
 
 
 def values_us(events: np.ndarray) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """First-acked and last-acked sample of each event in microseconds, as arguments of the function.
+    """Return first-acked and last-acked sample of each event in microseconds, as arguments of the function.
 
-    Where the kernel had no first-acked sample it is what the estimator was fed instead, and what congestion control
-    was told: -1 both where nothing was taken.
+    Without a first-acked sample they are the estimator's input and the value passed to congestion control; both are -1
+    where no sample was taken.
     """
     visible = visible_to_nettrace(events)
     fed_instead = np.where(events["taken"] != 0, events["rs_rtt_us"], -1)
@@ -102,48 +100,48 @@ def values_us(events: np.ndarray) -> tuple[npt.NDArray[np.int64], npt.NDArray[np
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One event on its way through an analyzer."""
+    """One event during its analysis."""
 
     event: np.ndarray
     """One row, dtype ``EVENT``, shape (1,)."""
     point: TracePoint
     message: RttMessage | None = None
-    rule: Rule | None = None
+    rule: ReturnRule | None = None
     returned: int | None = None
     status: Status = Status.NONE
 
 
 @dataclass(frozen=True, slots=True)
 class Analyzer:
-    """What is done to an entry when its function was entered and when it returned; both always go on to the next."""
+    """What is done with an entry when its function is entered and when it returns."""
 
     name: str
-    modes: frozenset[Mode]
+    modes: frozenset[TraceMode]
     enter: Callable[[Entry], Entry]
     leave: Callable[[Entry, int], Entry]
 
 
 def _rtt_enter(entry: Entry) -> Entry:
-    """Hang the message on the entry. Raises AnalyzerError for an event without a sample."""
+    """Add the message to the entry. Raises AnalyzerError for an event without a sample."""
     first, last = values_us(entry.event)
     return replace(entry, message=RttMessage(int(first[0]), int(last[0])), status=entry.status | Status.MESSAGE)
 
 
 def _run_rules(entry: Entry, returned: int) -> Entry:
-    """Note the return value and the first of the trace point's rules that holds for it."""
+    """Add the return value and the first matching rule of the trace point."""
     rule = entry.point.first_rule(returned)
     found = Status.RULE if rule is not None else Status.NONE
     return replace(entry, returned=returned, rule=rule, status=entry.status | Status.RETURNED | found)
 
 
-ANALYZERS: Mapping[str, Analyzer] = {"rtt": Analyzer("rtt", frozenset(Mode), _rtt_enter, _run_rules)}
+ANALYZERS: Mapping[str, Analyzer] = {"rtt": Analyzer("rtt", frozenset(TraceMode), _rtt_enter, _run_rules)}
 """By the name a trace point has for its analyzer."""
 
 
-def analyze(event: np.ndarray, point: TracePoint, mode: Mode = Mode.DETAIL) -> Entry:
-    """Take one event (one row of dtype ``EVENT``) through its trace point's analyzer.
+def analyze(event: np.ndarray, point: TracePoint, mode: TraceMode = TraceMode.DETAIL) -> Entry:
+    """Run the trace point's analyzer on one event (one row of dtype ``EVENT``).
 
-    An analyzer that is not meant for ``mode`` leaves the entry as it is. Raises AnalyzerError for an event without a
+    An analyzer that is not for ``mode`` does not change the entry. Raises AnalyzerError for an event without a
     sample, which no filter lets through.
     """
     entry = Entry(event=event, point=point)
@@ -154,7 +152,7 @@ def analyze(event: np.ndarray, point: TracePoint, mode: Mode = Mode.DETAIL) -> E
 
 
 def describe(entry: Entry, *, interface_name: InterfaceName | None = None) -> EventLine:
-    """The entry as a line; with ``interface_name`` the long one, with processor, interface, process and namespace."""
+    """Return the entry as a line; ``interface_name`` adds processor, interface, process and namespace."""
     event = entry.event[0]
     remarks = [f"from {_SOURCE_WORDS[source]}"] if (source := _source(entry)) in _SOURCE_WORDS else []
     if entry.rule is not None:
@@ -179,7 +177,7 @@ def describe(entry: Entry, *, interface_name: InterfaceName | None = None) -> Ev
 
 
 def render(entry: Entry, *, interface_name: InterfaceName | None = None, colour: bool = False) -> str:
-    """The entry's line as text, without its newline; in nettrace's colours when ``colour``."""
+    """Return the entry's line as text, without its newline; in nettrace's colours when ``colour``."""
     line = describe(entry, interface_name=interface_name)
     if not colour:
         return line.render()
@@ -189,7 +187,7 @@ def render(entry: Entry, *, interface_name: InterfaceName | None = None, colour:
 
 
 def as_record(entry: Entry, *, interface_name: InterfaceName) -> dict[str, Any]:
-    """The entry in plain values that JSON can carry: all times in microseconds, names as in the kernel."""
+    """Return the entry as plain values for JSON: all times in microseconds, names as in the kernel."""
     line, event = describe(entry, interface_name=interface_name), entry.event[0]
     about = line.circumstances
     return {
@@ -226,7 +224,7 @@ def _source(entry: Entry) -> SampleSource:
 
 
 def _timer(event: np.void) -> Timer | None:
-    """What is left of the pending timer; 0 when it is overdue."""
+    """Return the time left of the pending timer; 0 when it is overdue."""
     name, hz = _TIMER_NAMES.get(int(event["timer"])), int(event["hz"])
     if name is None:
         return None
@@ -241,7 +239,7 @@ def _circumstances(event: np.void, interface_name: InterfaceName) -> Circumstanc
         key=int(event["generation"]) & 0xFFFFFFFF,
         cpu=int(event["cpu"]),
         interface=interface_name(netns, int(event["ifindex"])),
-        # Any program may name itself with escape codes; they are not passed on to the terminal of root.
+        # A process name may contain escape codes, which must not reach root's terminal.
         process="".join(letter if letter.isprintable() else "?" for letter in process),
         pid=int(event["pid"]),
         netns=netns,

@@ -1,7 +1,6 @@
-"""Does a tool show what the probe saw: what nettrace or `rttcheck trace` printed, beside the events of the same time.
+"""Check that a tool (nettrace or `rttcheck trace`) printed the events of the probe: tables, lines and totals.
 
-It owns the comparison of tables, lines and totals with events. What a text must look like in itself, percentages and
-bucket ranges included, is the parsers' to say; here it becomes a finding. It does not know whether the events are true.
+The parsers check that a text is consistent in itself, including percentages and bucket ranges.
 """
 
 from __future__ import annotations
@@ -17,14 +16,14 @@ from rttcheck.judge.samples import visible_to_nettrace
 from rttcheck.nettrace.analyzer import Dialect, Filter, RttMessage, values_us
 from rttcheck.nettrace.event_line import EventLine
 from rttcheck.nettrace.message import AnalyzerError
-from rttcheck.nettrace.printed import Capture
+from rttcheck.nettrace.printed import PrintedTrace
 from rttcheck.record.histogram import Histogram, HistogramError, Unit, bucket_label
 
 TEXT: Final = Check(
     id="observer.tool-text",
     layer=Layer.OBSERVER,
-    title="the output follows from itself",
-    asserts="Every line of the tool's output can be read, and shares follow from counts.",
+    title="the output is consistent in itself",
+    asserts="Every line of the tool's output can be parsed, and percentages match counts.",
     against="the output itself",
     tolerance="none",
     needs=NOTHING,
@@ -33,7 +32,7 @@ TABLE: Final = Check(
     id="observer.tool-table",
     layer=Layer.OBSERVER,
     title="the table shows the events",
-    asserts="The tool's last histogram is the one that the events make, in its unit.",
+    asserts="The tool's last histogram is that of the events, in its unit.",
     against="the probe's events",
     tolerance="none",
     needs=NOTHING,
@@ -50,8 +49,8 @@ LINES: Final = Check(
 TOTALS: Final = Check(
     id="observer.tool-totals",
     layer=Layer.OBSERVER,
-    title="the totals are those of what was shown",
-    asserts="The total that the tool prints is the number of what it showed.",
+    title="the totals match the output",
+    asserts="The printed total is the number of events shown.",
     against="the output itself",
     tolerance="none",
     needs=NOTHING,
@@ -63,20 +62,20 @@ TOOL_CHECKS: Final = (TEXT, TABLE, LINES, TOTALS)
 UNFILTERED: Final = Filter()
 
 _Shown = tuple[int, int, int, int, int]
-"""A line as it can be told from others: own port, peer's port, ``snd_una``, first-acked and last-acked time."""
+"""The identity of a line: own port, peer's port, ``snd_una``, first-acked and last-acked time."""
 
 
 def check_display(text: str, events: np.ndarray, limits: Filter = UNFILTERED) -> tuple[Finding, ...]:
-    """Judge all that a tool printed in one run; ``events`` (dtype ``EVENT``) are all of that time.
+    """Check the output of one run of a tool against ``events`` (dtype ``EVENT``), all of the same time.
 
-    ``limits`` are those that the tool was given. The tool's clock is its own: lines are not compared by time.
+    ``limits`` are the tool's filters. Lines are not compared by time, since the tool has its own clock.
     """
     check = TEXT
     try:
-        capture = Capture.parse(text)
+        capture = PrintedTrace.parse(text)
     except (AnalyzerError, HistogramError) as error:
-        return (_finding(check, Outcome.FAILED, str(error), "tables whose shares follow from their counts", 0),)
-    found = [_finding(check, Outcome.PASSED, "every line is what its numbers print", "every line can be read", 1)]
+        return (_finding(check, Outcome.FAILED, str(error), "tables whose percentages match their counts", 0),)
+    found = [_finding(check, Outcome.PASSED, "every line matches its numbers", "every line can be parsed", 1)]
     due = events[limits.passes(events)]
     if capture.tables:
         found.append(_table(capture.tables[-1], due))
@@ -91,11 +90,11 @@ def _finding(check: Check, outcome: Outcome, message: str, expected: str, sample
 
 
 def _table(table: Histogram, due: np.ndarray) -> Finding:
-    """The last table, which counts, against one that is made of the events."""
+    """Compare the last table, which is cumulative, with the events' own."""
     check = TABLE
     values = due["first_rtt_us"][visible_to_nettrace(due)]
     wanted = Histogram.of(values, table.unit)
-    expected = f"{wanted.total} samples as the events have them"
+    expected = f"{wanted.total} samples as in the events"
     if table == wanted:
         return _finding(check, Outcome.PASSED, f"{table.total} samples, the same in every bucket", expected, len(due))
     message = "; ".join(
@@ -110,7 +109,7 @@ def _table(table: Histogram, due: np.ndarray) -> Finding:
 
 
 def _lines(lines: tuple[EventLine, ...], events: np.ndarray, due: np.ndarray) -> Finding:
-    """Every event that the limits let through has its line, and there is no other."""
+    """Check that every event that passes the limits has a line, and that there is no other line."""
     check = LINES
     whole = any(line.message is not None and line.message.dialect is Dialect.WHOLE for line in lines)
     dialect = Dialect.WHOLE if whole else Dialect.DECIMAL
@@ -124,7 +123,7 @@ def _lines(lines: tuple[EventLine, ...], events: np.ndarray, due: np.ndarray) ->
         f"{missing.total()} of {len(due)} events have no line, and {others.total()} of {len(lines)} lines no event"
     )
     for _, _, una, first_us, last_us in list(others)[:1]:
-        message += f", the first says rtt {first_us} us, rtt_min {last_us} us at {una}"
+        message += f", the first has rtt {first_us} us, rtt_min {last_us} us at {una}"
     cause = _cause(missing, others, _of_events(events[visible_to_nettrace(events)], dialect))
     return _finding(check, Outcome.FAILED, message + (f": {cause}" if cause else ""), expected, len(due))
 
@@ -138,20 +137,20 @@ def _of_line(line: EventLine) -> _Shown:
 def _of_events(events: np.ndarray, dialect: Dialect) -> Counter[_Shown]:
     first, last = values_us(events)
     keys = events[["sport", "dport", "snd_una"]].tolist()
-    told: Counter[_Shown] = Counter()
+    found: Counter[_Shown] = Counter()
     for first_us, last_us, (sport, dport, una) in zip(first.tolist(), last.tolist(), keys, strict=True):
         # nettrace shows an event that has a first-acked time and no last-acked one; a message cannot hold it.
         message = RttMessage(first_us, max(last_us, 0), dialect)
-        told[sport, dport, una, message.first_us, message.last_us] += 1
-    return told
+        found[sport, dport, una, message.first_us, message.last_us] += 1
+    return found
 
 
 def _cause(missing: Counter[_Shown], others: Counter[_Shown], visible: Counter[_Shown]) -> str:
-    """What all that is wrong comes down to, when it is one thing."""
+    """Return the single cause of all differences, or an empty string."""
     if others and not others - visible:
-        return "the filter is turned round" if missing else "the filter lets through what is below its limits"
+        return "the filter is inverted" if missing else "the filter passes events below its limits"
     if not others:
-        return "they are lost, and nobody says so"
+        return "they are lost without a message"
     if others == Counter({(own, peer, una, last, first): n for (own, peer, una, first, last), n in missing.items()}):
         return "rtt and rtt_min are swapped"
     for factor, words in ((1_000, "a thousand times as much"), (0.001, "a thousandth")):
@@ -163,16 +162,16 @@ def _cause(missing: Counter[_Shown], others: Counter[_Shown], visible: Counter[_
     return ""
 
 
-def _totals(capture: Capture) -> Finding:
-    """What the tool says that it has shown is what it has shown."""
+def _totals(capture: PrintedTrace) -> Finding:
+    """Check that the tool's total is the number of events shown."""
     check = TOTALS
     shown = capture.tables[-1].total if capture.tables else len(capture.lines)
     expected = f"total event: {shown}"
     if not capture.ended:
-        return _finding(check, Outcome.INCONCLUSIVE, "the tool did not come to its end", expected, shown)
+        return _finding(check, Outcome.INCONCLUSIVE, "the tool did not end regularly", expected, shown)
     if capture.lost:
         return _finding(check, Outcome.INCONCLUSIVE, f"the tool lost {capture.lost} events", expected, shown)
     if capture.total != shown:
-        message = f"it says that it has shown {capture.total} and has shown {shown}"
+        message = f"its total is {capture.total}, and it has shown {shown}"
         return _finding(check, Outcome.FAILED, message, expected, shown)
     return _finding(check, Outcome.PASSED, f"{shown} shown, none lost", expected, shown)

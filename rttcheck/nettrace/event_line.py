@@ -1,12 +1,11 @@
-"""One event as one line, the way nettrace prints a socket's event in detail mode, and back again.
+"""Format and parse one event as one line, as nettrace prints a socket's event in detail mode.
 
-It owns the layout: time, function, addresses, TCP state, what is in flight, queues, timer, message. It does not know
-where an event comes from, nor which events deserve a line.
+The line has time, function, addresses, TCP state, packets in flight, queues, timer and message.
 
-Two things differ from nettrace on purpose. A timer is in seconds of the kernel's clock or says ``jiffies``: nettrace
-takes HZ from the kernel's configuration file and where it finds none prints jiffies as seconds (``51.000s`` for 51
-jiffies, 204 ms at HZ=250). An IPv6 address is printed, in brackets, where nettrace prints the word ``ipv6``. Lines that
-nettrace printed are read as they stand.
+Two things differ from nettrace on purpose. A timer is in seconds or in ``jiffies``: nettrace
+takes HZ from the kernel's configuration file, and without one prints jiffies as seconds (``51.000s`` for 51
+jiffies, 204 ms at HZ=250). An IPv6 address is printed, in brackets, where nettrace prints the word ``ipv6``. Lines of
+nettrace are parsed as they are.
 """
 
 from __future__ import annotations
@@ -57,7 +56,7 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class Timer:
-    """A pending timer and what is left of it: milliseconds, or jiffies where the kernel's HZ is not known."""
+    """A pending timer and the time left: milliseconds, or jiffies where the kernel's HZ is not known."""
 
     name: str
     left: int
@@ -71,7 +70,7 @@ class Timer:
     def parse(cls, text: str) -> Timer:
         """Read ``loss_probe, 0.204s``. Raises AnalyzerError for anything else.
 
-        nettrace's own seconds are taken at their word; see the module's first words for why they may be jiffies.
+        nettrace's seconds are parsed as seconds; they may be jiffies, see the module's docstring.
         """
         found = _TIMER.fullmatch(text)
         if found is None:
@@ -83,10 +82,10 @@ class Timer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Circumstances:
-    """What ``--detail`` adds: where and in whose time the ACK was processed (not who owns the socket)."""
+    """What ``--detail`` adds: the context in which the ACK was processed (not the owner of the socket)."""
 
     key: int
-    """Which context the event belongs to: nettrace prints 0 for sockets, rttcheck the connection's generation."""
+    """The event's context: nettrace prints 0 for sockets, rttcheck the connection's generation."""
     cpu: int
     interface: str
     process: str
@@ -119,7 +118,7 @@ class EventLine:
     circumstances: Circumstances | None = None
 
     def render(self, *, colour: str = "", remark_colour: str = "") -> str:
-        """The line without its newline; ``colour`` is the escape code for the message, none for plain text."""
+        """Return the line without its newline; ``colour`` is the escape code for the message, none for plain text."""
         timer = f" timer:({self.timer})" if self.timer is not None else ""
         message = self.message.render() if self.message is not None else ""
         remark = f" *{self.remark}*" if self.remark else ""

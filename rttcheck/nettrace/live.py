@@ -1,7 +1,6 @@
-"""The live loop of the observer: waits for what the probe sees and hands it on, until it is told to stop.
+"""The observer's live loop: wait for events of the probe and pass them to a sink, until stopped.
 
-It owns the waiting: on the probe's ring with a deadline, never by sleeping, and never longer than a second. It does not
-know what an event means nor how it is shown.
+It waits on the probe's ring with a deadline of at most a second, and never sleeps.
 """
 
 from __future__ import annotations
@@ -17,8 +16,8 @@ from typing import Protocol
 import numpy as np
 
 from rttcheck.collect.probe.ring import EventRing
-from rttcheck.nettrace.preparation import Wish
-from rttcheck.nettrace.trace_point import Mode
+from rttcheck.nettrace.preparation import TraceRequest
+from rttcheck.nettrace.trace_point import TraceMode
 
 POLL_TIMEOUT_S = 1.0
 """The longest wait for events at a time, as in nettrace."""
@@ -53,40 +52,40 @@ class Prober(Protocol):
 
 
 class Sink(Protocol):
-    """Where the observer puts what it sees."""
+    """Receives events and totals from the observer."""
 
     def begin(self) -> None:
-        """Once, when the probe is looking: nothing that happens after this is missed."""
+        """Called once, when the probe is active: no later event is missed."""
 
     def events(self, events: np.ndarray) -> None:
         """Events (dtype ``EVENT``) in order of arrival."""
 
     def second(self, histograms: Mapping[str, np.ndarray], losses: Mapping[str, int]) -> None:
-        """Once at the beginning and then every second: the kernel's counts so far, and events lost by reason."""
+        """Called at the beginning and then every second: the kernel's counts so far, and events lost by reason."""
 
     def end(self, histograms: Mapping[str, np.ndarray], losses: Mapping[str, int]) -> None:
-        """Once, after the last event: the final counts."""
+        """Called once, after the last event, with the final counts."""
 
     @property
     def shown(self) -> int:
-        """How many events were shown or counted so far."""
+        """Number of events shown or counted so far."""
 
 
 class Interrupted(Exception):
-    """A signal asked the observer to end while it was waiting; nothing was in hand then."""
+    """A signal requested the end while the observer was waiting; no event was in flight."""
 
 
 @dataclass(slots=True)
 class Stop:
-    """Whether somebody asked the observer to end."""
+    """Whether the end was requested."""
 
     asked: bool = False
 
     def ask(self, interrupted: FrameType | None = None) -> None:
-        """Remember that the end was asked for, and end the wait if ``interrupted`` is one.
+        """Request the end, and raise if ``interrupted`` is the wait.
 
-        Python goes back to a wait that a signal broke off, unless the handler raises; and a handler that raises
-        anywhere else could lose events between the ring and the sink.
+        Python resumes a wait after a signal, unless the handler raises; a handler that raises anywhere else could lose
+        events between the ring and the sink.
         """
         self.asked = True
         if interrupted is not None and interrupted.f_code is EventRing.wait.__code__:
@@ -114,7 +113,7 @@ def stopped_by(*signals: signal.Signals) -> Iterator[Stop]:
 
 def observe(
     probe: Prober,
-    wish: Wish,
+    request: TraceRequest,
     sink: Sink,
     *,
     stop: Stop,
@@ -122,18 +121,18 @@ def observe(
     count: int | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> None:
-    """Watch what was wished for until ``stop`` is asked, ``duration_s`` is over or ``count`` events were shown.
+    """Watch as requested until ``stop`` is set, ``duration_s`` is over or ``count`` events were shown.
 
-    All that the probe saw up to then is handed to ``sink``, its totals last. Raises ProbeError when the probe fails.
+    All events up to then go to ``sink``, the totals last. Raises ProbeError when the probe fails.
     """
     # The program's own filters also drop what has no first-acked sample, so they cannot be used for every sample.
-    below = (0, 0) if wish.every_sample else (wish.first_below_us, wish.last_below_us)
+    below = (0, 0) if request.every_sample else (request.first_below_us, request.last_below_us)
     with probe.watch(
-        wish.inodes,
-        port=wish.port,
+        request.inodes,
+        port=request.port,
         first_below_us=below[0],
         last_below_us=below[1],
-        events=wish.mode is Mode.DETAIL or wish.every_sample,
+        events=request.mode is TraceMode.DETAIL or request.every_sample,
     ) as watch:
         sink.begin()
         _loop(watch, sink, stop, duration_s, count, clock)

@@ -1,8 +1,7 @@
-"""The sentence that nettrace's ``rtt`` analyzer hangs on an event, in both of its dialects.
+"""The message that nettrace's ``rtt`` analyzer adds to an event, in both of its dialects.
 
-It owns the text and its rounding and nothing else: which event, which line and which socket it belongs to is not known
-here. Its words promise more than they hold, and are kept because people search for them: ``rtt`` is the raw sample of
-the first segment that an ACK newly acknowledged (not smoothed), ``rtt_min`` that of the last one (no minimum).
+Its names are misleading, and kept because users search for them: ``rtt`` is the raw sample of the first segment that an
+ACK newly acknowledged (not smoothed), ``rtt_min`` that of the last one (not a minimum).
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ _MESSAGE = re.compile(r" \*rtt:(\d+)(?:\.(\d{3}))?ms, rtt_min:(\d+)(?:\.(\d{3}))
 
 
 class AnalyzerError(RttcheckError, ValueError):
-    """A text is not what nettrace's analyzer prints, or a value has no place in it; what was found is quoted."""
+    """A text is not an output of nettrace's analyzer, or a value cannot be in one; the message quotes it."""
 
 
 class Dialect(Enum):
@@ -35,8 +34,8 @@ class Dialect(Enum):
 class RttMessage:
     """First-acked and last-acked sample in microseconds, and the dialect that they are written in.
 
-    In the WHOLE dialect the microseconds below a millisecond are gone: a message that was read says 20,000 for anything
-    from 20,000 to 20,999, and so does one that was made. Raises AnalyzerError for a value below 0 ("no sample").
+    The WHOLE dialect truncates to milliseconds: a message holds 20,000 for anything from 20,000 to 20,999, whether
+    parsed or made. Raises AnalyzerError for a value below 0 ("no sample").
     """
 
     first_us: int
@@ -62,7 +61,7 @@ class RttMessage:
         return f"{whole}ms" if self.dialect is Dialect.WHOLE else f"{whole}.{rest:03d}ms"
 
     def shows(self, first_us: int, last_us: int) -> bool:
-        """Whether this is the message of an event with these samples, as far as its dialect can tell."""
+        """Return whether this is the message of an event with these samples, in its dialect."""
         return RttMessage(first_us, last_us, self.dialect) == self
 
     @classmethod

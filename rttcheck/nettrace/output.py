@@ -1,7 +1,7 @@
-"""What `rttcheck trace` writes: nettrace's table, nettrace's lines, or one JSON object a line.
+"""The output of `rttcheck trace`: nettrace's table, nettrace's lines, or one JSON object per line.
 
-It owns the order of a run's output (beginning, events or tables, end, totals, losses) and leaves each text to the
-judge's modules. It does not know where events come from.
+This module orders the output (beginning, events or tables, end, totals, losses); `rttcheck.nettrace.analyzer` and
+`rttcheck.record.histogram` format it.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ import numpy as np
 from rttcheck.errors import RttcheckError
 from rttcheck.judge.samples import visible_to_nettrace
 from rttcheck.nettrace.analyzer import Entry, Filter, analyze, as_record, render, values_us
-from rttcheck.nettrace.preparation import Plan, Wish
+from rttcheck.nettrace.preparation import TracePlan, TraceRequest
 from rttcheck.nettrace.printed import BEGIN, END
-from rttcheck.nettrace.trace_point import Mode
+from rttcheck.nettrace.trace_point import TraceMode
 from rttcheck.record.histogram import Histogram, Unit
 
 
 class OutputLost(RttcheckError):
-    """What was seen cannot be written: a full disk, most likely. A reader that went away is a BrokenPipeError."""
+    """The output cannot be written, most likely a full disk. A closed pipe is a BrokenPipeError instead."""
 
 
 @dataclass(slots=True)
 class InterfaceNames:
     """Names of interfaces by namespace and index.
 
-    An index means something in its own namespace only: for any other than this process's the answer is ``if7``, where
-    nettrace shows the name that the number happens to have here.
+    An index is valid in its own namespace only: for namespaces other than this process's the name is ``if7``, where
+    nettrace shows the name of the same index here.
     """
 
     here: int = field(default_factory=lambda: Path("/proc/self/ns/net").stat().st_ino)
@@ -55,35 +55,35 @@ class InterfaceNames:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Totals:
-    """What a run came to."""
+    """The totals of a run."""
 
     shown: int
     hidden: int
     """Samples that the kernel took from SACK or timestamps and that were not shown."""
     losses: Mapping[str, int]
     advice: Mapping[str, str]
-    """What to do about the rules that held, by their message."""
+    """Advice of the matching rules, by their message."""
 
     @property
     def lost(self) -> int:
-        """Events lost, for whatever reason."""
+        """Number of lost events."""
         return sum(self.losses.values())
 
 
 class Style(Protocol):
-    """How things are written: each text is one or more whole lines without the last newline."""
+    """An output format; each text is one or more whole lines without the last newline."""
 
-    def beginning(self, plan: Plan, backend: str) -> str:
-        """Said once the probe, a ``backend``, is looking."""
+    def beginning(self, plan: TracePlan, backend: str) -> str:
+        """Text when the probe, a ``backend``, is active."""
 
     def event(self, entry: Entry) -> str:
-        """One event."""
+        """Text of one event."""
 
     def table(self, histogram: Histogram) -> str:
-        """The counts so far."""
+        """Text of the counts so far."""
 
     def ending(self, totals: Totals) -> str:
-        """Said when all is over."""
+        """Text at the end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ class Text:
     colour: bool = False
     names: InterfaceNames = field(default_factory=InterfaceNames)
 
-    def beginning(self, plan: Plan, backend: str) -> str:  # noqa: ARG002 - nettrace does not say what it uses
+    def beginning(self, plan: TracePlan, backend: str) -> str:  # noqa: ARG002 - nettrace does not print its probe
         return BEGIN
 
     def event(self, entry: Entry) -> str:
@@ -110,21 +110,21 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Json:
-    """One object a line, told apart by ``type``: ``begin``, ``event``, ``histogram``, ``end``."""
+    """One JSON object per line, with ``type``: ``begin``, ``event``, ``histogram``, ``end``."""
 
     names: InterfaceNames = field(default_factory=InterfaceNames)
 
-    def beginning(self, plan: Plan, backend: str) -> str:
+    def beginning(self, plan: TracePlan, backend: str) -> str:
         return json.dumps(
             {
                 "type": "begin",
                 "function": plan.point.name,
                 "probe": backend,
                 "kernel": platform.release(),
-                "mode": plan.wish.mode.value,
-                "first_below_us": plan.wish.first_below_us,
-                "last_below_us": plan.wish.last_below_us,
-                "every_sample": plan.wish.every_sample,
+                "mode": plan.request.mode.value,
+                "first_below_us": plan.request.first_below_us,
+                "last_below_us": plan.request.last_below_us,
+                "every_sample": plan.request.every_sample,
             }
         )
 
@@ -155,13 +155,13 @@ class Json:
 
 @dataclass(slots=True, kw_only=True)
 class Output:
-    """Where the observer puts what it sees: filters, counts, and writes it in a style.
+    """The observer's sink: filter, count and write events in a style.
 
-    ``limit`` is how many events to show at most. ``to`` takes the output, ``notes`` what is said beside it.
+    ``limit`` is the largest number of events to show. ``to`` receives the output, ``notes`` warnings and notes.
     """
 
-    wish: Wish
-    plan: Plan
+    request: TraceRequest
+    plan: TracePlan
     backend: str
     style: Style
     unit: Unit
@@ -178,18 +178,18 @@ class Output:
         self._from_events = Histogram.of([], self.unit)
 
     def begin(self) -> None:
-        """Say that the trace has begun."""
+        """Write the beginning."""
         self._write(self.style.beginning(self.plan, self.backend))
 
     def events(self, events: np.ndarray) -> None:
         """Show or count the events that pass the filters."""
-        passes = Filter(self.wish.first_below_us, self.wish.last_below_us).passes(
-            events, every_sample=self.wish.every_sample
+        passes = Filter(self.request.first_below_us, self.request.last_below_us).passes(
+            events, every_sample=self.request.every_sample
         )
         self._hidden += int(np.count_nonzero((events["taken"] != 0) & ~visible_to_nettrace(events) & ~passes))
         passed = events[passes]
-        if self.wish.mode is Mode.STATISTICS:
-            if self.wish.every_sample:
+        if self.request.mode is TraceMode.STATISTICS:
+            if self.request.every_sample:
                 self._from_events += Histogram.of(values_us(passed)[0], self.unit)
             return
         if self.limit is not None:
@@ -205,10 +205,10 @@ class Output:
             self._write("\n".join(lines))
 
     def second(self, histograms: Mapping[str, np.ndarray], losses: Mapping[str, int]) -> None:
-        """Show the table, in statistics mode, and say what was lost since the last time."""
-        if self.wish.mode is Mode.STATISTICS:
+        """Show the table, in statistics mode, and warn of events lost since the last time."""
+        if self.request.mode is TraceMode.STATISTICS:
             table = self._from_events
-            if not self.wish.every_sample:
+            if not self.request.every_sample:
                 table = Histogram.of_counts(histograms[self.unit.value], self.unit)
             self.shown = table.total
             self._write(self.style.table(table))
@@ -224,12 +224,12 @@ class Output:
         self._lost = lost
 
     def end(self, histograms: Mapping[str, np.ndarray], losses: Mapping[str, int]) -> None:
-        """Show the last table, which counts, and the totals."""
+        """Show the last table, which is cumulative, and the totals."""
         self.second(histograms, losses)
         self._write(
             self.style.ending(Totals(shown=self.shown, hidden=self._hidden, losses=losses, advice=self._advice))
         )
-        if self._hidden and not self.wish.filtered:
+        if self._hidden and not self.request.filtered:
             print(
                 f"NOTE: {self._hidden} samples came from SACK or timestamps, which nettrace does not show; "
                 "--every-sample shows them",
@@ -246,5 +246,5 @@ class Output:
             raise
         except OSError as error:
             raise OutputLost(
-                f"the trace was to be written out and that failed ({error.strerror}): make room, or write it elsewhere"
+                f"the trace cannot be written ({error.strerror}): free some space, or write it elsewhere"
             ) from error

@@ -1,7 +1,5 @@
-"""What must be true before the observer may look: eight steps in a fixed order, each with a sentence when it fails.
-
-It owns the order and what each step asks of the machine: BTF, kernel version, mode, choice of operations, symbols,
-privilege, kernel features, backups. It loads and attaches nothing, and does not know what will be printed.
+"""Check the observer's preconditions in eight steps: BTF, kernel version, mode, choice of operations, symbols,
+privilege, kernel features, backups. Nothing is loaded or attached.
 """
 
 from __future__ import annotations
@@ -17,7 +15,7 @@ from rttcheck.collect.probe.btf import Prototype, kernel_btf
 from rttcheck.collect.probe.function import KALLSYMS, VMLINUX, Unproven, resolve, symbols
 from rttcheck.collect.probe.probe import KPROBE_EVENTS, require_privilege
 from rttcheck.errors import CapabilityError
-from rttcheck.nettrace.trace_point import TRACE_POINTS, Mode, PointStatus, TracePoint, mark_backups
+from rttcheck.nettrace.trace_point import TRACE_POINTS, PointStatus, TraceMode, TracePoint, mark_backups
 
 PrototypeOf = Callable[[str], Prototype | None]
 """Looks a kernel function up by its exact name."""
@@ -28,16 +26,16 @@ NEWEST_KERNEL_READ = (7, 3)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
-    """What the observer was asked to show. Limits are microseconds, 0 for none."""
+class TraceRequest:
+    """What the observer shall show. Limits are microseconds, 0 for none."""
 
-    mode: Mode = Mode.STATISTICS
+    mode: TraceMode = TraceMode.STATISTICS
     first_below_us: int = 0
-    """Leave out events whose first-acked sample is below."""
+    """Omit events with a smaller first-acked sample."""
     last_below_us: int = 0
-    """Leave out events whose last-acked sample is below."""
+    """Omit events with a smaller last-acked sample."""
     every_sample: bool = False
-    """Show samples from SACK and from timestamps as well, which nettrace does not see."""
+    """Also show samples from SACK and from timestamps, which nettrace omits."""
     port: int = 0
     inodes: tuple[int, ...] | None = None
     """Network namespaces, by inode number; None for all."""
@@ -50,8 +48,8 @@ class Wish:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Machine:
-    """Where the steps look. The defaults are this machine."""
+class TraceMachine:
+    """The files and facts that the steps use. The defaults are this machine's."""
 
     release: str = field(default_factory=platform.release)
     btf: Path = VMLINUX
@@ -76,13 +74,13 @@ class Machine:
 
 @dataclass(frozen=True, slots=True)
 class Operations:
-    """One way to look at a function, and what a machine lacks for it: empty when it is supported."""
+    """A way to probe a function; ``lacks`` returns what a machine lacks for it, empty if supported."""
 
     name: str
-    lacks: Callable[[Machine], str]
+    lacks: Callable[[TraceMachine], str]
 
 
-def _fexit_lacks(machine: Machine) -> str:
+def _fexit_lacks(machine: TraceMachine) -> str:
     try:
         jit = machine.jit.read_text().strip()
     except OSError:
@@ -90,11 +88,11 @@ def _fexit_lacks(machine: Machine) -> str:
     return "" if jit != "0" else f"the BPF JIT is off ({machine.jit} is 0): write 1 to it"
 
 
-def _kprobe_lacks(machine: Machine) -> str:
+def _kprobe_lacks(machine: TraceMachine) -> str:
     if machine.architecture != "x86_64":
-        return f"its program knows the registers of x86_64 and this is {machine.architecture}"
+        return f"its program is for the registers of x86_64, and this is {machine.architecture}"
     if not machine.kprobe_events.exists():
-        return f"the kernel has no kprobes ({machine.kprobe_events} is missing; it wants CONFIG_KPROBE_EVENTS)"
+        return f"the kernel has no kprobes ({machine.kprobe_events} is missing; it needs CONFIG_KPROBE_EVENTS)"
     return ""
 
 
@@ -103,29 +101,29 @@ OPERATIONS = (Operations("fexit", _fexit_lacks), Operations("kprobe", _kprobe_la
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """What was decided: which points, through which operations (names in order of preference), and what to say."""
+class TracePlan:
+    """The result of the preparation: trace points, operations (names in order of preference), and notices."""
 
-    wish: Wish
+    request: TraceRequest
     points: tuple[PointStatus, ...]
     operations: tuple[str, ...]
     notices: tuple[str, ...] = ()
 
     @property
     def point(self) -> TracePoint:
-        """The trace point that is looked at."""
+        """The trace point in use."""
         return next(status.point for status in self.points if status.usable)
 
     @property
     def backend(self) -> str:
-        """What to ask the probe for: a name, or ``auto`` where there is a choice."""
+        """The probe's backend: a name, or ``auto`` where there is a choice."""
         return self.operations[0] if len(self.operations) == 1 else "auto"
 
     def enabled(self) -> tuple[str, ...]:
-        """A line for each enabled point, and one for each that was left out."""
+        """Return a line for each trace point, enabled or not."""
         return tuple(
             f"{'/'.join(self.operations)}: {status.point.name}, group {status.point.group}, analyzer "
-            f"{status.point.analyzer}, {self.wish.mode.value}"
+            f"{status.point.analyzer}, {self.request.mode.value}"
             + (f", monitor mode {status.point.monitor}" if status.point.monitor else "")
             if status.usable
             else f"not used: {status.point.name} ({status.invalid or 'off by default'})"
@@ -134,18 +132,18 @@ class Plan:
 
 
 def prepare(
-    wish: Wish,
-    machine: Machine | None = None,
+    request: TraceRequest,
+    machine: TraceMachine | None = None,
     *,
     points: tuple[TracePoint, ...] = TRACE_POINTS,
     operations: tuple[Operations, ...] = OPERATIONS,
-) -> Plan:
-    """Go through the steps in order and decide. Raises CapabilityError in the step that finds something missing."""
-    machine = machine if machine is not None else Machine()
+) -> TracePlan:
+    """Run the steps in order and return the plan. Raises CapabilityError in the step that finds something missing."""
+    machine = machine if machine is not None else TraceMachine()
     _require_btf(machine)
     notices = _check_version(machine)
-    points = _points_for_mode(wish, points)
-    chosen, passed_over = _choose_operations(wish, machine, operations)
+    points = _points_for_mode(request, points)
+    chosen, passed_over = _choose_operations(request, machine, operations)
     statuses = _resolve_symbols(machine, points)
     require_privilege(machine.status)
     _check_features(machine)
@@ -153,13 +151,13 @@ def prepare(
     if not any(status.usable for status in statuses):
         reasons = "; ".join(f"{status.point.name}: {status.invalid}" for status in statuses if status.invalid)
         raise CapabilityError(
-            f"a trace of TCP round-trip times was asked for and no trace point can be used on Linux {machine.release}: "
+            f"no trace point for TCP round-trip times can be used on Linux {machine.release}: "
             f"{reasons or 'none is enabled'}: run it on another kernel, for instance in a guest"
         )
-    return Plan(wish=wish, points=statuses, operations=chosen, notices=(*notices, *passed_over))
+    return TracePlan(request=request, points=statuses, operations=chosen, notices=(*notices, *passed_over))
 
 
-def _require_btf(machine: Machine) -> None:
+def _require_btf(machine: TraceMachine) -> None:
     if not machine.btf.exists():
         raise CapabilityError(
             f"the observer needs the kernel's BTF and {machine.btf} is missing: run it on a kernel that was built with "
@@ -167,10 +165,10 @@ def _require_btf(machine: Machine) -> None:
         )
 
 
-def _check_version(machine: Machine) -> tuple[str, ...]:
+def _check_version(machine: TraceMachine) -> tuple[str, ...]:
     found = re.match(r"(\d+)\.(\d+)", machine.release)
     if found is None:
-        return (f"the kernel calls itself {machine.release}, which is no version: its age is not known",)
+        return (f"the kernel release {machine.release} is not a version number: the kernel's age is unknown",)
     version = int(found[1]), int(found[2])
     if version < OLDEST_KERNEL:
         raise CapabilityError(
@@ -180,8 +178,8 @@ def _check_version(machine: Machine) -> tuple[str, ...]:
     if version > NEWEST_KERNEL_READ:
         newest = _dotted(NEWEST_KERNEL_READ)
         return (
-            f"Linux {machine.release} is newer than {newest}, the newest whose source was read: arguments are proved "
-            "by BTF, their meaning is not",
+            f"Linux {machine.release} is newer than {newest}, the newest whose source was read: BTF verifies the "
+            "arguments' types, not their meaning",
         )
     return ()
 
@@ -190,39 +188,38 @@ def _dotted(version: tuple[int, int]) -> str:
     return f"{version[0]}.{version[1]}"
 
 
-def _points_for_mode(wish: Wish, points: tuple[TracePoint, ...]) -> tuple[TracePoint, ...]:
-    """With a filter on the values a point makes events only where its condition holds."""
-    return tuple(point.monitored() for point in points) if wish.filtered else points
+def _points_for_mode(request: TraceRequest, points: tuple[TracePoint, ...]) -> tuple[TracePoint, ...]:
+    """Return the points; with a filter on values they emit events only where its condition holds."""
+    return tuple(point.monitored() for point in points) if request.filtered else points
 
 
 def _choose_operations(
-    wish: Wish, machine: Machine, operations: tuple[Operations, ...]
+    request: TraceRequest, machine: TraceMachine, operations: tuple[Operations, ...]
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Names of the supported sets in order, and why those before the first one were passed over."""
-    asked = [each for each in operations if wish.operations in ("auto", each.name)]
+    """Return the supported operations in order, and why those before the first one were skipped."""
+    asked = [each for each in operations if request.operations in ("auto", each.name)]
     if not asked:
         known = ", ".join(["auto", *(each.name for each in operations)])
-        raise CapabilityError(f"the probe '{wish.operations}' was asked for and there are: {known}")
+        raise CapabilityError(f"the probe '{request.operations}' is unknown: choose from {known}")
     lacks = {each.name: each.lacks(machine) for each in asked}
     supported = tuple(name for name, lack in lacks.items() if not lack)
     if not supported:
         reasons = "; ".join(f"{name}: {lack}" for name, lack in lacks.items())
         raise CapabilityError(
-            f"a probe on tcp_ack_update_rtt was asked for ({wish.operations}) and none is supported here: {reasons}: "
+            f"no probe on tcp_ack_update_rtt ({request.operations}) is supported here: {reasons}: "
             "run it on a kernel that allows one, for instance in a guest"
         )
     names = list(lacks)
-    return supported, tuple(f"{name} is passed over: {lacks[name]}" for name in names[: names.index(supported[0])])
+    return supported, tuple(f"{name} is skipped: {lacks[name]}" for name in names[: names.index(supported[0])])
 
 
-def _resolve_symbols(machine: Machine, points: tuple[TracePoint, ...]) -> tuple[PointStatus, ...]:
-    """Mark the points whose function the kernel has under its own name, with the arguments that it should have."""
+def _resolve_symbols(machine: TraceMachine, points: tuple[TracePoint, ...]) -> tuple[PointStatus, ...]:
+    """Return the status of each point: whether the kernel has its function, with the expected arguments."""
     try:
         found = symbols(machine.kallsyms.read_bytes())
     except OSError as error:
         raise CapabilityError(
-            f"the kernel's symbols were looked for in {machine.kallsyms} and it cannot be read ({error.strerror}): "
-            "mount /proc"
+            f"the kernel's symbols in {machine.kallsyms} cannot be read ({error.strerror}): mount /proc"
         ) from error
     statuses = []
     with machine.prototype_of() as prototype_of:
@@ -234,14 +231,14 @@ def _resolve_symbols(machine: Machine, points: tuple[TracePoint, ...]) -> tuple[
     return tuple(statuses)
 
 
-def _check_features(machine: Machine) -> None:
-    """The kernel's lockdown in its strictest mode hides kernel memory from BPF programs."""
+def _check_features(machine: TraceMachine) -> None:
+    """Check the kernel's lockdown: its strictest mode hides kernel memory from BPF programs."""
     try:
         lockdown = machine.lockdown.read_text()
     except OSError:
         return
     if "[confidentiality]" in lockdown:
         raise CapabilityError(
-            f"the probe reads kernel memory and the kernel is locked down against that ({machine.lockdown} says "
+            f"the probe reads kernel memory, which the kernel's lockdown forbids ({machine.lockdown} is "
             "[confidentiality]): boot it with lockdown=integrity or without lockdown"
         )

@@ -1,8 +1,4 @@
-"""All that nettrace, or `rttcheck trace`, printed in one run: its tables, its event lines, its totals.
-
-It owns the order of a run's output and leaves each line to the module that prints it. It judges nothing: the unit over
-a table is the one the tool wrote.
-"""
+"""Parse the output of one run of nettrace or `rttcheck trace`: tables, event lines and totals."""
 
 from __future__ import annotations
 
@@ -22,22 +18,22 @@ _NOTICE = re.compile(r"(?:WARN|ERROR): .*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Capture:
+class PrintedTrace:
     """One run's output. Tables are cumulative: the last one counts."""
 
     notices: tuple[str, ...] = ()
     tables: tuple[Histogram, ...] = ()
     lines: tuple[EventLine, ...] = ()
     ended: bool = False
-    """The tool said that it ended; events that were under way may still be printed after that."""
+    """Whether the tool printed its end; pending events may still follow."""
     total: int | None = None
     skipped: int | None = None
     """nettrace's contexts that were never completed."""
     lost: int | None = None
-    """Events lost; nettrace never says so, it ends at the first loss."""
+    """Events lost; nettrace does not print them: it ends at the first loss."""
 
     @classmethod
-    def parse(cls, text: str) -> Capture:
+    def parse(cls, text: str) -> PrintedTrace:
         """Read a run's output, coloured or not.
 
         Raises AnalyzerError or HistogramError for a line that does not belong in it; the message has its number.

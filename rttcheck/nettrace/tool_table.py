@@ -1,7 +1,6 @@
 """Histograms that other tools print: tcprtt of libbpf-tools and bpftrace's ``hist`` and ``lhist``.
 
-It owns their text. What they count is theirs: tcprtt the smoothed round trip at each received segment, bpftrace
-whatever its one-liner was told to.
+tcprtt counts the smoothed round-trip time at each received segment, bpftrace whatever its script counts.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ _BPFTRACE_POWERS = {"K": 10, "M": 20, "G": 30, "T": 40}
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """How many values lay between ``lowest`` and ``highest``, both inside; None where the tool leaves the end open."""
+    """Number of values from ``lowest`` to ``highest``, inclusive; None for an open end."""
 
     lowest: int | None
     highest: int | None
@@ -33,7 +32,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolTable:
-    """One histogram of another tool. ``unit`` is None where the tool does not say it; ``average`` is in that unit."""
+    """One histogram of another tool. ``unit`` is None where the tool does not print it; ``average`` is in that unit."""
 
     name: str
     unit: Unit | None
@@ -42,13 +41,13 @@ class ToolTable:
 
     @property
     def total(self) -> int:
-        """How many values were counted, those below 0 too."""
+        """Number of values, including those below 0."""
         return sum(row.count for row in self.rows)
 
     def as_histogram(self, unit: Unit) -> Histogram:
-        """The same counts in the log2 buckets of this project; values below 0 ("no sample") are left out.
+        """Return the counts in the log2 buckets of rttcheck, without values below 0 ("no sample").
 
-        ``unit`` must be the table's own where it says one. Raises AnalyzerError when it is not, or when a row spans
+        ``unit`` must be the table's own if it has one. Raises AnalyzerError when it is not, or when a row spans
         two buckets.
         """
         if self.unit is not None and unit is not self.unit:
@@ -60,7 +59,7 @@ class ToolTable:
             index = next((index for index in range(BUCKETS) if _inside(row, index)), None)
             if index is None:
                 raise AnalyzerError(
-                    f"the row from {row.lowest} to {row.highest} of the table '{self.name}' lies in no one log2 bucket"
+                    f"the row from {row.lowest} to {row.highest} of the table '{self.name}' fits into no log2 bucket"
                 )
             counts[index] += row.count
         return Histogram(unit, tuple(counts))
@@ -74,7 +73,7 @@ def _inside(row: Row, index: int) -> bool:
 
 
 def parse_tcprtt(text: str) -> tuple[ToolTable, ...]:
-    """The tables that tcprtt printed, one an address. Raises AnalyzerError for a line that is none of its own."""
+    """The tables that tcprtt printed, one an address. Raises AnalyzerError for any other line."""
     tables: list[ToolTable] = []
     title: re.Match[str] | None = None
     unit: Unit | None = None

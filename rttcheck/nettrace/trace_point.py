@@ -1,8 +1,4 @@
-"""The table of trace points: which kernel functions the observer looks at, and what is expected of their return value.
-
-It owns the table's entries and their rules. It knows neither how a program is attached nor how an event is printed;
-nothing in it needs root or a kernel.
-"""
+"""The table of trace points: the kernel functions that the observer traces, with rules for their return values."""
 
 from __future__ import annotations
 
@@ -12,10 +8,10 @@ from enum import Enum, IntEnum
 
 MONITOR_OFF = 0
 MONITOR_ON_RETURN = 2
-"""An event is made when the function returns, and only when the filter's condition holds."""
+"""Emit an event when the function returns, if the filter's condition holds."""
 
 
-class Mode(Enum):
+class TraceMode(Enum):
     """What the observer shows."""
 
     STATISTICS = "statistics"
@@ -25,7 +21,7 @@ class Mode(Enum):
 
 
 class Level(IntEnum):
-    """How bad it is that a rule holds."""
+    """Severity of a matching rule."""
 
     INFO = 0
     WARNING = 1
@@ -45,8 +41,8 @@ class Expect(Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rule:
-    """A return value that is worth a word: how bad, what it means, what to do."""
+class ReturnRule:
+    """A rule for a return value: severity, meaning and advice."""
 
     expect: Expect
     level: Level
@@ -56,7 +52,7 @@ class Rule:
     upper: int = 0
 
     def holds(self, returned: int) -> bool:
-        """Whether the function's return value is the one this rule is about."""
+        """Return whether the rule matches the function's return value."""
         match self.expect:
             case Expect.ANY:
                 return True
@@ -79,26 +75,26 @@ class TracePoint:
     name: str
     """The kernel's symbol."""
     program: str
-    """The BPF program that looks at it."""
+    """The BPF program that traces it."""
     sk: int
-    """Which argument is the socket, counted from 1; 0 for none."""
+    """Number of the socket's argument, from 1; 0 for none."""
     group: str
     analyzer: str
     custom: bool = True
     """The program is written for this function alone."""
     default: bool = True
-    """Enabled unless told otherwise."""
+    """Enabled by default."""
     backup_of: str = ""
-    """The program that this point stands in for when that one cannot be used; empty when it is nobody's backup."""
+    """The program that this point stands in for when that one cannot be used; empty if none."""
     monitor: int = MONITOR_OFF
-    rules: tuple[Rule, ...] = ()
+    rules: tuple[ReturnRule, ...] = ()
 
     def monitored(self) -> TracePoint:
-        """The same point, making events only where a filter's condition holds."""
+        """Return the same point, emitting events only where a filter's condition holds."""
         return replace(self, monitor=MONITOR_ON_RETURN)
 
-    def first_rule(self, returned: int) -> Rule | None:
-        """The first rule that holds for a return value; later ones are not looked at."""
+    def first_rule(self, returned: int) -> ReturnRule | None:
+        """Return the first rule that matches a return value, or None."""
         return next((rule for rule in self.rules if rule.holds(returned)), None)
 
 
@@ -109,7 +105,7 @@ TCP_ACK_UPDATE_RTT = TracePoint(
     group="tcp-state",
     analyzer="rtt",
     rules=(
-        Rule(
+        ReturnRule(
             expect=Expect.EQUAL,
             value=0,
             level=Level.ERROR,
@@ -126,7 +122,7 @@ TRACE_POINTS: tuple[TracePoint, ...] = (TCP_ACK_UPDATE_RTT,)
 
 @dataclass(frozen=True, slots=True)
 class PointStatus:
-    """What became of a trace point while the observer was being prepared."""
+    """The status of a trace point after preparation."""
 
     point: TracePoint
     invalid: str = ""
@@ -139,7 +135,7 @@ class PointStatus:
 
 
 def mark_backups(statuses: Sequence[PointStatus]) -> tuple[PointStatus, ...]:
-    """Of the points that stand in for one another keep the first valid one and mark the rest as its backups.
+    """Keep the first valid point of each chain of backups, and mark the rest as its backups.
 
     A chain is a point and all whose ``backup_of`` names its program, in the table's order.
     """

@@ -1,6 +1,6 @@
-"""What `rttcheck doctor` shows: a table of capabilities, the remedies one a line, and the conclusion.
+"""The output of `rttcheck doctor`: a table of capabilities, the remedies, and what `auto` would use.
 
-Owns the layout. Remedies stand below the table, unbroken: a command that is cut into two lines cannot be copied.
+Remedies are printed below the table on unbroken lines, so that commands can be copied.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from rttcheck.report.page import Page, plain_table
 _TITLES = {
     HOST: "to judge the running kernel",
     GUEST: "to judge other kernels, in guests",
-    OPTIONAL: "good to know",
+    OPTIONAL: "optional",
 }
 
 
@@ -31,7 +31,7 @@ def render(
     width: int,
     colour: bool,
 ) -> str:
-    """The whole text; ``refusal`` is why there is no ``choice``. Table lines are at most ``width`` columns wide."""
+    """Return the whole text, in tables of at most ``width`` columns; ``refusal`` is the reason for no ``choice``."""
     page = Page(width=width, least=60, colour=colour)
     page.print(_table(capabilities))
     page.print()
@@ -43,7 +43,7 @@ def render(
         remedies = [(capability.name, capability.remedy) for capability in lacking if capability.remedy]
         if not remedies:
             continue
-        page.print(f"what is missing {title}:" if needed_for != OPTIONAL else "what else could be better:")
+        page.print(f"missing {title}:" if needed_for != OPTIONAL else "optional:")
         widest = max(len(name) for name, _ in remedies)
         for name, remedy in remedies:
             page.line(f"  {name:<{widest}}  {remedy}")
@@ -51,7 +51,7 @@ def render(
     if choice is not None:
         page.line(Text.assemble(("auto would use: ", "bold"), choice.sentence))
     else:
-        page.line(Text.assemble(("auto can use nothing: ", "bold red"), refusal))
+        page.line(Text.assemble(("auto cannot use any kernel: ", "bold red"), refusal))
     return page.text
 
 
@@ -59,7 +59,7 @@ def _table(capabilities: Sequence[Capability]) -> Table:
     table = plain_table()
     table.add_column("", no_wrap=True)
     table.add_column("capability", no_wrap=True)
-    table.add_column("what was found", overflow="fold")
+    table.add_column("result", overflow="fold")
     for needed_for, title in _TITLES.items():
         rows = [capability for capability in capabilities if capability.needed_for == needed_for]
         if not rows:
@@ -72,7 +72,7 @@ def _table(capabilities: Sequence[Capability]) -> Table:
 
 
 def _pairs(pairs: Sequence[Pair]) -> Table:
-    """Engines across, probes down, as ``auto`` prefers them; what the pair would see, or what it lacks."""
+    """Return a table of probes (rows) and engines (columns), best first, with what each pair sees or lacks."""
     engines = list(dict.fromkeys(pair.engine for pair in pairs))
     table = plain_table()
     table.add_column("probe", no_wrap=True)
@@ -89,7 +89,7 @@ def _cell(pair: Pair) -> Text:
 
 
 def _mark(capability: Capability, capabilities: Sequence[Capability]) -> Text:
-    """Found, missing, missing where something else does as well, or not known because something else is missing."""
+    """Return the mark of a capability: found, MISSING, missing (optional or replaceable), or unknown (not tested)."""
     if capability.found:
         return Text("found", style="green")
     if capability.needed_for != OPTIONAL and not capability.lack:

@@ -1,4 +1,4 @@
-"""What `rttcheck checks` shows: all checks as a table for a terminal, as Markdown and as JSON."""
+"""The output of `rttcheck checks`: all checks as a table for a terminal, as Markdown and as JSON."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ Made by `rttcheck checks --markdown`. A check's id never changes; its title may.
 has the same id, with `control:` before it.
 
 A check that needs what the probe does not see is *not run*. Where the recording is damaged (last column), a failure is
-*inconclusive*. [bounds.md](bounds.md) says where each tolerance comes from.
+*inconclusive*. [bounds.md](bounds.md) gives the source of each tolerance.
 """
 
 
 def render(checks: Sequence[Check], *, width: int, colour: bool) -> str:
-    """Return the table for a terminal: id, what is asserted, against what, tolerance, needs."""
+    """Return the table for a terminal: id, assertion, reference, tolerance and needs."""
     page = Page(width=width, least=100, colour=colour)
     table = plain_table()
     table.add_column("check", no_wrap=True)
@@ -36,7 +36,7 @@ def render(checks: Sequence[Check], *, width: int, colour: bool) -> str:
 
 
 def markdown(checks: Sequence[Check]) -> str:
-    """Return the whole of docs/checks.md, a table a layer."""
+    """Return the whole of docs/checks.md, one table per layer."""
     parts = [_INTRODUCTION]
     for layer, group in groupby(checks, key=lambda check: check.layer):
         parts.append(
@@ -51,7 +51,7 @@ def markdown(checks: Sequence[Check]) -> str:
 
 
 def document(checks: Sequence[Check]) -> str:
-    """Return JSON: ``format`` and ``checks``, each with its id, layer, title and what `Check` has besides."""
+    """Return JSON: ``format`` and ``checks``, each with the fields of `Check`."""
     rows = [
         {
             "id": check.id,

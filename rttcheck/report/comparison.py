@@ -1,7 +1,7 @@
-"""Two kernels beside each other as a table for a terminal, as Markdown and as JSON.
+"""A comparison of two kernels as text for a terminal, as Markdown and as JSON.
 
-Owns the words and which of the many figures are worth a line: what has changed and where it comes from, what cannot be
-told and why; of what is the same, the number, and what "same" does not mean. It compares nothing.
+Changes are printed with the stages that they come from, undecided items with the reason; items that are the same are
+counted.
 """
 
 from __future__ import annotations
@@ -12,26 +12,36 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rttcheck.compare.comparison import Compared, Comparison
-from rttcheck.compare.difference import FALSE_ALARM, Answer, Difference
-from rttcheck.compare.measured import TOTAL, Name
+from rttcheck.compare.difference import FALSE_ALARM, ComparisonAnswer, Difference
+from rttcheck.compare.measured import TOTAL, DistributionName
 from rttcheck.judge.findings import Outcome
 from rttcheck.report.json_report import FORMAT
 
 SAME_MEANS = (
-    "same says that A and B do not differ, and not that they are right: a fault that both share cannot be seen by "
-    "comparing. Whether each is right is said by the verdicts on its own runs, each judged by itself."
+    "same means that A and B do not differ, not that they are correct: a fault that both share is invisible to a "
+    "comparison. The verdicts on the runs of each side, judged by themselves, show whether it is correct."
 )
-"""What a comparison cannot see."""
+"""What a comparison does not show."""
 
-_MARKS = {Answer.SAME: "same", Answer.CHANGED: "CHANGED", Answer.FAILED: "FAILED", Answer.UNKNOWN: "cannot tell"}
-_COLOURS = {Answer.SAME: 32, Answer.CHANGED: 31, Answer.FAILED: 31, Answer.UNKNOWN: 33}
+_MARKS = {
+    ComparisonAnswer.SAME: "same",
+    ComparisonAnswer.CHANGED: "CHANGED",
+    ComparisonAnswer.FAILED: "FAILED",
+    ComparisonAnswer.UNKNOWN: "cannot tell",
+}
+_COLOURS = {
+    ComparisonAnswer.SAME: 32,
+    ComparisonAnswer.CHANGED: 31,
+    ComparisonAnswer.FAILED: 31,
+    ComparisonAnswer.UNKNOWN: 33,
+}
 _INDENT = "    "
 
 
 def comparison_text(
     comparison: Comparison, sides: Sequence[str], *, notes: Mapping[str, str] | None = None, colour: bool = False
 ) -> str:
-    """A line a scenario, below it what has changed or cannot be told; ``notes`` are sentences on scenarios."""
+    """Return one line per scenario and below it what has changed or is undecided; ``notes`` are by scenario."""
     widest = max((len(scenario.scenario) for scenario in comparison.scenarios), default=0)
     lines = [f"A: {sides[0]}", f"B: {sides[1]}", ""]
     for scenario in comparison.scenarios:
@@ -47,7 +57,7 @@ def comparison_text(
 
 
 def comparison_markdown(comparison: Comparison, sides: Sequence[str]) -> str:
-    """The same as a table for a job's summary."""
+    """Return the comparison as a Markdown table, for a CI job's summary."""
     lines = [f"### {sides[0]} against {sides[1]}: {comparison.answer}", "", "| scenario | | what |", "|---|---|---|"]
     for scenario in comparison.scenarios:
         what = "<br>".join(line.replace("|", "\\|") for line in [_summary(scenario), *_details(scenario)] if line)
@@ -58,13 +68,14 @@ def comparison_markdown(comparison: Comparison, sides: Sequence[str]) -> str:
 def comparison_document(
     comparison: Comparison, sides: Sequence[str], *, notes: Mapping[str, str], facts: Mapping[str, Any], status: int
 ) -> str:
-    """What was compared and what it came to, as JSON; every key is in docs/json.md.
+    """Return the comparison as JSON; docs/json.md documents every key.
 
-    ``same_means`` says what no comparison can see. ``judged`` counts the verdicts on the runs of ``a`` and ``b``, each
-    run judged by itself; each of ``scenarios`` has its own, with the reason of the first that did not pass.
+    ``same_means`` says what a comparison does not show. ``judged`` counts the verdicts on the runs of ``a`` and ``b``,
+    each run judged by itself; each of ``scenarios`` has its own, with the reason of the first that did not pass.
 
     Each distribution: ``side``, ``kind``, ``part``, ``figure``, ``answer``, ``a_us``, ``b_us``, ``by_us``,
-    ``interval_us``, ``margin_us``, ``runs``, ``reason``, and for a whole ``from_us``, the stages it comes from.
+    ``interval_us``, ``margin_us``, ``runs``, ``reason``, and for a changed round trip ``from_us``, the stages that it
+    comes from.
     """
     document = {
         "format": FORMAT,
@@ -83,26 +94,30 @@ def comparison_document(
 
 
 def tally(comparison: Comparison) -> str:
-    """How many scenarios came to what."""
+    """Return the number of scenarios for each answer."""
     answers = [scenario.answer for scenario in comparison.scenarios]
-    return ", ".join(f"{answers.count(answer)} {answer}" for answer in Answer if answer in answers) or "no scenario"
+    return (
+        ", ".join(f"{answers.count(answer)} {answer}" for answer in ComparisonAnswer if answer in answers)
+        or "no scenario"
+    )
 
 
 def _terms(comparison: Comparison) -> list[str]:
     margins = comparison.margins
     return [
-        f"{comparison.compared} distributions and counts compared. A difference counts from {margins.data_us:g} us on "
-        f"({margins.lone_us:g} us for handshakes);",
-        f"same: it is smaller, with 99 %; changed: by chance in one of {1 / FALSE_ALARM:,.0f} comparisons at most.",
+        f"{comparison.compared} distributions and counts compared, with a margin of {margins.data_us:g} us "
+        f"({margins.lone_us:g} us for handshakes).",
+        "same: the difference is below the margin, with 99 % confidence; changed: false in at most one of "
+        f"{1 / FALSE_ALARM:,.0f} comparisons.",
         SAME_MEANS,
-        "Verdicts on their own runs: "
+        "Verdicts on the runs of each side: "
         + "; ".join(f"{letter} {_counts(_verdicts(comparison, side))}" for side, letter in enumerate("AB"))
         + ".",
     ]
 
 
 def _verdicts(comparison: Comparison, side: int) -> dict[str, int]:
-    """How many of a side's runs passed, failed, were inconclusive, over all scenarios."""
+    """Return how many of a side's runs passed, failed and were inconclusive, over all scenarios."""
     return {
         outcome.value: sum(scenario.judged[side].count(outcome) for scenario in comparison.scenarios)
         for outcome in Outcome
@@ -117,12 +132,14 @@ def _summary(scenario: Compared) -> str:
     if scenario.blocked:
         return scenario.blocked
     parts = [one.answer for one in scenario.distributions.values()]
-    text = f"{parts.count(Answer.SAME)} of {len(parts)} distributions the same"
-    text += f", {sum(one.answer is Answer.SAME for one in scenario.checks)} of {len(scenario.checks)} checks"
+    text = f"{parts.count(ComparisonAnswer.SAME)} of {len(parts)} distributions the same"
+    text += f", {sum(one.answer is ComparisonAnswer.SAME for one in scenario.checks)} of {len(scenario.checks)} checks"
     if scenario.counts:
-        text += f", {sum(one.answer is Answer.SAME for one in scenario.counts)} of {len(scenario.counts)} counts"
+        text += (
+            f", {sum(one.answer is ComparisonAnswer.SAME for one in scenario.counts)} of {len(scenario.counts)} counts"
+        )
     if scenario.random:
-        text += "; the link is random: what the kernel adds is compared"
+        text += "; random link: what the kernel adds is compared"
     return f"{text} ({scenario.runs[0]} and {scenario.runs[1]} runs)"
 
 
@@ -130,23 +147,23 @@ def _details(scenario: Compared) -> Iterator[str]:
     for letter, side in zip("AB", scenario.judged, strict=True):
         if not side.passed:
             mark = "FAILED" if side.failed else "inconclusive"
-            yield f"{mark}: {letter}'s own runs, judged by themselves: {side.render()}: {side.reason}"
+            yield f"{mark}: runs of {letter}, judged by themselves: {side.render()}: {side.reason}"
     for check in scenario.checks:
-        if check.answer is not Answer.SAME:
+        if check.answer is not ComparisonAnswer.SAME:
             yield f"{_MARKS[check.answer]}: check '{check.title}': A {check.first}; B {check.second}: {check.reason}"
     heads = scenario.heads()
     for name in heads:
         yield f"CHANGED: {name}: {_figures(scenario.distributions[name])}{origin_text(scenario, name)}"
-    told = {(name.side, name.kind) for name in heads}
+    printed = {(name.side, name.kind) for name in heads}
     for name, part in scenario.distributions.items():
-        # What a whole is made of is told with it, as far as it adds to it.
-        if part.answer is Answer.CHANGED and (name.side, name.kind) not in told:
+        # A stage is printed with its round trip, if it adds to the difference.
+        if part.answer is ComparisonAnswer.CHANGED and (name.side, name.kind) not in printed:
             yield f"CHANGED: {name}: {_figures(part)}"
     for count in scenario.counts:
-        if count.answer is not Answer.SAME:
+        if count.answer is not ComparisonAnswer.SAME:
             values = f"A {_values(count.first)}; B {_values(count.second)}"
             yield f"{_MARKS[count.answer]}: {count.count}: {values}" + (f": {count.reason}" if count.reason else "")
-    unknown = [(name, part) for name, part in scenario.distributions.items() if part.answer is Answer.UNKNOWN]
+    unknown = [(name, part) for name, part in scenario.distributions.items() if part.answer is ComparisonAnswer.UNKNOWN]
     for name, part in unknown[:3]:
         yield f"cannot tell: {name}: {_figures(part)}: {part.reason}"
     if len(unknown) > 3:
@@ -155,12 +172,12 @@ def _details(scenario: Compared) -> Iterator[str]:
 
 def _figures(part: Difference) -> str:
     if math.isinf(part.low_us):
-        return "no figures"
+        return "no values"
     return part.render()
 
 
-def origin_text(scenario: Compared, name: Name) -> str:
-    """``, of which sender +2.9 us``: where a difference comes from, largest first; nothing where no stage shows it."""
+def origin_text(scenario: Compared, name: DistributionName) -> str:
+    """Return the stages that a difference comes from, largest first: ``, of which sender +2.9``; empty if none."""
     stages = scenario.origin(name)
     if not stages:
         return ""
@@ -169,7 +186,7 @@ def origin_text(scenario: Compared, name: Name) -> str:
 
 
 def _values(values: Sequence[int]) -> str:
-    return f"{values[0]} in all" if len(set(values)) == 1 else f"{min(values)} to {max(values)}"
+    return f"{values[0]} in every run" if len(set(values)) == 1 else f"{min(values)} to {max(values)}"
 
 
 def _as_dict(scenario: Compared, note: str) -> dict[str, Any]:
@@ -209,7 +226,7 @@ def _as_dict(scenario: Compared, note: str) -> dict[str, Any]:
     }
 
 
-def _part(scenario: Compared, name: Name, part: Difference) -> dict[str, Any]:
+def _part(scenario: Compared, name: DistributionName, part: Difference) -> dict[str, Any]:
     def number(value: float) -> float | None:
         return round(value, 3) if math.isfinite(value) else None
 

@@ -1,7 +1,4 @@
-"""Results and capabilities as JSON documents for programs: one object each, keys that are documented here.
-
-Owns the keys. A time's key ends in its unit (``_us``).
-"""
+"""Results and capabilities as JSON documents, one object each. A time's key ends in its unit (``_us``)."""
 
 from __future__ import annotations
 
@@ -15,7 +12,7 @@ from rttcheck.doctor.selection import Pair
 from rttcheck.report.terminal import Row
 
 FORMAT = 2
-"""Goes up when a key of a document goes away or changes its meaning; new ones may come at any time."""
+"""Increases when a key is removed or changes its meaning; new keys may be added at any time."""
 
 _JUDGED_WITH = ("clock", "engine", "probe")
 
@@ -23,7 +20,7 @@ _JUDGED_WITH = ("clock", "engine", "probe")
 def doctor_document(
     capabilities: Sequence[Capability], choice: Choice | None, refusal: str, pairs: Sequence[Pair] = ()
 ) -> str:
-    """``possible``; ``auto``: kernel, clock and reasons, or null; ``refusal``: why null; ``capabilities``: all of them.
+    """Return ``possible``; ``auto``: kernel, clock and reasons, or null; ``refusal``: why null; ``capabilities``.
 
     Each capability: ``name``, ``found``, ``detail``, ``remedy``, ``lack``, ``needed_for`` ("running kernel", "guest",
     "nothing"), ``alternatives``, ``kernels``, ``sees``. ``selection``: each engine with each probe, the best first.
@@ -44,31 +41,31 @@ def doctor_document(
 def run_document(
     rows: Sequence[Row], verdicts: Sequence[Mapping[str, Any] | None], *, machine: Mapping[str, Any], status: int
 ) -> str:
-    """``kernel``, ``clock``, ``reasons`` of the run; ``exit_status``; ``results``: each row with its whole ``verdict``.
+    """Return the facts of the run, ``exit_status``, and ``results``: each row with its whole ``verdict``.
 
-    ``verdict`` is null for a scenario that came to none: an error, or a lost guest.
+    ``verdict`` is null for a scenario without one: an error, or a lost guest.
     """
     results = [{**row, "verdict": verdict} for row, verdict in zip(rows, verdicts, strict=True)]
     return _text({"format": FORMAT, **machine, "exit_status": int(status), "results": results})
 
 
 def session_document(rows: Sequence[Row], *, kernels: Sequence[Mapping[str, Any]], status: int) -> str:
-    """A session of pytest's: ``format``, ``exit_status``, ``kernels``, ``results``; docs/json.md has every key.
+    """Return a pytest session: ``format``, ``exit_status``, ``kernels``, ``results``; see docs/json.md.
 
-    ``kernels`` are `KernelRun.facts`; what a kernel was judged with is told by its rows.
+    ``kernels`` are `KernelRun.facts`; clock, engine and probe of a kernel come from its rows.
     """
     known = {str(row.get("asked", "")): row for row in reversed(rows) if row.get("kernel")}
-    told = [
+    described = [
         {**kernel, **{key: known.get(str(kernel.get("asked", "")), {}).get(key, "") for key in _JUDGED_WITH}}
         for kernel in kernels
     ]
-    return _text({"format": FORMAT, "exit_status": int(status), "kernels": told, "results": list(rows)})
+    return _text({"format": FORMAT, "exit_status": int(status), "kernels": described, "results": list(rows)})
 
 
 def judge_document(
     rows: Sequence[Row], verdicts: Sequence[Mapping[str, Any]], *, refused: Sequence[str], status: int
 ) -> str:
-    """``exit_status``; ``refused``: a sentence for each file that could not be judged; ``results`` as in a run's."""
+    """Return ``exit_status``; ``refused``: a message for each file not judged; ``results`` as in a run."""
     results = [{**row, "verdict": verdict} for row, verdict in zip(rows, verdicts, strict=True)]
     return _text({"format": FORMAT, "exit_status": int(status), "refused": list(refused), "results": results})
 

@@ -1,7 +1,4 @@
-"""What `rttcheck kernels list` shows: a line a kernel, and below where the cache is and when the archive was asked.
-
-Owns the layout.
-"""
+"""The output of `rttcheck kernels list`: one line per kernel, then the cache and the age of the archive's lists."""
 
 from __future__ import annotations
 
@@ -25,23 +22,23 @@ def render(
     width: int,
     colour: bool,
 ) -> str:
-    """The whole text. With `exact` each kernel has the name of just itself, else the newest that of its series."""
+    """Return the whole text. With ``exact`` every kernel has its exact name, else the newest has its series' name."""
     page = Page(width=width, least=80, colour=colour)
     table = plain_table()
     table.add_column("kernel", no_wrap=True)
     table.add_column("release", no_wrap=True)
     table.add_column("suite", no_wrap=True)
-    table.add_column("in the cache", overflow="fold")
+    table.add_column("cached", overflow="fold")
     for offer in kernels:
         name = offer.spec if exact or not offer.newest else offer.newest_as
         cached = Text(_cached(offer, now), style="green" if offer.cached else "")
-        table.add_row(name, offer.release, offer.suite or "offered no longer", cached)
+        table.add_row(name, offer.release, offer.suite or "no longer offered", cached)
     if kernels:
         page.print(table)
         page.print()
     held = [offer for offer in kernels if offer.cached]
-    page.line(f"{len(held)} of these in {root}, {size_text(sum(offer.bytes for offer in held))}")
-    when = "was never asked" if asked is None else f"as of {date_text(asked)}, {age_text(now - asked)}"
+    page.line(f"{len(held)} of these are cached in {root}, {size_text(sum(offer.bytes for offer in held))}")
+    when = "was never queried" if asked is None else f"as of {date_text(asked)}, {age_text(now - asked)}"
     page.line(f"Debian's archive {when}")
     return page.text
 

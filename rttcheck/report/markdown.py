@@ -1,6 +1,6 @@
-"""A session's results as Markdown, for the summary of a CI job: the table, what did not pass, what the kernels were.
+"""A session's results as GitHub Flavored Markdown, for the summary of a CI job.
 
-Owns the text, its escaping (GitHub Flavored Markdown) and its place in a document. It writes no file.
+A table of medians, a table of kernels, and a block for each problem.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ _MARKS = {
     "skipped": "skipped",
 }
 _LONGEST = 4_000
-"""Characters of one reason: a console's tail is long, and a job's summary is bounded (1 MiB at GitHub)."""
+"""Most characters of one reason: consoles are long, and a job's summary is limited (1 MiB at GitHub)."""
 
 _MOST_COMMANDS = 10
 
 BEGIN, END = "<!-- matrix -->", "<!-- /matrix -->"
-"""Lines of a document between which the text is put."""
+"""Lines of a document that enclose the text."""
 
 
 def markdown(rows: Sequence[Row], kernels: Sequence[Mapping[str, Any]] = ()) -> str:
-    """The table of ``rows`` (scenarios down, kernels across, medians in us), and a block for what did not pass.
+    """Return the table of ``rows`` (one row per scenario, one column per kernel, medians in us) and of problems.
 
-    ``kernels`` are `KernelRun.facts`: what a kernel took, and how often its guest was lost.
+    ``kernels`` are `KernelRun.facts`: the time that each kernel took, and its lost guests.
     """
     if not rows:
-        return "### TCP round trips\n\nNo scenario came to a result.\n"
+        return "### TCP round trips\n\nNo scenario has a result.\n"
     matrix = Matrix.of(rows)
     names = labels(matrix.kernels)
     facts = {str(kernel.get("asked", "")): kernel for kernel in kernels}
@@ -47,11 +47,11 @@ def markdown(rows: Sequence[Row], kernels: Sequence[Mapping[str, Any]] = ()) -> 
         injected = next((str(row["injected"]) for row in found if row is not None and row.get("injected")), "")
         cells = [_outcome(row) for row in found]
         lines.append(f"| {_cell(scenario)} | {_cell(injected)} | " + " | ".join(cells) + " |")
-    lines += ["", "| kernel | came to | |", "|---|---|---|"]
+    lines += ["", "| kernel | result | |", "|---|---|---|"]
     for kernel in matrix.kernels:
-        words = [matrix.legend(kernel), *_account(facts.get(kernel, {}))]
-        told = _cell("; ".join(word for word in words if word))
-        lines.append(f"| {_cell(kernel)} | {_cell(tally(matrix.rows(kernel)))} | {told} |")
+        parts = [matrix.legend(kernel), *_account(facts.get(kernel, {}))]
+        remarks = _cell("; ".join(part for part in parts if part))
+        lines.append(f"| {_cell(kernel)} | {_cell(tally(matrix.rows(kernel)))} | {remarks} |")
     for problem in matrix.problems():
         lines += _block(matrix, problem, names)
     for kernel in matrix.kernels:
@@ -62,14 +62,14 @@ def markdown(rows: Sequence[Row], kernels: Sequence[Mapping[str, Any]] = ()) -> 
 
 
 def placed(text: str, document: str) -> str:
-    """``text`` in its place in ``document``: between the lines `BEGIN` and `END`, or instead of all that is there."""
+    """Return ``document`` with ``text`` between the lines `BEGIN` and `END`; without these lines, ``text``."""
     before, begin, rest = document.partition(f"{BEGIN}\n")
     _, end, after = rest.partition(END)
     return f"{before}{begin}{text}{end}{after}" if begin and end else text
 
 
 def _block(matrix: Matrix, problem: Problem, names: dict[str, str]) -> list[str]:
-    """What did not pass, where, why, and what runs it again."""
+    """Return a block: what did not pass, where, why, and the commands that run it again."""
     title = " ".join(word for word in (problem.outcome, problem.title) if word)
     where = problem.places(names, matrix.scenarios)
     commands = [
@@ -82,7 +82,7 @@ def _block(matrix: Matrix, problem: Problem, names: dict[str, str]) -> list[str]
         "",
         f"<details><summary>{_html(title)} ({_html(where)})</summary>",
         "",
-        *_fenced(str(problem.example.get("reason", "")) or "it gave no reason"),
+        *_fenced(str(problem.example.get("reason", "")) or "no reason given"),
         *(["", *_fenced("\n".join(again))] if again else []),
         "",
         "</details>",
@@ -90,15 +90,15 @@ def _block(matrix: Matrix, problem: Problem, names: dict[str, str]) -> list[str]
 
 
 def _account(facts: Mapping[str, Any]) -> list[str]:
-    words = []
+    parts = []
     if facts.get("seconds"):
-        words.append(f"{facts['seconds']} s, {facts.get('seconds_to_first_test', 0)} s of them to the first test")
+        parts.append(f"{facts['seconds']} s, {facts.get('seconds_to_first_test', 0)} s of it to the first test")
     if facts.get("where"):
-        words.append(f"on {facts['where']}")
+        parts.append(f"on {facts['where']}")
     losses = len(facts.get("losses", ()))
     if losses:
-        words.append("its guest was lost" + (" once" if losses == 1 else f" {losses} times"))
-    return words
+        parts.append("its guest was lost" + (" once" if losses == 1 else f" {losses} times"))
+    return parts
 
 
 def _outcome(row: Row | None) -> str:
@@ -120,7 +120,7 @@ def _fenced(text: str) -> list[str]:
 
 
 def _cell(text: str) -> str:
-    # A name is a name, whatever Markdown would make of its stars.
+    # Escape the characters that Markdown would interpret.
     return re.sub(r"([\\`*\[\]|~])", r"\\\1", _html(text)).replace("\n", " ")
 
 

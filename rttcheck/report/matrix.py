@@ -1,7 +1,6 @@
-"""Results of several kernels beside each other: which kernels and scenarios there are, and what came of each pair.
+"""Results of several kernels as a matrix of scenarios and kernels, for terminal and Markdown.
 
-Owns the arrangement, for terminal and Markdown alike. It knows rows (`rttcheck.harness.Row`, with ``asked``, what the
-user calls the kernel) and no recording.
+Made from rows (`rttcheck.harness.Row` with ``asked``, the kernel as given by the user).
 """
 
 from __future__ import annotations
@@ -12,16 +11,16 @@ from dataclasses import dataclass
 from rttcheck.report.terminal import Row
 
 LETTERS = {"passed": " ", "failed": "F", "inconclusive": "?", "lost": "L", "error": "E", "skipped": "s"}
-"""How an outcome is written before a figure; passed needs no word."""
+"""The letter of an outcome before its median; none for passed."""
 
 _LONGEST_LABEL = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """Something that did not pass, told once however many kernels and scenarios it met.
+    """A failure or other problem, reported once for all kernels and scenarios that have it.
 
-    ``where`` is each kernel's scenarios; ``example`` is the row whose reason is told. Lost guests have no ``check``.
+    ``where`` is each kernel's scenarios; ``example`` is the row whose reason is printed. Lost guests have no ``check``.
     """
 
     outcome: str
@@ -32,12 +31,12 @@ class Problem:
 
     @property
     def title(self) -> str:
-        """The guilty layer and the check, as far as there are any."""
+        """The guilty layer and the check's title, if any."""
         title = str(self.example.get("title") or self.check)
         return ": ".join(word for word in (self.guilty, title) if word)
 
     def places(self, names: dict[str, str], scenarios: Sequence[str]) -> str:
-        """``6.1, 6.12: loss, step; 7.3: loss``; ``names`` are `labels`, ``scenarios`` all that there are."""
+        """Return ``6.1, 6.12: loss, step; 7.3: loss``; ``names`` are `labels`, ``scenarios`` all scenarios."""
         alike: dict[tuple[str, ...], list[str]] = {}
         for kernel, met in self.where:
             alike.setdefault(met, []).append(names[kernel])
@@ -49,7 +48,7 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Matrix:
-    """``kernels`` and ``scenarios`` in the order in which they came, ``cells`` the row of each pair that has one."""
+    """``kernels`` and ``scenarios`` in order of appearance; ``cells`` maps (kernel, scenario) to a row."""
 
     kernels: tuple[str, ...]
     scenarios: tuple[str, ...]
@@ -57,9 +56,9 @@ class Matrix:
 
     @classmethod
     def of(cls, rows: Sequence[Row]) -> Matrix:
-        """Arrange ``rows``; a scenario that one kernel ran twice is told twice.
+        """Arrange ``rows``; a scenario that a kernel ran twice appears twice.
 
-        A row without a scenario is a kernel that was lost before it had any: it is in all of its cells.
+        A row without a scenario is a kernel that was lost before its first test: it fills all of the kernel's cells.
         """
         kernels: dict[str, None] = {}
         scenarios: dict[str, None] = {}
@@ -86,18 +85,18 @@ class Matrix:
         return cls(tuple(kernels), tuple(scenarios), cells)
 
     def rows(self, kernel: str) -> tuple[Row, ...]:
-        """What came of each scenario on ``kernel``; nothing of those that it was not asked."""
+        """Return the rows of ``kernel``."""
         return tuple(row for (other, _), row in self.cells.items() if other == kernel)
 
     def legend(self, kernel: str) -> str:
-        """Where a kernel's figures come from: release, clock, engine and probe."""
+        """Return release, clock, engine and probe of a kernel's rows."""
         row = next((row for row in self.rows(kernel) if row.get("kernel")), {})
         words = [str(row.get(key, "")) for key in ("kernel", "clock", "engine", "probe")]
         release, clock, engine, probe = words
         return ", ".join(word for word in (release, f"{clock} clock" if clock else "", engine, probe) if word)
 
     def problems(self) -> tuple[Problem, ...]:
-        """What did not pass, in the order of scenarios; where the same check did not pass is told together."""
+        """Return everything that did not pass, in the order of scenarios, grouped by check."""
         met: dict[tuple[str, str, str], dict[str, list[str]]] = {}
         examples: dict[tuple[str, str, str], Row] = {}
         for scenario in self.scenarios:
@@ -106,7 +105,7 @@ class Matrix:
                 if row is None or row.get("outcome") == "passed":
                     continue
                 outcome, guilty = str(row.get("outcome", "")), str(row.get("guilty", ""))
-                # What has no check has the reason alone: an error's sentence, why a guest was lost.
+                # Errors and lost guests have no check: they are grouped by their reason.
                 key = (outcome, guilty, str(row.get("check") or f"\n{row.get('reason', '')}"))
                 examples.setdefault(key, row)
                 met.setdefault(key, {}).setdefault(kernel, []).append(scenario)
@@ -123,12 +122,12 @@ class Matrix:
 
 
 def asked(row: Row) -> str:
-    """What the user calls the kernel of ``row``; its release where nobody called it anything."""
+    """Return the kernel of ``row`` as given by the user, else its release."""
     return str(row.get("asked") or row.get("kernel", ""))
 
 
 def labels(kernels: Sequence[str]) -> dict[str, str]:
-    """Short names for headings, no two the same: ``6.12`` for ``debian:6.12``, a file's name for a path."""
+    """Return short unique names for headings: ``6.12`` for ``debian:6.12``, the file name for a path."""
     short = {kernel: kernel.removeprefix("debian:").rpartition("/")[2] or kernel for kernel in kernels}
     twice = [name for name in short.values() if list(short.values()).count(name) > 1]
     found: dict[str, str] = {}
@@ -145,6 +144,6 @@ def labels(kernels: Sequence[str]) -> dict[str, str]:
 
 
 def median(row: Row | None) -> str:
-    """The median of a row's data samples in microseconds, or a dash."""
+    """Return the median of a row's data samples in microseconds, or a dash."""
     value = row.get("p50_us", -1) if row is not None else -1
     return str(value) if isinstance(value, (int, float)) and value >= 0 else "-"

@@ -1,6 +1,6 @@
-"""Kernels beside each other on a terminal: scenarios down, kernels across, below it what did not pass.
+"""The matrix of scenarios and kernels as a table for a terminal, with problems below it.
 
-Owns how the table gives way on a narrow terminal: medians go first, then kernels are told in blocks.
+On a narrow terminal medians are omitted first, then kernels are split into several tables.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ _HEADING = "scenario"
 _INDENT = "    "
 
 _Cell = tuple[str, str]
-"""A text and its outcome, empty for what is none."""
+"""A text and its outcome, or an empty string."""
 
 
 def matrix_lines(rows: Sequence[Row], width: int, *, colour: bool = False) -> list[str]:
-    """The table, at most ``width`` columns wide (40 at least), what did not pass, and a line a kernel with its count.
+    """Return the table, at most ``width`` columns wide (40 at least), the problems, and one line per kernel.
 
-    A cell is a letter for what did not pass (F failed, ? inconclusive, L lost, E error, s skipped) and the median of
-    the data samples in microseconds. No rows give no lines.
+    A cell has a letter unless passed (F failed, ? inconclusive, L lost, E error, s skipped) and the median of the data
+    samples in microseconds. No rows give no lines.
     """
     if not rows:
         return []
@@ -38,8 +38,8 @@ def matrix_lines(rows: Sequence[Row], width: int, *, colour: bool = False) -> li
         lines += _drawn(_table(matrix, block, names, figures=figures), width, colour=colour)
     for problem in matrix.problems():
         head = f"{MARKS.get(problem.outcome, problem.outcome)} {problem.title}".rstrip()
-        told = [*_wrapped(head, width, ""), *_wrapped(problem.places(names, matrix.scenarios), width, _INDENT)]
-        lines += ["", *(paint(line) if colour else line for line in told)]
+        heading = [*_wrapped(head, width, ""), *_wrapped(problem.places(names, matrix.scenarios), width, _INDENT)]
+        lines += ["", *(paint(line) if colour else line for line in heading)]
         reason = str(problem.example.get("reason", "")).strip().partition("\n")[0]
         lines += _wrapped(reason, width, _INDENT)
     lines.append("")
@@ -52,7 +52,7 @@ def matrix_lines(rows: Sequence[Row], width: int, *, colour: bool = False) -> li
 
 
 def _key(matrix: Matrix, *, figures: bool) -> str:
-    """What the letters stand for that are there, and what the figures are."""
+    """Return the legend of the letters and numbers in the table."""
     outcomes = {str(row.get("outcome", "")) for row in matrix.cells.values()}
     words = [f"{letter} {outcome}" for outcome, letter in LETTERS.items() if outcome in outcomes and letter != " "]
     if figures:
@@ -61,7 +61,7 @@ def _key(matrix: Matrix, *, figures: bool) -> str:
 
 
 def _blocks(matrix: Matrix, names: dict[str, str], width: int, *, figures: bool) -> list[Sequence[str]]:
-    """As many kernels side by side as fit, the others below; a single one may be cut."""
+    """Return groups of kernels that fit the width; a single kernel may be truncated."""
     blocks: list[Sequence[str]] = []
     left: Sequence[str] = matrix.kernels
     while left:
@@ -74,7 +74,7 @@ def _blocks(matrix: Matrix, names: dict[str, str], width: int, *, figures: bool)
 
 
 def _table(matrix: Matrix, kernels: Sequence[str], names: dict[str, str], *, figures: bool) -> list[list[_Cell]]:
-    """Lines of cells that are all as wide as their column."""
+    """Return lines of cells, each padded to its column's width."""
     first = max(cell_len(_HEADING), *map(cell_len, matrix.scenarios))
     columns: list[list[_Cell]] = [[(_left(text, first), "") for text in (_HEADING, *matrix.scenarios)]]
     for kernel in kernels:
@@ -90,7 +90,7 @@ def _width(table: list[list[_Cell]]) -> int:
 
 
 def _drawn(table: list[list[_Cell]], width: int, *, colour: bool) -> list[str]:
-    # A line that has to be cut is cut as plain text: half an escape sequence would colour all that follows.
+    # Truncated lines stay plain: a truncated escape sequence would colour everything after it.
     plain = _width(table) > width or not colour
     lines = [" ".join(text if plain else _painted(text, outcome) for text, outcome in line).rstrip() for line in table]
     return [_cut(line, width) for line in lines] if plain else lines

@@ -1,7 +1,4 @@
-"""A text made with rich: tables and lines for a terminal, a pipe or a file.
-
-Owns what rich is told of the reader (width, colours) and the look of tables. What stands in them is the caller's.
-"""
+"""Text rendered with rich: tables and lines for a terminal, a pipe or a file."""
 
 from __future__ import annotations
 
@@ -13,7 +10,7 @@ from rich.table import Table
 
 
 class Page:
-    """Is printed on like rich's console, and read as one text; lines are ``width`` columns wide, ``least`` at least."""
+    """Collects what rich prints as one text; lines are ``width`` columns wide, at least ``least``."""
 
     def __init__(self, *, width: int, least: int, colour: bool) -> None:
         self._text = StringIO()
@@ -28,19 +25,19 @@ class Page:
         )
 
     def print(self, what: RenderableType = "") -> None:
-        """A table, or a text that is wrapped where it is longer than a line."""
+        """Print a table, or a text that is wrapped at the width."""
         self._console.print(what)
 
     def line(self, what: RenderableType) -> None:
-        """A text that is not wrapped, and whose brackets are no markup: a command is to be copied in one piece."""
+        """Print a text without wrapping and markup, so that a command can be copied."""
         self._console.print(what, soft_wrap=True, markup=False)
 
     @property
     def text(self) -> str:
-        """All of it, without blanks at the ends of lines and without the last line's end."""
+        """The whole text, without trailing blanks and without the last newline."""
         return "\n".join(line.rstrip() for line in self._text.getvalue().rstrip("\n").split("\n"))
 
 
 def plain_table() -> Table:
-    """A table without columns yet: a line below its heading and none around it."""
+    """Return an empty table with a line below its heading and no border."""
     return Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)

@@ -1,7 +1,4 @@
-"""Lengths of time as people write them: ``"20ms"``, ``"150us"``, ``timedelta(milliseconds=20)``.
-
-It owns the units and the refusal of a number without one. It knows neither what a time is for nor how long is too long.
-"""
+"""Parse and format times with units: ``"20ms"``, ``"150us"``, ``timedelta(milliseconds=20)``."""
 
 from __future__ import annotations
 
@@ -17,10 +14,10 @@ _TIME = re.compile(r"\s*([+-]?)(\d+(?:\.\d*)?|\.\d+)\s*([^\W\d_]*)\s*")
 
 
 def parse_ns(value: object, *, what: str) -> int:
-    """A time as whole nanoseconds; ``what`` is the keyword that it was given for.
+    """Return a time in whole nanoseconds; ``what`` is its keyword, for messages.
 
     Takes a string with a unit (ns, us, ms, s, min) or a timedelta. Raises ScenarioError for a number without a unit,
-    for a negative time, for an unknown unit and for anything that is no time at all.
+    for a negative time, for an unknown unit and for anything else that is not a time.
     """
     if isinstance(value, timedelta):
         microseconds = value // timedelta(microseconds=1)
@@ -30,10 +27,10 @@ def parse_ns(value: object, *, what: str) -> int:
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         raise ScenarioError(f'{what}={value} has no unit: write {what}="{value}ms" if milliseconds are meant')
     if not isinstance(value, str):
-        raise ScenarioError(f'{what}={value!r} is no time: write a string with a unit, such as {what}="40ms"')
+        raise ScenarioError(f'{what}={value!r} is not a time: write a string with a unit, such as {what}="40ms"')
     found = _TIME.fullmatch(value)
     if found is None:
-        raise ScenarioError(f'{what}="{value}" is no time: write a number and a unit, such as {what}="40ms"')
+        raise ScenarioError(f'{what}="{value}" is not a time: write a number and a unit, such as {what}="40ms"')
     sign, number, unit = found.groups()
     if not unit:
         raise ScenarioError(f'{what}="{value}" has no unit: write {what}="{number}ms" if milliseconds are meant')
@@ -49,7 +46,7 @@ def parse_ns(value: object, *, what: str) -> int:
 
 
 def parse_us(value: object, *, what: str) -> int:
-    """A time as whole microseconds. Raises ScenarioError as `parse_ns` does, and for a part of a microsecond."""
+    """Return a time in whole microseconds. Raises ScenarioError as `parse_ns` does, and for a part of a microsecond."""
     nanoseconds = parse_ns(value, what=what)
     if nanoseconds % 1_000:
         raise ScenarioError(f"{what}={value!r} is not a whole number of microseconds: write fewer decimals")
@@ -57,7 +54,7 @@ def parse_us(value: object, *, what: str) -> int:
 
 
 def format_ns(nanoseconds: int) -> str:
-    """The shortest exact way to write a time that `parse_ns` reads back: ``20ms``, ``1.5ms``, ``250ns``."""
+    """Return the shortest exact text of a time, which `parse_ns` reads back: ``20ms``, ``1.5ms``, ``250ns``."""
     for unit in ("s", "ms", "us"):
         if abs(nanoseconds) >= _NS[unit]:
             whole, rest = divmod(abs(nanoseconds), _NS[unit])
@@ -67,5 +64,5 @@ def format_ns(nanoseconds: int) -> str:
 
 
 def format_us(microseconds: int) -> str:
-    """A time in microseconds, as `format_ns` writes it."""
+    """Return a time in microseconds as text, like `format_ns`."""
     return format_ns(microseconds * 1_000)

@@ -1,7 +1,4 @@
-"""The keywords of a scenario: their names, what to say to one that does not exist, how they become plain data.
-
-It owns names only. What a keyword's value means, and whether two of them go together, is not known here.
-"""
+"""Check the names of keywords, and convert their values to plain data for JSON."""
 
 from __future__ import annotations
 
@@ -12,11 +9,11 @@ from rttcheck.errors import ScenarioError
 from rttcheck.scenario.duration import format_us
 
 Plain = None | bool | int | float | str | list["Plain"] | dict[str, "Plain"]
-"""What JSON and TOML can hold."""
+"""Values that JSON and TOML have."""
 
 
 def check_known(given: Iterable[str], known: Iterable[str], *, where: str) -> None:
-    """Raise ScenarioError for the first keyword in ``given`` that is not ``known``, with the one most like it."""
+    """Raise ScenarioError for the first keyword in ``given`` that is not ``known``, and suggest the closest."""
     names = sorted(known)
     for name in given:
         if name not in names:
@@ -28,16 +25,16 @@ def check_known(given: Iterable[str], known: Iterable[str], *, where: str) -> No
 
 
 def as_table(value: object, *, what: str) -> dict[str, object]:
-    """``value`` as a table with string keys. Raises ScenarioError when it is none."""
+    """Return ``value`` as a table with string keys. Raises ScenarioError for anything else."""
     if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
-        raise ScenarioError(f"{what}={value!r} is no table: write it with keywords, such as {{...}}")
+        raise ScenarioError(f"{what}={value!r} is not a table: write it with keywords, such as {{...}}")
     return dict(value)
 
 
 def plain(value: object, *, what: str) -> Plain:
-    """``value`` as JSON can hold it: a timedelta becomes its text, a tuple a list.
+    """Return ``value`` as plain data for JSON: a timedelta becomes text, a tuple a list.
 
-    Raises ScenarioError for what has no such form.
+    Raises ScenarioError for any other type.
     """
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
@@ -48,5 +45,5 @@ def plain(value: object, *, what: str) -> Plain:
     if isinstance(value, (list, tuple)):
         return [plain(item, what=what) for item in value]
     raise ScenarioError(
-        f"{what}={value!r} cannot be kept with a recording: give it as a string, a number, a list or a table"
+        f"{what}={value!r} cannot be stored in a recording: give it as a string, a number, a list or a table"
     )

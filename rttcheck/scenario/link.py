@@ -1,8 +1,4 @@
-"""The impairment of both directions, from a scenario's keywords to two `Netem`.
-
-It owns the words of a link (``rtt``, ``out``, ``back``, ``jitter``, ...), how they are split over the two directions,
-and which of them go together. It does not set anything up, and says nothing of the round trips that will come of it.
-"""
+"""Parse the link keywords of a scenario (``rtt``, ``out``, ``back``, ``jitter``, ...) into a `Netem` per direction."""
 
 from __future__ import annotations
 
@@ -20,7 +16,7 @@ from rttcheck_netns.errors import NetemInvalid
 from rttcheck_netns.netem import MAX_JITTER_NS, GilbertElliott, Netem, RandomLoss, Slot, StateLoss
 
 LONGEST_NS: Final = 120_000_000_000
-"""TCP waits two minutes at most (TCP_RTO_MAX, RFC 6298 section 2.5): beyond, every segment counts as lost."""
+"""TCP waits at most two minutes (TCP_RTO_MAX, RFC 6298 section 2.5): beyond, every segment counts as lost."""
 
 DIRECTION_KEYWORDS: Final = (
     "jitter",
@@ -44,9 +40,17 @@ DIRECTION_KEYWORDS: Final = (
     "limit",
     "seed",
 )
-"""Keywords of one direction; beside ``rtt`` each stands for both directions, as written."""
+"""Keywords of one direction; beside ``rtt`` each applies to both directions, as written."""
 
 LINK_KEYWORDS: Final = ("rtt", "out", "back", *DIRECTION_KEYWORDS)
+
+DELAY: Final = "delay"
+"""Keyword of the delay in the tables ``out`` and ``back``."""
+
+LOSS_MODELS: Final = {"state": ("p13", "p31", "p32", "p23", "p14"), "gilbert-elliott": ("p", "r", "h", "k1")}
+"""Loss models and their keywords; the first one is required."""
+
+SLOT_KEYWORDS: Final = ("min", "max", "distribution", "delay", "jitter", "packets", "bytes")
 
 _NEEDS: Final = {
     "distribution": "jitter",
@@ -65,11 +69,11 @@ _NEEDS: Final = {
 
 
 def parse_link(keywords: Mapping[str, object]) -> tuple[Netem, Netem]:
-    """Client-to-server and server-to-client impairment from the keywords of a scenario or a step.
+    """Return client-to-server and server-to-client impairment from the keywords of a scenario or a step.
 
     ``rtt`` is split evenly, to the nanosecond. ``out`` and ``back`` are a one-way time or a table; one of them alone
     leaves the other direction without delay. Every other keyword applies to each direction as written, so that a jitter
-    of 2 ms beside ``rtt`` moves the round trip by up to 4 ms. Raises ScenarioError for what makes no sense.
+    of 2 ms beside ``rtt`` varies the round trip by up to 4 ms. Raises ScenarioError for invalid combinations.
     """
     if "rtt" in keywords and ("out" in keywords or "back" in keywords):
         also = "out" if "out" in keywords else "back"
@@ -88,7 +92,7 @@ def parse_link(keywords: Mapping[str, object]) -> tuple[Netem, Netem]:
 
 def _direction(side: str, value: object, both: Mapping[str, object]) -> Netem:
     table = dict(value) if isinstance(value, Mapping) else {"delay": value}
-    check_known(table, ("delay", *DIRECTION_KEYWORDS), where=side)
+    check_known(table, (DELAY, *DIRECTION_KEYWORDS), where=side)
     twice = sorted(table.keys() & both.keys())
     if twice:
         raise ScenarioError(f"{twice[0]} is given for both directions and in {side}: keep one of the two")
@@ -103,21 +107,21 @@ def _netem(
     named = {name: (name, value) for name, value in both.items() if value is not None}
     named |= {name: (f"{side}.{name}", value) for name, value in own.items() if value is not None}
     try:
-        return _Words(side, delay_ns, named).netem()
+        return _DirectionKeywords(side, delay_ns, named).netem()
     except NetemInvalid as error:
         raise ScenarioError(f"{side}: {error}") from error
 
 
 def _too_long(what: str, given_ns: int, most_ns: int) -> str:
     return (
-        f'{what}="{format_ns(given_ns)}" is beyond the {format_ns(most_ns)} that are possible: TCP never waits longer '
-        "than two minutes for an ACK (TCP_RTO_MAX), so no sample would be taken; give it less"
+        f'{what}="{format_ns(given_ns)}" exceeds the maximum of {format_ns(most_ns)}: TCP waits at most two minutes '
+        "for an ACK (TCP_RTO_MAX), so that it would take no sample; give it less"
     )
 
 
 @dataclass(frozen=True, slots=True)
-class _Words:
-    """The words of one direction: each value with the name by which its writer knows it."""
+class _DirectionKeywords:
+    """The keywords of one direction: each value with its full name, for messages."""
 
     side: str
     delay_ns: int
@@ -135,7 +139,7 @@ class _Words:
         jitter_ns = self._time("jitter")
         if jitter_ns > MAX_JITTER_NS:
             raise ScenarioError(
-                f'{self.values["jitter"][0]}="{format_ns(jitter_ns)}" is too wide for netem: give 2.147s or less'
+                f'{self.values["jitter"][0]}="{format_ns(jitter_ns)}" is too large for netem: give 2.147s or less'
             )
         netem = Netem(
             delay_ns=self.delay_ns,
@@ -148,7 +152,7 @@ class _Words:
             duplicate_correlation=self._percent("duplicate_correlation"),
             reorder=self._percent("reorder"),
             reorder_correlation=self._percent("reorder_correlation"),
-            # netem reorders nothing while its gap is 0 (netem_enqueue()); tc sets 1 in silence, and so do we.
+            # netem reorders nothing while its gap is 0 (netem_enqueue()); tc silently sets 1, and so does this.
             gap=self._count("gap", default=1 if "reorder" in self.values else 0, most=2**32 - 1),
             corrupt=self._percent("corrupt"),
             corrupt_correlation=self._percent("corrupt_correlation"),
@@ -197,15 +201,14 @@ class _Words:
             return RandomLoss(parse_percent(value, what=what), self._percent("loss_correlation"))
         table = as_table(value, what=what)
         model = table.pop("model", None)
-        models = {"state": ("p13", "p31", "p32", "p23", "p14"), "gilbert-elliott": ("p", "r", "h", "k1")}
-        if not isinstance(model, str) or model not in models:
-            raise ScenarioError(f'{what} needs a model that is known: write {what}={{model="gilbert-elliott", p="1%"}}')
+        if not isinstance(model, str) or model not in LOSS_MODELS:
+            raise ScenarioError(f'{what} needs a known model: write {what}={{model="gilbert-elliott", p="1%"}}')
         if "loss_correlation" in self.values:
-            raise ScenarioError(f"loss_correlation belongs to random loss and {what} is a model of its own: drop one")
-        check_known(table, models[model], where=what)
+            raise ScenarioError(f"loss_correlation is for random loss, and {what} is a loss model: drop one")
+        check_known(table, LOSS_MODELS[model], where=what)
         shares = {name: parse_percent(share, what=f"{what}.{name}") for name, share in table.items()}
-        if models[model][0] not in shares:
-            raise ScenarioError(f'{what} loses nothing: give its {models[model][0]} a share, such as "1%"')
+        if LOSS_MODELS[model][0] not in shares:
+            raise ScenarioError(f'{what} loses nothing: give {LOSS_MODELS[model][0]} a share, such as "1%"')
         return StateLoss(**shares) if model == "state" else GilbertElliott(**shares)
 
     def _slot(self) -> Slot | None:
@@ -213,7 +216,7 @@ class _Words:
             return None
         what, value = self.values["slot"]
         table = as_table(value, what=what)
-        check_known(table, ("min", "max", "distribution", "delay", "jitter", "packets", "bytes"), where=what)
+        check_known(table, SLOT_KEYWORDS, where=what)
         ns = {name: parse_ns(table.get(name, "0ms"), what=f"{what}.{name}") for name in ("min", "delay", "jitter")}
         named = "distribution" in table
         return Slot(
@@ -241,13 +244,13 @@ class _Words:
             )
             raise ScenarioError(
                 f'{what}="{format_ns(netem.jitter_ns)}"{tail} is more than the delay {self.side} of '
-                f"{format_ns(netem.delay_ns)}: netem sends at once what would have to leave in the past, "
-                "which cuts the distribution off and raises its mean; give less jitter or more delay"
+                f"{format_ns(netem.delay_ns)}: netem sends packets with a negative delay at once, "
+                "which truncates the distribution and raises its mean; give less jitter or more delay"
             )
 
 
 def _table_of(value: object, what: str) -> Distribution:
-    """A distribution by its name, or from ``{name=..., table=[...]}``."""
+    """Return a distribution by its name, or from ``{name=..., table=[...]}``."""
     if isinstance(value, str):
         return Distribution.named(parse_choice(value, what=what, choices=(*NAMED, "uniform")))
     table = as_table(value, what=what)

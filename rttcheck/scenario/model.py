@@ -1,7 +1,6 @@
-"""What to run: a scenario, made from keywords that are the same in Python, in a marker and in a TOML file.
+"""A scenario, made and validated from keywords, which are the same in Python, in a marker and in a TOML file.
 
-It owns the one way in, `Scenario.make`, and with it every refusal of input that makes no sense. It runs nothing and
-knows nothing of what will be measured.
+`Scenario.make` is the only way to make one. `rttcheck.scenario.reference` documents the keywords.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from rttcheck.scenario.traffic import Traffic
 from rttcheck_netns.netem import Netem, RandomLoss
 
 CONTROL_EXCHANGES: Final = 60
-"""Enough to know a machine's overhead, few enough for an emulated one."""
+"""Enough to measure a machine's overhead, few enough for an emulated one."""
 
 _LAB_KEYWORDS: Final = ("family", "topology", "offloads", "quickack", "mtu", "sysctls")
 
@@ -32,12 +31,15 @@ KEYWORDS: Final = (
     "steps",
     "unit",
 )
-"""All that `Scenario.make` takes."""
+"""Every keyword that `Scenario.make` takes."""
+
+STEP_KEYWORDS: Final = ("after", *LINK_KEYWORDS)
+"""Every keyword of a step."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """A change of the link in mid-connection, when each flow has done ``after`` exchanges or writes."""
+    """A change of the link during the connection, when each flow has done ``after`` exchanges or writes."""
 
     after: int
     out: Netem
@@ -46,7 +48,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scenario:
-    """A link, a network around it and the traffic that crosses it. Made by `Scenario.make`, not by hand."""
+    """A link, the network around it and the traffic that crosses it. Use `Scenario.make`."""
 
     name: str
     out: Netem
@@ -59,7 +61,7 @@ class Scenario:
     """``routed`` (delay in the middle) or ``direct`` (delay at the ends)."""
     offloads: bool = False
     quickack: bool = True
-    """``quickack 1`` on the routes: no ACK is delayed, so that both sides' samples are of the network alone."""
+    """``quickack 1`` on the routes: no ACK is delayed, so that samples contain the network alone."""
     mtu: int = 1500
     sysctls: tuple[tuple[str, str], ...] = ()
     traffic: Traffic = field(default_factory=Traffic)
@@ -67,7 +69,7 @@ class Scenario:
     unit: str = "ms"
     """The unit of the histogram whose bucket is asserted: ``ms`` or ``us``."""
     asked: Mapping[str, Plain] = field(default_factory=dict, compare=False, repr=False)
-    """The keywords as they were written."""
+    """The keywords as given."""
 
     @classmethod
     def make(cls, **keywords: object) -> Scenario:
@@ -78,22 +80,22 @@ class Scenario:
         direction as written. The lab: ``family`` (4 or 6), ``topology`` ("routed" or "direct"), ``offloads``,
         ``quickack``, ``mtu``, ``sysctls``. ``traffic``, ``count``, ``size``, ``interval``, ``flows``, ``congestion``,
         ``nodelay``: see `Traffic`. ``steps``: tables of ``after`` and link keywords, each a whole new link. ``unit``:
-        "ms" or "us".
+        "ms" or "us". docs/scenarios.md documents every keyword.
 
         Times are strings with a unit or timedelta, shares ``"1%"``, rates ``"20mbit"``. A keyword that is None counts
-        as not given. Raises ScenarioError for unknown keywords, for numbers without a unit, for what is out of range
-        and for combinations that make no sense; one sentence each, with the remedy.
+        as not given. Raises ScenarioError for unknown keywords, for numbers without a unit, for values out of
+        range and for invalid combinations; the message names the remedy.
         """
         given = {key: value for key, value in keywords.items() if value is not None}
         if "delay" in given:
             raise ScenarioError(
-                'delay could mean one way or both: write rtt="40ms" for the round trip, or out="20ms" and back="20ms"'
+                'delay is ambiguous: write rtt="40ms" for the round trip, or out="20ms" and back="20ms"'
             )
         check_known(given, KEYWORDS, where="a scenario")
         asked = {key: plain(value, what=key) for key, value in given.items()}
         name = given.get("name", "unnamed")
         if not isinstance(name, str) or not name.strip() or not name.isprintable():
-            raise ScenarioError(f"name={name!r} is no name: give it a line of text")
+            raise ScenarioError(f"name={name!r} is not a name: give it a line of text")
         out, back = parse_link(given)
         flat = {key: given[key] for key in traffic_module.FLAT_KEYWORDS if key in given}
         traffic = Traffic.make(given.get("traffic", "pingpong"), **flat)
@@ -116,7 +118,7 @@ class Scenario:
 
     @property
     def rtt_us(self) -> int:
-        """The round trip that is injected before any step, without jitter, in microseconds."""
+        """The round-trip time injected before any step, without jitter, microseconds."""
         return (self.out.delay_ns + self.back.delay_ns) // 1_000
 
     @property
@@ -126,9 +128,9 @@ class Scenario:
 
     @property
     def deadline_s(self) -> float:
-        """How long the traffic may take, seconds: as asked for, or else the default and what the link itself costs.
+        """How long the traffic may take, seconds: as given, else the default plus the time that the link needs.
 
-        Three times what waiting for each round trip in turn comes to: jitter, losses and their timeouts need room.
+        That is three times the sum of all round trips that are waited for, with room for jitter, losses and timeouts.
         """
         if self.traffic.deadline_s != traffic_module.DEADLINE_S:
             return self.traffic.deadline_s
@@ -140,16 +142,16 @@ class Scenario:
 
     @property
     def bursts(self) -> bool:
-        """Whether the client hands over more than one segment without waiting for the ACK of the one before."""
+        """Whether the client writes more than one segment without waiting for the ACK of the previous one."""
         headers = (20 if self.family == 4 else 40) + 60
         return self.traffic.kind in ("bulk", "oneway") or self.traffic.size > self.mtu - headers
 
     @property
     def not_asserted(self) -> tuple[str, ...]:
-        """Knobs that are set and that nothing is asserted about, because the kernel does not do what they say.
+        """Keywords in use whose effect no check asserts, because the kernel does not do what they say.
 
-        netem applies its correlation to a 32-bit number of which it then keeps the low bits: correlated delay comes out
-        uncorrelated, correlated loss loses a tenth of its share (5.10 to 7.3).
+        netem applies correlation to a 32-bit number of which it then uses the low bits: correlated delay comes out
+        uncorrelated, and correlated loss loses a tenth of its share (5.10 to 7.3).
         """
         found: dict[str, None] = {}
         for netem in (direction for link in self.links for direction in link):
@@ -163,16 +165,16 @@ class Scenario:
         return tuple(found)
 
     def keywords(self) -> dict[str, Plain]:
-        """The keywords as they were written, as JSON can hold them: ``Scenario.make(**keywords)`` is this scenario."""
+        """Return the keywords as given, as plain data: ``Scenario.make(**keywords)`` is this scenario."""
         return {"name": self.name, **self.asked}
 
     def control(self) -> Scenario:
-        """The same traffic in the same lab over a link that delays nothing.
+        """Return the same traffic in the same lab over a link without delay.
 
-        Scenarios that differ in their link alone have the same control run, but for its name. Traffic that waits for
-        each answer has one connection with `CONTROL_EXCHANGES`, however many its scenario asks for: without delay
-        nothing ever waits, so that many connections would keep the processor from each other all the time, as they do
-        not over a link that delays. (Segments that arrive together are `Slack`'s to grant.)
+        Scenarios that differ only in their link share a control run, except for its name. For pingpong it has one
+        connection with `CONTROL_EXCHANGES` exchanges: without delay, several connections would compete for the
+        processor all the time, as they do not over a link with delay. (`Slack` allows for segments that arrive
+        together.)
         """
         traffic = self.traffic
         if traffic.kind == "pingpong":
@@ -201,7 +203,7 @@ def _sysctls(value: object) -> tuple[tuple[str, str], ...]:
     for name, setting in table.items():
         if not name.startswith("net.") or any(part in ("", "..") for part in name.split(".")):
             raise ScenarioError(
-                f'sysctls has "{name}", which is not one of a network namespace: names begin with "net.", as in '
+                f'sysctls has "{name}", which does not belong to a network namespace: names begin with "net.", as in '
                 '"net.ipv4.tcp_sack"'
             )
         if isinstance(setting, bool) or not isinstance(setting, (int, str)):
@@ -211,16 +213,16 @@ def _sysctls(value: object) -> tuple[tuple[str, str], ...]:
 
 def _steps(value: object, traffic: Traffic) -> tuple[Step, ...]:
     if not isinstance(value, (list, tuple)):
-        raise ScenarioError(f'steps={value!r} is no list: write steps=[{{after=50, rtt="40ms"}}]')
+        raise ScenarioError(f'steps={value!r} is not a list: write steps=[{{after=50, rtt="40ms"}}]')
     if value and traffic.kind not in ("pingpong", "oneway", "paced"):
         raise ScenarioError(
-            f'steps need writes to count and traffic="{traffic.kind}" has none: use "pingpong", "oneway" or "paced"'
+            f'steps count writes, and traffic="{traffic.kind}" has none: use "pingpong", "oneway" or "paced"'
         )
     steps: list[Step] = []
     for number, item in enumerate(value, start=1):
         where = f"steps[{number}]"
         table = as_table(item, what=where)
-        check_known(table, ("after", *LINK_KEYWORDS), where=where)
+        check_known(table, STEP_KEYWORDS, where=where)
         if "after" not in table or len(table) == 1:
             raise ScenarioError(f'{where} needs "after" and a link: write {{after=50, rtt="40ms"}}')
         least = steps[-1].after + 1 if steps else 1

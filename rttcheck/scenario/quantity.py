@@ -1,7 +1,4 @@
-"""Rates, shares and counts as people write them: ``"20mbit"``, ``"1.5%"``, ``64``.
-
-It owns their units and ranges. It does not know which impairment or traffic they belong to.
-"""
+"""Parse rates, shares, counts, flags and choices: ``"20mbit"``, ``"1.5%"``, ``64``."""
 
 from __future__ import annotations
 
@@ -16,10 +13,10 @@ _QUANTITY = re.compile(r"\s*([+-]?(?:\d+(?:\.\d*)?|\.\d+))\s*(\S*)\s*")
 
 
 def parse_rate(value: object, *, what: str) -> int:
-    """A rate in bits a second: ``"20mbit"``; k, m and g are powers of 1000.
+    """Return a rate in bits a second from ``"20mbit"``; k, m and g are powers of 1000.
 
-    Raises ScenarioError for a number without a unit, a rate of 0 or less, and for ``mbps``, which `tc` reads as
-    megabytes and people as megabits.
+    Raises ScenarioError for a number without a unit, a rate of 0 or less, and for ``mbps``, which means megabytes to
+    `tc` and megabits to people.
     """
     number, unit = _parts(value, what, example="20mbit")
     scale = _BITS.get(unit.lower().removesuffix("/s"))
@@ -34,37 +31,39 @@ def parse_rate(value: object, *, what: str) -> int:
 
 
 def parse_percent(value: object, *, what: str) -> float:
-    """A share in percent, 0 to 100: ``"1.5%"``.
+    """Return a share in percent, 0 to 100, from ``"1.5%"``.
 
     Raises ScenarioError for a number without ``%`` (is 0.01 one percent or a hundredth of it?) and outside 0 to 100.
     """
     number, unit = _parts(value, what, example="1%")
     if unit != "%":
-        raise ScenarioError(f'{what}={value!r} is no share: write it with its sign, such as {what}="{number}%"')
+        raise ScenarioError(
+            f'{what}={value!r} is not a share: write it with a percent sign, such as {what}="{number}%"'
+        )
     percent = float(number)
     if not 0 <= percent <= 100:
-        raise ScenarioError(f"{what}={value!r} is out of range: a share lies between 0% and 100%")
+        raise ScenarioError(f"{what}={value!r} is out of range: give a share from 0% to 100%")
     return percent
 
 
 def parse_count(value: object, *, what: str, least: int = 0, most: int) -> int:
-    """A whole number from ``least`` to ``most``. Raises ScenarioError for anything else, a bool or a string too."""
+    """Return a whole number from ``least`` to ``most``. Raises ScenarioError for anything else, including bools."""
     if not isinstance(value, int) or isinstance(value, bool):
-        raise ScenarioError(f"{what}={value!r} is no whole number: give it one from {least} to {most}")
+        raise ScenarioError(f"{what}={value!r} is not a whole number: give one from {least} to {most}")
     if not least <= value <= most:
         raise ScenarioError(f"{what}={value} is out of range: give it a whole number from {least} to {most}")
     return value
 
 
 def parse_flag(value: object, *, what: str) -> bool:
-    """True or False. Raises ScenarioError for anything else, "yes" and 1 too."""
+    """Return True or False. Raises ScenarioError for anything else, including "yes" and 1."""
     if not isinstance(value, bool):
         raise ScenarioError(f"{what}={value!r} is neither true nor false: write one of them, without quotes")
     return value
 
 
 def parse_choice(value: object, *, what: str, choices: tuple[str, ...]) -> str:
-    """One of ``choices``. Raises ScenarioError that lists them."""
+    """Return ``value`` if it is one of ``choices``. Raises ScenarioError otherwise."""
     if not isinstance(value, str) or value not in choices:
         raise ScenarioError(f"{what}={value!r} is not known: use one of {', '.join(choices)}")
     return value

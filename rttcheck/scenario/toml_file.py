@@ -1,7 +1,4 @@
-"""Scenarios in a TOML file: one table ``[scenario.NAME]`` each, with the keywords of `Scenario.make`.
-
-It owns the file's shape and says where in it something is wrong. What a keyword means is left to the model.
-"""
+"""Load scenarios from a TOML file: one table ``[scenario.NAME]`` each, with the keywords of `Scenario.make`."""
 
 from __future__ import annotations
 
@@ -14,10 +11,10 @@ from rttcheck.scenario.model import Scenario
 
 
 def load_scenarios(path: Path) -> tuple[Scenario, ...]:
-    """The scenarios of a file, in its order.
+    """Return the scenarios of a file, in its order.
 
-    Raises ScenarioError, naming file and table, when the file cannot be read, is not TOML, holds no scenario, or when a
-    scenario in it makes no sense.
+    Raises ScenarioError, naming file and table, when the file cannot be read, is not TOML, or has no scenario or an
+    invalid one.
     """
     path = Path(path)
     try:
@@ -29,16 +26,27 @@ def load_scenarios(path: Path) -> tuple[Scenario, ...]:
     check_known(document, ("scenario",), where=f"{path}, at its top,")
     tables = document.get("scenario")
     if not isinstance(tables, dict) or not tables:
-        raise ScenarioError(f'{path} holds no scenario: write a table such as [scenario.far-away] with rtt = "300ms"')
+        raise ScenarioError(f'{path} has no scenario: write a table such as [scenario.far-away] with rtt = "300ms"')
     scenarios: list[Scenario] = []
     for name, table in tables.items():
         where = f"{path}, [scenario.{name}]"
         if not isinstance(table, dict):
-            raise ScenarioError(f"{where} is {table!r} and no table: write its keywords below [scenario.{name}]")
+            raise ScenarioError(f"{where} is {table!r}, not a table: write its keywords below [scenario.{name}]")
         if "name" in table:
-            raise ScenarioError(f"{where} has a name twice: its table names it, leave name out")
+            raise ScenarioError(f"{where} has two names: its table is the name, leave name out")
         try:
             scenarios.append(Scenario.make(name=name, **table))
         except ScenarioError as error:
             raise ScenarioError(f"{where}: {error}") from error
     return tuple(scenarios)
+
+
+def toml_value(value: object) -> str:
+    """Return a keyword's value in TOML."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key} = {toml_value(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(toml_value, value)) + "]"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f'"{value}"' if isinstance(value, str) else str(value)

@@ -1,7 +1,4 @@
-"""What the TCP connections of a scenario do: who writes how much, how often, and over how many connections.
-
-It owns the kinds of traffic and their limits. It opens no socket, and does not know what link the traffic crosses.
-"""
+"""The traffic of a scenario: what its TCP connections write, how much and how often."""
 
 from __future__ import annotations
 
@@ -17,14 +14,14 @@ from rttcheck.scenario.quantity import parse_choice, parse_count, parse_flag
 KINDS: Final = ("pingpong", "oneway", "bulk", "paced", "connections")
 
 DEADLINE_S: Final = 30.0
-"""How long traffic may take where nothing is said, on a link that delays nothing."""
+"""Default of the longest time that traffic may take, on a link without delay."""
 
 FLAT_KEYWORDS: Final = ("count", "size", "interval", "flows", "congestion", "nodelay")
-"""What may stand beside ``traffic`` in a scenario; inside the table of ``traffic`` there is more."""
+"""Keywords of traffic in the scenario itself; the table ``traffic`` has more."""
 
-_TABLE_KEYWORDS: Final = ("kind", *FLAT_KEYWORDS, "quickack", "deadline")
+TABLE_KEYWORDS: Final = ("kind", *FLAT_KEYWORDS, "quickack", "deadline")
 
-_DEFAULTS: Final[Mapping[str, Mapping[str, object]]] = {
+DEFAULTS: Final[Mapping[str, Mapping[str, object]]] = {
     "pingpong": {"count": 100},
     "oneway": {"count": 100},
     "bulk": {"count": 1, "size": 200_000},
@@ -57,23 +54,23 @@ class Traffic:
 
     @classmethod
     def make(cls, traffic: object = "pingpong", **flat: object) -> Traffic:
-        """Traffic from a kind (``"bulk"``) or a table (``{kind="bulk", size=200_000}``), and keywords beside it.
+        """Make traffic from a kind (``"bulk"``) or a table (``{kind="bulk", size=200_000}``), and keywords beside it.
 
-        Raises ScenarioError for an unknown keyword or kind, a value out of range, something said twice, and a keyword
-        that this kind of traffic does nothing with.
+        Raises ScenarioError for an unknown keyword or kind, a value out of range, a keyword given twice, and a keyword
+        without effect on this kind of traffic.
         """
         table = {"kind": traffic} if isinstance(traffic, str) else as_table(traffic, what="traffic")
-        check_known(table, _TABLE_KEYWORDS, where="traffic")
+        check_known(table, TABLE_KEYWORDS, where="traffic")
         kind = parse_choice(table.pop("kind", "pingpong"), what="traffic", choices=KINDS)
         twice = sorted(table.keys() & flat.keys())
         if twice:
             raise ScenarioError(f"{twice[0]} is given beside traffic and inside it: keep one of the two")
         asked = {**table, **flat}
         _refuse_idle(kind, asked)
-        asked = {**_DEFAULTS[kind], **asked}
+        asked = {**DEFAULTS[kind], **asked}
         congestion = asked.get("congestion", "cubic")
         if not isinstance(congestion, str) or not congestion:
-            raise ScenarioError(f'congestion={congestion!r} is no name: write one such as congestion="bbr"')
+            raise ScenarioError(f'congestion={congestion!r} is not a name: write one such as congestion="bbr"')
         deadline_us = parse_us(asked.get("deadline", "30s"), what="deadline")
         if not 0 < deadline_us <= 3_600_000_000:
             raise ScenarioError(
@@ -81,7 +78,7 @@ class Traffic:
             )
         interval_us = parse_us(asked["interval"], what="interval") if "interval" in asked else 0
         if kind == "paced" and interval_us == 0:
-            raise ScenarioError('interval="0ms" does not pace anything: give it more than 0, or use traffic="oneway"')
+            raise ScenarioError('interval="0ms" is no pace: give it more than 0, or use traffic="oneway"')
         return cls(
             kind=kind,
             count=parse_count(asked["count"], what="count", least=1, most=100_000),
@@ -96,16 +93,16 @@ class Traffic:
 
     @property
     def server_writes(self) -> bool:
-        """Whether the server writes too, so that it takes samples of its own."""
+        """Whether the server also writes, and so takes samples of its own."""
         return self.kind in ("pingpong", "connections")
 
     @property
     def paced_bytes(self) -> int:
-        """Bytes per second that all flows' writes come to where they are paced; 0 where the network sets the pace."""
+        """Bytes per second of all flows together, if paced; else 0."""
         return self.flows * self.size * 1_000_000 // self.interval_us if self.interval_us else 0
 
     def keywords(self) -> dict[str, object]:
-        """The table that `make` builds the same traffic from."""
+        """Return the table that makes the same traffic."""
         table: dict[str, object] = {field.name: getattr(self, field.name) for field in fields(self)}
         interval_us, deadline_s = table.pop("interval_us"), table.pop("deadline_s")
         if self.kind == "bulk":
@@ -118,8 +115,8 @@ class Traffic:
 
 
 def _refuse_idle(kind: str, asked: Mapping[str, object]) -> None:
-    """Raise ScenarioError for a keyword that ``kind`` does nothing with."""
+    """Raise ScenarioError for a keyword without effect on ``kind``."""
     if "interval" in asked and kind != "paced":
-        raise ScenarioError(f'interval does nothing in traffic="{kind}": use traffic="paced", or leave it out')
+        raise ScenarioError(f'interval has no effect in traffic="{kind}": use traffic="paced", or leave it out')
     if "count" in asked and kind == "bulk":
-        raise ScenarioError('count does nothing in traffic="bulk", which writes size bytes in all: leave it out')
+        raise ScenarioError('count has no effect in traffic="bulk", which writes size bytes in all: leave it out')

@@ -1,5 +1,4 @@
-"""How often the judge cries wolf: the suite again and again, under each clock and load, every check counted.
+"""Measure the false-alarm rate of the checks: run the suite repeatedly, under each clock and load, and count.
 
-Owns the repetition, the counting and the bound on what was not seen. It runs scenarios only through pytest, as users
-do, and judges only through the judge, so that what it counts is what users get.
+Scenarios run through pytest, as for users, and recordings are judged by `rttcheck.judge`.
 """

@@ -1,7 +1,4 @@
-"""Which code a soak is of: suites of two are not one soak, and somebody may edit the code while it runs.
-
-Owns the digest of rttcheck's files. Installed or in the tree, it is the code that this process was started from.
-"""
+"""A digest of rttcheck's own files: all suites of a soak must run the same code, which may be edited meanwhile."""
 
 from __future__ import annotations
 

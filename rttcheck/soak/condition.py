@@ -1,7 +1,4 @@
-"""Under what a suite runs: which kernel, which clock, what the host does besides.
-
-Owns which of them go together and in which order they take turns. It starts nothing.
-"""
+"""The conditions of a suite: kernel, clock and load of the host."""
 
 from __future__ import annotations
 
@@ -13,7 +10,7 @@ from rttcheck.errors import KernelError
 
 @dataclass(frozen=True, slots=True, order=True)
 class Condition:
-    """``kernel`` as the user named it (never ``auto``), ``clock`` virtual or real, ``load`` none or busy."""
+    """``kernel`` as given by the user (never ``auto``), ``clock`` virtual or real, ``load`` none or busy."""
 
     kernel: str
     clock: str
@@ -24,16 +21,16 @@ class Condition:
 
 
 def conditions(kernels: Sequence[str], clock: str, load: str) -> tuple[Condition, ...]:
-    """Every combination that can be had, each once; ``both`` stands for both clocks, or both loads.
+    """Return every possible combination, each once; ``both`` stands for both clocks, or both loads.
 
-    The running kernel's time is real. Raises KernelError where it is asked for in virtual time.
+    Raises KernelError for the running kernel in virtual time.
     """
     found: dict[Condition, None] = {}
     for kernel in kernels:
         if kernel == "host" and clock == "virtual":
             raise KernelError(
-                "--clock virtual was asked for and the kernel is the running one, whose time is real: name a guest's "
-                "kernel, as in --kernel debian:6.12"
+                "--clock virtual is not possible on the running kernel, whose time is real: name a guest's kernel, as "
+                "in --kernel debian:6.12"
             )
         for one in ("virtual", "real") if clock == "both" else (clock,):
             if kernel == "host" and one == "virtual":

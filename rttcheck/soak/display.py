@@ -1,7 +1,4 @@
-"""What a person sees of a soak that is under way: a bar on a terminal, a line a suite elsewhere.
-
-Owns standard error meanwhile. The report is not its business.
-"""
+"""Show the progress of a soak on standard error: a bar on a terminal, one line per suite elsewhere."""
 
 from __future__ import annotations
 
@@ -11,56 +8,56 @@ from contextlib import contextmanager
 from typing import Protocol, TextIO
 
 from rttcheck.soak.condition import Condition
-from rttcheck.soak.suite import ERROR, FAILED, INCONCLUSIVE, LOST, PASSED, Suite
+from rttcheck.soak.suite import ERROR, FAILED, INCONCLUSIVE, LOST, PASSED, SuiteResult
 
 
 class Display(Protocol):
-    """How a soak tells how far it is."""
+    """Shows how far a soak has got."""
 
     def begin(self, number: int, condition: Condition) -> None:
-        """A suite begins; ``number`` counts this soak's suites, earlier sittings included."""
+        """A suite begins; ``number`` counts all suites of this soak, also from before a --resume."""
 
-    def end(self, suite: Suite) -> None:
-        """It is done."""
+    def end(self, suite: SuiteResult) -> None:
+        """The suite is done."""
 
     def line(self, text: str) -> None:
-        """Something to keep."""
+        """Write ``text`` on a line that stays."""
 
 
-def summary(suite: Suite, planned: int) -> str:
-    """One suite in a line."""
+def summary(suite: SuiteResult, planned: int) -> str:
+    """Return one suite's result as a line."""
     checks = sum(check.passed + check.failed + check.inconclusive for check in suite.checks)
-    words = [f"{suite.count(PASSED)} of {len(suite.runs)} scenarios passed", f"{checks} checks"]
-    words += [
+    parts = [f"{suite.count(PASSED)} of {len(suite.runs)} scenarios passed", f"{checks} checks"]
+    parts += [
         f"{suite.count(outcome)} {outcome}" for outcome in (FAILED, ERROR, INCONCLUSIVE, LOST) if suite.count(outcome)
     ]
-    return f"suite {suite.number} of {planned} ({suite.condition}): {', '.join(words)}; {suite.seconds:.0f} s"
+    return f"suite {suite.number} of {planned} ({suite.condition}): {', '.join(parts)}; {suite.seconds:.0f} s"
 
 
-class Lines:
-    """For pipes and files."""
+class SuiteLines:
+    """Progress for pipes and files."""
 
     def __init__(self, to: TextIO, planned: int) -> None:
         self._to = to
         self._planned = planned
 
     def begin(self, number: int, condition: Condition) -> None:
-        """Nothing: its end has a line."""
+        """Do nothing: a suite has one line, at its end."""
 
-    def end(self, suite: Suite) -> None:
-        """The suite's line."""
+    def end(self, suite: SuiteResult) -> None:
+        """Write the suite's line."""
         self.line(summary(suite, self._planned))
 
     def line(self, text: str) -> None:
-        """Write it now."""
+        """Write ``text`` at once."""
         print(f"rttcheck: {text}", file=self._to, flush=True)
 
 
 @contextmanager
-def shown(planned: int, done: int, *, terminal: bool) -> Iterator[Display]:
-    """The display of a soak of ``planned`` suites, ``done`` of which are from earlier sittings."""
+def shown_soak(planned: int, done: int, *, terminal: bool) -> Iterator[Display]:
+    """Yield the display of a soak of ``planned`` suites, ``done`` of which ran before a --resume."""
     if not terminal:
-        yield Lines(sys.stderr, planned)
+        yield SuiteLines(sys.stderr, planned)
         return
     from rich.console import Console
     from rich.markup import escape
@@ -82,12 +79,12 @@ def shown(planned: int, done: int, *, terminal: bool) -> Iterator[Display]:
         task = progress.add_task("", total=planned, completed=done)
         failures = 0
 
-        class Bar:
+        class ProgressBar:
             def begin(self, number: int, condition: Condition) -> None:
-                told = f"suite {number}: {condition}; {failures} failed checks so far"
-                progress.update(task, description=escape(told))
+                description = f"suite {number}: {condition}; {failures} failed checks so far"
+                progress.update(task, description=escape(description))
 
-            def end(self, suite: Suite) -> None:
+            def end(self, suite: SuiteResult) -> None:
                 nonlocal failures
                 failures += suite.failed_checks
                 progress.advance(task)
@@ -97,4 +94,4 @@ def shown(planned: int, done: int, *, terminal: bool) -> Iterator[Display]:
             def line(self, text: str) -> None:
                 console.print(Text(text), soft_wrap=True)
 
-        yield Bar()
+        yield ProgressBar()

@@ -1,7 +1,4 @@
-"""What many suites come to: rates with their bounds, what did not pass, medians that should agree.
-
-Owns the counting over suites, and which suites are counted together. It knows nothing of how they are shown.
-"""
+"""Evaluate many suites: failure rates with their bounds, problems, and medians that should agree."""
 
 from __future__ import annotations
 
@@ -10,23 +7,23 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from rttcheck.soak.bound import CONFIDENCE, upper_bound
-from rttcheck.soak.suite import ERROR, FAILED, INCONCLUSIVE, LOST, PASSED, CheckCount, ScenarioRun, Suite
+from rttcheck.soak.suite import ERROR, FAILED, INCONCLUSIVE, LOST, PASSED, CheckCount, ScenarioRun, SuiteResult
 
 SAME_US: Final = 1
-"""Medians of a constant delay in virtual time that differ by no more are the same: the aim, and a sample's unit."""
+"""Largest difference of medians of a constant delay in virtual time that count as the same: a sample's unit."""
 
 MEDIANS_MEAN: Final = (
-    "medians that agree say that runs repeat, and not that they are true: a fault that is in every run repeats as "
-    "well. What is true is said by the verdicts, which hold each run against its own packets and the injected latency."
+    "medians that agree mean that runs repeat, not that they are correct: a fault in every run repeats as well. "
+    "The verdicts show what is correct: they check each run against its own packets and the injected latency."
 )
-"""What medians of one kernel's runs cannot show: they are all measured by that kernel."""
+"""What medians of one kernel's runs do not show: that kernel measures all of them."""
 
 ALL: Final = "all"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tally:
-    """What the suites of one kernel, clock and load came to; ``all`` stands for any."""
+    """The counts of the suites of one kernel, clock and load; ``all`` stands for any."""
 
     kernel: str
     clock: str
@@ -35,7 +32,7 @@ class Tally:
     alarmed: int
     """Suites with a failure."""
     scenarios: int
-    """Those that came to an end, lost ones left out."""
+    """Scenarios without the lost ones."""
     failed: int
     """Scenarios with a failure, errors included."""
     inconclusive: int
@@ -44,14 +41,14 @@ class Tally:
     failed_checks: int
     inconclusive_checks: int
     distinct: int
-    """Scenarios whose samples are not just those of another run: in virtual time a run may repeat to the last one."""
+    """Scenario runs with different samples: in virtual time a run may repeat exactly."""
     over_wire_max_us: int | None
     over_wire_where: str
     """The scenario and the suite of the largest difference between a sample and the wire."""
 
     @property
     def answered(self) -> int:
-        """Checks that could have failed: an inconclusive one could not."""
+        """Checks that passed or failed: inconclusive ones are excluded."""
         return self.checks - self.inconclusive_checks
 
     @property
@@ -61,18 +58,18 @@ class Tally:
 
     @property
     def per_thousand_upper(self) -> float:
-        """No more than so many, with `CONFIDENCE`, if checks are independent."""
+        """Upper bound of failures per thousand checks at `CONFIDENCE`, if checks are independent."""
         return 1000 * upper_bound(self.failed_checks, self.answered)
 
     @property
     def alarmed_upper(self) -> float:
-        """The largest share of suites with a failure that fits, with `CONFIDENCE`, if suites are independent."""
+        """Upper bound of the share of suites with a failure at `CONFIDENCE`, if suites are independent."""
         return upper_bound(self.alarmed, self.suites)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trouble:
-    """One way in which a scenario did not pass under one condition: how often, and the first time."""
+    """One problem of a scenario under one condition: how often it occurred, and the first occurrence."""
 
     kernel: str
     clock: str
@@ -90,7 +87,7 @@ class Trouble:
 class Median:
     """Medians of a constant-delay scenario's samples on one kernel and clock, over all suites, boots and loads.
 
-    They show how well runs repeat. They are the kernel's own samples, so that they prove nothing of their truth.
+    They show how well runs repeat. They are the kernel's own samples and do not show that they are correct.
     """
 
     release: str
@@ -102,12 +99,12 @@ class Median:
 
     @property
     def same(self) -> bool:
-        """Whether they agree to `SAME_US`: runs repeat, right or wrong."""
+        """Whether they agree to `SAME_US`: runs repeat, correct or not."""
         return self.largest_us - self.smallest_us <= SAME_US
 
 
-def tallies(suites: Sequence[Suite]) -> list[Tally]:
-    """One a condition in the order of their first suites; then one a clock, where a clock had several."""
+def tallies(suites: Sequence[SuiteResult]) -> list[Tally]:
+    """Return one tally per condition, by first suite; then one per clock that has several conditions."""
     found = []
     for condition in dict.fromkeys(suite.condition for suite in suites):
         chosen = [suite for suite in suites if suite.condition == condition]
@@ -119,7 +116,7 @@ def tallies(suites: Sequence[Suite]) -> list[Tally]:
     return found
 
 
-def _tally(suites: Sequence[Suite], kernel: str, clock: str, load: str) -> Tally:
+def _tally(suites: Sequence[SuiteResult], kernel: str, clock: str, load: str) -> Tally:
     runs = [(suite, run) for suite in suites for run in suite.runs]
     checks = [check for suite in suites for check in suite.checks]
     bad = [(suite, run) for suite, run in runs if run.outcome in (FAILED, ERROR)]
@@ -146,9 +143,9 @@ def _tally(suites: Sequence[Suite], kernel: str, clock: str, load: str) -> Tally
     )
 
 
-def troubles(suites: Iterable[Suite]) -> list[Trouble]:
-    """What did not pass, failures first, then what happened most."""
-    groups: dict[tuple[object, ...], list[tuple[Suite, ScenarioRun]]] = {}
+def troubles(suites: Iterable[SuiteResult]) -> list[Trouble]:
+    """Return the problems, failures first, then by frequency."""
+    groups: dict[tuple[object, ...], list[tuple[SuiteResult, ScenarioRun]]] = {}
     for suite in suites:
         for run in suite.runs:
             if run.outcome != PASSED:
@@ -171,8 +168,8 @@ def troubles(suites: Iterable[Suite]) -> list[Trouble]:
     return sorted(found, key=lambda trouble: (order.index(trouble.outcome), -trouble.times))
 
 
-def medians(suites: Iterable[Suite]) -> list[Median]:
-    """One a kernel's release, clock and constant-delay scenario, in the order of their first runs."""
+def medians(suites: Iterable[SuiteResult]) -> list[Median]:
+    """Return one entry per release, clock and constant-delay scenario, by first run."""
     groups: dict[tuple[str, str, str], list[int]] = {}
     for suite in suites:
         for run in suite.runs:
@@ -192,8 +189,8 @@ def medians(suites: Iterable[Suite]) -> list[Median]:
     ]
 
 
-def checks(suites: Iterable[Suite]) -> list[CheckCount]:
-    """Every check with its counts over ``suites``, in the order of the first suite that made it."""
+def checks(suites: Iterable[SuiteResult]) -> list[CheckCount]:
+    """Return every check with its counts over ``suites``, by first suite."""
     groups: dict[tuple[str, str], list[CheckCount]] = {}
     for suite in suites:
         for check in suite.checks:
@@ -210,11 +207,11 @@ def checks(suites: Iterable[Suite]) -> list[CheckCount]:
     ]
 
 
-def document(suites: Sequence[Suite]) -> dict[str, Any]:
-    """All of it as plain values.
+def document(suites: Sequence[SuiteResult]) -> dict[str, Any]:
+    """Return all results as plain values.
 
     ``confidence`` of the bounds; ``conditions``: each tally with ``failures_per_thousand``, its upper bound and that of
-    the share of suites; ``not_passed``; ``medians`` with ``same``, and ``medians_mean``, what that says and what not;
+    the share of suites; ``not_passed``; ``medians`` with ``same``, and ``medians_mean``, what that means;
     ``checks`` by clock.
     """
     clocks = dict.fromkeys(suite.condition.clock for suite in suites)

@@ -1,6 +1,6 @@
-"""The file that a soak is kept in: every suite so far, whole after each of them, and gone on from later.
+"""The file of a soak: all suites so far, rewritten atomically after each one, so that a soak can be resumed.
 
-Owns the file's form, that there is never half of it, and that one soak at a time writes it. It counts nothing.
+A lock ensures that only one soak at a time writes the file.
 """
 
 from __future__ import annotations
@@ -20,40 +20,40 @@ from rttcheck.errors import RecordingError, ScenarioError
 from rttcheck.soak.code import code_digest
 from rttcheck.soak.condition import Condition
 from rttcheck.soak.figures import document
-from rttcheck.soak.suite import Suite
+from rttcheck.soak.suite import SuiteResult
 
 SCHEMA = 2
-"""Version of the file's form; another is refused."""
+"""Version of the file format; other versions are refused."""
 
 
 @dataclass(slots=True)
 class Ledger:
-    """Suites in the order in which they ran. ``ending`` says why it ended early, empty when it did not."""
+    """Suites in the order in which they ran. ``ending`` is the reason for an early end, else empty."""
 
     path: Path
     scenarios: tuple[str, ...]
     boot: str
     code: str = field(default_factory=code_digest)
-    """Which code was soaked."""
-    suites: list[Suite] = field(default_factory=list)
+    """Digest of the code that ran."""
+    suites: list[SuiteResult] = field(default_factory=list)
     ending: str = ""
 
     @property
     def directory(self) -> Path:
-        """Where what suites leave behind is kept: beside the file."""
+        """Directory for the recordings of the suites, beside the file."""
         return self.path.with_name(f"{self.path.stem}.recordings")
 
     def done(self, condition: Condition) -> int:
-        """How many suites ran under ``condition``."""
+        """Return how many suites ran under ``condition``."""
         return sum(suite.condition == condition for suite in self.suites)
 
-    def add(self, suite: Suite) -> None:
-        """Keep one more suite, in the file too."""
+    def add(self, suite: SuiteResult) -> None:
+        """Add a suite and write the file."""
         self.suites.append(suite)
         self.save()
 
     def text(self) -> str:
-        """The file: ``report`` is what `document` makes of the ``suites`` below it."""
+        """Return the file's text; ``report`` is the `document` of the ``suites``."""
         header = {
             "schema": SCHEMA,
             "rttcheck": __version__,
@@ -63,12 +63,12 @@ class Ledger:
             "ending": self.ending,
             "report": document(self.suites),
         }
-        # One suite a line: the file can be read by a person, and does not grow to millions of lines.
+        # One line per suite keeps the file readable and short.
         suites = ",\n".join(json.dumps(suite.to_json(), ensure_ascii=False) for suite in self.suites)
         return f'{json.dumps(header, indent=1, ensure_ascii=False)[:-2]},\n "suites": [\n{suites}\n]}}\n'
 
     def save(self) -> None:
-        """Write the file, whole or not at all. Raises RecordingError when it cannot be written."""
+        """Write the file atomically. Raises RecordingError when it cannot be written."""
         try:
             handle, name = tempfile.mkstemp(prefix=f".{self.path.name}.", dir=self.path.parent)
             temporary = Path(name)
@@ -83,16 +83,16 @@ class Ledger:
                 temporary.unlink(missing_ok=True)
         except OSError as error:
             raise RecordingError(
-                f"the soak cannot be kept in {self.path} ({error.strerror}): make room, or name another --output"
+                f"the soak cannot be written to {self.path} ({error.strerror}): free space, or name another --output"
             ) from error
 
 
 @contextmanager
 def opened(path: Path, *, scenarios: tuple[str, ...], boot: str, resume: bool) -> Iterator[Ledger]:
-    """The ledger in ``path``, held against a second soak: a new one, or with ``resume`` the one that is there.
+    """Yield the ledger in ``path``, locked: a new one, or with ``resume`` the existing one.
 
-    Raises ScenarioError when there is one and nobody said ``resume``, or when it is of other scenarios, boots or
-    code; RecordingError when it is damaged, or the directory cannot be written, or another soak has it.
+    Raises ScenarioError when the file exists without ``resume``, or is of other scenarios, boots or code;
+    RecordingError when it is damaged, or the directory cannot be written, or another soak has locked it.
     """
     path = path.absolute()
     try:
@@ -101,7 +101,9 @@ def opened(path: Path, *, scenarios: tuple[str, ...], boot: str, resume: bool) -
             (path.parent / ".gitignore").write_text("*\n")
         lock = os.open(path.with_name(f".{path.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
-        raise RecordingError(f"the soak cannot be kept in {path} ({error.strerror}): name another --output") from error
+        raise RecordingError(
+            f"the soak cannot be written to {path} ({error.strerror}): name another --output"
+        ) from error
     try:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -118,12 +120,12 @@ def _ledger(path: Path, *, scenarios: tuple[str, ...], boot: str, resume: bool) 
     kept = load(path)
     if not resume:
         raise ScenarioError(
-            f"{path} holds {len(kept.suites)} suites of an earlier soak: go on with it by --resume, name another "
+            f"{path} holds {len(kept.suites)} suites of an earlier soak: continue it with --resume, name another "
             "--output, or delete it"
         )
     if kept.code != code_digest():
         raise ScenarioError(
-            f"{path} is a soak of other code than this, whose checks may be others: name another --output"
+            f"{path} is a soak of another version of the code, whose checks may differ: name another --output"
         )
     if (kept.scenarios, kept.boot) != (scenarios, boot):
         raise ScenarioError(
@@ -135,7 +137,7 @@ def _ledger(path: Path, *, scenarios: tuple[str, ...], boot: str, resume: bool) 
 
 
 def load(path: Path) -> Ledger:
-    """The ledger in a file. Raises RecordingError when it is missing, damaged, or of another schema."""
+    """Load the ledger of a file. Raises RecordingError when it is missing, damaged, or of another schema."""
     try:
         given: Any = json.loads(path.read_text("utf-8"))
         if not isinstance(given, dict):
@@ -149,12 +151,12 @@ def load(path: Path) -> Ledger:
             tuple(str(name) for name in given["scenarios"]),
             str(given["boot"]),
             str(given["code"]),
-            [Suite.from_json(suite) for suite in given["suites"]],
+            [SuiteResult.from_json(suite) for suite in given["suites"]],
             str(given["ending"]),
         )
     except OSError as error:
         raise RecordingError(f"the soak {path} cannot be read ({error.strerror}): name another --output") from error
     except (KeyError, TypeError, ValueError) as error:
         raise RecordingError(
-            f"{path} is not a whole soak ({error}): it was damaged or cut short; delete it, or name another --output"
+            f"{path} is not a complete soak ({error}): it is damaged or truncated; delete it, or name another --output"
         ) from error

@@ -1,7 +1,6 @@
-"""A busy machine, made on purpose: one process a processor that does nothing but run.
+"""Load the machine with one busy-looping process per processor.
 
-Owns those processes: they are gone when the block ends, and killed by the kernel when this process dies, whatever
-kills it.
+The processes end with the block, and the kernel kills them when this process dies.
 """
 
 from __future__ import annotations
@@ -20,34 +19,34 @@ _BUSY = "while True: pass"
 
 @contextmanager
 def busy(load: str) -> Iterator[tuple[int, ...]]:
-    """With load ``busy`` every processor that this process may use has a rival of nice 0; with ``none`` nothing.
+    """With load ``busy``, run a process of nice 0 on every processor that this process may use; with ``none`` nothing.
 
-    Gives the process ids. Call it in the main thread. Raises RttcheckError at the end of the block when one of them
-    did not live until then: the machine was not as busy as the report would say.
+    Yields the process ids. Call it in the main thread. Raises RttcheckError at the end of the block when one of them
+    has ended early: then the machine was not as busy as reported.
     """
     with ExitStack() as stack:
-        rivals = []
+        loops = []
         for _ in range(len(os.sched_getaffinity(0)) if load == "busy" else 0):
-            rival = subprocess.Popen(
+            loop = subprocess.Popen(
                 [sys.executable, "-ISc", _BUSY],
                 stdin=subprocess.DEVNULL,
                 preexec_fn=_dies_with_parent(),
                 process_group=0,
             )
-            stack.callback(rival.wait)
-            stack.callback(rival.kill)
-            rivals.append(rival)
-        yield tuple(rival.pid for rival in rivals)
-        gone = sum(rival.poll() is not None for rival in rivals)
+            stack.callback(loop.wait)
+            stack.callback(loop.kill)
+            loops.append(loop)
+        yield tuple(loop.pid for loop in loops)
+        gone = sum(loop.poll() is not None for loop in loops)
         if gone:
             raise RttcheckError(
-                f"{gone} of {len(rivals)} processes that keep the machine busy have ended early, so that what ran "
-                "meanwhile says nothing of a busy machine: find out who kills processes here, or use --load none"
+                f"{gone} of {len(loops)} load processes have ended early, so that the suite did not run on a busy "
+                "machine: find out what kills processes here, or use --load none"
             )
 
 
 def _dies_with_parent() -> Callable[[], None]:
-    """Dies with this process, and is no nicer than a process is by default, even where this one is."""
+    """Return a preexec function: die with this process, and run at nice 0 even where this process does not."""
     request_death_signal = die_with_parent()
 
     def prepare() -> None:

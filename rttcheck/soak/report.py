@@ -1,7 +1,4 @@
-"""A soak as text: counts and bounds by condition, what did not pass and where its recording lies, medians, overhead.
-
-Owns the layout. It counts nothing, and every bound is printed with its kind.
-"""
+"""The report of a soak as text: counts and bounds by condition, problems with their recordings, medians, overhead."""
 
 from __future__ import annotations
 
@@ -13,32 +10,32 @@ from rttcheck.soak.figures import MEDIANS_MEAN, Median, Tally, Trouble, medians,
 from rttcheck.soak.ledger import Ledger
 
 _GAP = "  "
-_SAYS = f"upper {CONFIDENCE:.0%} bound (one-sided, exact: Clopper and Pearson)"
+_BOUND = f"upper {CONFIDENCE:.0%} bound (one-sided, exact: Clopper and Pearson)"
 
 
 def text(ledger: Ledger, width: int) -> str:
-    """The report, its sentences wrapped at ``width`` columns; tables and paths are as wide as they are."""
+    """Return the report; sentences are wrapped at ``width`` columns, tables and paths are not."""
     suites = ledger.suites
     if not suites:
-        return "no suite has come to its end"
+        return "no suite was completed"
     found = tallies(suites)
     parts = [
         _counts(found),
         _wrapped(
-            f"failures/1000: failed checks per thousand that came to an answer, and their {_SAYS}, which takes checks "
-            "for independent.",
+            f"failures/1000: failed checks per thousand conclusive ones, and their {_BOUND}, which assumes independent "
+            "checks.",
             width,
         ),
         _suites(found),
         _wrapped(
-            f"with failure: suites in which any check failed, and the {_SAYS} of their share, which takes suites for "
-            "independent. distinct: scenarios whose samples are no repetition of another run's, to the last one. over "
-            "wire: the most that a sample was above its own wire time, us.",
+            f"with failure: suites in which any check failed, and the {_BOUND} of their share, which assumes "
+            "independent suites. distinct: scenario runs whose samples do not repeat another run exactly. over wire: "
+            "the largest excess of a sample over its wire time, us.",
             width,
         ),
         *_troubles(troubles(suites), width),
         *_medians(medians(suites), width),
-        f"all of it is in {ledger.path}",
+        f"all results are in {ledger.path}",
     ]
     return "\n\n".join(parts)
 
@@ -76,7 +73,7 @@ def _suites(found: Sequence[Tally]) -> str:
 
 
 def _troubles(found: Sequence[Trouble], width: int) -> list[str]:
-    """Each way of not passing: a line, the reason, and the recording on a line that can be copied."""
+    """Return each problem: a line, the reason, and the recording on an unbroken line."""
     parts = []
     for trouble in found:
         where = f"{trouble.kernel}, {trouble.clock} time, load {trouble.load}"
@@ -113,7 +110,7 @@ def _medians(found: Sequence[Median], width: int) -> list[str]:
 
 
 def _agree(median: Median) -> str:
-    """One run has nothing to agree with; in real time medians need not agree."""
+    """Return yes, no, NO (in virtual time, where medians must agree), or a dash for a single run."""
     if median.runs == 1:
         return "-"
     return "yes" if median.same else "NO" if median.clock == "virtual" else "no"
@@ -124,7 +121,7 @@ def _wrapped(sentence: str, width: int) -> str:
 
 
 def _table(rows: Iterable[Sequence[str]], *, left: int) -> str:
-    """Columns aligned, the first ``left`` of them to the left."""
+    """Return aligned columns, the first ``left`` of them left-aligned."""
     rows = list(rows)
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(

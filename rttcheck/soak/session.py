@@ -1,7 +1,7 @@
-"""One suite from its beginning to its end: a session of pytest in a process of its own, and what its files say.
+"""Run one suite: a pytest session in its own process, evaluated from its JUnit file and recordings.
 
-Owns that process, the directory of the suite, and the rule which outcome counts: the one that the user of the session
-saw and the one that the recording gives must agree. Checks are counted from recordings, judged here.
+The outcome that the session reported and the verdict on the recording must agree. Checks are counted from recordings,
+judged here.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from rttcheck.scenario.model import Scenario
 from rttcheck.soak.code import PACKAGE
 from rttcheck.soak.condition import Condition
 from rttcheck.soak.load import busy
-from rttcheck.soak.suite import ERROR, INCONCLUSIVE, LOST, PASSED, CheckCount, ScenarioRun, Suite
+from rttcheck.soak.suite import ERROR, INCONCLUSIVE, LOST, PASSED, CheckCount, ScenarioRun, SuiteResult
 
 TESTS = PACKAGE / "suite" / "named_scenarios.py"
 
@@ -37,21 +37,21 @@ _RAN = ("run", "the scenario comes to a verdict, the same as its recording's")
 """Layer and check that an error counts under."""
 
 _REGULAR = (0, 1, EXIT_LOST)
-"""Exit statuses of a session that ran its tests; the others say that there was none."""
+"""Exit statuses of a session that ran its tests."""
 
 _LEAVE_S = 20.0
-"""Host seconds that pytest has for its end after Ctrl-C."""
+"""Host seconds that pytest may take to end after SIGINT."""
 
 _BOOT_BACKSTOP_S, _SCENARIO_BACKSTOP_S = 900.0, 300.0
-"""Beyond all deadlines of guests and scenarios: what is not done then is no guest that hangs, but pytest."""
+"""Host seconds beyond all deadlines of guests and scenarios: after them pytest itself hangs."""
 
-Said = tuple[str, str]
+Reported = tuple[str, str]
 """Outcome and message of a scenario as the session reported it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
-    """One suite that is to be run; ``directory`` is its own and empty, ``boot`` is ``thawed`` or ``fresh``."""
+class SuiteRequest:
+    """One suite to run; ``directory`` is empty and for it alone, ``boot`` is ``thawed`` or ``fresh``."""
 
     number: int
     condition: Condition
@@ -66,16 +66,16 @@ class Order:
 
     @property
     def log(self) -> Path:
-        """What pytest says."""
+        """The output of pytest."""
         return self.directory / "pytest.log"
 
     @property
     def junit(self) -> Path:
-        """What came of each test."""
+        """The results of the tests."""
         return self.directory / "junit.xml"
 
     def command(self) -> list[str]:
-        """The session's command line; whatever configuration lies around does not count."""
+        """Return the session's command line, which ignores pytest configuration of the current directory."""
         clock = [] if self.condition.kernel == "host" else ["--rtt-clock", self.condition.clock]
         return [
             *(sys.executable, "-m", "pytest", "-c", os.devnull, "--rootdir", str(self.directory), "--noconftest"),
@@ -85,10 +85,10 @@ class Order:
         ]
 
 
-def run_suite(order: Order) -> Suite:
-    """Run the suite under its load and count what came of it; only what did not pass is left in its directory.
+def run_suite(order: SuiteRequest) -> SuiteResult:
+    """Run the suite under its load and return its counts; keep only recordings that did not pass.
 
-    Raises RttcheckError when pytest could not run it. Interrupted, it leaves no process and no file behind.
+    Raises RttcheckError when pytest could not run it. An interruption leaves no process and no file behind.
     """
     shutil.rmtree(order.directory, ignore_errors=True)
     try:
@@ -99,31 +99,31 @@ def run_suite(order: Order) -> Suite:
         seconds = time.monotonic() - began
         if status not in _REGULAR:
             raise RttcheckError(
-                f"pytest ended with status {status} under {order.condition} ({_last_words(order.log)}): all that it "
-                f"said is in {order.log}"
+                f"pytest ended with status {status} under {order.condition} ({_last_line(order.log)}): its "
+                f"output is in {order.log}"
             )
-        suite = counted(order, said(order.junit), status=status, seconds=seconds)
+        suite = count_suite(order, reported(order.junit), status=status, seconds=seconds)
     except OSError as error:
         raise RttcheckError(
-            f"the suite cannot be kept in {order.directory} ({error.strerror}): make room, or name another --output"
+            f"the suite cannot be written to {order.directory} ({error.strerror}): free space, or name another --output"
         ) from error
     except KeyboardInterrupt:
         shutil.rmtree(order.directory, ignore_errors=True)
         raise
-    tidy(order, suite)
+    remove_passed(order, suite)
     return suite
 
 
-def _pytest(order: Order) -> int:
-    """The exit status of the session; that of a lost guest when it never ends."""
+def _pytest(order: SuiteRequest) -> int:
+    """Run the session and return its exit status; that of a lost guest when it never ends."""
     request_death_signal = die_with_parent()
 
     def prepare() -> None:
         request_death_signal()
-        # What is started in the background of a shell has it ignored, and would pass that on.
+        # A process in the background of a shell ignores SIGINT, and its children would inherit that.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
-    # The code that soaks is the code that is soaked, from whichever directory.
+    # The session must run the same code as this process, from any directory.
     path = os.pathsep.join([str(PACKAGE.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
     environment = {**os.environ, "COLUMNS": "120", "PYTHONPATH": path, BOOT_VARIABLE: order.boot}
     with (
@@ -147,7 +147,7 @@ def _pytest(order: Order) -> int:
 
 
 def _end(session: subprocess.Popen[bytes]) -> None:
-    """In order, so that its guest ends too; a guest whose session is killed hears of it a moment later."""
+    """End the session with SIGINT, so that its guest ends, too; kill it if that takes too long."""
     if session.poll() is not None:
         return
     session.send_signal(signal.SIGINT)
@@ -157,16 +157,16 @@ def _end(session: subprocess.Popen[bytes]) -> None:
         session.kill()
 
 
-def said(junit: Path) -> dict[str, Said]:
-    """What the session reported of each scenario, from its JUnit file; nothing when there is none.
+def reported(junit: Path) -> dict[str, Reported]:
+    """Return the outcome and message of each scenario from the JUnit file; empty if there is none.
 
-    A test that came to no outcome of a scenario's, or failed besides, is an error.
+    A test without a scenario's outcome, or that failed for another reason, is an error.
     """
     try:
         cases = list(ElementTree.parse(junit).iter("testcase"))
     except (FileNotFoundError, ElementTree.ParseError):
         return {}
-    found: dict[str, Said] = {}
+    found: dict[str, Reported] = {}
     for case in cases:
         # In a guest the kernel's name follows: ``test_scenario[loss@debian:6.12]``.
         name = str(case.get("name", "")).removeprefix("test_scenario[").removesuffix("]").partition("@")[0]
@@ -174,7 +174,7 @@ def said(junit: Path) -> dict[str, Said]:
         outcome = properties.get("rtt.outcome", ERROR)
         broken = next((child for child in case if child.tag in ("failure", "error")), None)
         if outcome in (PASSED, INCONCLUSIVE, ERROR) and broken is not None:
-            found[name] = ERROR, str(broken.get("message") or broken.text or "it failed and gave no reason")
+            found[name] = ERROR, str(broken.get("message") or broken.text or "it failed without a reason")
         elif outcome == ERROR:
             skipped = case.find("skipped")
             found[name] = ERROR, "it was not run" if skipped is None else f"skipped: {skipped.get('message')}"
@@ -183,28 +183,32 @@ def said(junit: Path) -> dict[str, Said]:
     return found
 
 
-def counted(order: Order, told: Mapping[str, Said], *, status: int, seconds: float) -> Suite:
-    """The suite's result from what its session ``told`` and the recordings in its directory."""
+def count_suite(order: SuiteRequest, reports: Mapping[str, Reported], *, status: int, seconds: float) -> SuiteResult:
+    """Return the suite's result from the session's report ``reports`` and the recordings in its directory."""
     recordings = {path.name.removesuffix(SUFFIX): path for path in sorted(order.recordings.glob(f"*/*{SUFFIX}"))}
     counts: dict[tuple[str, str], list[str]] = {}
     runs = []
     for name in order.scenarios:
-        outcome, message = told.get(name, (ERROR, f"the session said nothing of it ({_last_words(order.log)})"))
+        outcome, message = reports.get(name, (ERROR, f"the session did not report it ({_last_line(order.log)})"))
         if outcome == LOST or (outcome == ERROR and status == EXIT_LOST):
-            runs.append(ScenarioRun(scenario=name, outcome=LOST, message=_told(message)))
+            runs.append(ScenarioRun(scenario=name, outcome=LOST, message=_short(message)))
             continue
         run, findings = _judged(name, recordings.get(name))
         if outcome == ERROR:
-            run = replace(run, outcome=ERROR, check=": ".join(_RAN), message=_told(message))
+            run = replace(run, outcome=ERROR, check=": ".join(_RAN), message=_short(message))
         elif run.outcome != outcome:
-            words = f"the session said {outcome} ({message or 'no reason'}), and its recording gives {run.outcome}"
-            run = replace(run, outcome=ERROR, check=": ".join(_RAN), message=f"{words} ({run.message or 'no reason'})")
+            mismatch = (
+                f"the session reported {outcome} ({message or 'no reason'}), and its recording gives {run.outcome}"
+            )
+            run = replace(
+                run, outcome=ERROR, check=": ".join(_RAN), message=f"{mismatch} ({run.message or 'no reason'})"
+            )
         for finding in findings:
             counts.setdefault((finding.layer.value, finding.key), []).append(finding.outcome.value)
         if run.outcome == ERROR:
             counts.setdefault(_RAN, []).append(Outcome.FAILED.value)
         runs.append(replace(run, recording="") if run.outcome == PASSED else run)
-    return Suite(
+    return SuiteResult(
         number=order.number,
         condition=order.condition,
         release=next((path.parent.name for path in recordings.values()), ""),
@@ -219,7 +223,7 @@ def counted(order: Order, told: Mapping[str, Said], *, status: int, seconds: flo
 
 
 def _judged(name: str, path: Path | None) -> tuple[ScenarioRun, tuple[Finding, ...]]:
-    """A recording's verdict as a line of the soak, and its findings."""
+    """Judge a recording; return its result and its findings."""
     if path is None:
         return ScenarioRun(scenario=name, outcome=ERROR, message="there is no recording of it"), ()
     try:
@@ -244,13 +248,13 @@ def _judged(name: str, path: Path | None) -> tuple[ScenarioRun, tuple[Finding, .
 
 
 def _is_constant(scenario: Scenario) -> bool:
-    """Whether the link's model gives every packet of the run one and the same round trip."""
+    """Return whether every packet of the run has the same round-trip time by the link's model."""
     bounds = scenario_bounds(scenario)
     return all(one.constant for one in bounds) and len({one.lowest_us for one in bounds}) == 1
 
 
-def tidy(order: Order, suite: Suite) -> None:
-    """Delete the recordings of what passed; where all passed, the whole directory."""
+def remove_passed(order: SuiteRequest, suite: SuiteResult) -> None:
+    """Delete the recordings that passed; where all passed, the whole directory."""
     if all(run.outcome == PASSED for run in suite.runs):
         shutil.rmtree(order.directory, ignore_errors=True)
         return
@@ -260,17 +264,17 @@ def tidy(order: Order, suite: Suite) -> None:
             path.unlink()
 
 
-def _told(text: str) -> str:
-    """The first line of what may be a traceback or a console, and the last, which names a traceback's error."""
+def _short(text: str) -> str:
+    """Return the first and the last line of a traceback or console; the last one names a traceback's error."""
     lines = [line.strip() for line in text.splitlines() if line.strip()] or [""]
     return lines[0] if len(lines) == 1 else f"{lines[0]} … {lines[-1]}"
 
 
-def _last_words(log: Path) -> str:
-    """pytest's error, if it named one, else the last it said."""
+def _last_line(log: Path) -> str:
+    """Return pytest's first error line, else its last line."""
     try:
         lines = [line.strip() for line in log.read_text("utf-8", "replace").splitlines() if line.strip()]
     except FileNotFoundError:
         lines = []
     errors = [line for line in lines if line.startswith("ERROR")]
-    return (errors or lines or ["it said nothing"])[-1]
+    return (errors or lines or ["no output"])[-1]

@@ -1,6 +1,6 @@
-"""A soak from its plan to its end: conditions take turns, suite after suite, until all are done or time is up.
+"""Run a soak: one suite after the other, alternating the conditions, until all are done or the time is up.
 
-Owns the order of suites and what ends a soak early. Each suite is kept as soon as it is done.
+Each suite is saved as soon as it is done.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from rttcheck.soak.code import code_digest
 from rttcheck.soak.condition import Condition
 from rttcheck.soak.display import Display
 from rttcheck.soak.ledger import Ledger
-from rttcheck.soak.session import Order, run_suite
-from rttcheck.soak.suite import Suite
+from rttcheck.soak.session import SuiteRequest, run_suite
+from rttcheck.soak.suite import SuiteResult
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """``runs`` suites under each condition; none begins after ``seconds`` of host time, None is without end."""
+class SoakPlan:
+    """``runs`` suites under each condition; none begins after ``seconds`` of host time (None: no limit)."""
 
     conditions: tuple[Condition, ...]
     runs: int
@@ -28,23 +28,23 @@ class Plan:
 
     @property
     def suites(self) -> int:
-        """How many that is."""
+        """The number of suites."""
         return self.runs * len(self.conditions)
 
     def left(self, ledger: Ledger) -> Iterator[Condition]:
-        """The conditions of the suites that are still to be run, one of each before the next of any."""
+        """Yield the conditions of the remaining suites, round by round."""
         for round_ in range(1, self.runs + 1):
             for condition in self.conditions:
                 if ledger.done(condition) < round_:
                     yield condition
 
 
-def carry_out(
-    plan: Plan, ledger: Ledger, display: Display, *, run: Callable[[Order], Suite] = run_suite
+def run_soak(
+    plan: SoakPlan, ledger: Ledger, display: Display, *, run: Callable[[SuiteRequest], SuiteResult] = run_suite
 ) -> KeyboardInterrupt | RttcheckError | None:
-    """Run what is left of the plan and keep it in the ledger; what ended it early, None when nothing did.
+    """Run the rest of the plan and save it in the ledger; return what ended it early, or None.
 
-    Time that is up is no early end. Raises RecordingError when the ledger cannot be written.
+    Reaching the time limit is not an early end. Raises RecordingError when the ledger cannot be written.
     """
     began = time.monotonic()
     ending: KeyboardInterrupt | RttcheckError | None = None
@@ -55,7 +55,7 @@ def carry_out(
                 break
             number = len(ledger.suites) + 1
             display.begin(number, condition)
-            order = Order(
+            order = SuiteRequest(
                 number=number,
                 condition=condition,
                 scenarios=ledger.scenarios,
@@ -65,8 +65,8 @@ def carry_out(
             suite = run(order)
             if code_digest() != ledger.code:
                 raise RttcheckError(
-                    f"rttcheck's own code changed while suite {number} ran, which therefore does not count: soak a "
-                    "copy that stands still, such as a git worktree"
+                    f"rttcheck's own code changed while suite {number} ran, which therefore does not count: run the "
+                    "soak from a copy that is not edited, such as a git worktree"
                 )
             ledger.add(suite)
             display.end(suite)

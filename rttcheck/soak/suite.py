@@ -1,7 +1,4 @@
-"""What one suite came to: each scenario's outcome and figures, each check's count, and nothing of how it ran.
-
-Owns its JSON form, which a soak is kept in and goes on from.
-"""
+"""The result of one suite: outcome and values of each scenario, counts of each check; and its JSON form."""
 
 from __future__ import annotations
 
@@ -13,15 +10,15 @@ from rttcheck.soak.condition import Condition
 
 PASSED, FAILED, INCONCLUSIVE = "passed", "failed", "inconclusive"
 ERROR = "error"
-"""The scenario came to no verdict, or to another than its recording's: for a user a failed test, so it counts as one
-failed check."""
+"""The scenario has no verdict, or another one than its recording: for a user a failed test, so it counts as one failed
+check."""
 LOST = "lost"
-"""The guest died or hung: neither passed nor failed, and none of its checks was made."""
+"""The guest died or hung: neither passed nor failed, and none of its checks was run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckCount:
-    """How often one check of the judge's ended how, in one suite."""
+    """Outcomes of one check in one suite."""
 
     layer: str
     check: str
@@ -32,7 +29,7 @@ class CheckCount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScenarioRun:
-    """One scenario in one suite. Times are microseconds; None is what was not measured."""
+    """One scenario in one suite. Times are microseconds; None: not measured."""
 
     scenario: str
     outcome: str
@@ -40,18 +37,18 @@ class ScenarioRun:
     """The first finding that did not pass, as ``layer: check``."""
     message: str = ""
     recording: str = ""
-    """Where the recording was kept; empty for those that passed."""
+    """Path of the recording; empty if passed."""
     constant: bool = False
-    """Whether the link takes the same time for every packet of the run."""
+    """Whether the link delays every packet of the run equally."""
     median_us: int | None = None
     over_wire_max_us: int | None = None
     digest: str = ""
-    """Names the sequence of samples: two runs with one digest are one observation made twice."""
+    """Digest of the samples: runs with equal digests are the same observation."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Suite:
-    """One session of pytest: ``seconds`` of host time, its exit ``status``, the kernel's own name as ``release``."""
+class SuiteResult:
+    """One pytest session: ``seconds`` of host time, its exit ``status``, the kernel's ``release``."""
 
     number: int
     condition: Condition
@@ -62,22 +59,22 @@ class Suite:
     checks: tuple[CheckCount, ...]
 
     def count(self, outcome: str) -> int:
-        """How many scenarios ended so."""
+        """Return how many scenarios have that outcome."""
         return sum(run.outcome == outcome for run in self.runs)
 
     @property
     def failed_checks(self) -> int:
-        """How many checks failed, errors included."""
+        """Number of failed checks, errors included."""
         return sum(check.failed for check in self.checks)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values; what a run has no value for is left out."""
+        """Return plain values, without a run's empty ones."""
         runs = [{name: value for name, value in asdict(run).items() if value not in ("", None)} for run in self.runs]
         return {**asdict(self), "runs": runs}
 
     @classmethod
-    def from_json(cls, given: Mapping[str, Any]) -> Suite:
-        """What `to_json` made. Raises KeyError, TypeError or ValueError for anything else."""
+    def from_json(cls, given: Mapping[str, Any]) -> SuiteResult:
+        """Return the result that `to_json` wrote. Raises KeyError, TypeError or ValueError for anything else."""
         return cls(
             number=int(given["number"]),
             condition=Condition(**given["condition"]),

@@ -127,7 +127,7 @@ FAULTS: Final = (
     DisplayFault(name="smoothed for raw", what="rtt is srtt, as its description says and its program does not",
                  scenario="jitter", show=_smoothed, says="have no line"),
     DisplayFault(name="filter inverted", what="what is below the filter's limit is shown, and nothing else",
-                 scenario="jitter", limits=_LIMITS, show=_inverted, says="the filter is turned round"),
+                 scenario="jitter", limits=_LIMITS, show=_inverted, says="the filter is inverted"),
     DisplayFault(name="filter ignored", what="everything is shown, whatever the filter's limit", scenario="jitter",
                  limits=_LIMITS, show=lines, says="lets through"),
     DisplayFault(name="lines lost silently", what="one event in ten has no line, and the totals agree with the lines",

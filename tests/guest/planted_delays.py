@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from rttcheck.collect import collector
-from rttcheck.compare.measured import Name, Run
+from rttcheck.compare.measured import DistributionName, MeasuredRun
 from rttcheck.record.recording import Recording
 from rttcheck.scenario.library import NAMED
 from rttcheck_netns.host import Host
@@ -68,7 +68,7 @@ def _length(run: Callable[[Plant], Recording], by_us: int) -> int:
     """How many instructions take so long, by what two programs take, one of them four times as long."""
 
     def sender_us(plant: Plant) -> float:
-        return Run.of(run(plant)).figures[Name("client", "data", "sender")].value_us
+        return MeasuredRun.of(run(plant)).figures[DistributionName("client", "data", "sender")].value_us
 
     short = sender_us(lambda lab: _slow_down(lab.client, MOST // 4))
     each_us = (sender_us(lambda lab: _slow_down(lab.client, MOST)) - short) / (MOST - MOST // 4)

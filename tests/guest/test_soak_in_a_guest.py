@@ -81,7 +81,7 @@ def test_a_suite_of_two_scenarios_is_counted_check_by_check(soak: Start, tmp_pat
     (condition,) = told["report"]["conditions"]
     assert condition["checks"] == sum(check["passed"] for check in suite["checks"]) >= 20
     assert condition["failed_checks"] == condition["inconclusive_checks"] == condition["lost"] == 0
-    assert "all of it is in" in out
+    assert "all results are in" in out
     assert not (tmp_path / "soak.recordings" / "0001").exists()
 
 

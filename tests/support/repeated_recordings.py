@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
-from rttcheck.compare.measured import Run
+from rttcheck.compare.measured import MeasuredRun
 from rttcheck.record.recording import Recording
 
 DATA = Path(__file__).parents[1] / "data" / "comparison"
@@ -18,6 +18,6 @@ def recorded() -> tuple[Recording, ...]:
 
 
 @cache
-def runs() -> tuple[Run, ...]:
+def runs() -> tuple[MeasuredRun, ...]:
     """The same, measured."""
-    return tuple(Run.of(recording) for recording in recorded())
+    return tuple(MeasuredRun.of(recording) for recording in recorded())

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from rttcheck.soak.condition import Condition
-from rttcheck.soak.suite import CheckCount, ScenarioRun, Suite
+from rttcheck.soak.suite import CheckCount, ScenarioRun, SuiteResult
 
 QUIET = Condition("debian:6.12", "virtual", "none")
 BUSY = Condition("debian:6.12", "virtual", "busy")
@@ -38,13 +38,13 @@ def suite(
     condition: Condition = QUIET,
     release: str = "6.12.117",
     checks: int = 20,
-) -> Suite:
+) -> SuiteResult:
     """A suite whose scenarios have ``checks`` checks each, of which a bad one failed one."""
     held = {
         outcome: sum(run.outcome == outcome for run in runs) for outcome in ("passed", "failed", "inconclusive", "lost")
     }
     judged = len(runs) - held["lost"]
-    return Suite(
+    return SuiteResult(
         number=number,
         condition=condition,
         release=release,

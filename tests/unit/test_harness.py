@@ -104,7 +104,7 @@ def test_a_value_at_a_buckets_edge_is_refused_before_its_traffic() -> None:
 def test_without_root_the_sentence_names_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     with (
-        pytest.raises(CapabilityError, match=r"need root and this is user 1000: run it again with sudo"),
+        pytest.raises(CapabilityError, match=r"need root, and this is user 1000: run it again with sudo"),
         open_harness(),
     ):
         raise AssertionError("a harness was opened without root")

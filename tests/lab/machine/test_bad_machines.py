@@ -120,10 +120,10 @@ def test_an_unprivileged_user_is_told_to_be_root_and_nothing_else(home: Path) ->
     known = doctor("", **options)
     assert (known["root"]["found"], known["root"]["detail"]) == (False, "user 65534, not root")
     assert "sudo" in known["root"]["remedy"]
-    assert known["probe fexit"]["detail"] == "not tried: it takes root"
-    assert re.match(r"network namespaces and the RTT probe need root and this is user 65534: run it again with sudo",
+    assert known["probe fexit"]["detail"] == "not tested: needs root"
+    assert re.match(r"network namespaces and the RTT probe need root, and this is user 65534: run it again with sudo",
                     refusal(run("", home, **options)))  # fmt: skip
-    assert re.fullmatch(r"the running kernel was asked for and cannot be judged \(not root: [^;]* \(sudo\)[^;]*\)",
+    assert re.fullmatch(r"the running kernel cannot be judged \(not root: [^;]* \(sudo\)[^;]*\)",
                         pytests_refusal("", home, **options))  # fmt: skip
 
 
@@ -142,7 +142,7 @@ def test_a_missing_libbpf_is_named_once_with_its_package(tmp_path: Path) -> None
     assert not known["libbpf.so.1"]["found"]
     assert known["libbpf.so.1"]["remedy"] == "apt install libbpf1"
     assert {known[name]["detail"] for name in known if name.startswith("probe ")} == {
-        "not tried: libbpf.so.1 is missing"
+        "not tested: libbpf.so.1 is missing"
     }
     sentence = refusal(run(WITHOUT_LIBBPF, tmp_path))
     assert re.fullmatch(r"the RTT probe needs libbpf\.so\.1 .* could not be loaded .*: apt install libbpf1", sentence)

@@ -19,7 +19,7 @@ import pytest
 
 from rttcheck.cli import main
 from rttcheck.collect.probe.probe import probe_support
-from rttcheck.nettrace.printed import BEGIN, Capture
+from rttcheck.nettrace.printed import BEGIN, PrintedTrace
 from rttcheck.record.histogram import Histogram, Unit
 from rttcheck_netns import Lab, Netem, NetnsError, routed
 
@@ -129,7 +129,7 @@ def test_every_sample_of_a_connection_is_a_line_and_none_lies_below_the_link(lab
     with Traffic(lab, stdout):
         words = ["--rtt-detail", "--port", str(PORT), "--count", str(SAMPLES), "--probe", probe]
         assert run(stdout, *words, *GUARD) == 0
-    read = Capture.parse(stdout.getvalue())
+    read = PrintedTrace.parse(stdout.getvalue())
     assert (read.total, read.lost, len(read.lines)) == (SAMPLES, 0, SAMPLES)
     samples = [line.message.first_us for line in read.lines if line.message]
     assert min(samples) >= ROUND_TRIP_US
@@ -149,7 +149,7 @@ def test_the_table_holds_every_sample_in_the_bucket_of_its_unit(lab: Lab, probe:
     stdout = Stdout()
     with Traffic(lab, stdout, interrupt=True):
         assert run(stdout, "--port", str(PORT), "--unit", unit.value, "--probe", probe, *GUARD) == 0
-    read = Capture.parse(stdout.getvalue())
+    read = PrintedTrace.parse(stdout.getvalue())
     last = read.tables[-1]
     assert read.tables[0].total == 0
     assert (last.unit, last.total, read.total, read.lost) == (unit, SAMPLES, SAMPLES, 0)
@@ -163,7 +163,7 @@ def test_a_filter_above_the_link_shows_nothing_and_ctrl_c_ends_it_at_once(lab: L
     with Traffic(lab, stdout, interrupt=True):
         words = ["--detail", "--port", str(PORT), "--filter-srtt", "5000", "--probe", probe]
         assert run(stdout, *words, "--duration", "1min") == 0
-    read = Capture.parse(stdout.getvalue())
+    read = PrintedTrace.parse(stdout.getvalue())
     assert (read.total, read.lines, read.ended) == (0, (), True)
 
 
@@ -172,7 +172,7 @@ def test_a_filter_at_the_link_shows_all(lab: Lab, probe: str) -> None:
     with Traffic(lab, stdout):
         words = ["--detail", "--port", str(PORT), "--filter-srtt", "20", "--filter-minrtt", "20", "--probe", probe]
         assert run(stdout, *words, "--count", str(SAMPLES), *GUARD) == 0
-    read = Capture.parse(stdout.getvalue())
+    read = PrintedTrace.parse(stdout.getvalue())
     assert read.total == SAMPLES
     places = {line.circumstances.netns for line in read.lines if line.circumstances}
     assert places == {lab.client.namespace.inode, lab.server.namespace.inode}

@@ -84,7 +84,7 @@ def raising(error: BaseException) -> Callable[..., Never]:
         (KernelError("there is no such kernel"), ExitStatus.USAGE, "there is no such kernel"),
         (GuestLost("the guest died", "panic\nend"), ExitStatus.LOST, "the guest died\npanic\nend"),
         (KeyboardInterrupt(), ExitStatus.INTERRUPTED, "interrupted"),
-        (ModuleNotFoundError("No module named 'rich'", name="rich"), ExitStatus.UNABLE, "'rich' is needed"),
+        (ModuleNotFoundError("No module named 'rich'", name="rich"), ExitStatus.UNABLE, "'rich' is required"),
     ],
 )
 def test_what_goes_wrong_is_a_sentence_and_a_status(
@@ -158,7 +158,7 @@ def test_the_guests_side_imports_neither_rich_nor_anything_else_of_the_hosts() -
         [
             sys.executable,
             "-c",
-            "import sys, rttcheck.cli as cli; cli.build_parser(); import rttcheck.cli.here, rttcheck.cli.order, "
+            "import sys, rttcheck.cli as cli; cli.build_parser(); import rttcheck.cli.local_run, rttcheck.cli.request, "
             "rttcheck.harness; print(*sys.modules)",
         ],
         capture_output=True,

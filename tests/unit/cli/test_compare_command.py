@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from rttcheck.cli import main, rounds
+from rttcheck.cli import alternation, main
+from rttcheck.cli.alternation import Alternation, SideEnded
 from rttcheck.cli.exit_status import ExitStatus
-from rttcheck.cli.order import Event, Order, Wanted
-from rttcheck.cli.progress import Lines
-from rttcheck.cli.rounds import Ended, Rounds
+from rttcheck.cli.progress import ProgressLines
+from rttcheck.cli.request import Event, RunRequest, ScenarioRequest
 from rttcheck.errors import GuestLost
 from rttcheck.record.recording import Recording
 
@@ -104,15 +104,15 @@ def test_two_kernels_with_the_same_fault_have_failed_and_are_not_the_same(
     assert main(words) == ExitStatus.FAILED
     out = capsys.readouterr().out
     assert "FAILED       rtt-100ms  44 of 44 distributions the same" in out
-    assert "FAILED: A's own runs, judged by themselves: 4 failed: " in out
-    assert "FAILED: B's own runs, judged by themselves: 4 failed: " in out
-    assert "Verdicts on their own runs: A 4 failed; B 4 failed." in out
+    assert "FAILED: runs of A, judged by themselves: 4 failed: " in out
+    assert "FAILED: runs of B, judged by themselves: 4 failed: " in out
+    assert "Verdicts on the runs of each side: A 4 failed; B 4 failed." in out
     assert "1 failed" in out
     assert main([*words, "--json"]) == ExitStatus.FAILED
     document = json.loads(capsys.readouterr().out)
     assert (document["answer"], document["exit_status"]) == ("failed", 1)
     assert document["judged"] == {side: {"passed": 0, "failed": 4, "inconclusive": 0} for side in "ab"}
-    assert "cannot be seen by comparing" in document["same_means"]
+    assert "is invisible to a comparison" in document["same_means"]
     (scenario,) = document["scenarios"]
     assert scenario["answer"] == "failed"
     assert {one["answer"] for one in scenario["distributions"]} == {"same"}
@@ -132,8 +132,8 @@ def test_two_runs_are_too_few_to_tell() -> None:
 @pytest.mark.parametrize(
     ("words", "status", "sentence"),
     [
-        (["debian:6.12"], ExitStatus.USAGE, "two are compared"),
-        (["host", "debian:6.12"], ExitStatus.USAGE, "its time is real"),
+        (["debian:6.12"], ExitStatus.USAGE, "two sides are needed"),
+        (["host", "debian:6.12"], ExitStatus.USAGE, "host cannot run in virtual time"),
         (["debian:6.1", "6.12"], ExitStatus.USAGE, "write debian:6.12"),
         (["debian:6.1", "debian:6.12", "rtt-4ms"], ExitStatus.USAGE, "did you mean"),
         (["debian:6.1", "debian:6.12", "--margin", "3"], ExitStatus.USAGE, "--margin"),
@@ -162,10 +162,10 @@ class Kernel:
     def __init__(self, told: Told, log: list[str], letter: str) -> None:
         self.told, self.log, self.letter, self.count = told, log, letter, 0
 
-    def events(self, order: Order) -> Iterator[Event]:
-        assert order.more
-        (wanted,) = order.wanted
-        self.log.append(f"{self.letter} {wanted.name} {Path(order.recordings).name}")
+    def events(self, request: RunRequest) -> Iterator[Event]:
+        assert request.more_follow
+        (wanted,) = request.scenarios
+        self.log.append(f"{self.letter} {wanted.name} {Path(request.recordings).name}")
         self.count += 1
         if self.count == 1:
             yield {"event": "ready", "kernel": "6.12.117", "probe": "fexit"}
@@ -192,7 +192,7 @@ def open_kernels(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..
         def opened(*_: Any) -> Iterator[tuple[Kernel, Kernel]]:
             yield Kernel(first, log, "A"), Kernel(second, log, "B")
 
-        monkeypatch.setattr(rounds, "open_takers", opened)
+        monkeypatch.setattr(alternation, "open_runners", opened)
         return log
 
     return plan
@@ -250,23 +250,26 @@ def test_ctrl_c_compares_what_was_run(
 
 def test_a_scenario_that_cannot_be_run_is_a_note(tmp_path: Path) -> None:
     class Refusing:
-        def events(self, order: Order) -> Iterator[Event]:
-            yield {"event": "result", "row": {"recording": "", "reason": f"{order.wanted[0].name} is too near an edge"}}
+        def events(self, request: RunRequest) -> Iterator[Event]:
+            yield {
+                "event": "result",
+                "row": {"recording": "", "reason": f"{request.scenarios[0].name} is too near an edge"},
+            }
 
-    order = Order(kernel="debian:6.12", clock="virtual", probe="auto", recordings="", wanted=())
-    done = Rounds((order, order), (Refusing(), Refusing()), tmp_path, Lines(io.StringIO()))
-    done.run([Wanted(keywords={"name": "far"}, source="far")], 1, 1)
+    request = RunRequest(kernel="debian:6.12", clock="virtual", probe="auto", recordings="", scenarios=())
+    done = Alternation((request, request), (Refusing(), Refusing()), tmp_path, ProgressLines(io.StringIO()))
+    done.run([ScenarioRequest(keywords={"name": "far"}, source="far")], 1, 1)
     assert done.notes["far"].endswith("far is too near an edge")
     assert done.runs["far"] == ([], [])
 
 
 def test_a_probe_that_does_not_work_ends_the_rounds_with_its_own_status(tmp_path: Path) -> None:
     class Refusing:
-        def events(self, order: Order) -> Iterator[Event]:
-            yield {"event": "refused", "sentence": f"no probe on {order.kernel}", "status": 3}
+        def events(self, request: RunRequest) -> Iterator[Event]:
+            yield {"event": "refused", "sentence": f"no probe on {request.kernel}", "status": 3}
 
-    order = Order(kernel="debian:6.12", clock="virtual", probe="auto", recordings="", wanted=())
-    done = Rounds((order, order), (Refusing(), Refusing()), tmp_path, Lines(io.StringIO()))
-    with pytest.raises(Ended, match="no probe on debian") as ended:
-        done.run([Wanted(keywords={"name": "far"}, source="far")], 1, 1)
+    request = RunRequest(kernel="debian:6.12", clock="virtual", probe="auto", recordings="", scenarios=())
+    done = Alternation((request, request), (Refusing(), Refusing()), tmp_path, ProgressLines(io.StringIO()))
+    with pytest.raises(SideEnded, match="no probe on debian") as ended:
+        done.run([ScenarioRequest(keywords={"name": "far"}, source="far")], 1, 1)
     assert ended.value.status == ExitStatus.UNABLE

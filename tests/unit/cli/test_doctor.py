@@ -27,8 +27,8 @@ NETEM = Capability(
 )
 QEMU = Capability(name="qemu-system-x86_64", found=True, detail="/usr/bin/qemu-system-x86_64", needed_for=GUEST)
 NO_QEMU = replace(QEMU, found=False, detail="none", remedy="apt install qemu-system-x86", lack="no qemu")
-UNTRIED = Capability(name="probe fexit", found=False, detail="not tried: it takes root", needed_for=HOST)
-KVM = Capability(name="KVM", found=True, detail="whether it works is found out by booting", needed_for=OPTIONAL)
+UNTRIED = Capability(name="probe fexit", found=False, detail="not tested: needs root", needed_for=HOST)
+KVM = Capability(name="KVM", found=True, detail="whether it works is tested by booting", needed_for=OPTIONAL)
 
 Machine = Callable[..., None]
 
@@ -60,7 +60,7 @@ def test_a_machine_that_can_judge_nothing_has_status_1_and_says_what_to_do(
     machine(NETEM, NO_QEMU)
     assert main(["doctor"]) == ExitStatus.FAILED
     last = capsys.readouterr().out.splitlines()[-1]
-    assert last.startswith("auto can use nothing: the running kernel cannot be judged (no sch_netem)")
+    assert last.startswith("auto cannot use any kernel: the running kernel cannot be judged (no sch_netem)")
     assert "apt install qemu-system-x86" in last
 
 
@@ -73,7 +73,7 @@ def test_a_remedy_is_one_line_however_narrow_the_terminal_so_that_it_can_be_copi
 def test_what_was_not_tried_is_unknown_and_not_missing() -> None:
     known = (NETEM, UNTRIED, QEMU)
     text = render(known, choose_kernel(known), "", width=100, colour=False)
-    assert next(line for line in text.splitlines() if "not tried" in line).startswith("unknown")
+    assert next(line for line in text.splitlines() if "not tested" in line).startswith("unknown")
 
 
 def test_what_an_alternative_stands_in_for_does_not_shout() -> None:

@@ -38,7 +38,7 @@ def test_the_status_is_that_of_the_checks_alone(late: Path, capsys: pytest.Captu
 
 def test_a_check_that_was_not_made_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["judge", str(RECORDING), "--check", "link.relay-account"]) == ExitStatus.PASSED
-    assert capsys.readouterr().out.startswith("not made link.relay-account: ")
+    assert capsys.readouterr().out.startswith("not applicable link.relay-account: ")
 
 
 def test_json_has_the_findings_of_the_checks_only(late: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -71,8 +71,8 @@ def test_the_newest_of_each_series_is_listed_by_the_name_that_means_it(cache: Pa
     assert first_words(text) == ["debian:6.1", "debian:6.1-rt", "debian:6.12.90+deb13", "debian:6.12", "debian:7.2"]
     row = next(line for line in text.splitlines() if line.startswith("debian:6.12 "))
     assert row.split() == ["debian:6.12", "6.12.117+deb13-amd64", "trixie-security", "3", "MB,", "used", "just", "now"]
-    assert "offered no longer" in next(line for line in text.splitlines() if "6.12.90" in line)
-    assert f"2 of these in {cache}, 6 MB" in text
+    assert "no longer offered" in next(line for line in text.splitlines() if "6.12.90" in line)
+    assert f"2 of these are cached in {cache}, 6 MB" in text
     assert text.splitlines()[-1].endswith("2 hours ago")
 
 
@@ -141,7 +141,7 @@ def test_without_network_and_lists_the_cache_is_listed(monkeypatch: pytest.Monke
     offline(monkeypatch, asked=None)
     text = run("list")
     assert first_words(text) == ["debian:6.12.90+deb13", "debian:6.12"]
-    assert text.splitlines()[-1] == "Debian's archive was never asked"
+    assert text.splitlines()[-1] == "Debian's archive was never queried"
 
 
 def test_a_cached_kernel_is_the_newest_only_where_none_is_offered() -> None:

@@ -186,4 +186,4 @@ def test_what_compare_does_not_take_is_refused(words: list[str], capsys: pytest.
     with pytest.raises(SystemExit) as ended:
         main(["matrix", *words, "--compare", "debian:6.1", "debian:6.12"])
     assert ended.value.code == 4
-    assert "--compare is for two kernels" in capsys.readouterr().err
+    assert "--compare takes two kernels" in capsys.readouterr().err

@@ -17,18 +17,18 @@ from typing import Any
 import pytest
 
 import rttcheck.harness
-from rttcheck.cli import away, here
-from rttcheck.cli.order import Order, Wanted
+from rttcheck.cli import guest_run, local_run
+from rttcheck.cli.request import RunRequest, ScenarioRequest
 from rttcheck.errors import GuestLost
 from rttcheck.kernels.guest import GuestSettings
 
-ORDER = Order(
+REQUEST = RunRequest(
     kernel="debian:6.12",
     clock="virtual",
     probe="auto",
     recordings="recordings",
-    wanted=(Wanted(keywords={"name": "first", "rtt": "40ms"}, source="first"),),
-    more=True,
+    scenarios=(ScenarioRequest(keywords={"name": "first", "rtt": "40ms"}, source="first"),),
+    more_follow=True,
 )
 
 ANSWERING = """\
@@ -37,7 +37,7 @@ from rttcheck.kernels.parent_death import die_with_parent
 qemu = subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"], preexec_fn=die_with_parent())
 print(json.dumps({"event": "ready", "qemu": qemu.pid}), flush=True)
 for line in sys.stdin:
-    name = json.loads(line)["wanted"][0]["source"]
+    name = json.loads(line)["scenarios"][0]["source"]
     if name == "dies":
         print("rttcheck: the guest debian:6.12 died", file=sys.stderr, flush=True)
         qemu.kill()
@@ -47,18 +47,18 @@ for line in sys.stdin:
 
 
 @contextmanager
-def opened(monkeypatch: pytest.MonkeyPatch, clock: str = "virtual") -> Iterator[away.OpenGuest]:
+def opened(monkeypatch: pytest.MonkeyPatch, clock: str = "virtual") -> Iterator[guest_run.OpenGuest]:
     def command(settings: GuestSettings) -> list[str]:
-        assert (settings.clock, settings.silence_s) == (clock, away.OPEN_SILENCE_S)
+        assert (settings.clock, settings.silence_s) == (clock, guest_run.OPEN_SILENCE_S)
         return [sys.executable, "-c", ANSWERING]
 
-    monkeypatch.setattr(away, "launcher_command", command)
-    with away.open_guest("debian:6.12", clock, console=Path("A.log"), rw=Path("A"), note=lambda _: None) as guest:
+    monkeypatch.setattr(guest_run, "launcher_command", command)
+    with guest_run.open_guest("debian:6.12", clock, console=Path("A.log"), rw=Path("A"), note=lambda _: None) as guest:
         yield guest
 
 
-def order(name: str) -> Order:
-    return dataclasses.replace(ORDER, wanted=(Wanted(keywords={"name": name}, source=name),))
+def request(name: str) -> RunRequest:
+    return dataclasses.replace(REQUEST, scenarios=(ScenarioRequest(keywords={"name": name}, source=name),))
 
 
 def state_of(pid: int) -> str:
@@ -75,21 +75,21 @@ def stops(pid: int) -> bool:
 
 def test_one_order_after_the_other_and_nothing_moves_in_between(monkeypatch: pytest.MonkeyPatch) -> None:
     with opened(monkeypatch) as guest:
-        ready, result = guest.events(order("first"))
+        ready, result = guest.events(request("first"))
         assert result["row"]["scenario"] == "first"
         assert stops(ready["qemu"])
-        assert [event["row"]["scenario"] for event in guest.events(order("second"))] == ["second"]
+        assert [event["row"]["scenario"] for event in guest.events(request("second"))] == ["second"]
         assert stops(ready["qemu"])
 
 
 def test_two_guests_work_at_the_same_time(monkeypatch: pytest.MonkeyPatch) -> None:
     with opened(monkeypatch) as one, opened(monkeypatch) as other:
-        first, second = one.events(order("first")), other.events(order("second"))
+        first, second = one.events(request("first")), other.events(request("second"))
         asked, _ = [next(first), next(second)]
         list(second)
         assert state_of(asked["qemu"]) != "T"
         assert [event["row"]["scenario"] for event in first] == ["first"]
-        third = one.events(order("third"))
+        third = one.events(request("third"))
         # Nobody has asked for an event yet.
         deadline = time.monotonic() + 5
         while state_of(asked["qemu"]) == "T" and time.monotonic() < deadline:
@@ -100,17 +100,17 @@ def test_two_guests_work_at_the_same_time(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_real_time_goes_on_between_orders(monkeypatch: pytest.MonkeyPatch) -> None:
     with opened(monkeypatch, clock="real") as guest:
-        ready, _ = guest.events(order("first"))
+        ready, _ = guest.events(request("first"))
         assert state_of(ready["qemu"]) != "T"
 
 
 def test_a_guest_that_dies_at_an_order_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     with opened(monkeypatch) as guest:
-        list(guest.events(order("first")))
+        list(guest.events(request("first")))
         with pytest.raises(GuestLost, match=r"^the guest debian:6\.12 died$"):
-            list(guest.events(order("dies")))
+            list(guest.events(request("dies")))
         with pytest.raises(GuestLost, match="ended before its last scenario"):
-            list(guest.events(order("third")))
+            list(guest.events(request("third")))
 
 
 def test_the_guests_side_takes_orders_with_one_probe_until_one_says_that_it_is_the_last(
@@ -134,12 +134,13 @@ def test_the_guests_side_takes_orders_with_one_probe_until_one_says_that_it_is_t
         yield Harness()
 
     monkeypatch.setattr(rttcheck.harness, "open_harness", open_harness)
-    orders = [
-        dataclasses.replace(ORDER, recordings=str(tmp_path / name), more=name != "last") for name in ("1", "2", "last")
+    requests = [
+        dataclasses.replace(REQUEST, recordings=str(tmp_path / name), more_follow=name != "last")
+        for name in ("1", "2", "last")
     ]
-    lines = io.StringIO("".join(one.to_json() + "\n" for one in [*orders, orders[0]]))
+    lines = io.StringIO("".join(one.to_json() + "\n" for one in [*requests, requests[0]]))
     out = io.StringIO()
-    assert here.emit(lines, out) == 0
+    assert local_run.serve_requests(lines, out) == 0
     assert [json.loads(line)["event"] for line in out.getvalue().splitlines()] == ["ready", *["begin", "result"] * 3]
     assert len(opens) == 1
     assert [place.parent.name for place in places] == ["1", "2", "last"]
@@ -156,9 +157,9 @@ def test_the_guests_side_judges_nothing_for_who_does_so_himself(
             return None, self.recordings / f"{scenario.name}.rttrec"
 
     monkeypatch.setattr(rttcheck.harness, "open_harness", lambda **_: nullcontext(Harness()))
-    unjudged = dataclasses.replace(ORDER, recordings=str(tmp_path), more=False, judged=False)
+    unjudged = dataclasses.replace(REQUEST, recordings=str(tmp_path), more_follow=False, judge=False)
     out = io.StringIO()
-    assert here.emit(io.StringIO(unjudged.to_json() + "\n"), out) == 0
+    assert local_run.serve_requests(io.StringIO(unjudged.to_json() + "\n"), out) == 0
     *_, result = [json.loads(line) for line in out.getvalue().splitlines()]
     assert Path(result["row"]["recording"]).name == "first.rttrec"
     assert result["verdict"] is None

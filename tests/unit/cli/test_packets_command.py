@@ -141,7 +141,7 @@ def test_packets_that_are_no_such_file_are_one_sentence(
 ) -> None:
     path = recorded(tmp_path, packets)
     assert main(["packets", str(path), "--point", "client"]) == ExitStatus.UNABLE
-    assert "are no pcapng file of rttcheck's" in capfd.readouterr().err
+    assert "are not a pcapng file of rttcheck" in capfd.readouterr().err
 
 
 def test_a_damaged_recording_is_one_sentence_and_no_file(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -173,7 +173,7 @@ def test_the_recording_itself_is_not_overwritten(tmp_path: Path, capfd: pytest.C
     link.symlink_to(path)
     for to in (path, link):
         assert main(["packets", str(path), "--output", str(to)]) == ExitStatus.UNABLE
-        assert "is the recording, which would be lost" in capfd.readouterr().err
+        assert "is the recording itself, which would be lost" in capfd.readouterr().err
     assert path.read_bytes() == before
 
 
@@ -195,7 +195,7 @@ def test_where_nothing_can_be_written_it_is_one_sentence(
     path, to = recorded(tmp_path, captured("client")), where.format(tmp=tmp_path)
     assert main(["packets", str(path), "--output", to]) == ExitStatus.UNABLE
     told = capfd.readouterr().err
-    assert told.startswith(f"rttcheck: the packets could not be written to {to} (")
+    assert told.startswith(f"rttcheck: the packets cannot be written to {to} (")
     assert told.count("\n") == 1
     assert [entry.name for entry in tmp_path.iterdir()] == ["forty.rttrec"]
 

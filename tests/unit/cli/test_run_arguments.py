@@ -12,7 +12,7 @@ import pytest
 
 from rttcheck.cli import main
 from rttcheck.cli.exit_status import ExitStatus
-from rttcheck.cli.order import Order, Wanted
+from rttcheck.cli.request import RunRequest, ScenarioRequest
 from rttcheck.cli.run import resolve
 from rttcheck.errors import ScenarioError
 from rttcheck.kernel_log.allowed import read_allowed
@@ -58,7 +58,7 @@ def test_all_is_every_scenario_of_the_library() -> None:
 def test_two_scenarios_of_one_name_are_refused_for_their_recordings_would_collide(tmp_path: Path) -> None:
     own = tmp_path / "own.toml"
     own.write_text('[scenario.loss]\nrtt = "1ms"\n')
-    with pytest.raises(ScenarioError, match=r"own\.toml:loss and loss are two scenarios of one name: rename one"):
+    with pytest.raises(ScenarioError, match=r"own\.toml:loss and loss are two scenarios of the same name: rename one"):
         resolve([str(own), "loss"])
 
 
@@ -171,32 +171,36 @@ def test_a_directory_that_cannot_be_made_is_refused_before_anything_runs(
     words = ["run", "rtt-40ms", "--kernel", "host", "--recordings", str(tmp_path / "file" / "below")]
     assert main(words) == ExitStatus.UNABLE
     told = capsys.readouterr().err
-    assert f"{tmp_path / 'file' / 'below'}, which cannot be made (Not a directory)" in told
+    assert f"{tmp_path / 'file' / 'below'}, which cannot be created (Not a directory)" in told
     assert "--recordings" in told
 
 
 def test_an_order_is_the_same_after_it_has_crossed_into_a_guest() -> None:
-    order = Order(
+    request = RunRequest(
         kernel="debian:6.12",
         clock="virtual",
         probe="auto",
         recordings="/somewhere",
-        wanted=(Wanted(keywords={"name": "a", "rtt": "40ms", "steps": [{"after": 5, "rtt": "80ms"}]}, source="x:a"),),
+        scenarios=(
+            ScenarioRequest(
+                keywords={"name": "a", "rtt": "40ms", "steps": [{"after": 5, "rtt": "80ms"}]}, source="x:a"
+            ),
+        ),
         width=80,
         allowed=({"pattern": "x", "reason": "y", "until": "z", "since": "", "before": ""},),
         allow_splats="known.toml",
     )
-    text = order.to_json()
+    text = request.to_json()
     assert "\n" not in text
-    assert Order.from_json(text) == order
+    assert RunRequest.from_json(text) == request
 
 
 def test_the_command_that_reproduces_can_be_pasted_into_a_shell() -> None:
-    wanted = Wanted(keywords={"name": "far away"}, source="my links.toml:far away")
-    order = Order(kernel="debian:6.1", clock="virtual", probe="kprobe", recordings="", wanted=(wanted,))
+    wanted = ScenarioRequest(keywords={"name": "far away"}, source="my links.toml:far away")
+    request = RunRequest(kernel="debian:6.1", clock="virtual", probe="kprobe", recordings="", scenarios=(wanted,))
     expected = "rttcheck run 'my links.toml:far away' --kernel debian:6.1 --clock virtual --probe kprobe"
-    assert order.reproduce(wanted) == expected
-    known = replace(order, allow_splats="what is known.toml")
+    assert request.reproduce(wanted) == expected
+    known = replace(request, allow_splats="what is known.toml")
     assert known.reproduce(wanted) == f"{expected} --allow-splats 'what is known.toml'"
-    host = Order(kernel="host", clock="real", probe="auto", recordings="", wanted=(wanted,))
+    host = RunRequest(kernel="host", clock="real", probe="auto", recordings="", scenarios=(wanted,))
     assert host.reproduce(wanted) == "rttcheck run 'my links.toml:far away' --kernel host"

@@ -15,10 +15,10 @@ from typing import Any, ClassVar
 import pytest
 
 import rttcheck.harness
-from rttcheck.cli import away, here, main, session
+from rttcheck.cli import guest_run, local_run, main, run_session
 from rttcheck.cli.exit_status import ExitStatus
-from rttcheck.cli.order import Event, Order, Wanted
-from rttcheck.cli.progress import Lines
+from rttcheck.cli.progress import ProgressLines
+from rttcheck.cli.request import Event, RunRequest, ScenarioRequest
 from rttcheck.errors import CapabilityError, GuestLost, RecordingError, ScenarioError, TrafficError
 from rttcheck.kernel_log import reader as kernel_log
 from rttcheck.kernel_log.reader import KernelLog
@@ -212,13 +212,13 @@ def test_progress_is_lines_on_standard_error_where_there_is_no_terminal(
     assert lines[1:] == [f"rttcheck: {name} ({n} of 3)" for n, name in enumerate(("first", "second", "third"), 1)]
 
 
-def order(*names: str, kernel: str = "debian:6.12") -> Order:
-    return Order(
+def request(*names: str, kernel: str = "debian:6.12") -> RunRequest:
+    return RunRequest(
         kernel=kernel,
         clock="virtual",
         probe="auto",
         recordings=str(Path.cwd() / ".rttcheck" / "recordings"),
-        wanted=tuple(Wanted(keywords={"name": name, "rtt": "40ms"}, source=name) for name in names),
+        scenarios=tuple(ScenarioRequest(keywords={"name": name, "rtt": "40ms"}, source=name) for name in names),
     )
 
 
@@ -226,7 +226,7 @@ def test_the_guests_side_writes_an_event_a_line_and_takes_the_order_from_standar
     plan: Plan, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     plan.update(first="passed", second="failed")
-    monkeypatch.setattr("sys.stdin", io.StringIO(order("first", "second").to_json() + "\n"))
+    monkeypatch.setattr("sys.stdin", io.StringIO(request("first", "second").to_json() + "\n"))
     assert main(["run", "--emit-rows"]) == ExitStatus.PASSED
     events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [event["event"] for event in events] == ["ready", "begin", "result", "begin", "result"]
@@ -237,7 +237,7 @@ def test_the_guests_side_writes_an_event_a_line_and_takes_the_order_from_standar
 def test_an_error_that_ends_the_run_is_the_guests_last_event(plan: Plan) -> None:
     plan.update(first="passed", second=RecordingError("the disk is full"))
     out = io.StringIO()
-    assert here.emit(io.StringIO(order("first", "second").to_json()), out) == ExitStatus.UNABLE
+    assert local_run.serve_requests(io.StringIO(request("first", "second").to_json()), out) == ExitStatus.UNABLE
     last = json.loads(out.getvalue().splitlines()[-1])
     assert last == {"event": "refused", "sentence": "the disk is full", "status": 3}
 
@@ -248,7 +248,7 @@ class Guest:
     def __init__(self, events: list[Event], error: BaseException | None = None) -> None:
         self.events, self.error, self.closed = events, error, False
 
-    def __call__(self, _order: Order, release: str, **_: Any) -> Generator[Event]:
+    def __call__(self, _order: RunRequest, release: str, **_: Any) -> Generator[Event]:
         assert release == "6.12.117"
         try:
             yield from self.events
@@ -265,10 +265,10 @@ FIRST: list[Event] = [
 ]
 
 
-def carry_out(monkeypatch: pytest.MonkeyPatch, guest: Guest) -> session.Session:
+def execute(monkeypatch: pytest.MonkeyPatch, guest: Guest) -> run_session.RunSession:
     monkeypatch.setattr(archive, "fetch", lambda _spec, **_: SimpleNamespace(release="6.12.117"))
-    monkeypatch.setattr(away, "events", guest)
-    done = session.carry_out(order("first", "second", "third"), Lines(io.StringIO()))
+    monkeypatch.setattr(guest_run, "run_in_guest", guest)
+    done = run_session.execute(request("first", "second", "third"), ProgressLines(io.StringIO()))
     assert guest.closed
     return done
 
@@ -277,7 +277,7 @@ def test_scenarios_that_a_guest_took_with_it_are_lost_and_neither_passed_nor_fai
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     dying = Guest([READY, *FIRST, {"event": "begin", "scenario": "second"}], GuestLost("the guest died", "panic"))
-    done = carry_out(monkeypatch, dying)
+    done = execute(monkeypatch, dying)
     assert [row["outcome"] for row in done.rows] == ["passed", "lost", "lost"]
     assert [row.get("reason", "") for row in done.rows] == ["", "the guest died", ""]
     assert done.status(strict=False) == ExitStatus.LOST
@@ -287,12 +287,12 @@ def test_scenarios_that_a_guest_took_with_it_are_lost_and_neither_passed_nor_fai
 
 def test_an_error_in_the_guest_is_the_sentence_and_status_that_it_has_here(monkeypatch: pytest.MonkeyPatch) -> None:
     refusing = Guest([{"event": "refused", "sentence": "no probe works there", "status": 3}])
-    done = carry_out(monkeypatch, refusing)
+    done = execute(monkeypatch, refusing)
     assert done.rows == []
-    assert done.ending == session.Ending("no probe works there", ExitStatus.UNABLE)
+    assert done.ending == run_session.RunEnding("no probe works there", ExitStatus.UNABLE)
 
 
 def test_ctrl_c_leaves_the_guest_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    done = carry_out(monkeypatch, Guest([READY, *FIRST], KeyboardInterrupt()))
+    done = execute(monkeypatch, Guest([READY, *FIRST], KeyboardInterrupt()))
     assert [row["outcome"] for row in done.rows] == ["passed"]
     assert done.status(strict=False) == ExitStatus.INTERRUPTED

@@ -20,9 +20,9 @@ from rttcheck.collect.probe import probe as probe_module
 from rttcheck.collect.probe.probe import Attempt
 from rttcheck.errors import CapabilityError, ProbeError
 from rttcheck.nettrace import preparation
-from rttcheck.nettrace.preparation import Plan, Wish
-from rttcheck.nettrace.printed import Capture
-from rttcheck.nettrace.trace_point import TCP_ACK_UPDATE_RTT, Mode, PointStatus
+from rttcheck.nettrace.preparation import TracePlan, TraceRequest
+from rttcheck.nettrace.printed import PrintedTrace
+from rttcheck.nettrace.trace_point import TCP_ACK_UPDATE_RTT, PointStatus, TraceMode
 from rttcheck.record.event import EVENT
 from rttcheck.record.histogram import BUCKETS
 from tests.support.observed_events import event
@@ -69,18 +69,18 @@ class Command:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
         self.probe = Probe()
-        self.wishes: list[Wish] = []
+        self.wishes: list[TraceRequest] = []
         self.backends: list[str] = []
         self.missing: CapabilityError | None = None
         self._capsys = capsys
         self.out = self.err = ""
 
-        def prepare(wish: Wish) -> Plan:
-            self.wishes.append(wish)
+        def prepare(request: TraceRequest) -> TracePlan:
+            self.wishes.append(request)
             if self.missing is not None:
                 raise self.missing
-            return Plan(
-                wish=wish,
+            return TracePlan(
+                request=request,
                 points=(PointStatus(TCP_ACK_UPDATE_RTT),),
                 operations=("fexit", "kprobe"),
                 notices=("something to know",),
@@ -111,7 +111,7 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
 
 def test_lines_are_printed_until_the_count_is_reached(command: Command) -> None:
     assert command("--rtt-detail", "--count", "3") == ExitStatus.PASSED
-    read = Capture.parse(command.out)
+    read = PrintedTrace.parse(command.out)
     assert len(read.lines) == read.total == 3
     assert all(line.circumstances is None for line in read.lines)
     assert command.err == "WARN: something to know\n"
@@ -119,9 +119,9 @@ def test_lines_are_printed_until_the_count_is_reached(command: Command) -> None:
 
 def test_detail_alone_is_the_long_line(command: Command) -> None:
     assert command("--detail", "--count", "1") == ExitStatus.PASSED
-    assert Capture.parse(command.out).lines[0].circumstances is not None
+    assert PrintedTrace.parse(command.out).lines[0].circumstances is not None
     assert command("--detail", "--rtt-detail", "--count", "1") == ExitStatus.PASSED
-    assert Capture.parse(command.out).lines[0].circumstances is not None
+    assert PrintedTrace.parse(command.out).lines[0].circumstances is not None
 
 
 def test_without_detail_it_is_the_table_in_milliseconds_or_in_what_was_asked_for(command: Command) -> None:
@@ -134,7 +134,7 @@ def test_without_detail_it_is_the_table_in_milliseconds_or_in_what_was_asked_for
 def test_ctrl_c_ends_it_with_its_totals(command: Command) -> None:
     command.probe.interrupt_at = 3
     assert command("--rtt-detail") == ExitStatus.PASSED
-    read = Capture.parse(command.out)
+    read = PrintedTrace.parse(command.out)
     assert read.ended
     assert read.total == len(read.lines) == 3
     assert read.lost == 0
@@ -155,7 +155,9 @@ def test_all_wishes_arrive(command: Command) -> None:
     words = ["--rtt-detail", "--every-sample", "--port", "443", "--netns", str(os.getpid()), "--probe", "kprobe"]
     assert command(*words, "--count", "1") == ExitStatus.PASSED
     here = Path("/proc/self/ns/net").stat().st_ino
-    assert command.wishes == [Wish(mode=Mode.DETAIL, every_sample=True, port=443, inodes=(here,), operations="kprobe")]
+    assert command.wishes == [
+        TraceRequest(mode=TraceMode.DETAIL, every_sample=True, port=443, inodes=(here,), operations="kprobe")
+    ]
     assert command.probe.settings["inodes"] == (here,)
 
 
@@ -181,12 +183,12 @@ def test_a_probe_that_fails_on_the_way_is_one_sentence_and_status_3_too(command:
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
-        (["--filter-srtt", "x"], "'x' is no number of milliseconds: write 30, or 0.5"),
-        (["--filter-srtt=-1"], "-1 ms is no time"),
-        (["--filter-minrtt", "0.0001"], "three decimals at most"),
-        (["--filter-minrtt", "nan"], "nan ms is no time"),
-        (["--port", "0"], "'0' is no port: write 1 to 65535"),
-        (["--port", "65536"], "'65536' is no port"),
+        (["--filter-srtt", "x"], "'x' is not a number of milliseconds: write 30, or 0.5"),
+        (["--filter-srtt=-1"], "-1 ms is not a valid time"),
+        (["--filter-minrtt", "0.0001"], "at most three decimals"),
+        (["--filter-minrtt", "nan"], "nan ms is not a valid time"),
+        (["--port", "0"], "'0' is not a port: write 1 to 65535"),
+        (["--port", "65536"], "'65536' is not a port"),
         (["--count", "0"], "write 1 or more"),
         (["--duration", "5"], 'write duration="5ms" if milliseconds are meant'),
         (["--unit", "s"], "invalid choice"),
@@ -209,9 +211,7 @@ def test_a_full_disk_is_one_sentence(command: Command, monkeypatch: pytest.Monke
     with open("/dev/full", "w") as full:  # noqa: PTH123 - a device
         monkeypatch.setattr(sys, "stdout", full)
         assert command("--detail", "--count", "1") == ExitStatus.UNABLE
-    assert command.err.splitlines()[-1].startswith(
-        "rttcheck: the trace was to be written out and that failed (No space"
-    )
+    assert command.err.splitlines()[-1].startswith("rttcheck: the trace cannot be written (No space")
 
 
 def test_a_reader_that_went_away_is_no_failure(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -225,7 +225,7 @@ def test_a_reader_that_went_away_is_no_failure(command: Command, monkeypatch: py
 
 def test_help_teaches_the_words_the_examples_and_the_statuses(command: Command) -> None:
     assert command("--help") == 0
-    for part in ("raw, not smoothed", "examples:", "exit status:", "for a lab", "--netns PATH|PID", "nettrace"):
+    for part in ("raw, not smoothed", "examples:", "exit status:", "such as a lab", "--netns PATH|PID", "nettrace"):
         assert part in command.out
 
 

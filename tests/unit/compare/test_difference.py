@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from rttcheck.compare.difference import NOT_SAME, Answer, certain, difference, runs_for
+from rttcheck.compare.difference import NOT_SAME, ComparisonAnswer, certain, difference, runs_for
 from rttcheck.compare.student import chance_beyond, quantile
 
 CHANCE = 1e-6
@@ -33,32 +33,34 @@ def test_the_density_integrates_to_the_chance() -> None:
     )
 
 
-def compared(first: list[float], second: list[float], *, off: float = math.nan, margin: float = 1.0) -> Answer:
+def compared(
+    first: list[float], second: list[float], *, off: float = math.nan, margin: float = 1.0
+) -> ComparisonAnswer:
     return difference(first, second, off_us=off, margin_us=margin, chance=CHANCE).answer
 
 
 def test_three_microseconds_between_quiet_runs_are_a_change() -> None:
-    assert compared([30.0, 30.1, 30.0, 29.9], [33.0, 33.1, 33.0, 32.9]) is Answer.CHANGED
+    assert compared([30.0, 30.1, 30.0, 29.9], [33.0, 33.1, 33.0, 32.9]) is ComparisonAnswer.CHANGED
 
 
 def test_a_tenth_of_a_microsecond_is_the_same_however_well_it_is_known() -> None:
-    assert compared([30.0, 30.01, 30.0, 30.01], [30.1, 30.11, 30.1, 30.11]) is Answer.SAME
+    assert compared([30.0, 30.01, 30.0, 30.01], [30.1, 30.11, 30.1, 30.11]) is ComparisonAnswer.SAME
 
 
 def test_noisy_runs_cannot_tell_and_more_of_them_may() -> None:
     part = difference([30, 34, 27], [31, 29, 35], off_us=math.nan, margin_us=1.0, chance=CHANCE)
-    assert part.answer is Answer.UNKNOWN
+    assert part.answer is ComparisonAnswer.UNKNOWN
     assert part.more_runs
     assert "scatter" in part.reason
 
 
 def test_runs_that_agree_by_luck_prove_no_change_where_their_samples_scatter() -> None:
-    assert compared([30.0, 30.0, 30.0], [32.0, 32.0, 32.0]) is Answer.CHANGED
-    assert compared([30.0, 30.0, 30.0], [32.0, 32.0, 32.0], off=1.0) is Answer.UNKNOWN
+    assert compared([30.0, 30.0, 30.0], [32.0, 32.0, 32.0]) is ComparisonAnswer.CHANGED
+    assert compared([30.0, 30.0, 30.0], [32.0, 32.0, 32.0], off=1.0) is ComparisonAnswer.UNKNOWN
 
 
 def test_one_run_that_met_a_pause_makes_no_change() -> None:
-    assert compared([30.0] * 8, [30.0] * 7 + [430.0]) is Answer.UNKNOWN
+    assert compared([30.0] * 8, [30.0] * 7 + [430.0]) is ComparisonAnswer.UNKNOWN
 
 
 def test_false_alarms_are_as_rare_as_said() -> None:
@@ -66,7 +68,7 @@ def test_false_alarms_are_as_rare_as_said() -> None:
     chosen = np.random.default_rng(7)
     alarms = sum(
         difference(*chosen.normal(size=(2, 5)), off_us=math.nan, margin_us=0.0, chance=NOT_SAME).answer
-        is Answer.CHANGED
+        is ComparisonAnswer.CHANGED
         for _ in range(5_000)
     )
     assert 50 - 4 * math.sqrt(50) < alarms < 50 + 4 * math.sqrt(50)

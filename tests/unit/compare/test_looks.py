@@ -10,28 +10,28 @@ from pathlib import Path
 
 import pytest
 
+from rttcheck.cli.alternation import Alternation
 from rttcheck.cli.compare import MOST_ROUNDS, ROUNDS, run_in_steps, steps_of
-from rttcheck.cli.order import Event, Order, Wanted
-from rttcheck.cli.progress import Lines
-from rttcheck.cli.rounds import Rounds
-from rttcheck.compare.difference import NOT_SAME, Answer, difference
-from rttcheck.compare.measured import Figure, Name, Run
+from rttcheck.cli.progress import ProgressLines
+from rttcheck.cli.request import Event, RunRequest, ScenarioRequest
+from rttcheck.compare.difference import NOT_SAME, ComparisonAnswer, difference
+from rttcheck.compare.measured import DistributionName, Figure, MeasuredRun
 from rttcheck.compare.student import chance_beyond
 from rttcheck.judge.findings import Outcome
 from tests.support.repeated_recordings import runs
 
-LAG = Name("client", "data", "arrival")
-ORDER = Order(kernel="debian:6.12", clock="virtual", probe="auto", recordings="", wanted=())
+LAG = DistributionName("client", "data", "arrival")
+REQUEST = RunRequest(kernel="debian:6.12", clock="virtual", probe="auto", recordings="", scenarios=())
 
 
 class Never:
     """A kernel that is never asked."""
 
-    def events(self, order: Order) -> Iterator[Event]:
-        raise AssertionError(order)
+    def events(self, request: RunRequest) -> Iterator[Event]:
+        raise AssertionError(request)
 
 
-class Planned(Rounds):
+class Planned(Alternation):
     """Rounds that come to planned figures, microseconds: run after run, the same on both sides."""
 
     def plan(self, scatter_us: dict[str, Sequence[float]], verdict: Outcome = Outcome.PASSED) -> None:
@@ -39,7 +39,7 @@ class Planned(Rounds):
         self.verdict = verdict
         self.asked: list[tuple[int, int, list[str]]] = []
 
-    def run(self, wanted: Sequence[Wanted], first: int, last: int) -> None:
+    def run(self, wanted: Sequence[ScenarioRequest], first: int, last: int) -> None:
         self.asked.append((first, last, [one.name for one in wanted]))
         for one in wanted:
             sides = self.runs.setdefault(one.name, ([], []))
@@ -49,7 +49,7 @@ class Planned(Rounds):
                     side.append(measured(planned[number % len(planned)], self.verdict))
 
 
-def measured(value_us: float, verdict: Outcome = Outcome.PASSED) -> Run:
+def measured(value_us: float, verdict: Outcome = Outcome.PASSED) -> MeasuredRun:
     """A run of which one figure is known."""
     return dataclasses.replace(
         runs()[0],
@@ -68,11 +68,11 @@ def told() -> io.StringIO:
 
 @pytest.fixture
 def planned(told: io.StringIO) -> Planned:
-    return Planned((ORDER, ORDER), (Never(), Never()), Path(), Lines(told))
+    return Planned((REQUEST, REQUEST), (Never(), Never()), Path(), ProgressLines(told))
 
 
-def wanted(*names: str) -> list[Wanted]:
-    return [Wanted(keywords={"name": name}, source=name) for name in names]
+def wanted(*names: str) -> list[ScenarioRequest]:
+    return [ScenarioRequest(keywords={"name": name}, source=name) for name in names]
 
 
 def test_a_step_is_half_as_many_rounds_again_up_to_the_most() -> None:
@@ -92,16 +92,20 @@ def test_only_what_cannot_be_told_is_run_on_and_only_as_far_as_it_takes(planned:
         (13, 18, ["wild"]),
         (19, 24, ["wild"]),
     ]
-    assert [scenario.answer for scenario in comparison.scenarios] == [Answer.SAME, Answer.SAME, Answer.UNKNOWN]
+    assert [scenario.answer for scenario in comparison.scenarios] == [
+        ComparisonAnswer.SAME,
+        ComparisonAnswer.SAME,
+        ComparisonAnswer.UNKNOWN,
+    ]
     assert [scenario.runs for scenario in comparison.scenarios] == [(8, 8), (12, 12), (24, 24)]
-    assert "12 rounds cannot tell of wild: more of them" in told.getvalue()
+    assert "undecided after 12 rounds, running more: wild" in told.getvalue()
 
 
 def test_runs_that_fail_the_judge_are_compared_as_long_as_others(planned: Planned) -> None:
     planned.plan({"scattered": [5.0, 6.15]}, Outcome.FAILED)
     comparison = run_in_steps(planned, wanted("scattered"), (8, 12, 18, 24), None)
     assert planned.asked == [(1, 8, ["scattered"]), (9, 12, ["scattered"])]
-    assert comparison.answer is Answer.FAILED
+    assert comparison.answer is ComparisonAnswer.FAILED
 
 
 def test_no_round_is_run_once_all_is_told(planned: Planned) -> None:
@@ -120,7 +124,7 @@ def test_the_false_alarm_rate_is_shared_among_the_looks(planned: Planned) -> Non
 def test_all_looks_together_call_a_difference_as_large_as_the_margin_the_same_as_rarely_as_said(looks: int) -> None:
     runs_us = [4.0, 5.0, 6.0, 5.0]
     part = difference(runs_us, runs_us, off_us=math.nan, margin_us=9.0, chance=1e-6, looks=looks)
-    assert part.answer is Answer.SAME
+    assert part.answer is ComparisonAnswer.SAME
     error_us = math.sqrt((2 + 2) / 6 * (1 / 4 + 1 / 4))
     one_sided = chance_beyond(part.high_us / error_us, 6) / 2
     assert one_sided * looks <= NOT_SAME * 1.001

@@ -11,10 +11,10 @@ from typing import Literal
 
 import pytest
 
-from rttcheck.cli.compare import add_compare_arguments, orders_of
-from rttcheck.cli.order import Event, Order, Wanted
-from rttcheck.cli.progress import Lines
-from rttcheck.cli.rounds import Rounds
+from rttcheck.cli.alternation import Alternation
+from rttcheck.cli.compare import add_compare_arguments, requests_of
+from rttcheck.cli.progress import ProgressLines
+from rttcheck.cli.request import Event, RunRequest, ScenarioRequest
 from tests.support.repeated_recordings import DATA
 
 
@@ -24,7 +24,7 @@ class Eager:
     def __init__(self, letter: str, log: list[str]) -> None:
         self.letter, self.log = letter, log
 
-    def events(self, order: Order) -> Iterator[Event]:  # noqa: ARG002  # as a taker is called
+    def events(self, request: RunRequest) -> Iterator[Event]:  # noqa: ARG002  # as a taker is called
         self.log.append(f"{self.letter} begins")
         return self._results()
 
@@ -44,23 +44,25 @@ def test_both_begin_before_either_is_heard_in_virtual_time_only(
     clock: Literal["virtual", "real"], expected: list[str], tmp_path: Path
 ) -> None:
     log: list[str] = []
-    order = Order(kernel="debian:6.12", clock=clock, probe="auto", recordings="", wanted=())
-    rounds = Rounds((order, order), (Eager("A", log), Eager("B", log)), tmp_path, Lines(io.StringIO()))
-    rounds.run([Wanted(keywords={"name": "rtt-100ms"}, source="rtt-100ms")], 2, 2)
+    request = RunRequest(kernel="debian:6.12", clock=clock, probe="auto", recordings="", scenarios=())
+    rounds = Alternation((request, request), (Eager("A", log), Eager("B", log)), tmp_path, ProgressLines(io.StringIO()))
+    rounds.run([ScenarioRequest(keywords={"name": "rtt-100ms"}, source="rtt-100ms")], 2, 2)
     assert log == expected
     assert [len(side) for side in rounds.runs["rtt-100ms"]] == [1, 1]
-    one_real = dataclasses.replace(order, clock="real")
+    one_real = dataclasses.replace(request, clock="real")
     log.clear()
-    rounds = Rounds((order, one_real), (Eager("A", log), Eager("B", log)), tmp_path, Lines(io.StringIO()))
-    rounds.run([Wanted(keywords={"name": "rtt-100ms"}, source="rtt-100ms")], 2, 2)
+    rounds = Alternation(
+        (request, one_real), (Eager("A", log), Eager("B", log)), tmp_path, ProgressLines(io.StringIO())
+    )
+    rounds.run([ScenarioRequest(keywords={"name": "rtt-100ms"}, source="rtt-100ms")], 2, 2)
     assert log[1] == "B is heard"
 
 
 def test_neither_side_judges_what_the_host_judges() -> None:
     parser = argparse.ArgumentParser()
     add_compare_arguments(parser)
-    orders = orders_of(parser.parse_args([]), ["debian:6.1", "debian:6.12"], Path("recordings"))
-    assert [(order.kernel, order.clock, order.judged) for order in orders] == [
+    requests = requests_of(parser.parse_args([]), ["debian:6.1", "debian:6.12"], Path("recordings"))
+    assert [(request.kernel, request.clock, request.judge) for request in requests] == [
         ("debian:6.1", "virtual", False),
         ("debian:6.12", "virtual", False),
     ]

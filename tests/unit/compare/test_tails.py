@@ -7,15 +7,15 @@ from dataclasses import replace
 
 import pytest
 
-from rttcheck.compare.measured import ADDED, TAIL, TOTAL, Figure, Name, Run
+from rttcheck.compare.measured import ADDED, TAIL, TOTAL, DistributionName, Figure, MeasuredRun
 from tests.support.repeated_recordings import recorded
 
 
-def figures(traffic: str) -> Mapping[Name, Figure]:
+def figures(traffic: str) -> Mapping[DistributionName, Figure]:
     """Of a recording of an exchange that is said to be of this traffic."""
     recording = recorded()[0]
     said = {name: value for name, value in recording.scenario.items() if name != "count"}
-    return Run.of(replace(recording, scenario={**said, "traffic": traffic})).figures
+    return MeasuredRun.of(replace(recording, scenario={**said, "traffic": traffic})).figures
 
 
 def tails(traffic: str) -> set[str]:

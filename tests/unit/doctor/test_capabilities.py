@@ -32,7 +32,7 @@ def test_without_root_nothing_is_tried_and_root_alone_is_what_is_missing(monkeyp
     root = named(known, "root")
     assert (root.found, root.lack) == (False, "not root")
     assert "sudo" in root.remedy
-    untried = [capability for capability in known if capability.detail.startswith("not tried")]
+    untried = [capability for capability in known if capability.detail.startswith("not tested")]
     assert {capability.name for capability in untried} == {
         "network namespaces, veth",
         "sch_netem",

@@ -86,8 +86,8 @@ def test_states_alone_are_nothing_to_judge_by_unless_asked_for() -> None:
 @pytest.mark.parametrize(
     ("engine", "probe", "words"),
     [
-        ("netem", "auto", "the engine netem was asked for and does not work .*: EPERM for netem: get netem"),
-        ("auto", "fexit", "the probe fexit was asked for and does not work .*: EPERM for fexit: get fexit"),
+        ("netem", "auto", "the engine netem does not work .*: EPERM for netem: get netem"),
+        ("auto", "fexit", "the probe fexit does not work .*: EPERM for fexit: get fexit"),
     ],
 )
 def test_what_is_forced_and_not_there_is_refused_although_another_would_do(engine: str, probe: str, words: str) -> None:
@@ -136,12 +136,12 @@ def test_a_capability_that_was_not_tried_makes_no_pair_work() -> None:
 
 def test_what_was_not_tried_says_why_once_and_is_no_reason_of_its_own() -> None:
     untried = [
-        replace(capability, found=False, lack="", remedy="", detail="not tried: it takes root")
+        replace(capability, found=False, lack="", remedy="", detail="not tested: needs root")
         if capability.name != "root"
         else capability
         for capability in machine(root=False)
     ]
-    untried.append(Capability(name="namespaces", found=False, detail="not tried: it takes root", needed_for=HOST))
-    assert {pair.why for pair in pairs(untried)} == {"not tried: it takes root"}
+    untried.append(Capability(name="namespaces", found=False, detail="not tested: needs root", needed_for=HOST))
+    assert {pair.why for pair in pairs(untried)} == {"not tested: needs root"}
     with pytest.raises(CapabilityError, match=r"cannot be judged \(not root: use sudo\)$"):
         select(untried)

@@ -98,7 +98,7 @@ def reported() -> tuple[bool, str, str]:
 
 def test_doctor_reports_the_result_and_its_time(cache: Path, boots: list[bool]) -> None:
     found, detail, _ = reported()
-    assert (found, "found out by booting" in detail) == (True, True)
+    assert (found, "is tested by the first guest" in detail) == (True, True)
     boots.append(False)
     works(cache)
     trial = kvm.remembered_trial(cache)
@@ -107,9 +107,9 @@ def test_doctor_reports_the_result_and_its_time(cache: Path, boots: list[bool]) 
     trial.file.write_text(json.dumps({**answer, "when": 0.0}))
     found, detail, remedy = reported()
     assert not found
-    assert "it was tried on 19" in detail
-    assert detail.endswith("and does not work: the guest did not boot before its deadline")
-    assert f"rm {trial.file} has it tried again" in remedy
+    assert "it failed on 19" in detail
+    assert detail.endswith(": the guest did not boot before its deadline")
+    assert f"rm {trial.file} repeats the test" in remedy
     trial.file.unlink()
     boots.append(True)
     works(cache)

@@ -13,9 +13,9 @@ from rttcheck.nettrace.analyzer import (
     AnalyzerError,
     EventLine,
     Filter,
-    Mode,
     RttMessage,
     Status,
+    TraceMode,
     analyze,
     as_record,
     describe,
@@ -23,7 +23,7 @@ from rttcheck.nettrace.analyzer import (
     values_us,
 )
 from rttcheck.nettrace.event_line import ERROR
-from rttcheck.nettrace.trace_point import TCP_ACK_UPDATE_RTT, Expect, Level, Rule, TracePoint
+from rttcheck.nettrace.trace_point import TCP_ACK_UPDATE_RTT, Expect, Level, ReturnRule, TracePoint
 from rttcheck.record.event import FLAG_SYN_ACKED, CaState, PendingTimer, TcpState
 from tests.support.observed_events import CLIENT, FROM_SACK, FROM_TIMESTAMP, NOTHING_TAKEN, SERVER, event, events
 
@@ -41,7 +41,7 @@ def line_of(**fields: Any) -> str:
     return render(analyze(event(**fields), TCP_ACK_UPDATE_RTT))
 
 
-def with_rules(*rules: Rule) -> TracePoint:
+def with_rules(*rules: ReturnRule) -> TracePoint:
     return replace(TCP_ACK_UPDATE_RTT, rules=rules)
 
 
@@ -108,8 +108,8 @@ def test_a_process_cannot_send_escape_codes_to_the_terminal() -> None:
     assert "\x1b" not in text
 
 
-@pytest.mark.parametrize("mode", Mode)
-def test_the_analyzer_is_valid_in_every_mode_and_marks_what_it_did(mode: Mode) -> None:
+@pytest.mark.parametrize("mode", TraceMode)
+def test_the_analyzer_is_valid_in_every_mode_and_marks_what_it_did(mode: TraceMode) -> None:
     entry = analyze(event(), TCP_ACK_UPDATE_RTT, mode)
     assert entry.status == Status.MESSAGE | Status.RETURNED
     assert entry.message == RttMessage(20_781, 20_656)
@@ -118,16 +118,16 @@ def test_the_analyzer_is_valid_in_every_mode_and_marks_what_it_did(mode: Mode) -
 
 
 def test_an_analyzer_leaves_alone_what_is_not_in_its_modes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(ANALYZERS, "rtt", replace(ANALYZERS["rtt"], modes=frozenset({Mode.DETAIL})))
-    assert analyze(event(), TCP_ACK_UPDATE_RTT, Mode.STATISTICS).status is Status.NONE
-    assert analyze(event(), TCP_ACK_UPDATE_RTT, Mode.DETAIL).status is not Status.NONE
+    monkeypatch.setitem(ANALYZERS, "rtt", replace(ANALYZERS["rtt"], modes=frozenset({TraceMode.DETAIL})))
+    assert analyze(event(), TCP_ACK_UPDATE_RTT, TraceMode.STATISTICS).status is Status.NONE
+    assert analyze(event(), TCP_ACK_UPDATE_RTT, TraceMode.DETAIL).status is not Status.NONE
 
 
 def test_rules_are_run_on_the_return_value_and_the_first_that_holds_is_said() -> None:
     point = with_rules(
-        Rule(expect=Expect.EQUAL, value=7, level=Level.INFO, message="seven"),
-        Rule(expect=Expect.NOT_EQUAL, value=7, level=Level.ERROR, message="not seven"),
-        Rule(expect=Expect.ANY, level=Level.WARNING, message="anything"),
+        ReturnRule(expect=Expect.EQUAL, value=7, level=Level.INFO, message="seven"),
+        ReturnRule(expect=Expect.NOT_EQUAL, value=7, level=Level.ERROR, message="not seven"),
+        ReturnRule(expect=Expect.ANY, level=Level.WARNING, message="anything"),
     )
     entry = analyze(event(), point)
     assert entry.status == Status.MESSAGE | Status.RETURNED | Status.RULE

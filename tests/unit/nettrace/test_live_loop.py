@@ -18,9 +18,9 @@ import pytest
 from rttcheck.collect.probe.ring import EventRing
 from rttcheck.nettrace.live import Interrupted, Stop, observe, stopped_by
 from rttcheck.nettrace.output import InterfaceNames, Json, Output, OutputLost, Text
-from rttcheck.nettrace.preparation import Plan, Wish
-from rttcheck.nettrace.printed import Capture
-from rttcheck.nettrace.trace_point import TCP_ACK_UPDATE_RTT, Mode, PointStatus
+from rttcheck.nettrace.preparation import TracePlan, TraceRequest
+from rttcheck.nettrace.printed import PrintedTrace
+from rttcheck.nettrace.trace_point import TCP_ACK_UPDATE_RTT, PointStatus, TraceMode
 from rttcheck.record.event import EVENT
 from rttcheck.record.histogram import Histogram, Unit
 from tests.support.observed_events import FROM_SACK, FROM_TIMESTAMP, NOTHING_TAKEN, event, events
@@ -89,7 +89,7 @@ class Run:
     def __init__(
         self,
         replay: Replay,
-        wish: Wish | None = None,
+        request: TraceRequest | None = None,
         *,
         style: Text | Json | None = None,
         unit: Unit = Unit.MS,
@@ -97,18 +97,25 @@ class Run:
         duration_s: float | None = None,
         count: int | None = None,
     ) -> None:
-        wish = wish or Wish(mode=Mode.DETAIL)
-        plan = Plan(wish=wish, points=(PointStatus(TCP_ACK_UPDATE_RTT),), operations=("fexit",))
+        request = request or TraceRequest(mode=TraceMode.DETAIL)
+        plan = TracePlan(request=request, points=(PointStatus(TCP_ACK_UPDATE_RTT),), operations=("fexit",))
         to, notes = io.StringIO(), io.StringIO()
         output = Output(
-            wish=wish, plan=plan, backend="fexit", style=style or Text(), unit=unit, to=to, notes=notes, limit=count
+            request=request,
+            plan=plan,
+            backend="fexit",
+            style=style or Text(),
+            unit=unit,
+            to=to,
+            notes=notes,
+            limit=count,
         )
-        observe(replay, wish, output, stop=stop or Stop(), duration_s=duration_s, count=count, clock=replay.clock)
+        observe(replay, request, output, stop=stop or Stop(), duration_s=duration_s, count=count, clock=replay.clock)
         self.text, self.notes = to.getvalue(), notes.getvalue()
 
     @property
-    def capture(self) -> Capture:
-        return Capture.parse(self.text)
+    def capture(self) -> PrintedTrace:
+        return PrintedTrace.parse(self.text)
 
     @property
     def records(self) -> list[dict[str, Any]]:
@@ -136,17 +143,17 @@ def test_the_beginning_is_said_when_the_probe_is_looking_and_not_before() -> Non
             looking.append(replay.open)
             super().begin()
 
-    wish = Wish()
-    plan = Plan(wish=wish, points=(PointStatus(TCP_ACK_UPDATE_RTT),), operations=("fexit",))
+    request = TraceRequest()
+    plan = TracePlan(request=request, points=(PointStatus(TCP_ACK_UPDATE_RTT),), operations=("fexit",))
     to = io.StringIO()
-    output = Watcher(wish=wish, plan=plan, backend="fexit", style=Text(), unit=Unit.MS, to=to, notes=to)
-    observe(replay, wish, output, stop=Stop(asked=True), clock=replay.clock)
+    output = Watcher(request=request, plan=plan, backend="fexit", style=Text(), unit=Unit.MS, to=to, notes=to)
+    observe(replay, request, output, stop=Stop(asked=True), clock=replay.clock)
     assert looking == [True]
 
 
 def test_statistics_print_a_cumulative_table_at_once_every_second_and_at_the_end() -> None:
     replay = Replay(three(), event(), event(), every_s=0.4)
-    run = Run(replay, Wish(mode=Mode.STATISTICS), duration_s=2.5)
+    run = Run(replay, TraceRequest(mode=TraceMode.STATISTICS), duration_s=2.5)
     assert [table.total for table in run.capture.tables] == [0, 4, 5, 5]
     assert run.capture.tables[-1] == Histogram.of([20_781, 40_000, 64_455, 20_781, 20_781], Unit.MS)
     assert run.capture.lines == ()
@@ -155,7 +162,7 @@ def test_statistics_print_a_cumulative_table_at_once_every_second_and_at_the_end
 
 def test_statistics_count_in_the_kernel_alone() -> None:
     replay = Replay()
-    Run(replay, Wish(mode=Mode.STATISTICS, port=7000, inodes=(4026531840,)), duration_s=0.1)
+    Run(replay, TraceRequest(mode=TraceMode.STATISTICS, port=7000, inodes=(4026531840,)), duration_s=0.1)
     assert replay.settings == {
         "inodes": (4026531840,),
         "port": 7000,
@@ -166,13 +173,13 @@ def test_statistics_count_in_the_kernel_alone() -> None:
 
 
 def test_the_table_is_in_the_unit_that_was_asked_for() -> None:
-    run = Run(Replay(three()), Wish(mode=Mode.STATISTICS), unit=Unit.US, duration_s=1.5)
+    run = Run(Replay(three()), TraceRequest(mode=TraceMode.STATISTICS), unit=Unit.US, duration_s=1.5)
     assert run.capture.tables[-1] == Histogram.of([20_781, 40_000, 64_455], Unit.US)
 
 
 def test_filters_are_given_to_the_kernel_and_applied_again() -> None:
     replay = Replay(three())
-    run = Run(replay, Wish(mode=Mode.DETAIL, first_below_us=40_000, last_below_us=20_656), duration_s=1.0)
+    run = Run(replay, TraceRequest(mode=TraceMode.DETAIL, first_below_us=40_000, last_below_us=20_656), duration_s=1.0)
     assert (replay.settings["first_below_us"], replay.settings["last_below_us"]) == (40_000, 20_656)
     assert [line.message.first_us for line in run.capture.lines if line.message] == [40_000, 64_455]
     assert run.capture.total == 2
@@ -189,7 +196,7 @@ def test_samples_that_nettrace_does_not_see_are_counted_and_said() -> None:
 
 def test_every_sample_shows_them_and_keeps_the_kernels_filters_off() -> None:
     replay = Replay(events({}, FROM_SACK, FROM_TIMESTAMP, NOTHING_TAKEN))
-    run = Run(replay, Wish(mode=Mode.DETAIL, every_sample=True, first_below_us=40_000), duration_s=1.0)
+    run = Run(replay, TraceRequest(mode=TraceMode.DETAIL, every_sample=True, first_below_us=40_000), duration_s=1.0)
     assert [line.remark for line in run.capture.lines] == ["from SACK", "from timestamp"]
     assert replay.settings["first_below_us"] == 0
     assert run.notes == ""
@@ -197,7 +204,7 @@ def test_every_sample_shows_them_and_keeps_the_kernels_filters_off() -> None:
 
 def test_a_table_of_every_sample_is_made_of_events() -> None:
     replay = Replay(events({}, FROM_SACK, FROM_TIMESTAMP, NOTHING_TAKEN), event())
-    run = Run(replay, Wish(mode=Mode.STATISTICS, every_sample=True), duration_s=1.5)
+    run = Run(replay, TraceRequest(mode=TraceMode.STATISTICS, every_sample=True), duration_s=1.5)
     assert replay.settings["events"] is True
     assert run.capture.tables[-1] == Histogram.of([20_781, 20_781, 41_000, 40_000], Unit.MS)
     assert run.capture.total == 4
@@ -212,7 +219,7 @@ def test_a_count_ends_the_trace_with_exactly_so_many_lines() -> None:
 
 def test_a_count_ends_statistics_at_the_next_table() -> None:
     replay = Replay(*[three()] * 9, every_s=0.4)
-    run = Run(replay, Wish(mode=Mode.STATISTICS), count=7)
+    run = Run(replay, TraceRequest(mode=TraceMode.STATISTICS), count=7)
     assert [table.total for table in run.capture.tables] == [0, 6, 12, 12]
 
 
@@ -229,7 +236,7 @@ def test_a_second_that_was_missed_is_not_made_up_for() -> None:
             self.now += 3.2 if len(self.asked) == 1 else 0.0
             return super().histograms()
 
-    run = Run(Slow(), Wish(mode=Mode.STATISTICS), duration_s=6.0)
+    run = Run(Slow(), TraceRequest(mode=TraceMode.STATISTICS), duration_s=6.0)
     # At 0, at 1 (which takes until 4.2), once for 2, 3 and 4, at 5, at 6 and for the end.
     assert len(run.capture.tables) == 6
 
@@ -247,7 +254,7 @@ def test_the_end_can_be_asked_for_before_it_begins() -> None:
     stop = Stop()
     stop.ask()
     replay = Replay(three())
-    run = Run(replay, Wish(mode=Mode.STATISTICS), stop=stop)
+    run = Run(replay, TraceRequest(mode=TraceMode.STATISTICS), stop=stop)
     assert replay.asked == []
     assert run.capture.total == 0
     assert run.capture.ended
@@ -303,7 +310,7 @@ def test_json_is_one_object_a_line_from_beginning_to_end() -> None:
 
 
 def test_json_tables_say_their_unit() -> None:
-    run = Run(Replay(three()), Wish(mode=Mode.STATISTICS), style=Json(), unit=Unit.US, duration_s=0.5)
+    run = Run(Replay(three()), TraceRequest(mode=TraceMode.STATISTICS), style=Json(), unit=Unit.US, duration_s=0.5)
     table = run.records[-2]
     assert (table["type"], table["unit"], table["total"]) == ("histogram", "us", 3)
     assert Histogram.of_counts(table["counts"], Unit.US) == Histogram.of([20_781, 40_000, 64_455], Unit.US)
@@ -328,10 +335,12 @@ class ClosedPipe(io.StringIO):
 
 
 def test_output_that_cannot_be_written_is_one_sentence_and_a_closed_pipe_is_none() -> None:
-    wish = Wish()
-    plan = Plan(wish=wish, points=(PointStatus(TCP_ACK_UPDATE_RTT),), operations=("fexit",))
+    request = TraceRequest()
+    plan = TracePlan(request=request, points=(PointStatus(TCP_ACK_UPDATE_RTT),), operations=("fexit",))
     for to, error in ((FullDisk(), OutputLost), (ClosedPipe(), BrokenPipeError)):
-        output = Output(wish=wish, plan=plan, backend="fexit", style=Text(), unit=Unit.MS, to=to, notes=io.StringIO())
+        output = Output(
+            request=request, plan=plan, backend="fexit", style=Text(), unit=Unit.MS, to=to, notes=io.StringIO()
+        )
         with pytest.raises(error) as raised:
             output.begin()
         if error is OutputLost:

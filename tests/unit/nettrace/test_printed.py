@@ -8,15 +8,15 @@ import pytest
 
 from rttcheck.nettrace.event_line import EMPHASIS
 from rttcheck.nettrace.message import COLOUR_CODE, AnalyzerError, Dialect
-from rttcheck.nettrace.printed import Capture
+from rttcheck.nettrace.printed import PrintedTrace
 from rttcheck.record.histogram import HistogramError, Unit
 
 OBSERVERS = Path(__file__).parents[2] / "data" / "observers"
 CAPTURES = sorted(OBSERVERS.glob("*/nettrace-*.txt"))
 
 
-def capture(name: str) -> Capture:
-    return Capture.parse((OBSERVERS / name).read_text())
+def capture(name: str) -> PrintedTrace:
+    return PrintedTrace.parse((OBSERVERS / name).read_text())
 
 
 def test_there_are_captures_of_both_versions_and_both_kernels() -> None:
@@ -27,7 +27,7 @@ def test_there_are_captures_of_both_versions_and_both_kernels() -> None:
 def test_every_capture_is_read_and_its_parts_printed_the_same(path: Path) -> None:
     text = path.read_text()
     plain = COLOUR_CODE.sub("", text)
-    read = Capture.parse(text)
+    read = PrintedTrace.parse(text)
     assert read.ended
     assert read.tables or read.lines
     printed = "".join(table.render() for table in read.tables)
@@ -38,7 +38,7 @@ def test_every_capture_is_read_and_its_parts_printed_the_same(path: Path) -> Non
 
 @pytest.mark.parametrize("path", CAPTURES, ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_a_capture_holds_no_more_than_its_own_total(path: Path) -> None:
-    read = Capture.parse(path.read_text())
+    read = PrintedTrace.parse(path.read_text())
     assert read.total is not None
     assert read.skipped == 0
     assert read.lost is None
@@ -50,7 +50,7 @@ def test_a_capture_holds_no_more_than_its_own_total(path: Path) -> None:
 def test_the_older_versions_colours_are_printed_as_they_were() -> None:
     path = OBSERVERS / "linux-6.12.111" / "nettrace-1.2.11-a-rtt-detail.txt"
     lines = [line for line in path.read_text().splitlines() if "tcp_ack_update_rtt" in line]
-    read = Capture.parse(path.read_text())
+    read = PrintedTrace.parse(path.read_text())
     assert len(lines) == 6
     assert [line.render(colour=EMPHASIS) for line in read.lines] == lines
 
@@ -92,15 +92,17 @@ def test_a_filter_of_30_ms_left_one_event_of_64_ms() -> None:
 
 
 def test_a_lost_count_is_read() -> None:
-    assert Capture.parse("begin trace...\nend trace...\ntotal event: 3, 0 context skipped\nlost event: 2\n").lost == 2
+    assert (
+        PrintedTrace.parse("begin trace...\nend trace...\ntotal event: 3, 0 context skipped\nlost event: 2\n").lost == 2
+    )
 
 
 def test_a_line_that_belongs_nowhere_is_refused_with_its_number() -> None:
     with pytest.raises(AnalyzerError, match=r"line 2 .* found 'Segmentation fault'"):
-        Capture.parse("begin trace...\nSegmentation fault\n")
+        PrintedTrace.parse("begin trace...\nSegmentation fault\n")
 
 
 def test_a_broken_table_is_refused_with_the_line_it_begins_in() -> None:
     text = (OBSERVERS / "linux-6.12.111" / "nettrace-1.2.11-a-rtt.txt").read_text()
     with pytest.raises(HistogramError, match=r"begins in line 63 cannot be read: line 6 of a table is"):
-        Capture.parse(text[:3300] + text[3300:].replace("0.9761", "0.9760", 1))
+        PrintedTrace.parse(text[:3300] + text[3300:].replace("0.9761", "0.9760", 1))

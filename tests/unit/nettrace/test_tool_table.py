@@ -44,7 +44,7 @@ def test_bpftraces_linear_histogram_has_rows_of_one_millisecond() -> None:
     linear = by_name["us"]
     assert linear.total == 86
     assert linear.rows[-1] == Row(64_000, 64_999, 1)
-    with pytest.raises(AnalyzerError, match=r"from 0 to 999 .* lies in no one log2 bucket"):
+    with pytest.raises(AnalyzerError, match=r"from 0 to 999 .* fits into no log2 bucket"):
         linear.as_histogram(Unit.US)
 
 

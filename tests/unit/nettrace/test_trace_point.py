@@ -17,7 +17,7 @@ from rttcheck.nettrace.trace_point import (
     Expect,
     Level,
     PointStatus,
-    Rule,
+    ReturnRule,
     TracePoint,
     mark_backups,
 )
@@ -47,7 +47,7 @@ def test_a_monitored_point_makes_events_on_return_and_is_otherwise_the_same() ->
 @given(returned=st.integers(-5, 5), value=st.integers(-5, 5), width=st.integers(0, 5))
 def test_a_rule_holds_for_exactly_the_values_that_its_comparison_names(returned: int, value: int, width: int) -> None:
     def holds(expect: Expect) -> bool:
-        return Rule(expect=expect, level=Level.INFO, message="", value=value, upper=value + width).holds(returned)
+        return ReturnRule(expect=expect, level=Level.INFO, message="", value=value, upper=value + width).holds(returned)
 
     assert holds(Expect.ANY)
     assert holds(Expect.EQUAL) is (returned == value)

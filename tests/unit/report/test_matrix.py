@@ -180,7 +180,7 @@ def test_markdown_is_a_table_with_details() -> None:
     assert table[2] == "| rtt-1ms | 300ms | 300030 | **FAILED** 300030 |"
     assert {len(re.findall(r"(?<!\\)\|", line)) for line in table[:6]} == {5}
     assert r"| a\|b\`\*c\*&lt;d&gt; | 300ms |  | 300030 |" in table
-    assert any("31.2 s, 7.5 s of them to the first test; its guest was lost once" in line for line in table)
+    assert any("31.2 s, 7.5 s of it to the first test; its guest was lost once" in line for line in table)
     told = lines.index("<details><summary>failed link: *late* (6.1: rtt-1ms)</summary>")
     # A fence inside a reason does not end the block.
     assert lines[told + 2 : told + 5] == ["````", "a | b <tag> ```x```", "````"]

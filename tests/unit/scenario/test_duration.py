@@ -40,12 +40,12 @@ def test_a_time_with_a_unit_is_read_exactly(text: str | timedelta, nanoseconds: 
         ("-5ms", 'rtt="-5ms" is negative, and a time cannot be: give it 0 or more'),
         (timedelta(milliseconds=-5), "a time cannot be negative"),
         ("40msec", 'has the unknown unit "msec": use one of ns, us, ms, s, min'),
-        ("forty", 'rtt="forty" is no time: write a number and a unit, such as rtt="40ms"'),
-        ("", 'rtt="" is no time'),
+        ("forty", 'rtt="forty" is not a time: write a number and a unit, such as rtt="40ms"'),
+        ("", 'rtt="" is not a time'),
         ("1.0000001us", "is not a whole number of nanoseconds"),
-        (True, "rtt=True is no time"),
-        (None, "rtt=None is no time"),
-        ([40], "rtt=[40] is no time"),
+        (True, "rtt=True is not a time"),
+        (None, "rtt=None is not a time"),
+        ([40], "rtt=[40] is not a time"),
     ],
 )
 def test_what_is_no_time_is_refused_with_the_remedy(value: object, sentence: str) -> None:

@@ -35,10 +35,10 @@ def test_what_is_no_rate_is_refused_with_the_remedy(value: object, sentence: str
 @pytest.mark.parametrize(
     ("value", "sentence"),
     [
-        (0.01, 'write it with its sign, such as loss="0.01%"'),
-        ("5", 'write it with its sign, such as loss="5%"'),
-        ("101%", "a share lies between 0% and 100%"),
-        ("-1%", "a share lies between 0% and 100%"),
+        (0.01, 'write it with a percent sign, such as loss="0.01%"'),
+        ("5", 'write it with a percent sign, such as loss="5%"'),
+        ("101%", "give a share from 0% to 100%"),
+        ("-1%", "give a share from 0% to 100%"),
     ],
 )
 def test_what_is_no_share_is_refused_with_the_remedy(value: object, sentence: str) -> None:

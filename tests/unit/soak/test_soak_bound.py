@@ -53,5 +53,5 @@ def test_no_trials_and_failures_only_bound_nothing() -> None:
 
 @pytest.mark.parametrize(("seen", "trials"), [(3, 2), (-1, 2)])
 def test_more_than_there_were_is_refused(seen: int, trials: int) -> None:
-    with pytest.raises(ValueError, match="no count"):
+    with pytest.raises(ValueError, match="not a count"):
         upper_bound(seen, trials)

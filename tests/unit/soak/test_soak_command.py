@@ -16,37 +16,37 @@ from rttcheck.errors import RttcheckError, ScenarioError
 from rttcheck.scenario.library import NAMED
 from rttcheck.soak import soak as soak_module
 from rttcheck.soak.condition import Condition
-from rttcheck.soak.display import Lines, shown, summary
-from rttcheck.soak.session import Order
-from rttcheck.soak.suite import ScenarioRun, Suite
+from rttcheck.soak.display import SuiteLines, shown_soak, summary
+from rttcheck.soak.session import SuiteRequest
+from rttcheck.soak.suite import ScenarioRun, SuiteResult
 from tests.support.soaked import BAD, GONE, GOOD, QUIET, UNSURE, suite
 
 Soak = Callable[..., int]
 
 
 @pytest.fixture
-def orders() -> list[Order]:
+def orders() -> list[SuiteRequest]:
     """The suites that a soak asked for."""
     return []
 
 
 @pytest.fixture
-def soak(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, orders: list[Order]) -> Soak:
+def soak(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, orders: list[SuiteRequest]) -> Soak:
     """Run `rttcheck soak` with suites that come to the given runs, or to the given error."""
     monkeypatch.setattr(command, "_fetch", lambda _: None)
     monkeypatch.setenv("COLUMNS", "100")
 
     def rttcheck(*words: str, runs: Sequence[ScenarioRun] = (GOOD,), error: BaseException | None = None) -> int:
-        def run(order: Order) -> Suite:
+        def run(order: SuiteRequest) -> SuiteResult:
             orders.append(order)
             if error is not None and order.number == 2:
                 raise error
             return suite(order.number, runs, condition=order.condition)
 
-        carry_out = soak_module.carry_out
+        run_soak = soak_module.run_soak
         with monkeypatch.context() as patch:
             patch.setattr(
-                soak_module, "carry_out", lambda plan, ledger, display: carry_out(plan, ledger, display, run=run)
+                soak_module, "run_soak", lambda plan, ledger, display: run_soak(plan, ledger, display, run=run)
             )
             output = tmp_path / "soak.json"
             return main(["soak", "--kernel", "debian:6.12", "--output", str(output), *words])
@@ -102,7 +102,7 @@ def test_a_second_soak_into_one_file_is_refused(soak: Soak, capsys: pytest.Captu
     assert "--resume" in capsys.readouterr().err
 
 
-def test_options_reach_the_suites(soak: Soak, orders: list[Order]) -> None:
+def test_options_reach_the_suites(soak: Soak, orders: list[SuiteRequest]) -> None:
     words = ("--scenario", "step", "--scenario", "loss", "--boot", "fresh", "--clock", "real", "--load", "busy")
     soak("--runs", "1", *words)
     (order,) = orders
@@ -115,15 +115,15 @@ def test_options_reach_the_suites(soak: Soak, orders: list[Order]) -> None:
 
 def test_all_scenarios_are_the_library_s() -> None:
     assert command.chosen([]) == tuple(NAMED)
-    with pytest.raises(ScenarioError, match="--scenario 'rtt-41ms' is no named scenario: there are rtt-1ms"):
+    with pytest.raises(ScenarioError, match="--scenario 'rtt-41ms' is not a named scenario: choose from rtt-1ms"):
         command.chosen(["rtt-41ms"])
 
 
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["--runs", "0"], "is no number of suites"),
-        (["--runs", "many"], "is no number of suites"),
+        (["--runs", "0"], "is not a number of suites"),
+        (["--runs", "many"], "is not a number of suites"),
         (["--for", "90"], "write a number and a unit"),
         (["--for", "0m"], "write a number and a unit"),
         (["--load", "some"], "invalid choice"),
@@ -154,7 +154,7 @@ def test_the_running_kernel_in_virtual_time_is_refused_before_anything_runs(
 
 def test_a_line_says_what_did_not_pass() -> None:
     to = io.StringIO()
-    Lines(to, 9).end(suite(3, [GOOD, BAD, GONE, UNSURE]))
+    SuiteLines(to, 9).end(suite(3, [GOOD, BAD, GONE, UNSURE]))
     assert to.getvalue() == f"rttcheck: {summary(suite(3, [GOOD, BAD, GONE, UNSURE]), 9)}\n"
     assert "1 of 4 scenarios passed, 60 checks, 1 failed, 1 inconclusive, 1 lost; 12 s" in to.getvalue()
 
@@ -164,7 +164,7 @@ def test_on_a_terminal_only_what_did_not_pass_stays(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("sys.stderr", to)
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "200")
-    with shown(9, 2, terminal=True) as display:
+    with shown_soak(9, 2, terminal=True) as display:
         display.begin(3, QUIET)
         display.end(suite(3))
         display.end(suite(4, [GOOD, BAD]))

@@ -112,6 +112,6 @@ def test_the_document_is_plain_and_has_the_bounds() -> None:
     assert first["failures_per_thousand_upper"] == pytest.approx(1000 * upper_bound(1, 40))
     assert first["alarmed_suites_upper"] == 1.0
     assert told["medians"][0]["same"] is True
-    assert "not that they are true" in told["medians_mean"]
+    assert "not that they are correct" in told["medians_mean"]
     assert told["not_passed"][0]["recording"] == BAD.recording
     assert set(told["checks"]) == {"virtual", "real"}

@@ -62,7 +62,7 @@ def test_a_soak_without_a_suite_is_a_whole_file_too(tmp_path: Path) -> None:
 def test_an_earlier_soak_is_not_overwritten(tmp_path: Path) -> None:
     path = kept(tmp_path / "soak.json")
     before = path.read_bytes()
-    with pytest.raises(ScenarioError, match=r"holds 2 suites of an earlier soak: go on with it by --resume"):
+    with pytest.raises(ScenarioError, match=r"holds 2 suites of an earlier soak: continue it with --resume"):
         kept(path)
     assert path.read_bytes() == before
 
@@ -73,7 +73,7 @@ def test_a_file_cut_short_is_refused_and_left_alone(tmp_path: Path, part: float)
     whole = path.read_bytes()
     path.write_bytes(whole[: int(part * (len(whole) - 2))])
     before = path.read_bytes()
-    with pytest.raises(RecordingError, match="is not a whole soak"), _resumed(path):
+    with pytest.raises(RecordingError, match="is not a complete soak"), _resumed(path):
         pass
     assert path.read_bytes() == before
 
@@ -94,7 +94,7 @@ def test_a_file_with_something_missing_is_refused(
     told = json.loads(path.read_text())
     damage(told)
     path.write_text(json.dumps(told))
-    with pytest.raises(RecordingError, match="is not a whole soak"):
+    with pytest.raises(RecordingError, match="is not a complete soak"):
         load(path)
 
 
@@ -107,7 +107,7 @@ def test_other_scenarios_boots_or_code_are_another_soak(tmp_path: Path, monkeypa
         ):
             pass
     monkeypatch.setattr(ledger_module, "code_digest", lambda: "another")
-    with pytest.raises(ScenarioError, match="a soak of other code"), _resumed(path):
+    with pytest.raises(ScenarioError, match="a soak of another version of the code"), _resumed(path):
         pass
 
 
@@ -137,7 +137,7 @@ def test_a_save_that_fails_leaves_the_last_whole_file(tmp_path: Path, monkeypatc
 def test_a_directory_that_cannot_be_made_is_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with (
-        pytest.raises(RecordingError, match="cannot be kept in"),
+        pytest.raises(RecordingError, match="cannot be written to"),
         opened(tmp_path / "file" / "soak.json", scenarios=NAMES, boot="thawed", resume=False),
     ):
         pass

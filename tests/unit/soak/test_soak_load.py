@@ -90,5 +90,5 @@ def test_a_machine_that_was_not_busy_all_the_time_is_told() -> None:
             os.kill(pids[0], signal.SIGKILL)
             assert wait_for_exit(pids[0], within_s=10.0)
 
-    with pytest.raises(RttcheckError, match="that keep the machine busy have ended early"):
+    with pytest.raises(RttcheckError, match="load processes have ended early"):
         lose_one()

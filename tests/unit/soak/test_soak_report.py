@@ -8,11 +8,11 @@ from pathlib import Path
 from rttcheck.soak.figures import MEDIANS_MEAN
 from rttcheck.soak.ledger import Ledger
 from rttcheck.soak.report import text
-from rttcheck.soak.suite import Suite
+from rttcheck.soak.suite import SuiteResult
 from tests.support.soaked import BAD, BUSY, GONE, GOOD, REAL, UNSURE, suite, with_median
 
 
-def told(suites: Sequence[Suite]) -> str:
+def told(suites: Sequence[SuiteResult]) -> str:
     return text(Ledger(Path("/there/soak.json"), ("rtt-40ms",), "thawed", suites=list(suites)), 100)
 
 
@@ -59,18 +59,18 @@ def test_medians_say_whether_they_agree() -> None:
     assert MEDIANS_MEAN in " ".join(report.split())
 
 
-def test_medians_that_agree_are_not_said_to_be_true() -> None:
+def test_medians_that_agree_are_not_called_correct() -> None:
     report = " ".join(told([suite(1), suite(2)]).split())
     assert "1 of 1 medians are the same to 1 us" in report
-    assert "say that runs repeat, and not that they are true: a fault that is in every run repeats as well" in report
+    assert "mean that runs repeat, not that they are correct: a fault in every run repeats as well" in report
     assert MEDIANS_MEAN not in " ".join(told([suite(1, [BAD])]).split())
 
 
 def test_sentences_fit_the_terminal() -> None:
     report = told([suite(1, [UNSURE])])
     assert all(len(line) <= 100 for line in report.splitlines() if not line.startswith(("kernel", "debian")))
-    assert report.endswith("all of it is in /there/soak.json")
+    assert report.endswith("all results are in /there/soak.json")
 
 
 def test_no_suites_are_no_table() -> None:
-    assert told([]) == "no suite has come to its end"
+    assert told([]) == "no suite was completed"

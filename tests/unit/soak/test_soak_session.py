@@ -22,7 +22,7 @@ from rttcheck.scenario.library import NAMED
 from rttcheck.soak import session
 from rttcheck.soak.code import PACKAGE
 from rttcheck.soak.condition import Condition
-from rttcheck.soak.session import Order, counted, run_suite, said
+from rttcheck.soak.session import SuiteRequest, count_suite, reported, run_suite
 from rttcheck.soak.suite import CheckCount
 from tests.support.soaked import QUIET
 
@@ -58,11 +58,11 @@ def verdicts(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[Finding]]:
 
 
 @pytest.fixture
-def order(tmp_path: Path) -> Order:
-    return Order(number=7, condition=QUIET, scenarios=NAMES, directory=tmp_path / "0007", boot="thawed")
+def order(tmp_path: Path) -> SuiteRequest:
+    return SuiteRequest(number=7, condition=QUIET, scenarios=NAMES, directory=tmp_path / "0007", boot="thawed")
 
 
-def keep(order: Order, *names: str) -> None:
+def keep(order: SuiteRequest, *names: str) -> None:
     """Recordings of these scenarios, as a session leaves them."""
     for name in names:
         events = np.zeros(2, EVENT)
@@ -80,12 +80,12 @@ def keep(order: Order, *names: str) -> None:
         ).save(order.recordings / "6.12.117" / f"{name}.rttrec")
 
 
-def test_every_finding_is_a_check(order: Order, verdicts: dict[str, list[Finding]]) -> None:
+def test_every_finding_is_a_check(order: SuiteRequest, verdicts: dict[str, list[Finding]]) -> None:
     verdicts["loss"] = [finding("failed"), finding("passed", "exact", Layer.ARITHMETIC)]
     verdicts["step"] = [finding("inconclusive"), finding("passed", "bucket")]
     keep(order, *NAMES)
     told = {"rtt-40ms": ("passed", ""), "loss": ("failed", "it failed"), "step": ("inconclusive", "")}
-    suite = counted(order, told, status=1, seconds=3.14)
+    suite = count_suite(order, told, status=1, seconds=3.14)
     assert [(run.scenario, run.outcome, run.check, run.message) for run in suite.runs] == [
         ("rtt-40ms", "passed", "", ""),
         ("loss", "failed", "sample: not above", "it failed"),
@@ -99,9 +99,9 @@ def test_every_finding_is_a_check(order: Order, verdicts: dict[str, list[Finding
     assert (suite.release, suite.number, suite.condition) == ("6.12.117", 7, QUIET)
 
 
-def test_figures_come_from_the_recording(order: Order) -> None:
+def test_figures_come_from_the_recording(order: SuiteRequest) -> None:
     keep(order, *NAMES)
-    suite = counted(order, dict.fromkeys(NAMES, ("passed", "")), status=0, seconds=1.0)
+    suite = count_suite(order, dict.fromkeys(NAMES, ("passed", "")), status=0, seconds=1.0)
     assert [(run.median_us, run.over_wire_max_us) for run in suite.runs] == [(40_030, 12)] * 3
     # Neither loss, whose timeouts have no upper bound, nor a step is a constant delay.
     assert [run.constant for run in suite.runs] == [True, False, False]
@@ -110,10 +110,10 @@ def test_figures_come_from_the_recording(order: Order) -> None:
     assert other != suite.runs[1].digest
 
 
-def test_a_guest_that_was_lost_takes_its_scenarios_out_of_the_count(order: Order) -> None:
+def test_a_guest_that_was_lost_takes_its_scenarios_out_of_the_count(order: SuiteRequest) -> None:
     keep(order, "rtt-40ms")
     told = {"rtt-40ms": ("passed", ""), "loss": ("lost", "the guest was lost: it hung\nBUG: soft lockup")}
-    suite = counted(order, told, status=EXIT_LOST, seconds=1.0)
+    suite = count_suite(order, told, status=EXIT_LOST, seconds=1.0)
     assert [run.outcome for run in suite.runs] == ["passed", "lost", "lost"]
     assert suite.runs[1].message == "the guest was lost: it hung … BUG: soft lockup"
     assert sum(check.passed for check in suite.checks) == 3
@@ -124,27 +124,27 @@ def test_a_guest_that_was_lost_takes_its_scenarios_out_of_the_count(order: Order
     ("told", "words"),
     [
         ({"rtt-40ms": ("error", "no traffic within 20 s")}, "no traffic within 20 s"),
-        ({"rtt-40ms": ("failed", "4 us too few")}, "the session said failed (4 us too few), and its recording gives"),
-        ({}, "the session said nothing of it"),
+        ({"rtt-40ms": ("failed", "4 us too few")}, "reported failed (4 us too few), and its recording gives"),
+        ({}, "the session did not report it"),
     ],
 )
 def test_what_a_user_saw_fail_is_one_failed_check_whatever_the_recording_says(
-    order: Order, told: Mapping[str, tuple[str, str]], words: str
+    order: SuiteRequest, told: Mapping[str, tuple[str, str]], words: str
 ) -> None:
     keep(order, *NAMES)
     rest = {"loss": ("passed", ""), "step": ("passed", "")}
-    suite = counted(order, {**rest, **told}, status=1, seconds=1.0)
+    suite = count_suite(order, {**rest, **told}, status=1, seconds=1.0)
     assert [run.outcome for run in suite.runs] == ["error", "passed", "passed"]
     assert words in suite.runs[0].message
     assert suite.failed_checks == 1
     assert sum(check.passed for check in suite.checks) == 9
 
 
-def test_a_recording_that_is_missing_or_damaged_is_an_error(order: Order) -> None:
+def test_a_recording_that_is_missing_or_damaged_is_an_error(order: SuiteRequest) -> None:
     keep(order, "rtt-40ms", "loss")
     damaged = order.recordings / "6.12.117" / "loss.rttrec"
     damaged.write_bytes(damaged.read_bytes()[:500])
-    suite = counted(order, dict.fromkeys(NAMES, ("passed", "")), status=0, seconds=1.0)
+    suite = count_suite(order, dict.fromkeys(NAMES, ("passed", "")), status=0, seconds=1.0)
     assert [run.outcome for run in suite.runs] == ["passed", "error", "error"]
     assert "not a whole recording" in suite.runs[1].message
     assert "there is no recording of it" in suite.runs[2].message
@@ -185,7 +185,7 @@ def name(request):
 def test_what_pytest_reports_is_read_as_a_user_sees_it(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(TESTS)
     pytester.runpytest("--junit-xml=junit.xml", "-p", "no:cacheprovider", "-p", "no:rttcheck")
-    told = said(pytester.path / "junit.xml")
+    told = reported(pytester.path / "junit.xml")
     assert told["rtt-40ms"] == ("passed", "")
     assert told["loss"] == ("failed", "2 < 3")
     assert told["step"] == ("inconclusive", "noisy")
@@ -229,7 +229,7 @@ def test_scenario(request, name):
     [(sys.executable, ("rtt-40ms",), ["passed", "lost", "lost"]), ("/bin/false", (), ["lost", "lost", "lost"])],
 )
 def test_a_real_session_that_loses_its_guest_is_counted_so(
-    pytester: pytest.Pytester, order: Order, python: str, recorded: tuple[str, ...], outcomes: list[str]
+    pytester: pytest.Pytester, order: SuiteRequest, python: str, recorded: tuple[str, ...], outcomes: list[str]
 ) -> None:
     pytester.makeconftest(STAND_IN.replace("PYTHON", python))
     pytester.makepyfile(DEADLY)
@@ -238,7 +238,7 @@ def test_a_real_session_that_loses_its_guest_is_counted_so(
     arguments = ("-p", "no:cacheprovider", "--rtt-kernel", "debian:9.9", f"--junit-xml={order.junit}")
     result = pytester.runpytest_subprocess(*arguments)
     order.log.write_text(result.stdout.str())
-    suite = counted(order, said(order.junit), status=int(result.ret), seconds=1.0)
+    suite = count_suite(order, reported(order.junit), status=int(result.ret), seconds=1.0)
     assert result.ret == EXIT_LOST
     assert [run.outcome for run in suite.runs] == outcomes
     assert suite.failed_checks == 0
@@ -247,7 +247,9 @@ def test_a_real_session_that_loses_its_guest_is_counted_so(
 def standing_in(monkeypatch: pytest.MonkeyPatch, program: str) -> None:
     """Let ``program`` run instead of pytest; it finds the order's directory in DIRECTORY."""
     monkeypatch.setattr(
-        Order, "command", lambda order: [sys.executable, "-c", program.replace("DIRECTORY", repr(str(order.directory)))]
+        SuiteRequest,
+        "command",
+        lambda order: [sys.executable, "-c", program.replace("DIRECTORY", repr(str(order.directory)))],
     )
 
 
@@ -269,16 +271,18 @@ def cases(*outcomes: tuple[str, str]) -> str:
 
 
 @pytest.fixture
-def recorded(order: Order) -> None:
+def recorded(order: SuiteRequest) -> None:
     """Recordings of all scenarios, which `cases` moves into place."""
-    elsewhere = Order(number=0, condition=QUIET, scenarios=NAMES, directory=order.directory.parent / "x", boot="thawed")
+    elsewhere = SuiteRequest(
+        number=0, condition=QUIET, scenarios=NAMES, directory=order.directory.parent / "x", boot="thawed"
+    )
     keep(elsewhere, *NAMES)
     elsewhere.recordings.rename(order.directory.parent / "recorded")
 
 
 @pytest.mark.usefixtures("recorded")
 def test_what_passed_is_deleted_and_the_rest_kept(
-    order: Order, monkeypatch: pytest.MonkeyPatch, verdicts: dict[str, list[Finding]]
+    order: SuiteRequest, monkeypatch: pytest.MonkeyPatch, verdicts: dict[str, list[Finding]]
 ) -> None:
     verdicts["loss"] = [finding("failed")]
     verdicts["step"] = [finding("inconclusive")]
@@ -294,7 +298,7 @@ def test_what_passed_is_deleted_and_the_rest_kept(
 
 
 @pytest.mark.usefixtures("recorded")
-def test_a_suite_that_passed_leaves_nothing(order: Order, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_suite_that_passed_leaves_nothing(order: SuiteRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     # A soak that was killed left it.
     keep(order, "asymmetric")
     standing_in(monkeypatch, cases(*((name, "passed") for name in NAMES)))
@@ -305,7 +309,7 @@ def test_a_suite_that_passed_leaves_nothing(order: Order, monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize("status", [2, 3, 4, 5])
 def test_a_session_that_ran_no_tests_ends_the_soak_with_pytests_own_words(
-    order: Order, monkeypatch: pytest.MonkeyPatch, status: int
+    order: SuiteRequest, monkeypatch: pytest.MonkeyPatch, status: int
 ) -> None:
     standing_in(monkeypatch, f"print('ERROR: no such kernel'); print('bye'); raise SystemExit({status})")
     with pytest.raises(RttcheckError, match=rf"pytest ended with status {status} under .*ERROR: no such kernel"):
@@ -314,7 +318,7 @@ def test_a_session_that_ran_no_tests_ends_the_soak_with_pytests_own_words(
 
 
 def test_an_interruption_ends_the_session_in_order_and_leaves_nothing(
-    order: Order, monkeypatch: pytest.MonkeyPatch
+    order: SuiteRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The session interrupts us and tells how it was ended itself.
     told = order.directory.parent / "told"
@@ -333,9 +337,9 @@ def test_an_interruption_ends_the_session_in_order_and_leaves_nothing(
     assert not order.directory.exists()
 
 
-def test_the_session_knows_its_boot_and_imports_this_code(order: Order, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session, "counted", lambda order, *_, **__: order.log.read_text())
-    monkeypatch.setattr(session, "tidy", lambda *_: None)
+def test_the_session_knows_its_boot_and_imports_this_code(order: SuiteRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "count_suite", lambda order, *_, **__: order.log.read_text())
+    monkeypatch.setattr(session, "remove_passed", lambda *_: None)
     program = (
         "import json, os, rttcheck\n"
         "print(json.dumps([os.environ['RTTCHECK_BOOT'], os.environ['PYTHONPATH'].split(os.pathsep)[0]]))"
@@ -346,13 +350,13 @@ def test_the_session_knows_its_boot_and_imports_this_code(order: Order, monkeypa
     assert (Path(path) / "rttcheck" / "soak").is_dir()
 
 
-def test_the_command_line_is_what_a_user_would_type(order: Order) -> None:
+def test_the_command_line_is_what_a_user_would_type(order: SuiteRequest) -> None:
     words = order.command()
     assert words[1:3] == ["-m", "pytest"]
     assert words[words.index("--rtt-kernel") + 1] == "debian:6.12"
     assert words[words.index("--rtt-clock") + 1] == "virtual"
     assert [word.rpartition("::")[2] for word in words[-3:]] == [f"test_scenario[{name}]" for name in NAMES]
-    host = Order(
+    host = SuiteRequest(
         number=1, condition=Condition("host", "real", "none"), scenarios=NAMES, directory=order.directory, boot="thawed"
     )
     assert "--rtt-clock" not in host.command()
@@ -362,7 +366,7 @@ def test_pytest_finds_each_named_scenario_in_the_suite(
     tmp_path: Path, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", str(PACKAGE.parent))
-    order = Order(
+    order = SuiteRequest(
         number=1,
         condition=Condition("host", "real", "none"),
         scenarios=tuple(NAMED),
@@ -375,9 +379,11 @@ def test_pytest_finds_each_named_scenario_in_the_suite(
     assert found == [f"test_scenario[{name}]" for name in NAMED]
 
 
-def test_this_process_is_the_parent_that_sessions_die_with(order: Order, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session, "counted", lambda order, *_, **__: order.log.read_text())
-    monkeypatch.setattr(session, "tidy", lambda *_: None)
+def test_this_process_is_the_parent_that_sessions_die_with(
+    order: SuiteRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "count_suite", lambda order, *_, **__: order.log.read_text())
+    monkeypatch.setattr(session, "remove_passed", lambda *_: None)
     standing_in(
         monkeypatch,
         "import ctypes\n"
@@ -389,10 +395,10 @@ def test_this_process_is_the_parent_that_sessions_die_with(order: Order, monkeyp
 
 
 def test_a_soak_in_the_background_of_a_shell_can_still_end_its_sessions(
-    order: Order, monkeypatch: pytest.MonkeyPatch
+    order: SuiteRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session, "counted", lambda order, *_, **__: order.log.read_text())
-    monkeypatch.setattr(session, "tidy", lambda *_: None)
+    monkeypatch.setattr(session, "count_suite", lambda order, *_, **__: order.log.read_text())
+    monkeypatch.setattr(session, "remove_passed", lambda *_: None)
     standing_in(monkeypatch, "import signal; print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)")
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:

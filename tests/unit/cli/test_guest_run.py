@@ -12,18 +12,18 @@ from pathlib import Path
 
 import pytest
 
-from rttcheck.cli import away
-from rttcheck.cli.order import Event, Order, Wanted
+from rttcheck.cli import guest_run
+from rttcheck.cli.request import Event, RunRequest, ScenarioRequest
 from rttcheck.errors import GuestLost, KernelError, RttcheckError
 from rttcheck.kernels.guest import GuestSettings
 from rttcheck.remote.agent import wait_for_exit
 
-ORDER = Order(
+REQUEST = RunRequest(
     kernel="debian:6.12",
     clock="virtual",
     probe="auto",
     recordings="recordings",
-    wanted=(Wanted(keywords={"name": "first", "rtt": "40ms"}, source="first"),),
+    scenarios=(ScenarioRequest(keywords={"name": "first", "rtt": "40ms"}, source="first"),),
 )
 
 READY = {"event": "ready", "kernel": "6.12.117"}
@@ -31,14 +31,14 @@ READY = {"event": "ready", "kernel": "6.12.117"}
 
 @pytest.fixture
 def launcher(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """The script that runs in the launcher's place; it finds `say` and `order` defined. Write it before use."""
+    """The script that runs in the launcher's place; it finds `say` and `request` defined. Write it before use."""
     script = tmp_path / "launcher.py"
     prelude = tmp_path / "prelude.py"
     prelude.write_text(
         "import json, os, sys\n"
         "def say(event): print(json.dumps(event), flush=True)\n"
         "def tell(line): print(line, file=sys.stderr, flush=True)\n"
-        "order = json.loads(sys.stdin.readline())\n"
+        "request = json.loads(sys.stdin.readline())\n"
     )
 
     def command(settings: GuestSettings) -> list[str]:
@@ -46,16 +46,18 @@ def launcher(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
         code = f"exec(open({str(prelude)!r}).read()); exec(open({str(script)!r}).read())"
         return [sys.executable, "-c", code]
 
-    monkeypatch.setattr(away, "launcher_command", command)
+    monkeypatch.setattr(guest_run, "launcher_command", command)
     return script
 
 
 def events(notes: list[str] | None = None) -> list[Event]:
-    return list(away.events(ORDER, "6.12.117", note=(notes if notes is not None else []).append))
+    return list(guest_run.run_in_guest(REQUEST, "6.12.117", note=(notes if notes is not None else []).append))
 
 
 def test_the_order_goes_in_and_the_events_come_out(launcher: Path) -> None:
-    launcher.write_text("say({'event': 'ready'})\nsay({'event': 'begin', 'scenario': order['wanted'][0]['source']})\n")
+    launcher.write_text(
+        "say({'event': 'ready'})\nsay({'event': 'begin', 'scenario': request['scenarios'][0]['source']})\n"
+    )
     assert events() == [{"event": "ready"}, {"event": "begin", "scenario": "first"}]
 
 
@@ -104,10 +106,10 @@ def test_a_refusal_that_was_an_event_is_not_raised_again(launcher: Path) -> None
 
 
 def test_a_launcher_that_hangs_is_a_lost_guest(launcher: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(away, "_BACKSTOP_S", 0.2)
-    monkeypatch.setattr(away, "_PAUSE_S", 0.05)
+    monkeypatch.setattr(guest_run, "_BACKSTOP_S", 0.2)
+    monkeypatch.setattr(guest_run, "_PAUSE_S", 0.05)
     launcher.write_text("import signal; signal.pause()\n")
-    with pytest.raises(GuestLost, match=r"the launcher of the guest debian:6\.12 has said nothing"):
+    with pytest.raises(GuestLost, match=r"the launcher of the guest debian:6\.12 has written nothing"):
         events()
 
 
@@ -119,33 +121,33 @@ def test_leaving_early_ends_the_launcher_in_order(launcher: Path, tmp_path: Path
         "say({'event': 'ready', 'pid': os.getpid()})\n"
         "while True: signal.pause()\n"
     )
-    with closing(away.events(ORDER, "6.12.117", note=print)) as coming:
+    with closing(guest_run.run_in_guest(REQUEST, "6.12.117", note=print)) as coming:
         pid = next(coming)["pid"]
     assert wait_for_exit(pid, within_s=10.0)
     assert told.read_text() == "term"
 
 
 def test_a_launcher_that_does_not_listen_is_killed(launcher: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(away, "_LEAVE_S", 0.2)
+    monkeypatch.setattr(guest_run, "_LEAVE_S", 0.2)
     launcher.write_text(
         "import signal\n"
         "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
         "say({'event': 'ready', 'pid': os.getpid()})\n"
         "while True: signal.pause()\n"
     )
-    with closing(away.events(ORDER, "6.12.117", note=print)) as coming:
+    with closing(guest_run.run_in_guest(REQUEST, "6.12.117", note=print)) as coming:
         pid = next(coming)["pid"]
     assert wait_for_exit(pid, within_s=10.0)
 
 
 def test_the_launcher_dies_with_a_run_that_is_killed(tmp_path: Path) -> None:
     code = (
-        "import sys; from rttcheck.cli import away; from rttcheck.cli.order import Order\n"
+        "import sys; from rttcheck.cli import guest_run; from rttcheck.cli.request import RunRequest\n"
         'script = \'import os, signal; print(\\\'{"event": "ready", "pid": %d}\\\' % os.getpid(), flush=True); '
         "signal.pause()'\n"
-        "away.launcher_command = lambda settings: [sys.executable, '-c', script]\n"
-        "order = Order(kernel='debian:6.12', clock='virtual', probe='auto', recordings='r', wanted=())\n"
-        "for event in away.events(order, 'r', note=print): print(event['pid'], flush=True)\n"
+        "guest_run.launcher_command = lambda settings: [sys.executable, '-c', script]\n"
+        "request = RunRequest(kernel='debian:6.12', clock='virtual', probe='auto', recordings='r', scenarios=())\n"
+        "for event in guest_run.run_in_guest(request, 'r', note=print): print(event['pid'], flush=True)\n"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, cwd=tmp_path, text=True) as running:
         assert running.stdout is not None
@@ -161,6 +163,6 @@ def test_ctrl_c_at_the_terminal_reaches_the_run_alone(launcher: Path) -> None:
 
 
 def test_events_survive_the_way_as_json() -> None:
-    assert away._event(json.dumps(READY)) == READY
+    assert guest_run._event(json.dumps(READY)) == READY
     for line in ("", "null", "3", "[]", '{"row": 1}', "{"):
-        assert away._event(line) is None
+        assert guest_run._event(line) is None

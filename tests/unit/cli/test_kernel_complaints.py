@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from rttcheck.cli import here
+from rttcheck.cli import local_run
 from rttcheck.kernel_log.reader import KernelLog
 from rttcheck.kernel_log.record import LogRecord
 
@@ -26,7 +26,9 @@ def after(
     """The event that is told for ``row`` when the log holds ``texts``."""
     records = [LogRecord(facility=facility, level=2, sequence=1, at_us=1, text=text) for text in texts]
     log = KernelLog(-1, _left=records)
-    return here._complained_of({"event": "result", "row": row, "verdict": None, "text": "the verdict"}, log, allowed)
+    return local_run._with_complaints(
+        {"event": "result", "row": row, "verdict": None, "text": "the verdict"}, log, allowed
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -55,7 +57,7 @@ def test_what_is_allowed_changes_nothing_and_hides_nothing_else() -> None:
 def test_what_kept_a_scenario_from_its_end_is_told_too() -> None:
     row = after(ERROR, BUG)["row"]
     assert (row["outcome"], row["guilty"]) == ("failed", "kernel")
-    assert row["reason"].endswith(f"{BUG}; and the scenario came to no end: no traffic got through")
+    assert row["reason"].endswith(f"{BUG}; and the scenario could not be run: no traffic got through")
 
 
 def test_what_the_verdict_has_told_stays_as_it_is() -> None:
@@ -72,4 +74,4 @@ def test_on_the_machines_own_kernel_others_may_be_to_blame(monkeypatch: pytest.M
 def test_no_log_is_no_complaint(tmp_path: Path) -> None:
     log = KernelLog(-1, unseen=f"{tmp_path} cannot be read")
     event = {"event": "result", "row": PASSED, "verdict": None, "text": ""}
-    assert here._complained_of(event, log) == event
+    assert local_run._with_complaints(event, log) == event

@@ -1,7 +1,7 @@
-"""An order carried out on another kernel: a guest is booted, told the order, and its events are read as they come.
+"""Run a request on another kernel: boot a guest, send it the request, and read its events as they come.
 
-Owns the launcher's process: its pipes, its end. The launcher owns QEMU and the deadlines in host time; whatever ends
-this process, the launcher hears of it and takes QEMU with it.
+This module manages the launcher process, its pipes and its end. The launcher manages QEMU and the deadlines in host
+time; however this process ends, the launcher notices and ends QEMU.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 from rttcheck.cli.exit_status import ExitStatus
-from rttcheck.cli.order import REFUSED, RESULT, Event, Order
+from rttcheck.cli.request import REFUSED, RESULT, Event, RunRequest
 from rttcheck.errors import GuestLost, KernelError, RttcheckError
 from rttcheck.kernels.guest import EXIT_LOST, EXIT_USAGE, GuestSettings, launcher_command
 from rttcheck.kernels.parent_death import die_with_parent
@@ -28,71 +28,71 @@ SILENCE_S = 180.0
 """Host seconds that a guest may spend on one scenario and its control run."""
 
 OPEN_SILENCE_S = 4 * SILENCE_S
-"""The same for a guest that is kept open while others work: it waits for up to two scenarios of each of them."""
+"""The same for a guest that stays up between requests: it may wait for two scenarios of every other guest."""
 
 _LEAVE_S = 20.0
-"""Host seconds that the launcher has for its end after it was told to go."""
+"""Host seconds that the launcher may take to end after SIGTERM."""
 
 _PAUSE_S = 0.5
-"""After so long a line of the launcher's is not the error that it ends with."""
+"""Seconds after which a line of the launcher's is not the error that it ends with."""
 
 _BACKSTOP_S = 2 * (BOOT_S + SILENCE_S)
-"""Beyond all of the launcher's own deadlines: if it says nothing for so long it is the launcher that hangs."""
+"""Host seconds of silence after which the launcher itself hangs: longer than all of its own deadlines."""
 
 PREFIX = "rttcheck: "
 
 
-def events(order: Order, release: str, *, note: Callable[[str], None]) -> Generator[Event]:
-    """Boot the order's kernel and yield its events.
+def run_in_guest(request: RunRequest, release: str, *, note: Callable[[str], None]) -> Generator[Event]:
+    """Boot the kernel of ``request``, run it there, and yield its events.
 
-    ``release`` names the console's file, beside the recordings; ``note`` is given what launcher and guest say besides.
-    Raises GuestLost when the guest dies, hangs or does not boot, KernelError when it cannot be started. Left early, by
-    an exception or by closing the generator, it leaves nothing running.
+    ``release`` names the console's file, beside the recordings; ``note`` receives all other output of launcher and
+    guest. Raises GuestLost when the guest dies, hangs or does not boot, KernelError when it cannot be started. An
+    exception, or closing the generator, ends the guest.
     """
-    recordings = Path(order.recordings)
+    recordings = Path(request.recordings)
     settings = GuestSettings(
-        kernel=order.kernel,
-        clock=order.clock,
+        kernel=request.kernel,
+        clock=request.clock,
         console=recordings.parent / "consoles" / f"{release}.log",
         rw=recordings,
         boot_s=BOOT_S,
         gateway_s=BOOT_S,
         silence_s=SILENCE_S,
     )
-    with _launched(settings) as launcher:
-        _tell(launcher, order)
+    with _start_launcher(settings) as launcher:
+        _send_request(launcher, request)
         assert launcher.stdin is not None
         with contextlib.suppress(BrokenPipeError):
             launcher.stdin.close()
-        yield from _told(launcher, settings.kernel, note)
+        yield from _guest_events(launcher, settings.kernel, note)
 
 
 class OpenGuest:
-    """A guest that carries out one order after the other; see `open_guest`.
+    """A guest that runs one request after the other; see `open_guest`.
 
-    In virtual time it stands still between orders: an idle guest jumps from one timer of its kernel's to the next, as
-    fast as a whole processor of the host's can.
+    In virtual time it is stopped between requests: an idle guest in virtual time jumps from one kernel timer to the
+    next and occupies a whole processor of the host.
     """
 
     def __init__(self, launcher: subprocess.Popen[bytes], settings: GuestSettings, note: Callable[[str], None]) -> None:
         self._launcher = launcher
         self._kernel = settings.kernel
         self._pauses = settings.clock == "virtual"
-        self._told = _told(launcher, settings.kernel, note)
+        self._guest_events = _guest_events(launcher, settings.kernel, note)
 
-    def events(self, order: Order) -> Iterator[Event]:
-        """Carry out the order, which must say that more follow; its events, up to its last scenario's result.
+    def events(self, request: RunRequest) -> Iterator[Event]:
+        """Run ``request``, which has ``more_follow`` set, and yield its events, up to the last scenario's result.
 
-        The guest begins at once, whenever the first event is asked for. Raises as the function `events` does, GuestLost
-        also where the guest has ended.
+        The guest begins with the call, not with the first event. Raises as `run_in_guest` does, and GuestLost where the
+        guest has already ended.
         """
         self._send(signal.SIGCONT)
-        _tell(self._launcher, order)
-        return self._results(len(order.wanted))
+        _send_request(self._launcher, request)
+        return self._results(len(request.scenarios))
 
     def _results(self, left: int) -> Iterator[Event]:
         while left:
-            event = next(self._told, None)
+            event = next(self._guest_events, None)
             if event is None:
                 raise GuestLost(f"the guest {self._kernel} ended before its last scenario")
             yield event
@@ -102,7 +102,7 @@ class OpenGuest:
         self._send(signal.SIGSTOP)
 
     def _send(self, number: signal.Signals) -> None:
-        """Signal the launcher's QEMU, if it has one yet."""
+        """Send a signal to the launcher's QEMU, if it has started."""
         if not self._pauses:
             return
         with contextlib.suppress(OSError):
@@ -113,21 +113,22 @@ class OpenGuest:
 
 @contextlib.contextmanager
 def open_guest(kernel: str, clock: str, *, console: Path, rw: Path, note: Callable[[str], None]) -> Iterator[OpenGuest]:
-    """Boot a guest that takes orders until the block ends, where it is killed.
+    """Boot a guest that runs requests until the block ends, where it is killed.
 
-    ``rw`` is what it writes its recordings to, ``console`` a file; else as `events`.
+    ``rw`` is the directory for its recordings, ``console`` the file for its console; otherwise as `run_in_guest`.
     """
     settings = GuestSettings(
         kernel=kernel, clock=clock, console=console, rw=rw, boot_s=BOOT_S, gateway_s=BOOT_S, silence_s=OPEN_SILENCE_S
     )
-    with _launched(settings) as launcher:
+    with _start_launcher(settings) as launcher:
         yield OpenGuest(launcher, settings, note)
 
 
-def _told(launcher: subprocess.Popen[bytes], kernel: str, note: Callable[[str], None]) -> Iterator[Event]:
-    """The guest's events until it has ended; raises what its end means.
+def _guest_events(launcher: subprocess.Popen[bytes], kernel: str, note: Callable[[str], None]) -> Iterator[Event]:
+    """Yield the guest's events until it has ended; raise the error that its exit status stands for.
 
-    The last words of a launcher are its error, to be told once: they are held until they turn out not to be the last.
+    The last lines of a launcher that failed are its error. To report them once, lines are held back until more output
+    shows that they are not the last.
     """
     held: list[str] = []
     for line, is_output in _lines(launcher, kernel):
@@ -140,43 +141,43 @@ def _told(launcher: subprocess.Popen[bytes], kernel: str, note: Callable[[str], 
         elif line is not None:
             held.append(line)
     status = launcher.wait(_LEAVE_S)
-    _conclude(status, held, kernel)
+    _raise_for_status(status, held, kernel)
     for line in held:
         note(line.removeprefix(PREFIX))
 
 
-def _tell(launcher: subprocess.Popen[bytes], order: Order) -> None:
-    """Write an order; a launcher that is gone says why elsewhere."""
+def _send_request(launcher: subprocess.Popen[bytes], request: RunRequest) -> None:
+    """Write a request to the launcher. If it has ended, `_guest_events` raises the reason."""
     assert launcher.stdin is not None
     with contextlib.suppress(BrokenPipeError):
-        launcher.stdin.write(order.to_json().encode() + b"\n")
+        launcher.stdin.write(request.to_json().encode() + b"\n")
 
 
-def _conclude(status: int, said: list[str], kernel: str) -> None:
-    """Raise what the launcher's exit status means; 0, and the statuses that the last event told of, mean nothing."""
-    first = next((number for number, line in enumerate(said) if line.startswith(PREFIX)), 0)
-    sentence, *tail = (line.removeprefix(PREFIX) for line in said[first:] or [f"the guest {kernel} said nothing"])
+def _raise_for_status(status: int, output: list[str], kernel: str) -> None:
+    """Raise the error of a launcher's exit status; none for 0 and for the statuses that the last event reports."""
+    first = next((number for number, line in enumerate(output) if line.startswith(PREFIX)), 0)
+    sentence, *tail = (line.removeprefix(PREFIX) for line in output[first:] or [f"the guest {kernel} wrote no message"])
     if status == EXIT_LOST:
         raise GuestLost(sentence, "\n".join(tail))
-    if status == EXIT_USAGE and said:
+    if status == EXIT_USAGE and output:
         raise KernelError(sentence)
     if status not in (ExitStatus.PASSED, ExitStatus.UNABLE, ExitStatus.USAGE):
-        words = "\n".join(said[-20:])
-        raise RttcheckError(f"rttcheck in the guest {kernel} ended with status {status}; the last it said:\n{words}")
+        last = "\n".join(output[-20:])
+        raise RttcheckError(f"rttcheck in the guest {kernel} ended with status {status}; its last output:\n{last}")
 
 
 @contextlib.contextmanager
-def _launched(settings: GuestSettings) -> Iterator[subprocess.Popen[bytes]]:
-    """The launcher of a guest that waits for an order; gone when the block ends.
+def _start_launcher(settings: GuestSettings) -> Iterator[subprocess.Popen[bytes]]:
+    """Start the launcher of a guest that waits for a request; end it when the block ends.
 
-    In a process group of its own, so that Ctrl-C reaches this process alone, which then ends the launcher in order.
+    It has its own process group, so that Ctrl-C reaches this process alone, which then ends the launcher properly.
     """
     with subprocess.Popen(
         [*launcher_command(settings), "-m", "rttcheck.cli", "run", "--emit-rows"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        # A reader that is gone must not be met again when the pipe is closed.
+        # Buffered output would raise BrokenPipeError again when the pipe is closed.
         bufsize=0,
         preexec_fn=die_with_parent(),
         process_group=0,
@@ -188,12 +189,12 @@ def _launched(settings: GuestSettings) -> Iterator[subprocess.Popen[bytes]]:
             try:
                 launcher.wait(_LEAVE_S)
             except (subprocess.TimeoutExpired, KeyboardInterrupt):
-                # QEMU dies with its parent: the kernel sees to that, not the launcher.
+                # The kernel kills QEMU when its parent dies (PR_SET_PDEATHSIG), even if the launcher cannot.
                 launcher.kill()
 
 
 def _lines(launcher: subprocess.Popen[bytes], kernel: str) -> Iterator[tuple[str | None, bool]]:
-    """Lines of both pipes as they come, and whether each is of the output; None when some were followed by a pause.
+    """Yield lines of both pipes as they come, each with whether it is from standard output; None after a pause.
 
     Ends when both pipes are closed. Raises GuestLost when nothing comes for `_BACKSTOP_S`.
     """
@@ -206,7 +207,7 @@ def _lines(launcher: subprocess.Popen[bytes], kernel: str) -> Iterator[tuple[str
         while selector.get_map():
             ready = selector.select(_BACKSTOP_S if paused else _PAUSE_S)
             if not ready and paused:
-                raise GuestLost(f"the launcher of the guest {kernel} has said nothing for {_BACKSTOP_S:.0f} s")
+                raise GuestLost(f"the launcher of the guest {kernel} has written nothing for {_BACKSTOP_S:.0f} s")
             paused = not ready
             if paused:
                 yield None, False
@@ -222,7 +223,7 @@ def _lines(launcher: subprocess.Popen[bytes], kernel: str) -> Iterator[tuple[str
 
 
 def _event(line: str) -> Event | None:
-    """The event that a line is; None for whatever else was printed there."""
+    """Return the event in a line; None for any other line."""
     try:
         event = json.loads(line)
     except ValueError:
