@@ -8,7 +8,7 @@ from __future__ import annotations
 import mmap
 import platform
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -16,7 +16,7 @@ from typing import Final
 import rttcheck
 from rttcheck.collect.probe.bcc_module import import_bcc
 from rttcheck.collect.probe.bcc_object import headers, open_bcc
-from rttcheck.collect.probe.bpf_object import load_object
+from rttcheck.collect.probe.bpf_object import BpfObject, load_object
 from rttcheck.collect.probe.cgroup import open_cgroup
 from rttcheck.collect.probe.coverage import SOCKOPS, SOCKOPS_WITHOUT_ARGUMENTS, TRACEPOINT, WHOLE, View
 from rttcheck.collect.probe.function import FUNCTION, Unproven, proven_symbol
@@ -30,6 +30,9 @@ BPF: Final = Path(rttcheck.__file__).parent / "bpf"
 OBJECT: Final = BPF / "rtt_probe.bpf.o"
 
 KPROBE_EVENTS: Final = Path("/sys/bus/event_source/devices/kprobe/type")
+
+_ALIKE: Final = ("rtt_fexit_1", "rtt_fexit_2", "rtt_fexit_3", "rtt_fexit_4")
+"""So many calls may interrupt each other in the middle of a program on one CPU: two are common, three were not seen."""
 
 _REHEARSED: Final = 0
 """The number of a watch that is none of the user's."""
@@ -89,11 +92,24 @@ class Backend:
 @contextmanager
 def _fexit(kernel: Kernel, ring_bytes: int) -> Iterator[Opened]:
     symbol = kernel.symbol
+    with _either_fexit(symbol, ring_bytes) as loaded, open_ring(loaded.map("events").fd, EVENT) as ring:
+        yield Opened(loaded, ring, WHOLE, f"the return of {symbol}")
+
+
+@contextmanager
+def _either_fexit(symbol: str, ring_bytes: int) -> Iterator[BpfObject]:
+    """Several programs where the kernel may skip one (since 5.12, see the C source); where it refuses these, one."""
     # The map of calls under way is the kprobes' own.
-    with load_object(OBJECT, {"rtt_fexit": symbol}, {"events": ring_bytes, "calls": 1}) as loaded:
-        loaded.attach("rtt_fexit")
-        with open_ring(loaded.map("events").fd, EVENT) as ring:
-            yield Opened(loaded, ring, WHOLE, f"the return of {symbol}")
+    sizes = {"events": ring_bytes, "calls": 1}
+    with ExitStack() as stack:
+        try:
+            loaded = stack.enter_context(load_object(OBJECT, dict.fromkeys(_ALIKE, symbol), sizes))
+            loaded.attach_alike(_ALIKE)
+        except Refused:
+            stack.close()
+            loaded = stack.enter_context(load_object(OBJECT, {"rtt_fexit": symbol}, sizes))
+            loaded.attach("rtt_fexit")
+        yield loaded
 
 
 @contextmanager
