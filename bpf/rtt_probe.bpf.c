@@ -8,7 +8,8 @@
  * Signature and meaning are the same from Linux 5.10 to 7.3. User space proves the arguments through BTF and attaches
  * one of the two; both fill the same struct rtt_call, so that they make the same event.
  *
- * 5.10 has no atomic operation that returns a value, no bpf_loop() and no socket storage for kprobes: none is used.
+ * 5.10 has no atomic operation that returns a value, no bpf_loop() and no socket storage for tracing programs: none is
+ * used, except for the last in the programs that 5.10 does not need.
  */
 #include <linux/bpf.h>
 #include <linux/ptrace.h>
@@ -63,6 +64,17 @@ static __always_inline void returned(const struct rtt_config *cfg, const struct 
 	record(cfg, &saw);
 }
 
+static __always_inline void arguments(struct rtt_call *call, const struct rtt_config *cfg, const __u64 *args)
+{
+	call->sk = args[0];
+	call->flag = args[1];
+	call->first_rtt_us = args[2];
+	call->sack_rtt_us = args[3];
+	call->last_rtt_us = args[4];
+	call->rs = args[5];
+	call->watch = cfg->watch;
+}
+
 /* A call that has returned: its six arguments, then its result. */
 static __always_inline void whole_call(const __u64 *args)
 {
@@ -71,22 +83,111 @@ static __always_inline void whole_call(const __u64 *args)
 
 	if (!cfg)
 		return;
-	call.sk = args[0];
-	call.flag = args[1];
-	call.first_rtt_us = args[2];
-	call.sack_rtt_us = args[3];
-	call.last_rtt_us = args[4];
-	call.rs = args[5];
-	call.watch = cfg->watch;
+	arguments(&call, cfg, args);
 	if (passes(cfg, &call))
 		/* Only the low byte of a bool's register is defined. */
 		returned(cfg, &call, (__u8)args[6], RTT_HOOK_FEXIT);
 }
 
+/* Sees every call before 5.12, where the kernel runs a program whether or not it is running already. */
 SEC("fexit/tcp_ack_update_rtt")
 int rtt_fexit(__u64 *ctx)
 {
 	whole_call(ctx);
+	return 0;
+}
+
+/*
+ * Since 5.12 the kernel skips a tracing program that is running on that CPU already (__bpf_prog_enter_recur()): for all
+ * calls that a softirq makes while it interrupts the program, and on a preemptible kernel (PREEMPT_RT, and Debian's 7.3
+ * with PREEMPT_LAZY) for all calls of other threads until the one that was preempted in the program comes back, a time
+ * slice later. No flag turns this off, and to disable preemption in the program does not help: the kernel would preempt
+ * where the program enables it again, before it ends.
+ *
+ * But each program is skipped for itself. So there are some that do the same: whichever the kernel runs first records
+ * the call and leaves a mark on the socket for the others. A call is lost only when all of them were interrupted at
+ * once, one in the middle of the other.
+ *
+ * The caller has locked the socket, so that until all programs are through no other call can see or change its mark.
+ * A program that is marked already has a new call before it; the time of the ACK and the frame tell one that is not.
+ */
+struct rtt_mark {
+	__u64 frame;
+	__u64 tcp_mstamp_us;
+	__u64 ran; /* bits of the programs that the call has been through */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct rtt_mark);
+} marks SEC(".maps");
+
+#define FIRST 1
+
+static __always_inline void shared_call(__u64 *ctx, __u64 program)
+{
+	struct sock *sk = (struct sock *)ctx[0]; /* the verifier knows it as a socket's address only as it is here */
+	const struct tcp_sock *tp = (const void *)ctx[0];
+	const struct rtt_config *cfg = current_config();
+	struct rtt_counts *c = current_counts();
+	struct rtt_call call = {};
+	struct rtt_mark *mark;
+	__u64 mstamp;
+
+	if (!cfg || !c)
+		return;
+	mstamp = BPF_CORE_READ(tp, tcp_mstamp);
+	mark = bpf_sk_storage_get(&marks, sk, NULL, 0);
+	if (mark && mark->frame == (__u64)ctx && mark->tcp_mstamp_us == mstamp && !(mark->ran & program)) {
+		mark->ran |= program;
+		if (program == FIRST) /* it was not skipped after all: the kernel runs it after another */
+			__sync_fetch_and_add(&c->stood_in, -1);
+		return;
+	}
+	arguments(&call, cfg, ctx);
+	if (!passes(cfg, &call))
+		return;
+	if (!mark)
+		mark = bpf_sk_storage_get(&marks, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+	if (mark) {
+		mark->frame = (__u64)ctx;
+		mark->tcp_mstamp_us = mstamp;
+		mark->ran = program;
+	} else if (program != FIRST) {
+		return; /* no memory: the first, which is rarely skipped, does without */
+	}
+	if (program != FIRST)
+		count(&c->stood_in);
+	returned(cfg, &call, (__u8)ctx[6], RTT_HOOK_FEXIT);
+}
+
+SEC("fexit/tcp_ack_update_rtt")
+int rtt_fexit_1(__u64 *ctx)
+{
+	shared_call(ctx, FIRST);
+	return 0;
+}
+
+SEC("fexit/tcp_ack_update_rtt")
+int rtt_fexit_2(__u64 *ctx)
+{
+	shared_call(ctx, 2);
+	return 0;
+}
+
+SEC("fexit/tcp_ack_update_rtt")
+int rtt_fexit_3(__u64 *ctx)
+{
+	shared_call(ctx, 4);
+	return 0;
+}
+
+SEC("fexit/tcp_ack_update_rtt")
+int rtt_fexit_4(__u64 *ctx)
+{
+	shared_call(ctx, 8);
 	return 0;
 }
 

@@ -35,6 +35,7 @@ struct rtt_counts {
 	__u64 lost_no_return;   /* kprobe: the return was missed */
 	__u64 lost_calls_full;  /* kprobe: too many calls in progress at once */
 	__u64 lost_no_identity; /* the socket could not be distinguished from others */
+	__u64 stood_in;         /* fexit: calls that another program recorded because the first one was skipped */
 };
 
 #endif /* RTT_PROBE_H */

@@ -204,6 +204,7 @@ COUNTS: Final = np.dtype(
         ("lost_no_return", "<u8"),
         ("lost_calls_full", "<u8"),
         ("lost_no_identity", "<u8"),
+        ("stood_in", "<u8"),
     ]
 )
 """``struct rtt_counts``: the program's counters."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import mmap
 import platform
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -13,7 +13,7 @@ from typing import Final
 from rttcheck.collect.bpf_files import BPF
 from rttcheck.collect.probe.bcc_module import import_bcc
 from rttcheck.collect.probe.bcc_object import headers, open_bcc
-from rttcheck.collect.probe.bpf_object import load_object
+from rttcheck.collect.probe.bpf_object import BpfObject, load_object
 from rttcheck.collect.probe.cgroup import open_cgroup
 from rttcheck.collect.probe.function import FUNCTION, Unproven, proven_symbol
 from rttcheck.collect.probe.libbpf import Refused
@@ -26,6 +26,9 @@ from rttcheck.record.view import SOCKOPS, SOCKOPS_WITHOUT_ARGUMENTS, TRACEPOINT,
 OBJECT: Final = BPF / "rtt_probe.bpf.o"
 
 KPROBE_EVENTS: Final = Path("/sys/bus/event_source/devices/kprobe/type")
+
+_ALIKE: Final = ("rtt_fexit_1", "rtt_fexit_2", "rtt_fexit_3", "rtt_fexit_4")
+"""So many calls may interrupt each other in the middle of a program on one CPU: two are common, three were not seen."""
 
 _TRIAL_WATCH: Final = 0
 """The number of the watch that tries a backend, which no other watch has."""
@@ -85,11 +88,24 @@ class Backend:
 @contextmanager
 def _fexit(kernel: ProbedKernel, ring_bytes: int) -> Iterator[Opened]:
     symbol = kernel.symbol
+    with _either_fexit(symbol, ring_bytes) as loaded, open_ring(loaded.map("events").fd, EVENT) as ring:
+        yield Opened(loaded, ring, WHOLE, f"the return of {symbol}")
+
+
+@contextmanager
+def _either_fexit(symbol: str, ring_bytes: int) -> Iterator[BpfObject]:
+    """Load several programs where the kernel may skip one (since 5.12, see the C source); where it refuses, one."""
     # Only the kprobe programs use the map of calls in progress.
-    with load_object(OBJECT, {"rtt_fexit": symbol}, {"events": ring_bytes, "calls": 1}) as loaded:
-        loaded.attach("rtt_fexit")
-        with open_ring(loaded.map("events").fd, EVENT) as ring:
-            yield Opened(loaded, ring, WHOLE, f"the return of {symbol}")
+    sizes = {"events": ring_bytes, "calls": 1}
+    with ExitStack() as stack:
+        try:
+            loaded = stack.enter_context(load_object(OBJECT, dict.fromkeys(_ALIKE, symbol), sizes))
+            loaded.attach_alike(_ALIKE)
+        except Refused:
+            stack.close()
+            loaded = stack.enter_context(load_object(OBJECT, {"rtt_fexit": symbol}, sizes))
+            loaded.attach("rtt_fexit")
+        yield loaded
 
 
 @contextmanager

@@ -55,9 +55,9 @@ class BccObject:
         """Return the map of this name."""
         return BpfMap(libbpf(), self._maps[name], name)
 
-    def skipped(self) -> int:
+    def skipped(self) -> tuple[int, ...]:
         """Return how often the kernel skipped a program because it was running on that CPU already (since 5.12)."""
-        return sum(libbpf().recursion_misses(function) for function in self._functions)
+        return (sum(libbpf().recursion_misses(function) for function in self._functions),)
 
 
 def headers(release: str, places: Path = HEADERS, modules: Path = MODULES) -> tuple[Path, ...]:

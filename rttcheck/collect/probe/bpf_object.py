@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -55,6 +55,7 @@ class BpfObject:
         self._handle = handle
         self._programs = programs
         self._links: list[int] = []
+        self._alike: tuple[str, ...] = ()
 
     def map(self, name: str) -> BpfMap:
         """Return the map of this name. Raises Refused when the object has none."""
@@ -67,6 +68,13 @@ class BpfObject:
         """Attach a program to the target that it was loaded for. Raises Refused."""
         link = self._library.call.bpf_program__attach(self._programs[program])
         self._links.append(self._library.pointer(link, f"attach {program}"))
+
+    def attach_alike(self, programs: Sequence[str]) -> None:
+        """Attach programs that do the same, each for the calls that those before it are skipped in. Raises Refused."""
+        # The kernel runs the last one first.
+        for program in reversed(programs):
+            self.attach(program)
+        self._alike = tuple(programs)
 
     def attach_kprobe(self, program: str, symbol: str, *, on_return: bool) -> None:
         """Attach a kprobe program to the entry or the return of ``symbol``. Raises Refused."""
@@ -82,9 +90,13 @@ class BpfObject:
         """Return the file descriptor of a loaded program."""
         return int(self._library.call.bpf_program__fd(self._programs[program]))
 
-    def skipped(self) -> int:
-        """Return how often the kernel skipped a program because it was running on that CPU already (since 5.12)."""
-        return sum(self._library.recursion_misses(self.program_fd(program)) for program in self._programs)
+    def skipped(self) -> tuple[int, ...]:
+        """Return how often the kernel skipped a loaded program because it was running on that CPU already (since 5.12).
+
+        One number, or of programs that were attached to do the same one each: a call is lost when all are skipped.
+        """
+        misses = {program: self._library.recursion_misses(self.program_fd(program)) for program in self._programs}
+        return tuple(misses[program] for program in self._alike) or (sum(misses.values()),)
 
     def close(self) -> None:
         """Detach the programs and free the maps."""

@@ -34,7 +34,7 @@ class Loaded(Protocol):
     """What a watch needs of a loaded object, from any loader."""
 
     def map(self, name: str) -> BpfMap: ...
-    def skipped(self) -> int: ...
+    def skipped(self) -> tuple[int, ...]: ...
 
 
 class Watch:
@@ -51,7 +51,7 @@ class Watch:
         self._config = np.zeros((), CONFIG)
         self._maps = {name: loaded.map(name) for name in ("config", "counts", "namespaces", "calls", "barrier")}
         self._inner_fd = loaded.map("barrier_inner").fd
-        self._skipped_before = 0
+        self._skipped_before: tuple[int, ...] = ()
         self._final: tuple[np.ndarray, dict[str, int]] | None = None
         self._undelivered: np.ndarray | None = None
 
@@ -149,8 +149,9 @@ class Watch:
         """Events lost so far, by reason.
 
         ``ring_full``: not read in time. ``no_return``, ``calls_full``: kprobe saw the entry of a call and not its
-        return. ``no_identity``: no room to distinguish the socket from others. ``skipped``: the kernel did not run the
-        program because it was running on that CPU already; of any namespace, and not counted before Linux 5.12.
+        return. ``no_identity``: no room to distinguish the socket from others. ``skipped``: the kernel ran no program,
+        because all that are attached were running on that CPU already; of any namespace, and not counted before Linux
+        5.12.
         """
         _, losses = self._final or self._read()
         return dict(losses)
@@ -175,5 +176,7 @@ class Watch:
         losses = {
             name.removeprefix("lost_"): int(counts[name]) for name in COUNTS.names or () if name.startswith("lost_")
         }
-        losses["skipped"] = self._loaded.skipped() - self._skipped_before
+        skips = [now - before for now, before in zip(self._loaded.skipped(), self._skipped_before, strict=True)]
+        # A call that the first program missed was lost unless another one recorded it, and only if all missed it.
+        losses["skipped"] = max(0, min((skips[0] - int(counts["stood_in"]), *skips[1:])))
         return counts, losses

@@ -23,13 +23,13 @@ class Kernel:
         self.log: list[str] = []
         self.maps: dict[str, dict[bytes, bytes]] = {}
         self.ring: list[np.ndarray] = []
-        self.skips = 5
+        self.skips: tuple[int, ...] = (5,)
         self.on_barrier: Callable[[], None] = lambda: None
 
     def map(self, name: str) -> Map:
         return Map(self, name)
 
-    def skipped(self) -> int:
+    def skipped(self) -> tuple[int, ...]:
         return self.skips
 
     def take(self) -> np.ndarray:
@@ -181,12 +181,34 @@ def test_every_kind_of_loss_is_named_and_summed(kernel: Kernel) -> None:
     for amount, name in enumerate(("lost_ring_full", "lost_no_return", "lost_calls_full", "lost_no_identity"), 1):
         counts[name] = amount
     kernel.maps["counts"][bytes(4)] = counts.tobytes()
-    kernel.skips += 6
+    kernel.skips = (11,)
     # Two calls whose return was never seen are still in the map of calls in progress.
     kernel.maps["calls"].update({bytes(8): b"", b"\1" * 8: b""})
     watch.stop()
     assert watch.losses == {"ring_full": 1, "no_return": 4, "calls_full": 3, "no_identity": 4, "skipped": 6}
     assert watch.lost == 18
+
+
+@pytest.mark.parametrize(
+    ("skips", "stood_in", "lost"),
+    [
+        ((10, 0, 7, 1), 7, 0),  # others recorded all seven
+        ((10, 8, 9, 1), 5, 0),  # the last was skipped in other calls than these
+        ((10, 8, 9, 3), 5, 2),
+        ((3, 8, 9, 3), 1, 0),  # turned on in the middle of a call
+    ],
+)
+def test_a_call_is_lost_only_when_every_program_was_skipped(
+    kernel: Kernel, skips: tuple[int, ...], stood_in: int, lost: int
+) -> None:
+    kernel.skips = (3, 0, 7, 1)
+    watch = started(kernel)
+    counts = np.zeros((), COUNTS)
+    counts["stood_in"] = stood_in
+    kernel.maps["counts"][bytes(4)] = counts.tobytes()
+    kernel.skips = skips
+    watch.stop()
+    assert watch.losses["skipped"] == watch.lost == lost
 
 
 def test_polling_turns_waking_on_and_only_then(kernel: Kernel) -> None:
