@@ -26,7 +26,7 @@ def upper_bound(seen: int, trials: int, *, confidence: float = CONFIDENCE) -> fl
     Biometrika 26 (1934).
     """
     if not 0 <= seen <= trials:
-        raise ValueError(f"{seen} of {trials} trials is no count")
+        raise ValueError(f"{seen} of {trials} trials is not a count")
     if seen == trials:
         return 1.0
     low, high = seen / trials, 1.0

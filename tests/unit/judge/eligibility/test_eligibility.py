@@ -183,7 +183,7 @@ def test_karn_fails_without_timestamps_too() -> None:
         ({"lost": 2}, "but 2 events were lost"),
         ({"wire_facts": {**FACTS, "clock_step_ns": 10**9}}, "but the wall clock was set by 1000000000 ns"),
         ({"corrupt": "1%"}, "but the link corrupts packets"),
-        ({"topology": "direct"}, "but the ends' own interfaces impair"),
+        ({"topology": "direct"}, "but netem runs on the ends' own interfaces"),
     ],
 )
 def test_what_may_explain_a_difference_makes_it_inconclusive(changes: dict[str, object], reason: str) -> None:

@@ -334,7 +334,7 @@ def test_a_link_that_nothing_passed_is_not_passed() -> None:
 def test_a_link_that_was_not_captured_gives_a_note_and_no_finding() -> None:
     for recording, words in (
         (with_packets(), "no packets were captured at the link"),
-        (linked(topology="direct"), "the delay is at the ends"),
+        (linked(topology="direct"), "netem runs at the ends"),
         (dataclasses.replace(linked(), engine="carrier pigeons"), "no model of the engine carrier pigeons"),
     ):
         checks = checked(recording)
