@@ -132,15 +132,6 @@ def link_up(index: int) -> Request:
     return Request(f"bring interface {index} up", encoded(message, _SETLINK, REQUEST | ACK))
 
 
-@lru_cache(maxsize=64)
-def most_segments(index: int, segments: int) -> Request:
-    """Set how many segments TCP may put in one packet for the interface to cut (IFLA_GSO_MAX_SEGS)."""
-    message = link_message()
-    message["index"] = index
-    message["attrs"] = [["IFLA_GSO_MAX_SEGS", segments]]
-    return Request(f"let interface {index} send {segments} segments at once", encoded(message, _SETLINK, REQUEST | ACK))
-
-
 @lru_cache(maxsize=256)
 def address(index: int, value: str, prefix: int) -> Request:
     """Add an address with its connected route; for IPv6 without duplicate address detection, usable at once."""

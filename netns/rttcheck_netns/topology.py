@@ -189,12 +189,12 @@ def direct(
 def _relay(link: _Node, mtu: int, offloads: Offloads, cpu: int | None, resources: ExitStack) -> Relay:
     """Start the relay in the link's node, between interfaces that transmit from now on."""
     # Imported here: the other engine does not need it.
-    from .relay.port import Side
+    from .relay.port import PortSide
     from .relay.relay import open_relay
 
     link.route.transact([qdisc.add_noqueue(index) for index in (_TO_CLIENT, _TO_SERVER)])
     near, far = (
-        Side(
+        PortSide(
             interface=port.name,
             mac=port.mac,
             neighbour=neighbour.mac,

@@ -75,7 +75,7 @@ def run_locally(request: RunRequest, following: Iterable[RunRequest] = ()) -> It
             for wanted in one.scenarios:
                 yield {"event": BEGIN, "scenario": wanted.name}
                 event = result(harness, one, wanted)
-                # The kernel's log is in the recording; whoever judges the recording judges the log.
+                # The kernel's log is in the recording; the judge of the recording judges the log.
                 yield _with_complaints(event, log, request.allowed) if one.judge else event
 
 
@@ -86,11 +86,11 @@ def _with_complaints(event: Event, log: KernelLog, allowed: Sequence[Mapping[str
     """
     from rttcheck.judge.kernel import complaint
     from rttcheck.kernel_log.allowed import ALLOWED, of_dicts
-    from rttcheck.kernel_log.splat import splats
+    from rttcheck.kernel_log.splat import not_allowed, splats
 
     messages, row = log.take(), event["row"]
     found = splats(messages.kernel_texts, platform.release(), (*of_dicts(allowed), *ALLOWED))
-    guilty = [splat for splat in found if splat.allowed is None]
+    guilty = not_allowed(found)
     if not guilty:
         return event
     report = "\n\n".join(splat.render() for splat in guilty)

@@ -6,11 +6,9 @@ the watch ends. Judging the values is the judge's part.
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import platform
 import resource
-import sys
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,10 +20,10 @@ from typing import Any
 
 import numpy as np
 
-import rttcheck
 import rttcheck_netns as netns
 from rttcheck.collect.cores import ANYWHERE, Cores, choose_cores
 from rttcheck.collect.engine import choose_engine
+from rttcheck.collect.facts import current_clock, flow_facts, machine_facts, netem_facts, relay_facts
 from rttcheck.collect.noise import NoiseTimers, open_noise, summary_of, timers_for
 from rttcheck.collect.probe.probe import Probe, open_probe, open_second
 from rttcheck.collect.spare_pages import give_back_spare_pages
@@ -41,7 +39,6 @@ from rttcheck.record.tick import TICK
 from rttcheck.record.write import WRITE
 from rttcheck.scenario.model import Scenario
 from rttcheck_netns.ending import close_and_wait
-from rttcheck_netns.lab import DIRECTIONS
 from rttcheck_netns.relay.packets import PACKET
 
 DRAIN_DEADLINE_S = 10.0
@@ -258,14 +255,14 @@ class Collector:
                 wire=capture.read(raw=raw),
                 stamped=stamped,
                 writes=_writes(traffic.flows),
-                flows=tuple(_flow(result) for result in traffic.flows),
+                flows=tuple(flow_facts(result) for result in traffic.flows),
                 steps=tuple(steps),
-                netem=_netem(lab),
+                netem=netem_facts(lab),
                 sysctls=dict(lab.sysctls),
                 noise=noise,
                 timers=timers,
                 relay=lab.relay.packets() if lab.relay is not None else np.zeros(0, dtype=PACKET),
-                relay_facts=_relay_facts(lab),
+                relay_facts=relay_facts(lab),
                 scheduling={"traffic": traffic.scheduling, **({"relay": lab.relay.scheduling} if lab.relay else {})},
                 log=log,
             )
@@ -341,24 +338,6 @@ def _stamp_facts(run: LabRun, controls: Sequence[LabRun]) -> dict[str, Any]:
     return {**run.stamped.facts, "control_lost": sum(int(one.stamped.facts.get("lost", 0)) for one in controls)}
 
 
-def current_clock() -> str:
-    """Return ``virtual`` in a guest whose time counts instructions, else ``real``."""
-    return os.environ.get("RTTCHECK_CLOCK", "real")
-
-
-def machine_facts() -> dict[str, Any]:
-    """Return the versions of software and machine for readers of the recording."""
-    return {
-        "rttcheck": rttcheck.__version__,
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "machine": platform.machine(),
-        "kernel_version": platform.version(),
-        "byteorder": sys.byteorder,
-        "recorded_unix_s": int(time.time()),
-    }
-
-
 @contextmanager
 def open_lab(
     scenario: Scenario, *, impaired: bool = True, engine: str = "netem", relay_cpu: int | None = None
@@ -383,36 +362,3 @@ def open_lab(
         expected_rate_bytes=scenario.traffic.paced_bytes,
     ) as lab:
         yield lab
-
-
-def _relay_facts(lab: netns.Lab) -> dict[str, Any]:
-    """Return what the relay's own account lacks; nothing where netem delays."""
-    if lab.relay is None:
-        return {}
-    return {"unrecorded": lab.relay.unrecorded, "clock_set": lab.relay.clock_set}
-
-
-def _netem(lab: netns.Lab) -> dict[str, Any]:
-    """Return the link's state after the traffic: the settings that the kernel confirmed, and its counters."""
-    return {
-        **{direction: netem.changed() for direction, netem in (("out", lab.out), ("back", lab.back)) if netem},
-        "held": {direction: str(lab.held(direction)) for direction in DIRECTIONS},
-        "statistics": {name: dataclasses.asdict(counters) for name, counters in lab.statistics().items()},
-    }
-
-
-def _flow(result: FlowResult) -> dict[str, Any]:
-    """Return a connection as the recording keeps it, in JSON types."""
-    waits_ns = result.timings["done_ns"] - result.timings["sent_ns"]
-    return {
-        "client": list(result.client_address),
-        "server": list(result.server_address),
-        "client_cookie": result.client_cookie,
-        "server_cookie": result.server_cookie,
-        "started_ns": result.started_ns,
-        "connected_ns": result.connected_ns,
-        "finished_ns": result.finished_ns,
-        "waits_ns": [int(wait) for wait in waits_ns],
-        "client_info": result.client_info.as_dict(),
-        "server_info": result.server_info.as_dict(),
-    }

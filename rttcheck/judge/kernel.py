@@ -13,7 +13,7 @@ from rttcheck.judge.check import NOTHING, Check
 from rttcheck.judge.findings import Finding, Layer, Outcome
 from rttcheck.kernel_log.allowed import ALLOWED, of_dicts
 from rttcheck.kernel_log.record import LogExcerpt
-from rttcheck.kernel_log.splat import Splat, splats
+from rttcheck.kernel_log.splat import Splat, not_allowed, splats
 
 if TYPE_CHECKING:
     # A guest reads its log before its first test, and a recording's tables are numpy: most of what a start costs there.
@@ -51,7 +51,7 @@ def check_kernel(recording: Recording) -> KernelCheck:
         return KernelCheck(findings=(_finding(Outcome.INCONCLUSIVE, f"not run: {log.unseen}", (), 0, blind=True),))
     allowed = (*of_dicts(recording.kernel_log.get("allowed", ())), *ALLOWED)
     found = splats(log.kernel_texts, recording.kernel, allowed)
-    reported = [splat for splat in found if splat.allowed is None]
+    reported = not_allowed(found)
     records = len(log.kernel_texts)
     if reported:
         finding = _finding(

@@ -134,6 +134,11 @@ def splats(lines: Iterable[str], release: str, allowed: Sequence[Allowed] = ALLO
     return tuple(found)
 
 
+def not_allowed(found: Iterable[Splat]) -> tuple[Splat, ...]:
+    """Return the splats that no list allows: those that fail a test or a scenario."""
+    return tuple(splat for splat in found if splat.allowed is None)
+
+
 def _judged(splat: Splat, release: str, allowed: Sequence[Allowed]) -> Splat:
     entry = next((one for one in allowed if one.covers(splat.name, release)), None)
     return Splat(kind=splat.kind, title=splat.title, lines=splat.lines, place=splat.place, allowed=entry)

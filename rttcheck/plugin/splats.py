@@ -17,7 +17,7 @@ from rttcheck.judge.findings import Layer
 from rttcheck.judge.kernel import complaint
 from rttcheck.kernel_log.allowed import ALLOWED, Allowed, read_allowed
 from rttcheck.kernel_log.reader import KernelLog, open_kernel_log
-from rttcheck.kernel_log.splat import Splat, splats
+from rttcheck.kernel_log.splat import Splat, not_allowed, splats
 from rttcheck.plugin.properties import PROPERTY
 from rttcheck.plugin.worker import in_guest
 
@@ -77,7 +77,7 @@ def report_splats(report: pytest.TestReport, found: Sequence[Splat]) -> None:
             note += f", allowed until {splat.allowed.until}: {splat.allowed.reason}"
         report.sections.append((note, splat.render()))
         report.user_properties.append((PROPERTY + "splat", splat.name))
-    unexpected = [splat for splat in found if splat.allowed is None]
+    unexpected = not_allowed(found)
     if not unexpected or reported:
         return
     sentence = complaint(unexpected, "during this test", shared=not in_guest())

@@ -60,11 +60,6 @@ def summary_lines(rows: Sequence[Row], width: int) -> list[str]:
     return [*lines, tally(rows)]
 
 
-def render_rows(rows: Sequence[Row]) -> list[str]:
-    """Return one aligned line per scenario, as wide as necessary, without heading or reasons."""
-    return _table(rows, None)[1:] if rows else []
-
-
 def tally(rows: Iterable[Row]) -> str:
     """Return the number of scenarios of each outcome that occurs: ``16 passed, 1 failed, 1 inconclusive``."""
     outcomes = [_text(row, "outcome") for row in rows]
@@ -86,16 +81,16 @@ def machine(rows: Sequence[Row]) -> str:
     return ", ".join(_MACHINE[key].format(value) for key, value in shared.items() if value)
 
 
-def _table(rows: Sequence[Row], width: int | None) -> list[str]:
+def _table(rows: Sequence[Row], width: int) -> list[str]:
     """Return heading and rows; columns are omitted, then lines truncated, to fit ``width``."""
     columns = _columns(rows)
-    while width is not None and _width(columns) > width:
+    while _width(columns) > width:
         omittable = [column for column in columns if column.omitted]
         if not omittable:
             break
         columns.remove(min(omittable, key=lambda column: column.omitted))
     lines = [_GAP.join(cells).rstrip() for cells in zip(*(column.aligned() for column in columns), strict=True)]
-    return lines if width is None else [_cut(line, width) for line in lines]
+    return [_cut(line, width) for line in lines]
 
 
 def _width(columns: Sequence[_Column]) -> int:

@@ -38,7 +38,7 @@ _HEADER = struct.Struct("=IIIHHII")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Side:
+class PortSide:
     """One interface of the link: its name and MAC, the MAC of its neighbour, and the link's own addresses.
 
     ``segmented`` allows packets of many segments, up to the length that IP permits.
@@ -55,7 +55,7 @@ class Side:
 class Port:
     """An open side. Raises OSError where the kernel refuses a step."""
 
-    def __init__(self, packet_socket: socket.socket, side: Side, clock: Clock) -> None:
+    def __init__(self, packet_socket: socket.socket, side: PortSide, clock: Clock) -> None:
         self.side = side
         self._socket, self._clock = packet_socket, clock
         longest = _MOST_BYTES if side.segmented else side.mtu

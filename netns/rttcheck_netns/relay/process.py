@@ -20,7 +20,7 @@ from ..netem import Netem
 from .clock import Clock
 from .journal import Journal
 from .line import Line
-from .port import Port, Side
+from .port import Port, PortSide
 from .pump import Pump
 from .waiting import Waiting
 
@@ -44,8 +44,8 @@ class Start:
     journal_fd: int
     starter_fd: int
     """A pidfd of the starting process."""
-    near: Side
-    far: Side
+    near: PortSide
+    far: PortSide
     cpu: int | None
     tied_to_thread: bool
     """Whether the kernel may kill the process when the starting thread ends, which the kernel treats as the parent."""

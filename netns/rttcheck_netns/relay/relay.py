@@ -24,7 +24,7 @@ from ..namespace import Namespace
 from ..netem import Netem
 from ..qdisc import QdiscStatistics
 from .journal import CLOCK_SET, UNRECORDED, Count, Journal
-from .port import Side
+from .port import PortSide
 from .process import MOST_MESSAGE, Answer, Impair, Start
 
 if TYPE_CHECKING:
@@ -174,7 +174,7 @@ class Relay:
 
 @contextmanager
 def open_relay(
-    namespace: Namespace, *, near: Side, far: Side, records: int = 1 << 20, cpu: int | None = None
+    namespace: Namespace, *, near: PortSide, far: PortSide, records: int = 1 << 20, cpu: int | None = None
 ) -> Iterator[Relay]:
     """Run a relay between two interfaces of a namespace, which must not forward itself; it delays nothing yet.
 

@@ -44,7 +44,7 @@ class Load:
 
 
 @dataclass(frozen=True, slots=True)
-class OneWay:
+class OneWayBounds:
     """Earliest and latest arrival, nanoseconds after sending; ``highest_ns`` None without an upper bound."""
 
     lowest_ns: int
@@ -105,7 +105,7 @@ def packet_time_ns(netem: Netem, length: int) -> int:
     return max(length, 0) * 1_000_000_000 // netem.rate_bytes
 
 
-def engine_bounds(netem: Netem, load: Load) -> OneWay:
+def engine_bounds(netem: Netem, load: Load) -> OneWayBounds:
     """Return the earliest and latest arrival that netem's model allows in one direction under ``load``.
 
     Source: ``netem_enqueue()``, ``tabledist()`` and ``packet_time_ns()`` in net/sched/sch_netem.c, 5.10 to 7.3.
@@ -123,14 +123,14 @@ def engine_bounds(netem: Netem, load: Load) -> OneWay:
         lowest = 0
         source += f", {netem.reorder:g}% sent ahead without delay"
     if netem.slot is not None:
-        return OneWay(lowest, None, f"{source}, then the next slot: no upper bound")
+        return OneWayBounds(lowest, None, f"{source}, then the next slot: no upper bound")
     if netem.loss is not None:  # with ecn too: packets without ECN (SYN, pure ACK) are still dropped
-        return OneWay(lowest, None, f"{source}; loss: no upper bound, as the next ACK gives a lost ACK's sample")
+        return OneWayBounds(lowest, None, f"{source}; loss: no upper bound, as the next ACK gives a lost ACK's sample")
     if netem.corrupt:
-        return OneWay(lowest, None, f"{source}; corruption: no upper bound, as packets with a wrong checksum are lost")
+        return OneWayBounds(lowest, None, f"{source}; corruption: no upper bound, as corrupted packets are lost")
     if load.packets * (2 if netem.duplicate else 1) > netem.limit:
-        return OneWay(lowest, None, f"{source}; a queue of {netem.limit} packets may overflow: no upper bound")
-    return OneWay(lowest, highest, source)
+        return OneWayBounds(lowest, None, f"{source}; a queue of {netem.limit} packets may overflow: no upper bound")
+    return OneWayBounds(lowest, highest, source)
 
 
 def _delay(netem: Netem) -> tuple[int, int, str]:
@@ -160,7 +160,7 @@ def _tabledist(jitter: int, entry: int) -> int:
     return whole * entry + (rounded if scaled >= 0 else -rounded)
 
 
-def round_trip(out: OneWay, back: OneWay) -> RoundTrip:
+def round_trip(out: OneWayBounds, back: OneWayBounds) -> RoundTrip:
     """Return the bounds of both directions together, as the kernel's sample counts them.
 
     The sample is a difference of two clock readings, each truncated to a microsecond (``tcp_stamp_us_delta()``): it is

@@ -30,7 +30,7 @@ from rttcheck.judge.link.late import check_late, check_timers, spread, too_late,
 from rttcheck.judge.link.model import ENGINES
 from rttcheck.judge.link.noise import check_noisy
 from rttcheck.judge.link.way import Way
-from rttcheck.judge.pairing.transit import NOBODY, WAYS
+from rttcheck.judge.pairing.transit import UNMATCHED, WAYS
 from rttcheck.scenario.duration import format_ns
 
 _US = 1_000
@@ -150,7 +150,7 @@ def _sooner(ways: Sequence[Way], evidence: Evidence) -> Finding:
     if not total:
         return NEVER_EARLY.finding(Outcome.INCONCLUSIVE, "no packet passed the link", expected, seen, 0)
     for way in ways:
-        judged = way.setting != NOBODY
+        judged = way.setting != UNMATCHED
         early = judged & ~way.ahead & (way.left_ns < way.due_first_ns)
         if early.any():
             short = np.where(early, way.due_first_ns - way.left_ns, 0)

@@ -22,7 +22,7 @@ from rttcheck.judge.link.overhead import MOST_NS, LinkOverhead
 from rttcheck.judge.link.way import Way
 from rttcheck.judge.machine.noise import Late
 from rttcheck.judge.machine.stall import pauses, unless_stalled
-from rttcheck.judge.pairing.transit import NOBODY
+from rttcheck.judge.pairing.transit import UNMATCHED
 
 Integers = npt.NDArray[np.int64]
 Booleans = npt.NDArray[np.bool_]
@@ -188,7 +188,7 @@ def late_of(way: Way, chosen: Booleans, excess_ns: Integers, total: int) -> Late
 
 def bounded(way: Way) -> Booleans:
     """Return which packets have an upper bound: not those in slots, nor in flight during a change."""
-    found: Booleans = (way.setting != NOBODY) & ~way.ahead
+    found: Booleans = (way.setting != UNMATCHED) & ~way.ahead
     for place, netem in enumerate(way.netems):
         if netem.slot is not None:
             found &= way.setting != place

@@ -17,7 +17,7 @@ from rttcheck.judge.link.account import relay_due_of
 from rttcheck.judge.link.model import ENGINES, Delay, EngineModel, frame_lengths
 from rttcheck.judge.link.overhead import LinkOverhead
 from rttcheck.judge.link.seed import due_by_seed, off_by_ns, seed_is_usable
-from rttcheck.judge.pairing.transit import NOBODY, WAYS, Transit, identities
+from rttcheck.judge.pairing.transit import UNMATCHED, WAYS, Transit, identities
 from rttcheck.record.recording import Recording
 from rttcheck_netns.netem import Netem
 
@@ -45,7 +45,7 @@ class Way:
     entered_setting: Places
     """The index in ``netems`` when each packet came in; a row for each packet that came in."""
     setting: Places
-    """The index in ``netems`` that each packet passed under; `NOBODY` for one in flight during a change."""
+    """The index in ``netems`` that each packet passed under; `UNMATCHED` for one in flight during a change."""
     ahead: Booleans
     """Whether each packet was sent ahead: it took less than any delay of a setting that sends packets ahead."""
     payload: Integers
@@ -97,7 +97,7 @@ class Way:
         left_ns = transit.left_ns[matched]
         setting = entered_setting[last].astype(np.intp)
         setting[(setting != np.searchsorted(changes, left_ns, side="right")) | (setting != entered_setting[first])] = (
-            NOBODY
+            UNMATCHED
         )
         rows = recording.wire[transit.entered[first]]
         least, most = frame_lengths(rows, family=scenario.family, mtu=scenario.mtu)
@@ -121,7 +121,7 @@ class Way:
         relay_due_ns = relay_due_of(recording, name, transit.entered_ns[last], left_ns)
         drawn_ns, unfitting, off_ns = _drawn(recording, name, netems, transit)
         drawn_ns = drawn_ns[first]
-        relay_due_ns[(setting == NOBODY) | (first != last)] = drawn_ns[(setting == NOBODY) | (first != last)] = 0
+        relay_due_ns[(setting == UNMATCHED) | (first != last)] = drawn_ns[(setting == UNMATCHED) | (first != last)] = 0
         due_first, due_last = (np.where(drawn_ns > 0, drawn_ns, each) for each in (due_first, due_last))
         statistics = recording.netem.get("statistics", {}).get(name, {})
         under_last = setting == len(netems) - 1
@@ -162,7 +162,7 @@ class Way:
     @property
     def straddling(self) -> int:
         """The number of packets in flight while the link was changed."""
-        return int((self.setting == NOBODY).sum())
+        return int((self.setting == UNMATCHED).sum())
 
     def under(self, place: int) -> Booleans:
         """Return which packets passed under a setting and were not sent ahead."""

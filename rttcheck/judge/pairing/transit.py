@@ -27,7 +27,7 @@ Words = npt.NDArray[np.uint64]
 WAYS: Final = {"out": (Point.LINK_NEAR, Point.LINK_FAR), "back": (Point.LINK_FAR, Point.LINK_NEAR)}
 """Where packets of each direction enter and leave the link; names as in a recording's ``netem``."""
 
-NOBODY: Final = -1
+UNMATCHED: Final = -1
 
 _MIX = (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0x27D4EB2F165667C5)
 _STEP = 0x2545F4914F6CDD1D
@@ -42,8 +42,8 @@ class Transit:
     """One direction through the link. ``entered`` and ``left`` are rows of the table of packets, in order of time.
 
     Times are CLOCK_MONOTONIC nanoseconds. For packets that left, ``earliest`` and ``latest`` are the places in
-    ``entered`` of the first and the last that each may be; `NOBODY` for one that did not enter, and for the second and
-    later pieces of a split packet. Nearly always the two are equal.
+    ``entered`` of the first and the last that each may be; `UNMATCHED` for one that did not enter, and for the
+    second and later pieces of a split packet. Nearly always the two are equal.
     """
 
     entered: Places
@@ -76,7 +76,7 @@ class Transit:
         ranked, starts = _ranked(ours, len(sizes_in))
         rank_out = _ranks(theirs, len(sizes_in))
         known = sizes_in[theirs] > 0
-        earliest = np.full(len(left), NOBODY, dtype=np.intp)
+        earliest = np.full(len(left), UNMATCHED, dtype=np.intp)
         latest = earliest.copy()
         latest[known] = earliest[known] = ranked[starts[theirs[known]]]
         # Equal packets: in order where each left before the next entered, else any that had entered by then.
@@ -115,7 +115,7 @@ class Transit:
     @property
     def matched(self) -> Places:
         """Return the places in ``left`` of the packets that entered."""
-        return np.flatnonzero(self.earliest != NOBODY)
+        return np.flatnonzero(self.earliest != UNMATCHED)
 
     @property
     def longest_ns(self) -> Integers:

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from rttcheck.collect import collector as collecting
-from rttcheck.collect.collector import Collector, current_clock, open_collector
+from rttcheck.collect.collector import Collector, open_collector
 from rttcheck.collect.cores import choose_cores
+from rttcheck.collect.facts import current_clock
 from rttcheck.collect.noise import timers_for
 from rttcheck.errors import CapabilityError, TrafficError
 from rttcheck.record.recording import Recording

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from rttcheck.collect.collector import current_clock, open_collector
+from rttcheck.collect.collector import open_collector
+from rttcheck.collect.facts import current_clock
 from rttcheck.collect.spare_pages import give_back_spare_pages
 from rttcheck.judge.evidence import Evidence
 from rttcheck.judge.findings import Outcome

@@ -8,7 +8,7 @@ import pytest
 
 from rttcheck.judge.link.bounds import (
     Load,
-    OneWay,
+    OneWayBounds,
     engine_bounds,
     load_of,
     packet_time_ns,
@@ -24,12 +24,12 @@ LIGHT = Load(((1, 100), (8, 94)), 54)
 MS = 1_000_000
 
 
-def bounds(**netem: Any) -> OneWay:
+def bounds(**netem: Any) -> OneWayBounds:
     return engine_bounds(Netem(**netem), LIGHT)
 
 
 def test_a_constant_delay_has_one_value() -> None:
-    assert bounds(delay_ns=10 * MS) == OneWay(10 * MS, 10 * MS, "netem delay 10ms")
+    assert bounds(delay_ns=10 * MS) == OneWayBounds(10 * MS, 10 * MS, "netem delay 10ms")
 
 
 def test_uniform_jitter_ends_a_nanosecond_before_its_upper_end() -> None:
@@ -102,9 +102,9 @@ def test_a_frame_keeps_the_wire_busy_as_the_kernel_counts(netem: Netem, length: 
 
 
 def test_the_round_trip_is_rounded_down_below_and_up_above() -> None:
-    trip = round_trip(OneWay(10_000_700, 11_000_700, "a"), OneWay(200, 400, "b"))
+    trip = round_trip(OneWayBounds(10_000_700, 11_000_700, "a"), OneWayBounds(200, 400, "b"))
     assert (trip.lowest_us, trip.highest_us, trip.source) == (10_000, 11_002, "out a; back b")
-    assert round_trip(OneWay(5, 5, "a"), OneWay(5, None, "b")).highest_us is None
+    assert round_trip(OneWayBounds(5, 5, "a"), OneWayBounds(5, None, "b")).highest_us is None
 
 
 def test_a_union_allows_what_any_of_its_parts_allows() -> None:

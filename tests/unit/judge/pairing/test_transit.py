@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rttcheck.judge.pairing.transit import NOBODY, Transit, identities
+from rttcheck.judge.pairing.transit import UNMATCHED, Transit, identities
 from rttcheck.record.packet import SYN, Point
 from tests.support.planted_link import in_order, packet
 
@@ -48,7 +48,7 @@ def test_lost_duplicated_and_unmatched_packets() -> None:
     assert found.gone.tolist() == [1]
     assert found.extra.tolist() == [2]
     assert found.strangers == 1
-    assert found.earliest.tolist() == [0, 2, 2, NOBODY]
+    assert found.earliest.tolist() == [0, 2, 2, UNMATCHED]
     assert taken(found) == [(100, 100), (100, 100), (101, 101)]
 
 
