@@ -36,6 +36,13 @@ same in a TOML file (`rttcheck run links.toml`), in Python (`Scenario.make(...)`
   number of which it then uses the low bits. Correlated delay comes out uncorrelated, and correlated loss loses a tenth
   of its share (Linux 5.10 to 7.3). The verdict names such keywords.
 
+In pytest, `rtt()` runs the scenario and `lab` gives its network for traffic of your own, with the same keywords:
+
+    @pytest.mark.rtt(rtt="40ms")
+    def test_my_own_traffic(lab):
+        server = lab.server.namespace.socket(socket.AF_INET, socket.SOCK_STREAM)
+        server.bind((lab.server.ipv4, 0))
+
 `rttcheck run --list` prints the named scenarios with their keywords.
 """
 
