@@ -5,8 +5,11 @@ from __future__ import annotations
 import dataclasses
 import os
 import platform
+import re
 import sys
 import time
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,9 +33,21 @@ def machine_facts() -> dict[str, Any]:
         "numpy": np.__version__,
         "machine": platform.machine(),
         "kernel_version": platform.version(),
+        "preemption": preemption_model(),
         "byteorder": sys.byteorder,
         "recorded_unix_s": int(time.time()),
     }
+
+
+def preemption_model() -> str:
+    """Return the kernel's preemption model: ``none``, ``voluntary``, ``full`` or ``lazy``; empty where it is not told.
+
+    Source: ``sched_dynamic_show()`` (kernel/sched/debug.c), which puts the model in force into parentheses.
+    """
+    with suppress(OSError):
+        found = re.search(r"\((\w+)\)", Path("/sys/kernel/debug/sched/preempt").read_text())
+        return found.group(1) if found else ""
+    return ""
 
 
 def relay_facts(lab: netns.Lab) -> dict[str, Any]:

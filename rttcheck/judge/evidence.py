@@ -43,6 +43,9 @@ TSECR_GRAIN_US = 1_000
 CLOCK_STEP_NS: Final = 100_000
 """A wall clock that moved by more than this against the monotonic one was set; less is reading precision."""
 
+_PREEMPTIBLE: Final = frozenset({"full", "lazy"})
+"""Preemption models in which a thread may be preempted in the kernel (kernel/sched/core.c)."""
+
 UNBOUNDED_US = np.iinfo(np.int64).max
 """Means "no upper bound" in arrays."""
 
@@ -183,9 +186,18 @@ class Evidence:
         return self.recording.clock == "virtual"
 
     @property
-    def preemptible(self) -> bool:
-        """Whether the kernel reports PREEMPT_RT (``uname -v``)."""
-        return "PREEMPT_RT" in str(self.recording.machine.get("kernel_version", ""))
+    def softirq_preemption(self) -> str:
+        """What preempts a packet's way through softirqs: PREEMPT_RT (``uname -v``); empty for nothing."""
+        return "PREEMPT_RT preemption" if "PREEMPT_RT" in str(self.recording.machine.get("kernel_version", "")) else ""
+
+    @property
+    def thread_preemption(self) -> str:
+        """What preempts a thread while it sends or takes ACKs: PREEMPT_RT, or a preemptible kernel; empty for nothing.
+
+        Debian's 7.3 is preemptible (``lazy``), its 6.12 and older are not.
+        """
+        model = str(self.recording.machine.get("preemption", ""))
+        return self.softirq_preemption or (f"preemption ({model})" if model in _PREEMPTIBLE else "")
 
     @property
     def capture_points(self) -> dict[str, dict[str, Any]]:

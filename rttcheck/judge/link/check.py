@@ -100,7 +100,7 @@ def check_link(evidence: Evidence) -> LinkChecks:
     counted, notes = check_counts(ways, virtual=evidence.virtual)
     found = (
         _sooner(ways, evidence),
-        check_late(ways, preemptible=evidence.preemptible)
+        check_late(ways, preemption=evidence.softirq_preemption)
         if evidence.noise is None
         else check_noisy(ways, evidence.noise),
         *((check_timers(recording.timers["late_ns"].astype(np.int64)),) if len(recording.timers) else ()),
@@ -169,7 +169,7 @@ def _sooner(ways: Sequence[Way], evidence: Evidence) -> Finding:
                 f"configured, the first passed after {way.shortest_ns[np.flatnonzero(slow)[0]] / _US:.1f} us"
             )
             return NEVER_EARLY.finding(
-                *unless_paused(message, [(way, slow)], total, preemptible=evidence.preemptible),
+                *unless_paused(message, [(way, slow)], total, preemption=evidence.softirq_preemption),
                 expected,
                 seen,
                 total,

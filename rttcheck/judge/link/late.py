@@ -67,8 +67,8 @@ TIMERS: Final = Check(
 )
 
 
-def check_late(ways: Sequence[Way], *, preemptible: bool) -> Finding:
-    """Check the upper bound in virtual time; ``preemptible``: the kernel has PREEMPT_RT."""
+def check_late(ways: Sequence[Way], *, preemption: str) -> Finding:
+    """Check the upper bound in virtual time; ``preemption``: what may preempt a softirq."""
     chosen = [(way, bounded(way)) for way in ways]
     total = sum(int(each.sum()) for _, each in chosen)
     seen = seen_late(chosen)
@@ -103,7 +103,7 @@ def check_late(ways: Sequence[Way], *, preemptible: bool) -> Finding:
             f"{(way.left_ns - way.due_last_ns)[worst] / _US:.1f} us after it was due, having taken "
             f"{way.shortest_ns[worst] / _US:.1f} us"
         )
-        return NEVER_LATE.finding(*unless_paused(message, late, total, preemptible=preemptible), expected, seen, total)
+        return NEVER_LATE.finding(*unless_paused(message, late, total, preemption=preemption), expected, seen, total)
     return NEVER_LATE.finding(Outcome.PASSED, f"{total} packets, none too late", expected, seen, total)
 
 
@@ -172,11 +172,11 @@ def _beyond_ns(way: Way) -> Integers:
 
 
 def unless_paused(
-    message: str, late: Sequence[tuple[Way, Booleans]], total: int, *, preemptible: bool
+    message: str, late: Sequence[tuple[Way, Booleans]], total: int, *, preemption: str
 ) -> tuple[Outcome, str]:
     """Return a failure, unless one pause of the processor explains all late packets, or PREEMPT_RT a few."""
     lates = [late_of(way, each, _beyond_ns(way)[each], 0) for way, each in late]
-    return unless_stalled(message, replace(Late.together(*lates), total=total), None, preemptible=preemptible)
+    return unless_stalled(message, replace(Late.together(*lates), total=total), None, preemption=preemption)
 
 
 def late_of(way: Way, chosen: Booleans, excess_ns: Integers, total: int) -> Late:

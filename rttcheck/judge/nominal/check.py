@@ -180,7 +180,7 @@ def _above_exactly(evidence: Evidence, values: Microseconds, excess: Microsecond
         message,
         _late(evidence.events[evidence.bounded_above][late], excess[late], len(values)),
         evidence.noise,
-        preemptible=evidence.preemptible,
+        preemption=evidence.thread_preemption,
     )
     return NOT_ABOVE.finding(*judged, expected, spread(values), len(values))
 
@@ -288,7 +288,7 @@ def _buckets(evidence: Evidence) -> Finding:
     late = found > last
     excess = evidence.events["sample_us"][evidence.shown] - evidence.highest_us[evidence.shown]
     paused = _late(evidence.events[evidence.shown][late], excess[late], len(values))
-    cause = explained(paused, preemptible=evidence.preemptible) if evidence.virtual else ""
+    cause = explained(paused, preemption=evidence.thread_preemption) if evidence.virtual else ""
     if cause and not low:
         message = f"{high} of {len(values)} samples are in a bucket above the expected ones, which {cause} explains"
         return check.finding(Outcome.INCONCLUSIVE, message, expected, seen, len(values))

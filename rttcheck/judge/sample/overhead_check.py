@@ -140,7 +140,7 @@ def _lead(
         if any(late.chosen.any() for late in lates):
             message = observation.where + _worst(lates, "{lead} us before the segment left")
             each = Late.together(*(late.late() for late in lates))
-            found.append(unless_stalled(message, each, None, preemptible=evidence.preemptible))
+            found.append(unless_stalled(message, each, None, preemption=evidence.thread_preemption))
     timed, part = parts[0]
     # Each lead includes a timer of the sender's own netem: half of them do not measure the sender's work.
     if not queued.any():
@@ -182,7 +182,7 @@ def _lag(
                 f"worst {part.lag_ns[at] / MICROSECOND_NS:.1f} us after it came in: {timed.render(at)}"
             )
             each = _Over(timed, part.lag_ns, part.quiet_lag_ns, late, departing=False).late(total)
-            found.append(unless_stalled(message, each, None, preemptible=evidence.preemptible))
+            found.append(unless_stalled(message, each, None, preemption=evidence.thread_preemption))
     # For passive handshakes the call's own time replaces the kernel's now: it is after the child socket was made.
     groups = ((chosen, limits.half_ns, ""), (part.passive, MOST_NS, "(handshakes) "))
     for group, half_ns, prefix in groups:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from rttcheck.judge.machine.noise import Late
-from rttcheck.judge.machine.stall import LONGEST_NS, REST_NS, at_few_moments, explained, pauses
+from rttcheck.judge.machine.stall import LONGEST_NS, PREEMPTED_NS, REST_NS, at_few_moments, explained, pauses
 
 
 def windows(*pairs: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
@@ -45,13 +45,14 @@ def test_what_one_short_pause_explains_is_a_few_values_at_one_time() -> None:
 
 
 def test_preemption_explains_few_values_at_several_times() -> None:
-    assert "PREEMPT_RT" in explained(late((0, 10), (11 + REST_NS, 20 + REST_NS)), preemptible=True)
-    assert "one pause" in explained(late((0, 10), (5, 20)), preemptible=True)
-    assert not explained(late((0, 10), (11 + REST_NS, 20 + REST_NS), total=39), preemptible=True)
-    assert not explained(
-        late((0, 10), (11 + REST_NS, 20 + REST_NS), excess=(400_000, LONGEST_NS + 1)), preemptible=True
-    )
-    assert not explained(late(excess=()), preemptible=True)
+    two = ((0, 10), (11 + REST_NS, 20 + REST_NS))
+    assert explained(late(*two), preemption="preemption (lazy)") == "preemption (lazy)"
+    assert "one pause" in explained(late((0, 10), (5, 20)), preemption="preemption (lazy)")
+    assert not explained(late(*two, total=39), preemption="preemption (lazy)")
+    for longest_ns, explains in ((LONGEST_NS + 1, True), (PREEMPTED_NS, True), (PREEMPTED_NS + 1, False)):
+        found = explained(late(*two, excess=(400_000, longest_ns)), preemption="preemption (lazy)")
+        assert bool(found) is explains
+    assert not explained(late(excess=()), preemption="preemption (lazy)")
 
 
 def test_synchronous_flows_in_one_pause_are_late_at_one_of_many_moments() -> None:

@@ -173,13 +173,13 @@ def test_in_real_time_a_few_late_samples_are_noise() -> None:
     assert finding(judge(with_packets(fault=fault)), "sample.stamp-on-departure").outcome is Outcome.FAILED
 
 
-def test_a_preempt_rt_kernel_may_preempt_a_few_senders_and_not_many() -> None:
-    def aside(count: int, version: str) -> Finding:
+def test_a_preemptible_kernel_may_preempt_a_few_senders_and_not_many() -> None:
+    def aside(count: int, version: str, model: str = "") -> Finding:
         def fault(events: np.ndarray) -> None:
             for field in FIELDS:
                 events[field][1 : 1 + count] += 300
 
-        machine = {"kernel_version": version}
+        machine = {"kernel_version": version, "preemption": model}
         return finding(
             judge(dataclasses.replace(with_packets(fault=fault), machine=machine)), "sample.stamp-on-departure"
         )
@@ -189,6 +189,13 @@ def test_a_preempt_rt_kernel_may_preempt_a_few_senders_and_not_many() -> None:
     assert "PREEMPT_RT preemption can explain this" in few.message
     assert aside(3, "#1 SMP PREEMPT_DYNAMIC Debian 6.12.117-1").outcome is Outcome.FAILED
     assert aside(12, "#1 SMP PREEMPT_RT Debian 6.12.117-1").outcome is Outcome.FAILED
+    for model, outcome in (
+        ("lazy", Outcome.INCONCLUSIVE),
+        ("full", Outcome.INCONCLUSIVE),
+        ("voluntary", Outcome.FAILED),
+    ):
+        assert aside(3, "#1 SMP PREEMPT_DYNAMIC Debian 7.3.4-1", model).outcome is outcome
+    assert aside(12, "#1 SMP PREEMPT_DYNAMIC Debian 7.3.4-1", "lazy").outcome is Outcome.FAILED
 
 
 def test_in_real_time_cold_caches_are_no_early_stamp_and_a_whole_round_trip_is_one() -> None:
