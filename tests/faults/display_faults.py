@@ -129,7 +129,7 @@ FAULTS: Final = (
     DisplayFault(name="filter inverted", what="what is below the filter's limit is shown, and nothing else",
                  scenario="jitter", limits=_LIMITS, show=_inverted, says="the filter is inverted"),
     DisplayFault(name="filter ignored", what="everything is shown, whatever the filter's limit", scenario="jitter",
-                 limits=_LIMITS, show=lines, says="lets through"),
+                 limits=_LIMITS, show=lines, says="passes events below"),
     DisplayFault(name="lines lost silently", what="one event in ten has no line, and the totals agree with the lines",
                  scenario="ping-pong", show=_without_one_in_ten, says="they are lost"),
     DisplayFault(name="total wrong", what="the total counts calls without a first-acked sample too", scenario="loss",
