@@ -14,6 +14,9 @@ from rttcheck.scenario.library import NAMED
 from tests.saboteur.fault import RealFault
 
 _JITTER: Final = ("uniform-jitter",)
+_FALLING: Final = ("rtt-40ms",)
+"""The handshake's sample is the longest. Where delays are random the first sample may be the lowest, in one run of some
+70, and then a minimum that never falls is right."""
 _LOSS: Final = ("loss",)
 _RATE: Final = ("rate-queue",)
 _TIMEOUTS: Final = ("timeouts",)
@@ -140,9 +143,9 @@ ARITHMETIC: Final = (
     RealFault(kind="backoff kept", what="a sample does not clear the RTO's backoff", layer=Layer.ARITHMETIC,
               does="backoff_kept", tested_in=_TIMEOUTS),
     RealFault(kind="min_rtt keeps the first", what="min_rtt stays what the first sample was", layer=Layer.ARITHMETIC,
-              does="minimum_first", tested_in=_JITTER),
+              does="minimum_first", tested_in=_FALLING),
     RealFault(kind="min_rtt never falls", what="a smaller sample does not become the minimum", layer=Layer.ARITHMETIC,
-              does="minimum_stays_high", tested_in=_JITTER),
+              does="minimum_stays_high", tested_in=_FALLING),
     RealFault(kind="min_rtt never rises", what="the minimum stays when its window is over", layer=Layer.ARITHMETIC,
               does="minimum_stays_low", tested_in=("expiry",)),
     *(
