@@ -61,8 +61,8 @@ def main() -> int:
         f"| a guest's suite when all is installed: boot, {session.scenarios} scenarios, verdict "
         f"| {session.whole_s:.1f} s | |",
         f"| of that, from the command to the first test | {session.first_test_s:.1f} s | |",
-        f"| most that any of {session.samples} data samples in {len(session.excess_us)} constant-delay scenarios lies "
-        f"above the injected round trip | {max(session.excess_us)} µs | |",
+        f"| largest excess over the injected round trip, of {session.samples} data samples in "
+        f"{len(session.excess_us)} constant-delay scenarios | {max(session.excess_us)} µs | |",
         *(
             f"| {one.events:,} samples against their {one.packets:,} packets, {kind} | {one.seconds:.1f} s, "
             f"{one.beside_mb} MB beside the tables | {dictionary_s(kind):.0f} s (a dictionary of packets in Python) |"

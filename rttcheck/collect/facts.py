@@ -10,7 +10,7 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -18,6 +18,8 @@ import rttcheck
 import rttcheck_netns as netns
 from rttcheck.collect.traffic import FlowResult
 from rttcheck_netns.lab import DIRECTIONS
+
+PREEMPTION: Final = Path("/sys/kernel/debug/sched/preempt")
 
 
 def current_clock() -> str:
@@ -45,7 +47,7 @@ def preemption_model() -> str:
     Source: ``sched_dynamic_show()`` (kernel/sched/debug.c), which puts the model in force into parentheses.
     """
     with suppress(OSError):
-        found = re.search(r"\((\w+)\)", Path("/sys/kernel/debug/sched/preempt").read_text())
+        found = re.search(r"\((\w+)\)", PREEMPTION.read_text())
         return found.group(1) if found else ""
     return ""
 

@@ -31,7 +31,7 @@ TAIL: Final = "90th percentile"
 _SHARES: Final = {MEDIAN: 0.5, TAIL: 0.9}
 
 TAIL_SAMPLES: Final = 20
-"""With this many samples two lie above the 90th percentile, so that no single late sample decides it."""
+"""With this many samples two are above the 90th percentile, so that no single late sample decides it."""
 
 _BURSTS: Final = ("bulk", "oneway")
 """Kinds of traffic that write without waiting, so that segments and ACKs form bursts."""
@@ -206,7 +206,7 @@ def _of(
 def _figure(ordered_us: Floats, share: float, grain_us: float) -> Figure:
     """Return a quantile, with half the distance between the values one standard error of its rank to either side.
 
-    A value in whole microseconds may lie anywhere within its microsecond: equal values are spread evenly over it.
+    A value in whole microseconds may be anywhere within its microsecond: equal values are spread evenly over it.
     """
     count = len(ordered_us)
     if grain_us:

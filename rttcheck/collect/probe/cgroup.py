@@ -66,7 +66,7 @@ def own_path(cgroup: str) -> str | None:
 
 
 def below(hierarchy: Hierarchy, path: str) -> str | None:
-    """Return the path of the cgroup ``path`` in a mounted hierarchy; None when it lies outside of what is mounted."""
+    """Return the path of the cgroup ``path`` in a mounted hierarchy; None when it is not below a mounted one."""
     if path == "/.." or path.startswith("/../"):  # outside of this process's cgroup namespace
         return None
     root = hierarchy.root.rstrip("/")

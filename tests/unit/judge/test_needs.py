@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from rttcheck.judge.findings import Layer, Outcome
+from rttcheck.judge.needs import any_sample_compared
 from rttcheck.judge.pairing.advance import advance
 from rttcheck.judge.pairing.calls import Calls
 from rttcheck.judge.pairing.ends import Arrivals, keys
@@ -170,6 +171,14 @@ def test_states_without_samples_judge_nothing() -> None:
     assert not failed(verdict)
     assert verdict.reason is not None
     assert verdict.reason.blind
+
+
+def test_the_control_run_s_checks_do_not_judge_the_run() -> None:
+    findings = judge(with_packets(stamped=True)).findings
+    control = [finding for finding in findings if finding.control]
+    assert any(finding.layer is Layer.SAMPLE and not finding.blind for finding in control)
+    assert any_sample_compared(findings)
+    assert not any_sample_compared(control)
 
 
 def test_a_recording_carries_what_its_probe_saw(tmp_path_factory: pytest.TempPathFactory) -> None:
