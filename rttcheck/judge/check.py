@@ -53,6 +53,9 @@ NOTHING: Final = Needs()
 VALUES: Final = Needs(any_of=("sample_us", "last_rtt_us"))
 """A time of each event: the sample, or else the last-acked RTT."""
 
+CALLS: Final = Needs(every_sample=True, all_of=("flag", "first_rtt_us", "sack_rtt_us"))
+"""Every call of ``tcp_ack_update_rtt()``, with its arguments."""
+
 
 class Quality(StrEnum):
     """The data quality that a check needs: without it a failure is *inconclusive*."""

@@ -8,15 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Final
 
 from rttcheck.judge.check import Quality
 from rttcheck.judge.checks import BY_ID
 from rttcheck.judge.evidence import Evidence
 from rttcheck.judge.findings import Finding, Outcome, inconclusive_if
-
-LINK_POINTS: Final = ("link_near", "link_far")
-"""The captures on both sides of the link."""
+from rttcheck.judge.link.check import LINK_POINTS
 
 
 def apply_data_quality(findings: Iterable[Finding], evidence: Evidence) -> tuple[Finding, ...]:

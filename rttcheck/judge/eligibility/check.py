@@ -10,15 +10,13 @@ from typing import Final
 
 import numpy as np
 
-from rttcheck.judge.check import Check, Needs, Quality
+from rttcheck.judge.check import CALLS, Check, Quality
 from rttcheck.judge.eligibility.part import ANY_VALUE, Part
 from rttcheck.judge.evidence import Evidence
 from rttcheck.judge.findings import Finding, Layer, Outcome
 from rttcheck.judge.pairing.ends import Booleans
 from rttcheck.judge.pairing.scoreboard import NONE
 from rttcheck.judge.pairing.sockets import UNKNOWN_SOCKET, Integers
-
-_EVERY: Final = Needs(every_sample=True, all_of=("flag", "first_rtt_us", "sack_rtt_us"))
 
 TAKEN_WHEN_DUE: Final = Check(
     id="eligibility.taken-when-due",
@@ -27,7 +25,7 @@ TAKEN_WHEN_DUE: Final = Check(
     asserts="Each ACK that acknowledges or SACKs new data that was sent once gives a sample.",
     against="the sender's retransmit queue, replayed from the packets (tcp_clean_rtx_queue(), tcp_ack_update_rtt())",
     tolerance="none",
-    needs=_EVERY,
+    needs=CALLS,
     quality=Quality.END_CAPTURES,
 )
 NONE_UNDUE: Final = Check(
@@ -37,7 +35,7 @@ NONE_UNDUE: Final = Check(
     asserts="An ACK that acknowledges and SACKs nothing new gives no sample.",
     against="the sender's retransmit queue, replayed from the packets (tcp_clean_rtx_queue(), tcp_ack_update_rtt())",
     tolerance="none",
-    needs=_EVERY,
+    needs=CALLS,
     quality=Quality.END_CAPTURES,
 )
 ORIGIN: Final = Check(
@@ -47,7 +45,7 @@ ORIGIN: Final = Check(
     asserts="Each sample is from the first-acked segment, else the first SACKed one, else the echoed timestamp.",
     against="the sender's retransmit queue, replayed from the packets (tcp_clean_rtx_queue(), tcp_ack_update_rtt())",
     tolerance="none",
-    needs=_EVERY,
+    needs=CALLS,
     quality=Quality.END_CAPTURES,
 )
 KARN: Final = Check(
@@ -57,7 +55,7 @@ KARN: Final = Check(
     asserts="No retransmitted segment gives a time (Karn's rule: RFC 6298, section 3).",
     against="the sender's retransmit queue, replayed from the packets (tcp_clean_rtx_queue(), tcp_ack_update_rtt())",
     tolerance="none",
-    needs=_EVERY,
+    needs=CALLS,
     quality=Quality.END_CAPTURES,
 )
 

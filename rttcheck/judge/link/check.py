@@ -34,7 +34,8 @@ from rttcheck.judge.pairing.transit import UNMATCHED, WAYS
 from rttcheck.scenario.duration import format_ns
 
 _US = 1_000
-_POINTS = ("link_near", "link_far")
+LINK_POINTS: Final = ("link_near", "link_far")
+"""The captures on both sides of the link."""
 
 
 NEVER_EARLY: Final = Check(
@@ -91,7 +92,7 @@ def check_link(evidence: Evidence) -> LinkChecks:
                 "properties of the link are not judged",
             )
         )
-    if not all(name in points for name in _POINTS):
+    if not all(name in points for name in LINK_POINTS):
         return LinkChecks(notes=("no packets were captured at the link, so the link is not judged",))
     if recording.engine not in ENGINES:
         return LinkChecks(notes=(f"there is no model of the engine {recording.engine}, so the link is not judged",))

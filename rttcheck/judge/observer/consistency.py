@@ -22,7 +22,7 @@ from rttcheck.judge.arithmetic.rto import Bounds
 from rttcheck.judge.arithmetic.socket_info import in_force, late_segments
 from rttcheck.judge.arithmetic.steps import Steps
 from rttcheck.judge.arithmetic.windowed_minimum import NOTHING_US
-from rttcheck.judge.check import Check, Needs, Quality
+from rttcheck.judge.check import CALLS, Check, Quality
 from rttcheck.judge.eligibility.part import Part
 from rttcheck.judge.evidence import Booleans, Evidence
 from rttcheck.judge.findings import Finding, Layer, Outcome
@@ -40,8 +40,6 @@ from rttcheck.record.event import (
     FLAG_SYN_ACKED,
 )
 
-_EVERY: Final = Needs(every_sample=True, all_of=("flag", "first_rtt_us", "sack_rtt_us"))
-
 POSSIBLE: Final = Check(
     id="observer.possible-events",
     layer=Layer.OBSERVER,
@@ -51,7 +49,7 @@ POSSIBLE: Final = Check(
     ),
     against="the kernel's own callers, 5.10 to 7.3",
     tolerance="none",
-    needs=_EVERY,
+    needs=CALLS,
 )
 USED: Final = Check(
     id="observer.sample-used",
@@ -60,7 +58,7 @@ USED: Final = Check(
     asserts="The sample of an event is the one that the estimator's step used.",
     against="the change of srtt, where that gives the wire time",
     tolerance="none",
-    needs=_EVERY,
+    needs=CALLS,
     quality=Quality.PACKETS_AND_EVENTS,
 )
 STATE: Final = Check(
@@ -70,7 +68,7 @@ STATE: Final = Check(
     asserts="srtt and min_rtt are between the least and the greatest sample, where those of TCP_INFO are.",
     against="the samples, and TCP_INFO of the same time",
     tolerance="1 us",
-    needs=_EVERY,
+    needs=CALLS,
 )
 """The only one of these checks that does not concern samples: it finds a misread state of the estimators."""
 
@@ -81,7 +79,7 @@ UNSEEN: Final = Check(
     asserts="The estimators do not change between two events of a socket.",
     against="the state before and after, and the packets",
     tolerance="none",
-    needs=_EVERY,
+    needs=CALLS,
     quality=Quality.PACKETS_AND_EVENTS,
 )
 
