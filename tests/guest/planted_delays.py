@@ -40,8 +40,8 @@ _FIRST_OF_ALL_PROTOCOLS = 1 << 16 | socket.htons(0x0003)
 Plant = Callable[[Lab], None]
 
 
-def record(directory: Path, rounds: int, by_us: int) -> None:
-    """In each round one recording as it is, one ``again``, and one with ``by_us`` more at each of `PLACES`."""
+def record(directory: Path, first: int, rounds: int, by_us: int) -> None:
+    """In each round record as it is, ``again``, and with ``by_us`` more at each of `PLACES`; ``first`` is a number."""
     with collector.open_collector() as open_collector:
 
         def run(plant: Plant) -> Recording:
@@ -58,10 +58,10 @@ def record(directory: Path, rounds: int, by_us: int) -> None:
             "receiver": lambda lab: _slow_down(lab.server, length),
             "link out": lambda lab: _lengthen(lab, by_us),
         }
-        for number in range(1, rounds + 1):
+        for number in range(first, first + rounds):
             for name, plant in plants.items():
                 run(plant).save(directory / name / f"round-{number}" / "rtt-40ms.rttrec")
-            print(f"round {number} of {rounds}", flush=True)
+            print(f"round {number}", flush=True)
 
 
 def _length(run: Callable[[Plant], Recording], by_us: int) -> int:
