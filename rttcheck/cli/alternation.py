@@ -100,7 +100,7 @@ class Alternation:
         begun: list[tuple[int, Iterator[Event]]] = []
         for side in sides:
             kept = self.directory / LETTERS[side] / f"round-{number:02d}"
-            request = replace(self.requests[side], scenarios=(scenario,), recordings=str(kept), more_follow=True)
+            request = replace(self.requests[side], scenarios=(scenario,), recordings=str(kept))
             begun.append((side, self.runners[side].events(request)))
         for side, events in begun:
             try:

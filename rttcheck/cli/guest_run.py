@@ -1,4 +1,4 @@
-"""Run a request on another kernel: boot a guest, send it the request, and read its events as they come.
+"""Run requests on another kernel: boot a guest, open an execnet gateway into it, and read its events as they come.
 
 This module manages the launcher process, its pipes and its end. The launcher manages QEMU and the deadlines in host
 time; however this process ends, the launcher notices and ends QEMU.
@@ -7,15 +7,23 @@ time; however this process ends, the launcher notices and ends QEMU.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import selectors
 import signal
 import subprocess
+import threading
+import time
 from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass, field
+from enum import Enum
 from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any
 
-from rttcheck.cli.exit_status import ExitStatus
+import execnet
+from execnet.gateway_base import Popen2IO, get_execmodel
+from execnet.gateway_bootstrap import bootstrap_import
+from execnet.gateway_io import popen_bootstrapline
+
 from rttcheck.cli.request import REFUSED, RESULT, Event, RunRequest
 from rttcheck.errors import GuestLost, KernelError, RttcheckError
 from rttcheck.kernels.guest import EXIT_LOST, EXIT_USAGE, GuestSettings, launcher_command
@@ -30,6 +38,9 @@ SILENCE_S = 180.0
 OPEN_SILENCE_S = 4 * SILENCE_S
 """The same for a guest that stays up between requests: it may wait for two scenarios of every other guest."""
 
+SERVE = "from rttcheck.cli.local_run import serve_requests; serve_requests(channel)"
+"""What the gateway runs in the guest."""
+
 _LEAVE_S = 20.0
 """Host seconds that the launcher may take to end after SIGTERM."""
 
@@ -40,6 +51,15 @@ _BACKSTOP_S = 2 * (BOOT_S + SILENCE_S)
 """Host seconds of silence after which the launcher itself hangs: longer than all of its own deadlines."""
 
 PREFIX = "rttcheck: "
+
+
+class _Kind(Enum):
+    """What comes from a guest."""
+
+    EVENT = "an event"
+    LINE = "a line of standard error"
+    DONE = "the gateway has ended"
+    CLOSED = "standard error has ended"
 
 
 def run_in_guest(request: RunRequest, release: str, *, note: Callable[[str], None]) -> Generator[Event]:
@@ -59,12 +79,10 @@ def run_in_guest(request: RunRequest, release: str, *, note: Callable[[str], Non
         gateway_s=BOOT_S,
         silence_s=SILENCE_S,
     )
-    with _start_launcher(settings) as launcher:
-        _send_request(launcher, request)
-        assert launcher.stdin is not None
-        with contextlib.suppress(BrokenPipeError):
-            launcher.stdin.close()
-        yield from _guest_events(launcher, settings.kernel, note)
+    with _connect(settings, note) as connection:
+        connection.send(request)
+        connection.send(None)
+        yield from connection.events()
 
 
 class OpenGuest:
@@ -74,39 +92,39 @@ class OpenGuest:
     next and occupies a whole processor of the host.
     """
 
-    def __init__(self, launcher: subprocess.Popen[bytes], settings: GuestSettings, note: Callable[[str], None]) -> None:
-        self._launcher = launcher
-        self._kernel = settings.kernel
-        self._pauses = settings.clock == "virtual"
-        self._guest_events = _guest_events(launcher, settings.kernel, note)
+    def __init__(self, connection: _Connection, *, pauses: bool) -> None:
+        self._connection = connection
+        self._pauses = pauses
+        self._guest_events = connection.events()
 
     def events(self, request: RunRequest) -> Iterator[Event]:
-        """Run ``request``, which has ``more_follow`` set, and yield its events, up to the last scenario's result.
+        """Run ``request`` and yield its events, up to the last scenario's result.
 
         The guest begins with the call, not with the first event. Raises as `run_in_guest` does, and GuestLost where the
         guest has already ended.
         """
-        self._send(signal.SIGCONT)
-        _send_request(self._launcher, request)
+        self._signal(signal.SIGCONT)
+        self._connection.send(request)
         return self._results(len(request.scenarios))
 
     def _results(self, left: int) -> Iterator[Event]:
         while left:
             event = next(self._guest_events, None)
             if event is None:
-                raise GuestLost(f"the guest {self._kernel} ended before its last scenario")
+                raise GuestLost(f"the guest {self._connection.kernel} ended before its last scenario")
             yield event
             left -= event["event"] == RESULT
             if event["event"] == REFUSED:
                 return
-        self._send(signal.SIGSTOP)
+        self._signal(signal.SIGSTOP)
 
-    def _send(self, number: signal.Signals) -> None:
+    def _signal(self, number: signal.Signals) -> None:
         """Send a signal to the launcher's QEMU, if it has started."""
         if not self._pauses:
             return
+        launcher = self._connection.launcher.pid
         with contextlib.suppress(OSError):
-            children = Path(f"/proc/{self._launcher.pid}/task/{self._launcher.pid}/children").read_text()
+            children = Path(f"/proc/{launcher}/task/{launcher}/children").read_text()
             for child in children.split():
                 os.kill(int(child), number)
 
@@ -120,112 +138,170 @@ def open_guest(kernel: str, clock: str, *, console: Path, rw: Path, note: Callab
     settings = GuestSettings(
         kernel=kernel, clock=clock, console=console, rw=rw, boot_s=BOOT_S, gateway_s=BOOT_S, silence_s=OPEN_SILENCE_S
     )
-    with _start_launcher(settings) as launcher:
-        yield OpenGuest(launcher, settings, note)
+    with _connect(settings, note) as connection:
+        yield OpenGuest(connection, pauses=clock == "virtual")
 
 
-def _guest_events(launcher: subprocess.Popen[bytes], kernel: str, note: Callable[[str], None]) -> Iterator[Event]:
-    """Yield the guest's events until it has ended; raise the error that its exit status stands for.
+class _Pipes(Popen2IO):
+    """The pipes of a launcher as execnet wants them."""
 
-    The last lines of a launcher that failed are its error. To report them once, lines are held back until more output
-    shows that they are not the last.
+    def __init__(self, launcher: subprocess.Popen[bytes]) -> None:
+        super().__init__(launcher.stdin, launcher.stdout, get_execmodel("thread"))
+        self.wait = launcher.wait
+        self.kill = launcher.kill
+
+
+@dataclass(slots=True)
+class _Connection:
+    """The gateway into one guest: requests go in, events and lines of standard error come out.
+
+    The boot and every blocking read have a thread; the thread of the caller is interruptible at any time. The threads
+    end with the launcher.
     """
-    held: list[str] = []
-    for line, is_output in _lines(launcher, kernel):
-        event = _event(line) if is_output and line is not None else None
-        if line is None or event is not None:
-            while held:
-                note(held.pop(0).removeprefix(PREFIX))
-        if event is not None:
-            yield event
-        elif line is not None:
-            held.append(line)
-    status = launcher.wait(_LEAVE_S)
-    _raise_for_status(status, held, kernel)
-    for line in held:
-        note(line.removeprefix(PREFIX))
 
+    launcher: subprocess.Popen[bytes]
+    kernel: str
+    note: Callable[[str], None]
+    _requests: SimpleQueue[RunRequest | None] = field(default_factory=SimpleQueue)
+    _received: SimpleQueue[tuple[_Kind, Any]] = field(default_factory=SimpleQueue)
+    _threads: list[threading.Thread] = field(default_factory=list)
+    _gateway: Any = None
 
-def _send_request(launcher: subprocess.Popen[bytes], request: RunRequest) -> None:
-    """Write a request to the launcher. If it has ended, `_guest_events` raises the reason."""
-    assert launcher.stdin is not None
-    with contextlib.suppress(BrokenPipeError):
-        launcher.stdin.write(request.to_json().encode() + b"\n")
+    def __post_init__(self) -> None:
+        self._threads = [threading.Thread(target=work, daemon=True) for work in (self._serve, self._read_lines)]
+        for thread in self._threads:
+            thread.start()
 
+    def send(self, request: RunRequest | None) -> None:
+        """Send a request, or None after the last one. If the guest has ended, `events` raises the reason."""
+        self._requests.put(request)
 
-def _raise_for_status(status: int, output: list[str], kernel: str) -> None:
-    """Raise the error of a launcher's exit status; none for 0 and for the statuses that the last event reports."""
-    first = next((number for number, line in enumerate(output) if line.startswith(PREFIX)), 0)
-    sentence, *tail = (line.removeprefix(PREFIX) for line in output[first:] or [f"the guest {kernel} wrote no message"])
-    if status == EXIT_LOST:
-        raise GuestLost(sentence, "\n".join(tail))
-    if status == EXIT_USAGE and output:
-        raise KernelError(sentence)
-    if status not in (ExitStatus.PASSED, ExitStatus.UNABLE, ExitStatus.USAGE):
+    def events(self) -> Generator[Event]:
+        """Yield the guest's events until it has ended; raise the error that it ended with.
+
+        The last lines of a launcher that failed are its error. To report them once, lines are held back until a pause
+        shows that they are not the last.
+        """
+        held: list[str] = []
+        shown_s = 0.0
+        error: BaseException | None = None
+        ended: set[_Kind] = set()
+        while len(ended) < 2:
+            kind, value = self._next(_PAUSE_S if held else _BACKSTOP_S)
+            if kind is None and not held:
+                raise GuestLost(f"the launcher of the guest {self.kernel} has written nothing for {_BACKSTOP_S:.0f} s")
+            if kind is _Kind.LINE:
+                held.append(value)
+                shown_s = time.monotonic() + _PAUSE_S
+            # Events come by another pipe, so that one may overtake the launcher's last lines, or be overtaken.
+            if kind is None or (kind is _Kind.EVENT and time.monotonic() > shown_s):
+                self._show(held)
+            if kind is _Kind.EVENT:
+                yield value
+            elif kind in (_Kind.DONE, _Kind.CLOSED):
+                ended.add(kind)
+                error = value or error
+                if kind is _Kind.DONE and not isinstance(value, EOFError | OSError):
+                    # Its Python waits for another command, and there is none.
+                    self.launcher.terminate()
+        if error is not None:
+            self._raise(error, held)
+        self._show(held)
+
+    def close(self) -> None:
+        """Close the pipes of a launcher that has ended."""
+        self.send(None)
+        for thread in self._threads:
+            thread.join(_LEAVE_S)
+        if self._gateway is not None:
+            self._gateway.join(_LEAVE_S)
+        for pipe in (self.launcher.stdin, self.launcher.stdout, self.launcher.stderr):
+            assert pipe is not None
+            # What was not sent is of no use any more.
+            with contextlib.suppress(OSError):
+                pipe.close()
+
+    def _next(self, timeout_s: float) -> tuple[_Kind | None, Any]:
+        try:
+            return self._received.get(timeout=timeout_s)
+        except Empty:
+            return None, None
+
+    def _show(self, held: list[str]) -> None:
+        while held:
+            self.note(held.pop(0).removeprefix(PREFIX))
+
+    def _serve(self) -> None:
+        """Open the gateway and send it the requests."""
+        # Not by an execnet.Group, which would start the launcher without a pipe for standard error.
+        io = _Pipes(self.launcher)
+        # The probe's signals need the main thread.
+        spec = execnet.XSpec(f"popen//id={self.kernel}//execmodel=main_thread_only")
+        try:
+            bootstrap_import(io, spec)
+            self._gateway = execnet.Gateway(io, spec)
+            channel = self._gateway.remote_exec(SERVE)
+            # The end wakes this thread, too, which may wait for a request.
+            channel.setcallback(
+                lambda event: self._requests.put(None) if event is None else self._received.put((_Kind.EVENT, event)),
+                endmarker=None,
+            )
+            # A guest that has ended takes nothing; waitclose raises the reason.
+            with contextlib.suppress(OSError):
+                while (request := self._requests.get()) is not None:
+                    channel.send(request.as_dict())
+                channel.send(None)
+            channel.waitclose()
+        except Exception as error:
+            self._received.put((_Kind.DONE, error))
+        else:
+            self._received.put((_Kind.DONE, None))
+
+    def _read_lines(self) -> None:
+        assert self.launcher.stderr is not None
+        for line in self.launcher.stderr:
+            self._received.put((_Kind.LINE, line.decode("utf-8", "replace").rstrip("\r\n")))
+        self._received.put((_Kind.CLOSED, None))
+
+    def _raise(self, error: BaseException, output: list[str]) -> None:
+        """Raise what ended the guest: an exception of its Python, or the error that its launcher ended with."""
+        if not isinstance(error, EOFError | OSError):
+            raise RttcheckError(f"rttcheck in the guest {self.kernel} failed:\n{error}")
+        status = self.launcher.wait(_LEAVE_S)
+        first = next((number for number, line in enumerate(output) if line.startswith(PREFIX)), 0)
+        nothing = f"the guest {self.kernel} wrote no message"
+        sentence, *tail = (line.removeprefix(PREFIX) for line in output[first:] or [nothing])
+        if status == EXIT_LOST:
+            raise GuestLost(sentence, "\n".join(tail))
+        if status == EXIT_USAGE and output:
+            raise KernelError(sentence)
         last = "\n".join(output[-20:])
-        raise RttcheckError(f"rttcheck in the guest {kernel} ended with status {status}; its last output:\n{last}")
+        raise RttcheckError(f"rttcheck in the guest {self.kernel} ended with status {status}; its last output:\n{last}")
 
 
 @contextlib.contextmanager
-def _start_launcher(settings: GuestSettings) -> Iterator[subprocess.Popen[bytes]]:
-    """Start the launcher of a guest that waits for a request; end it when the block ends.
+def _connect(settings: GuestSettings, note: Callable[[str], None]) -> Iterator[_Connection]:
+    """Start the launcher of a guest whose Python becomes an execnet gateway; end it when the block ends.
 
     It has its own process group, so that Ctrl-C reaches this process alone, which then ends the launcher properly.
     """
-    with subprocess.Popen(
-        [*launcher_command(settings), "-m", "rttcheck.cli", "run", "--emit-rows"],
+    launcher = subprocess.Popen(
+        [*launcher_command(settings), "-u", "-c", popen_bootstrapline],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        # Buffered output would raise BrokenPipeError again when the pipe is closed.
-        bufsize=0,
         preexec_fn=die_with_parent(),
         process_group=0,
-    ) as launcher:
-        try:
-            yield launcher
-        finally:
-            launcher.terminate()
-            try:
-                launcher.wait(_LEAVE_S)
-            except (subprocess.TimeoutExpired, KeyboardInterrupt):
-                # The kernel kills QEMU when its parent dies (PR_SET_PDEATHSIG), even if the launcher cannot.
-                launcher.kill()
-
-
-def _lines(launcher: subprocess.Popen[bytes], kernel: str) -> Iterator[tuple[str | None, bool]]:
-    """Yield lines of both pipes as they come, each with whether it is from standard output; None after a pause.
-
-    Ends when both pipes are closed. Raises GuestLost when nothing comes for `_BACKSTOP_S`.
-    """
-    partial = {launcher.stdout: b"", launcher.stderr: b""}
-    with selectors.DefaultSelector() as selector:
-        for pipe in partial:
-            assert pipe is not None
-            selector.register(pipe, selectors.EVENT_READ)
-        paused = True
-        while selector.get_map():
-            ready = selector.select(_BACKSTOP_S if paused else _PAUSE_S)
-            if not ready and paused:
-                raise GuestLost(f"the launcher of the guest {kernel} has written nothing for {_BACKSTOP_S:.0f} s")
-            paused = not ready
-            if paused:
-                yield None, False
-            for key, _ in ready:
-                pipe = launcher.stdout if key.fileobj is launcher.stdout else launcher.stderr
-                got = os.read(key.fd, 65536)
-                *whole, partial[pipe] = (partial[pipe] + got).split(b"\n")
-                if not got:
-                    selector.unregister(key.fileobj)
-                    whole, partial[pipe] = [partial[pipe]] if partial[pipe] else [], b""
-                for line in whole:
-                    yield line.decode("utf-8", "replace").rstrip("\r"), pipe is launcher.stdout
-
-
-def _event(line: str) -> Event | None:
-    """Return the event in a line; None for any other line."""
+    )
+    connection = _Connection(launcher, settings.kernel, note)
     try:
-        event = json.loads(line)
-    except ValueError:
-        return None
-    return event if isinstance(event, dict) and "event" in event else None
+        yield connection
+    finally:
+        launcher.terminate()
+        try:
+            launcher.wait(_LEAVE_S)
+        except (subprocess.TimeoutExpired, KeyboardInterrupt):
+            # The kernel kills QEMU when its parent dies (PR_SET_PDEATHSIG), even if the launcher cannot.
+            launcher.kill()
+            launcher.wait()
+        connection.close()

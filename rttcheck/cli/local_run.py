@@ -5,13 +5,12 @@ A scenario that cannot be run does not prevent the others. Imported in guests: n
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any
 
 from rttcheck.cli.exit_status import status_of
 from rttcheck.cli.request import BEGIN, READY, REFUSED, RESULT, Event, RunRequest, ScenarioRequest
@@ -123,34 +122,21 @@ def error_row(
     }
 
 
-def serve_requests(requests: TextIO, to: TextIO) -> int:
-    """Run the request in the first line, and further ones while ``more_follow`` is set; write their events.
+def serve_requests(channel: Any) -> None:
+    """Run the requests that come through an execnet channel, up to None, and send their events: the guest's side.
 
-    One JSON object a line: the guest's side of `rttcheck run`. Returns the exit status. An error that ends the run is
-    the last event.
+    All requests use the engine and probe of the first. An error that ends the run is the last event.
     """
-    for event in _events_or_refusal(RunRequest.from_json(requests.readline()), requests):
-        print(json.dumps(event), file=to, flush=True)
-        if event["event"] == REFUSED:
-            return int(event["status"])
-    return 0
-
-
-def _next_requests(request: RunRequest, lines: TextIO) -> Iterator[RunRequest]:
-    while request.more_follow and (line := lines.readline()):
-        request = RunRequest.from_json(line)
-        yield request
-
-
-def _events_or_refusal(request: RunRequest, lines: TextIO) -> Iterator[Event]:
+    requests = (RunRequest.of_dict(given) for given in iter(channel.receive, None))
     try:
-        yield from run_locally(request, _next_requests(request, lines))
+        for event in run_locally(next(requests), requests):
+            channel.send(event)
     except Exception as error:
         known = status_of(error)
         if known is None:
             raise
         sentence, status = known
-        yield {"event": REFUSED, "sentence": sentence, "status": int(status)}
+        channel.send({"event": REFUSED, "sentence": sentence, "status": int(status)})
 
 
 def prepare_recordings(directory: Path) -> None:

@@ -1,13 +1,12 @@
 """A run as a request that one process sends to another, and the events that come back.
 
 A request holds scenarios as keywords, engine, probe, recordings directory and how verdicts are rendered. It crosses
-from the host into a guest as one line of JSON. Events come back one JSON object a line: ``ready``, ``begin``,
-``result`` and ``refused``.
+from the host into a guest as plain values. Events come back the same way: ``ready``, ``begin``, ``result`` and
+``refused``.
 """
 
 from __future__ import annotations
 
-import json
 import shlex
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal
@@ -57,19 +56,16 @@ class RunRequest:
     ascii_only: bool = False
     allowed: tuple[dict[str, str], ...] = ()
     allow_splats: str = ""
-    more_follow: bool = False
-    """Another request follows on the same standard input, with the same engine and probe."""
     judge: bool = True
     """Judge each recording. False where the caller judges: in a guest, judging takes as long as the run."""
 
-    def to_json(self) -> str:
-        """Return the request as one line of JSON."""
-        return json.dumps(asdict(self))
+    def as_dict(self) -> dict[str, Any]:
+        """Return the request as plain values."""
+        return asdict(self)
 
     @classmethod
-    def from_json(cls, text: str) -> RunRequest:
-        """Return the request that `to_json` wrote."""
-        given = json.loads(text)
+    def of_dict(cls, given: dict[str, Any]) -> RunRequest:
+        """Return the request that `as_dict` returned, also with lists for tuples."""
         scenarios = tuple(ScenarioRequest(**scenario) for scenario in given["scenarios"])
         return cls(**{**given, "scenarios": scenarios, "allowed": tuple(given["allowed"])})
 

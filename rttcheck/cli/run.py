@@ -1,7 +1,4 @@
-"""`rttcheck run SCENARIO…`: run scenarios by name or from TOML files, on the running kernel or in a guest.
-
-The hidden option `--emit-rows` is the guest's side of the command; on that path nothing heavy is imported.
-"""
+"""`rttcheck run SCENARIO…`: run scenarios by name or from TOML files, on the running kernel or in a guest."""
 
 from __future__ import annotations
 
@@ -125,16 +122,11 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     what.add_argument("--json", action="store_true", help="print one JSON document")
     what.add_argument("--markdown", action="store_true", help="with --keywords: print the page docs/scenarios.md")
-    parser.add_argument("--emit-rows", action="store_true", help=argparse.SUPPRESS)
     parser.set_defaults(run=run, parser=parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the scenarios, print the results, and return the exit status."""
-    if args.emit_rows:
-        from rttcheck.cli.local_run import serve_requests
-
-        return serve_requests(sys.stdin, sys.stdout)
     if args.markdown and not args.keywords:
         args.parser.error("--markdown is only for --keywords; `rttcheck matrix` writes results as Markdown")
     if args.keywords:

@@ -163,7 +163,6 @@ class Kernel:
         self.told, self.log, self.letter, self.count = told, log, letter, 0
 
     def events(self, request: RunRequest) -> Iterator[Event]:
-        assert request.more_follow
         (wanted,) = request.scenarios
         self.log.append(f"{self.letter} {wanted.name} {Path(request.recordings).name}")
         self.count += 1

@@ -1,10 +1,8 @@
-"""A guest that is kept for one order after the other, over a launcher that is a script: orders, pauses, its end."""
+"""A guest that runs one request after the other, whose launcher is a gateway on this machine: requests, pauses, end."""
 
 from __future__ import annotations
 
 import dataclasses
-import io
-import json
 import os
 import sys
 import time
@@ -21,6 +19,7 @@ from rttcheck.cli import guest_run, local_run
 from rttcheck.cli.request import RunRequest, ScenarioRequest
 from rttcheck.errors import GuestLost
 from rttcheck.kernels.guest import GuestSettings
+from tests.support.channel import Channel
 
 REQUEST = RunRequest(
     kernel="debian:6.12",
@@ -28,21 +27,20 @@ REQUEST = RunRequest(
     probe="auto",
     recordings="recordings",
     scenarios=(ScenarioRequest(keywords={"name": "first", "rtt": "40ms"}, source="first"),),
-    more_follow=True,
 )
 
 ANSWERING = """\
-import json, subprocess, sys
+import os, subprocess, sys
 from rttcheck.kernels.parent_death import die_with_parent
 qemu = subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"], preexec_fn=die_with_parent())
-print(json.dumps({"event": "ready", "qemu": qemu.pid}), flush=True)
-for line in sys.stdin:
-    name = json.loads(line)["scenarios"][0]["source"]
+channel.send({"event": "ready", "qemu": qemu.pid})
+for request in iter(channel.receive, None):
+    name = request["scenarios"][0]["source"]
     if name == "dies":
         print("rttcheck: the guest debian:6.12 died", file=sys.stderr, flush=True)
         qemu.kill()
-        sys.exit(20)
-    print(json.dumps({"event": "result", "row": {"scenario": name}}), flush=True)
+        os._exit(20)
+    channel.send({"event": "result", "row": {"scenario": name}})
 """
 
 
@@ -50,9 +48,10 @@ for line in sys.stdin:
 def opened(monkeypatch: pytest.MonkeyPatch, clock: str = "virtual") -> Iterator[guest_run.OpenGuest]:
     def command(settings: GuestSettings) -> list[str]:
         assert (settings.clock, settings.silence_s) == (clock, guest_run.OPEN_SILENCE_S)
-        return [sys.executable, "-c", ANSWERING]
+        return [sys.executable]
 
     monkeypatch.setattr(guest_run, "launcher_command", command)
+    monkeypatch.setattr(guest_run, "SERVE", ANSWERING)
     with guest_run.open_guest("debian:6.12", clock, console=Path("A.log"), rw=Path("A"), note=lambda _: None) as guest:
         yield guest
 
@@ -113,7 +112,7 @@ def test_a_guest_that_dies_at_an_order_is_lost(monkeypatch: pytest.MonkeyPatch) 
             list(guest.events(request("third")))
 
 
-def test_the_guests_side_takes_orders_with_one_probe_until_one_says_that_it_is_the_last(
+def test_the_guests_side_runs_requests_with_one_probe_up_to_the_last(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     places: list[Path] = []
@@ -134,14 +133,10 @@ def test_the_guests_side_takes_orders_with_one_probe_until_one_says_that_it_is_t
         yield Harness()
 
     monkeypatch.setattr(rttcheck.harness, "open_harness", open_harness)
-    requests = [
-        dataclasses.replace(REQUEST, recordings=str(tmp_path / name), more_follow=name != "last")
-        for name in ("1", "2", "last")
-    ]
-    lines = io.StringIO("".join(one.to_json() + "\n" for one in [*requests, requests[0]]))
-    out = io.StringIO()
-    assert local_run.serve_requests(lines, out) == 0
-    assert [json.loads(line)["event"] for line in out.getvalue().splitlines()] == ["ready", *["begin", "result"] * 3]
+    requests = [dataclasses.replace(REQUEST, recordings=str(tmp_path / name)) for name in ("1", "2", "last")]
+    channel = Channel(requests)
+    local_run.serve_requests(channel)
+    assert [event["event"] for event in channel.sent] == ["ready", *["begin", "result"] * 3]
     assert len(opens) == 1
     assert [place.parent.name for place in places] == ["1", "2", "last"]
 
@@ -157,9 +152,8 @@ def test_the_guests_side_judges_nothing_for_who_does_so_himself(
             return None, self.recordings / f"{scenario.name}.rttrec"
 
     monkeypatch.setattr(rttcheck.harness, "open_harness", lambda **_: nullcontext(Harness()))
-    unjudged = dataclasses.replace(REQUEST, recordings=str(tmp_path), more_follow=False, judge=False)
-    out = io.StringIO()
-    assert local_run.serve_requests(io.StringIO(unjudged.to_json() + "\n"), out) == 0
-    *_, result = [json.loads(line) for line in out.getvalue().splitlines()]
+    channel = Channel([dataclasses.replace(REQUEST, recordings=str(tmp_path), judge=False)])
+    local_run.serve_requests(channel)
+    *_, result = channel.sent
     assert Path(result["row"]["recording"]).name == "first.rttrec"
     assert result["verdict"] is None

@@ -18,6 +18,7 @@ from rttcheck.errors import ScenarioError
 from rttcheck.kernel_log.allowed import read_allowed
 from rttcheck.scenario.library import NAMED
 from rttcheck.scenario.model import Scenario
+from tests.support.channel import over_a_gateway
 
 LINKS = """
 [scenario.far]
@@ -190,9 +191,7 @@ def test_an_order_is_the_same_after_it_has_crossed_into_a_guest() -> None:
         allowed=({"pattern": "x", "reason": "y", "until": "z", "since": "", "before": ""},),
         allow_splats="known.toml",
     )
-    text = request.to_json()
-    assert "\n" not in text
-    assert RunRequest.from_json(text) == request
+    assert RunRequest.of_dict(over_a_gateway(request.as_dict())) == request
 
 
 def test_the_command_that_reproduces_can_be_pasted_into_a_shell() -> None:

@@ -24,6 +24,7 @@ from rttcheck.kernel_log import reader as kernel_log
 from rttcheck.kernel_log.reader import KernelLog
 from rttcheck.kernel_log.record import LogRecord
 from rttcheck.kernels import archive
+from tests.support.channel import Channel
 
 Plan = dict[str, str | BaseException | signal.Signals]
 """What each scenario comes to: an outcome, an error that running it raises, or a signal that comes meanwhile."""
@@ -222,24 +223,20 @@ def request(*names: str, kernel: str = "debian:6.12") -> RunRequest:
     )
 
 
-def test_the_guests_side_writes_an_event_a_line_and_takes_the_order_from_standard_input(
-    plan: Plan, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_guests_side_sends_an_event_for_each_step(plan: Plan) -> None:
     plan.update(first="passed", second="failed")
-    monkeypatch.setattr("sys.stdin", io.StringIO(request("first", "second").to_json() + "\n"))
-    assert main(["run", "--emit-rows"]) == ExitStatus.PASSED
-    events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert [event["event"] for event in events] == ["ready", "begin", "result", "begin", "result"]
-    assert events[4]["row"]["outcome"] == "failed"
-    assert events[4]["text"] == "verdict on second in 100 columns"
+    channel = Channel([request("first", "second")])
+    local_run.serve_requests(channel)
+    assert [event["event"] for event in channel.sent] == ["ready", "begin", "result", "begin", "result"]
+    assert channel.sent[4]["row"]["outcome"] == "failed"
+    assert channel.sent[4]["text"] == "verdict on second in 100 columns"
 
 
 def test_an_error_that_ends_the_run_is_the_guests_last_event(plan: Plan) -> None:
     plan.update(first="passed", second=RecordingError("the disk is full"))
-    out = io.StringIO()
-    assert local_run.serve_requests(io.StringIO(request("first", "second").to_json()), out) == ExitStatus.UNABLE
-    last = json.loads(out.getvalue().splitlines()[-1])
-    assert last == {"event": "refused", "sentence": "the disk is full", "status": 3}
+    channel = Channel([request("first", "second")])
+    local_run.serve_requests(channel)
+    assert channel.sent[-1] == {"event": "refused", "sentence": "the disk is full", "status": 3}
 
 
 class Guest:
