@@ -110,14 +110,3 @@ def tail_of(console: bytes, *, lines: int = 30) -> str:
     if left_out > 0:
         shown = [*shown[:_TROUBLE_LINES], f"[{left_out} lines left out]", *shown[-lines:]]
     return "\n".join(shown)
-
-
-def read_marks(path: Path) -> tuple[tuple[float, str], ...]:
-    """Return the launcher's lines in the console file: (seconds of host time since power-on, event)."""
-    marks = []
-    for line in path.read_text("utf-8", "replace").splitlines():
-        _, found, rest = line.partition(MARK)
-        if found:
-            seconds, _, event = rest.partition(" s ")
-            marks.append((float(seconds), event))
-    return tuple(marks)

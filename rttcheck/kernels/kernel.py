@@ -29,16 +29,6 @@ class BootableKernel:
     version: str = ""
 
     @property
-    def has_netem(self) -> bool:
-        """Whether ``sch_netem`` is among its modules or built in."""
-        if self.modules is None:
-            return False
-        if (self.modules / "kernel/net/sched/sch_netem.ko").exists():
-            return True
-        builtin = self.modules / "modules.builtin"
-        return builtin.exists() and "/sch_netem.ko" in builtin.read_text()
-
-    @property
     def headers(self) -> Path | None:
         """Its fetched header tree, or None; in a guest ``/lib/modules/RELEASE/build`` links to it."""
         directory = self.image.parent / HEADERS

@@ -12,10 +12,11 @@ from pathlib import Path
 
 from rttcheck.kernels.archive import fetch
 from rttcheck.kernels.cache import cache_root
-from rttcheck.kernels.console import read_console_tail, read_marks
+from rttcheck.kernels.console import read_console_tail
 from rttcheck.kernels.guest import EXIT_LOST, EXIT_USAGE, GuestSettings, launcher_command
 from rttcheck.kernels.initramfs import initramfs_of
 from rttcheck.kernels.machine import GuestMachine
+from tests.support.console_marks import read_marks
 
 PROJECT = Path(__file__).parents[2]
 

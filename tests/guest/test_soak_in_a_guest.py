@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from rttcheck.cli.exit_status import ExitStatus
-from rttcheck.kernels.console import read_marks
 from rttcheck.soak.code import PACKAGE
+from tests.support.console_marks import read_marks
 
 Start = Callable[..., "subprocess.Popen[str]"]
 

@@ -9,8 +9,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from rttcheck.kernels.console import read_marks
 from rttcheck.kernels.guest import GuestSettings, gateway_spec
+from tests.support.console_marks import read_marks
 
 TESTS = '''
 import os

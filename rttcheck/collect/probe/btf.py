@@ -9,7 +9,6 @@ import ctypes
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 from rttcheck.collect.probe.libbpf import Libbpf, libbpf
@@ -177,17 +176,6 @@ def kernel_btf() -> Iterator[Btf]:
     """Yield the running kernel's types. Raises Refused when it has none."""
     library = libbpf()
     handle = library.pointer(library.call.btf__load_vmlinux_btf(), "read its BTF")
-    try:
-        yield Btf(library, handle)
-    finally:
-        library.call.btf__free(handle)
-
-
-@contextmanager
-def object_btf(path: Path) -> Iterator[Btf]:
-    """Yield the types of a BPF object or another ELF file. Raises Refused when it has none."""
-    library = libbpf()
-    handle = library.pointer(library.call.btf__parse(bytes(path), None), f"read the BTF of {path}")
     try:
         yield Btf(library, handle)
     finally:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rttcheck.kernels.console import TAIL_BYTES, Console, read_console_tail, read_loss, read_marks, tail_of
+from rttcheck.kernels.console import TAIL_BYTES, Console, read_console_tail, read_loss, tail_of
+from tests.support.console_marks import read_marks
 
 
 def test_marks_stand_on_lines_of_their_own(tmp_path: Path) -> None:

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rttcheck.collect.probe.btf import object_btf
 from rttcheck.collect.probe.probe import OBJECT
 from rttcheck.record.event import CONFIG, COUNTS, EVENT, MINMAX_SAMPLE
 from rttcheck.record.stamp import STAMP
+from tests.support.object_btf import object_btf
 
 BPF = OBJECT.parent.resolve()
 
