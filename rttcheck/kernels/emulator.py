@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import time
 from pathlib import Path
 
 from rttcheck.errors import GuestLost
@@ -15,14 +14,15 @@ from rttcheck.kernels.console import Console
 from rttcheck.kernels.frozen import thaw
 from rttcheck.kernels.guest import GuestSettings
 from rttcheck.kernels.machine import GuestMachine
+from rttcheck.kernels.patience import Instant, Patience
 from rttcheck.kernels.qemu import Qemu
 from rttcheck.kernels.session import GuestSession
 from rttcheck.kernels.stream import ByteStream, wait
 
 _THAW_S = 30.0
-"""Deadline for a frozen guest to resume, seconds of host time."""
+"""Deadline for a frozen guest to resume, seconds (`rttcheck.kernels.patience`)."""
 _LEAVE_S = 15.0
-"""Deadline for a guest to end after its gateway was closed, seconds of host time."""
+"""Deadline for a guest to end after its gateway was closed, seconds."""
 
 
 class NotThawed(GuestLost):
@@ -42,7 +42,9 @@ class Emulator:
         self._report = b""
         self._status: int | None = None
         self._phase = "boot" if frozen is None else "thaw"
-        self._began = self._phase_began = 0.0
+        self._patience: Patience
+        self._began: Instant
+        self._phase_began: Instant
 
     def run(self, session: GuestSession, *, rw: Path, stdin: int, stdout: int, stderr: int) -> int:
         """Carry bytes until the guest has ended; return the exit status of its Python (128 + N: killed by signal N).
@@ -50,8 +52,9 @@ class Emulator:
         Raises `GuestLost`, with the console's tail, when the guest dies or passes one of its deadlines.
         """
         extra = thaw(self._frozen) if self._frozen is not None else []
-        self._began = self._phase_began = time.monotonic()
         with Qemu(self._machine, rw=rw, extra=extra) as qemu:
+            self._patience = Patience(qemu.pid)
+            self._began = self._phase_began = self._patience.now()
             self._console.mark("power-on" if self._frozen is None else "thawing")
             outward = self._carry(qemu, session, stdin, stdout, stderr)
             for stream in outward:
@@ -97,15 +100,14 @@ class Emulator:
                 self._enter("run", "first byte")
             total = sum(stream.moved for stream in (inward, session_script, *outward))
             if total != moved:
-                moved, last = total, time.monotonic()
+                moved, last = total, self._patience.now()
 
-    def _remaining(self, last: float) -> float:
+    def _remaining(self, last: Instant) -> float:
         """Return the seconds to the nearest deadline; `last` is when bytes last moved. Raises when one has passed."""
-        limits = self._settings
-        now = time.monotonic()
-        deadlines = [(last + limits.silence_s, f"sent nothing for {limits.silence_s:.0f} s")]
+        limits, passed_s = self._settings, self._patience.passed_s
+        left = [(limits.silence_s - passed_s(last), f"sent nothing for {limits.silence_s:.0f} s")]
         if limits.overall_s is not None:
-            deadlines.append((self._began + limits.overall_s, f"was not finished after {limits.overall_s:.0f} s"))
+            left.append((limits.overall_s - passed_s(self._began), f"was not finished after {limits.overall_s:.0f} s"))
         phases = {
             "thaw": (_THAW_S, "did not resume from its frozen state"),
             "boot": (limits.boot_s, "did not boot"),
@@ -114,11 +116,11 @@ class Emulator:
         }
         if self._phase in phases:
             allowed, what = phases[self._phase]
-            deadlines.append((self._phase_began + allowed, f"{what} within {allowed:.0f} s"))
-        ends, reason = min(deadlines)
-        if ends <= now:
+            left.append((allowed - passed_s(self._phase_began), f"{what} within {allowed:.0f} s"))
+        left_s, reason = min(left)
+        if left_s <= 0:
             raise self._lost(f"{reason} of host time")
-        return ends - now
+        return left_s
 
     def _reported(self, text: bytes) -> None:
         *lines, self._report = (self._report + text).split(b"\n")
@@ -135,7 +137,7 @@ class Emulator:
                 self._console.mark(f"exit {rest}")
 
     def _enter(self, phase: str, event: str) -> None:
-        self._phase, self._phase_began = phase, time.monotonic()
+        self._phase, self._phase_began = phase, self._patience.now()
         self._console.mark(event)
 
     def _lost(self, reason: str) -> GuestLost:

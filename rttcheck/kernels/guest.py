@@ -30,7 +30,8 @@ class GuestSettings:
     """The settings of one guest.
 
     ``kernel`` is a spec (`rttcheck.kernels.spec`), ``console`` the file for its console, ``rw`` the one directory that
-    it can write to. All deadlines are seconds of host time: ``boot_s`` from power-on to the start of Python,
+    it can write to. All deadlines are seconds of host time, without the time in which the guest waited for a processor
+    (`rttcheck.kernels.patience`): ``boot_s`` from power-on to the start of Python,
     ``gateway_s`` from there to its first byte, ``silence_s`` between two bytes afterwards, ``overall_s`` for everything
     (``None``: no limit). ``gateway``: standard input is a controller, and the guest ends when it closes. ``fresh``:
     boot even if a frozen guest is in the cache.

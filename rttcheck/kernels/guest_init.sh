@@ -42,6 +42,9 @@ first() {
         $B usleep 1000
     done
     exec 3<>"$control"
+    python=
+    if [ -e /python/start ]; then start_python && python=python; fi
+    echo "${python:-no python}" >&3
     echo hello >&3
     read -r size <&3
     $B head -c "$size" <&3 >/session
@@ -54,7 +57,42 @@ first() {
     must $B mount -t tmpfs -o mode=755 tmpfs /newroot/run
     must $B mkdir -p /newroot/run/rttcheck
     must $B cp /bin/busybox /init /session /newroot/run/rttcheck/
-    exec $B switch_root /newroot /run/rttcheck/busybox sh /run/rttcheck/init second
+    exec $B switch_root /newroot /run/rttcheck/busybox sh /run/rttcheck/init second $python
+}
+
+# What was imported is in memory. Freed memory is saved with the guest unless it is zero.
+forget_files() {
+    for entry in /*; do
+        case $entry in
+        /bin | /dev | /init | /modules | /newroot | /proc | /python | /sys) ;;
+        *) $B rm -rf "$entry" ;;
+        esac
+    done
+    while read -r name size _; do
+        [ "$name" = MemFree: ] && break
+    done </proc/meminfo
+    $B mkdir /python/zero
+    must $B mount -t tmpfs -o size=100% tmpfs /python/zero
+    $B dd if=/dev/zero of=/python/zero/zero bs=1M count=$((size / 1024 - 64)) 2>/dev/null
+    $B umount /python/zero
+}
+
+# Python starts here, to be frozen with the guest (warm_python.py). It enters the root when it has its request.
+start_python() {
+    must $B mount -t proc proc /python/proc
+    must $B mkfifo /python/requests /python/reports
+    exec 4<>/python/requests 5<>/python/reports
+    (
+        $B sh /python/start </dev/null >/python/log 2>&1 3>&-
+        echo "ended $?" >&5
+    ) &
+    read -r report <&5
+    if [ "$report" = ready ]; then
+        forget_files
+        return
+    fi
+    echo "rttcheck init: Python was not started: $($B tail -n 3 /python/log)" >/dev/console
+    return 1
 }
 
 second() {
@@ -73,13 +111,20 @@ second() {
     stdout=$(port_named rttcheck.stdout) || die "no stdout port"
     stderr=$(port_named rttcheck.stderr) || die "no stderr port"
     echo start >&3
-    session_command <"$stdin" >"$stdout" 2>"$stderr" 3>&-
-    echo "exit $?" >&3
+    if [ "$1" = python ] && [ -n "$session_python" ]; then
+        $B printf '%s\n' "$stdin $stdout $stderr" "$session_python" >&4
+        # Not the shell's own read, during which it does not reap the orphans of PID 1.
+        report=$($B head -n 1 <&5)
+        echo "exit ${report#ended }" >&3
+    else
+        session_command <"$stdin" >"$stdout" 2>"$stderr" 3>&- 4>&- 5>&-
+        echo "exit $?" >&3
+    fi
     $B reboot -f
 }
 
 if [ "$1" = second ]; then
-    second
+    second "$2"
 else
     first
 fi

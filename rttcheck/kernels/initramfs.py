@@ -8,8 +8,10 @@ left out.
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
-from collections.abc import Iterator
+import stat
+from collections.abc import Iterable, Iterator
 from importlib import resources
 from pathlib import Path
 
@@ -17,11 +19,12 @@ from rttcheck.errors import KernelError
 from rttcheck.kernels.cache import cache_root, exclusive, say, staged
 from rttcheck.kernels.kernel import BootableKernel
 from rttcheck.kernels.modules import load_order
+from rttcheck.kernels.python_image import PythonImage
 
 NEEDED_MODULES = ("virtio_pci", "virtio_console", "9pnet_virtio", "9p", "overlay")
 """Modules that init loads, in this order, after those they depend on; built-in ones are skipped."""
 
-_DIRECTORIES = ("bin", "dev", "modules", "newroot", "proc", "sys")
+_DIRECTORIES = ("bin", "dev", "modules", "newroot", "proc", "python", "python/proc", "sys")
 
 
 def initramfs_of(kernel: BootableKernel, root: Path | None = None) -> Path:
@@ -47,6 +50,34 @@ def initramfs_of(kernel: BootableKernel, root: Path | None = None) -> Path:
                 for piece in _archive(busybox, script, modules):
                     file.write(piece)
     return image
+
+
+def add_python(image: Path, python: PythonImage, target: Path) -> None:
+    """Write `image` with the files of `python` to `target`. Raises `KernelError` when its imports fail here."""
+    files = python.files()
+    with target.open("wb") as file:
+        # The kernel unpacks archives that follow each other.
+        file.write(image.read_bytes())
+        for piece in _python_archive(files, python.start_script().encode()):
+            file.write(piece)
+
+
+def _python_archive(paths: Iterable[Path], start: bytes) -> Iterator[bytes]:
+    yield _entry(1, "python/start", 0o100644, start)
+    for inode, path in enumerate(paths, start=2):
+        name, status = str(path).lstrip("/"), path.lstat()
+        # Init's own files have precedence.
+        if path.parts[1] in _DIRECTORIES:
+            continue
+        # Bytecode is valid for a source of the same time and size.
+        when = int(status.st_mtime)
+        if path.is_symlink():
+            yield _entry(inode, name, 0o120777, os.fsencode(path.readlink()), when=when)
+        elif path.is_dir():
+            yield _entry(inode, name, 0o040755, b"", when=when)
+        else:
+            yield _entry(inode, name, 0o100000 | stat.S_IMODE(status.st_mode), path.read_bytes(), when=when)
+    yield _entry(0, "TRAILER!!!", 0, b"")
 
 
 def static_busybox() -> Path:
@@ -75,7 +106,7 @@ def _archive(busybox: Path, script: bytes, modules: tuple[Path, ...]) -> Iterato
     yield _entry(0, "TRAILER!!!", 0, b"")
 
 
-def _entry(inode: int, name: str, mode: int, body: bytes, *, device: tuple[int, int] = (0, 0)) -> bytes:
-    fields = (inode, mode, 0, 0, 1, 0, len(body), 0, 0, *device, len(name) + 1, 0)
+def _entry(inode: int, name: str, mode: int, body: bytes, *, device: tuple[int, int] = (0, 0), when: int = 0) -> bytes:
+    fields = (inode, mode, 0, 0, 1, when, len(body), 0, 0, *device, len(name) + 1, 0)
     head = b"070701" + b"".join(b"%08X" % value for value in fields) + name.encode() + b"\0"
     return head + b"\0" * (-len(head) % 4) + body + b"\0" * (-len(body) % 4)

@@ -22,13 +22,14 @@ from rttcheck.kernels.archive import at_hand
 from rttcheck.kernels.cache import cache_root, say
 from rttcheck.kernels.console import Console
 from rttcheck.kernels.emulator import Emulator, NotThawed
-from rttcheck.kernels.frozen import discard, empty_directory, frozen_guest
+from rttcheck.kernels.frozen import FrozenGuest, discard, empty_directory, frozen_guest
 from rttcheck.kernels.guest import BOOT_VARIABLE, EXIT_LOST, EXIT_USAGE, GuestSettings
 from rttcheck.kernels.initramfs import initramfs_of
 from rttcheck.kernels.kernel import BootableKernel
 from rttcheck.kernels.kvm import DEVICE, kvm_works
 from rttcheck.kernels.machine import GuestMachine
 from rttcheck.kernels.parent_death import exit_when_parent_dies
+from rttcheck.kernels.python_image import PythonImage
 from rttcheck.kernels.session import GuestSession
 
 _PASSED_ON = (
@@ -123,19 +124,27 @@ def _launch(kernel: BootableKernel, settings: GuestSettings, arguments: Sequence
         if settings.console is not None:
             file = stack.enter_context(_console_file(settings.console))
         console = Console(file)
-        frozen: Path | None = None
+        session = session_of(kernel, settings, arguments)
+        frozen: FrozenGuest | None = None
         if settings.clock == "virtual" and not settings.fresh and os.environ.get(BOOT_VARIABLE) != "fresh":
             frozen = frozen_guest(
-                machine, label=kernel.release, root=root, boot_s=settings.boot_s, console=console, progress=say
+                machine,
+                PythonImage.of(session.environment),
+                label=kernel.release,
+                root=root,
+                boot_s=settings.boot_s,
+                console=console,
+                progress=say,
             )
-        session = session_of(kernel, settings, arguments)
         rw = settings.rw if settings.rw is not None else empty_directory(root)
-        try:
-            return Emulator(machine, settings, console, frozen=frozen).run(session, rw=rw, stdin=0, stdout=1, stderr=2)
-        except NotThawed as lost:
-            if frozen is not None:
-                discard(frozen)
-            say(f"{lost}; booting it instead")
+        if frozen is not None:
+            warm = replace(session, python=frozen.python, forget=frozen.changed)
+            emulator = Emulator(frozen.machine, settings, console, frozen=frozen.state)
+            try:
+                return emulator.run(warm, rw=rw, stdin=0, stdout=1, stderr=2)
+            except NotThawed as lost:
+                discard(frozen.state)
+                say(f"{lost}; booting it instead")
         return Emulator(machine, settings, console, frozen=None).run(session, rw=rw, stdin=0, stdout=1, stderr=2)
 
 

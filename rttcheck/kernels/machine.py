@@ -55,10 +55,16 @@ _KERNEL_OPTIONS = (
 
 @dataclass(frozen=True, slots=True)
 class GuestMachine:
-    """A machine for one kernel; ``template`` is QEMU's command line with placeholders for what sessions set."""
+    """A machine for one kernel.
+
+    ``template`` is QEMU's command line with placeholders for what sessions set, ``identity`` the text that tells its
+    initramfs from others.
+    """
 
     template: tuple[str, ...]
     image: Path
+    initramfs: Path = Path("/dev/null")
+    identity: str = ""
 
     @classmethod
     def build(
@@ -84,7 +90,7 @@ class GuestMachine:
         if not kvm:
             machine.append("--disable-kvm")
         kernel_options = (*_KERNEL_OPTIONS, *(_VIRTUAL_KERNEL_OPTIONS if virtual else ()))
-        options = ["-no-reboot", "-initrd", str(initramfs), "-append", " ".join(kernel_options)]
+        options = ["-no-reboot", "-initrd", "{initramfs}", "-append", " ".join(kernel_options)]
         if virtual:
             options += _VIRTUAL
         options += ["-device", "virtio-serial-pci,id=rttcheck"]
@@ -97,7 +103,8 @@ class GuestMachine:
             *("-fsdev", "local,id=rttcheck.rw,path={rw},security_model=none,multidevs=remap"),
             *("-device", f"virtio-9p-pci,fsdev=rttcheck.rw,mount_tag={RW_TAG}"),
         ]
-        return cls(tuple(_virtme_run([*machine, "--qemu-opts", *options])), kernel.image)
+        template = tuple(_virtme_run([*machine, "--qemu-opts", *options]))
+        return cls(template, kernel.image, initramfs, identity=str(initramfs))
 
     def command(self, *, name: str, rw: Path, sockets: Mapping[str, int]) -> list[str]:
         """Return QEMU's command line for one session.
@@ -105,7 +112,12 @@ class GuestMachine:
         `rw` is the directory that the guest can write to; `sockets` maps each of `PORTS` to the descriptor of a
         connected socket that QEMU inherits. QEMU's standard output is the guest's serial console.
         """
-        places = {"name": name, "rw": str(rw).replace(",", ",,"), **{port: str(fd) for port, fd in sockets.items()}}
+        places = {
+            "name": name,
+            "initramfs": str(self.initramfs),
+            "rw": str(rw).replace(",", ",,"),
+            **{port: str(fd) for port, fd in sockets.items()},
+        }
         command = []
         for argument in self.template:
             for place, value in places.items():
@@ -115,7 +127,7 @@ class GuestMachine:
 
     def digest(self) -> str:
         """Return a digest of QEMU, kernel, initramfs and command line."""
-        digest = hashlib.sha256("\0".join(self.template).encode())
+        digest = hashlib.sha256("\0".join([*self.template, self.identity]).encode())
         for path in (Path(self.template[0]), self.image):
             status = path.stat()
             digest.update(f"{status.st_size}:{status.st_mtime_ns}\n".encode())

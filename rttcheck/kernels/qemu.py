@@ -38,6 +38,11 @@ class Qemu:
         self.ended = -1
         self._process: subprocess.Popen[bytes]
 
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        return self._process.pid
+
     def __enter__(self) -> Qemu:
         with contextlib.ExitStack() as stack:
             theirs: dict[str, int] = {}

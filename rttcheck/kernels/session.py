@@ -6,6 +6,8 @@ kernel command line and the initramfs contain nothing of it, so they are the sam
 
 from __future__ import annotations
 
+import json
+import os
 import shlex
 import time
 from collections.abc import Mapping, Sequence
@@ -30,7 +32,7 @@ class GuestSession:
 
     ``argv`` is run in ``cwd`` with ``environment``; ``modules`` is the host's ``lib/modules/RELEASE`` directory;
     ``rw`` a host directory that the guest writes to, at ``rw_at`` or at the same path. ``binds`` are pairs of paths:
-    the first is mounted at the second as well.
+    the first is mounted at the second as well. ``forget``: Python was frozen with the guest and imports rttcheck anew.
     """
 
     argv: Sequence[str]
@@ -40,6 +42,9 @@ class GuestSession:
     rw: Path | None = None
     rw_at: Path | None = None
     binds: Sequence[tuple[Path, Path]] = ()
+    python: str = ""
+    """The executable of the Python that was frozen with the guest; empty if there is none."""
+    forget: bool = False
 
     def script(self) -> str:
         """Return the session as shell text."""
@@ -89,9 +94,24 @@ class GuestSession:
     def _command(self) -> list[str]:
         exports = [f"    export {name}={shlex.quote(value)}" for name, value in sorted(self.environment.items())]
         return [
+            *self._request(),
             "session_command() {",
             f"    cd {shlex.quote(str(self.cwd))} || return 126",
             *exports,
             f"    {shlex.join(self.argv)}",
             "}",
         ]
+
+    def _request(self) -> list[str]:
+        """Return the request to the Python that was frozen with the guest, if the command is for it."""
+        if not self.python or self.argv[0] != self.python:
+            return []
+        request = {
+            "argv": list(self.argv),
+            "cwd": str(self.cwd),
+            "environment": dict(self.environment),
+            "forget": self.forget,
+            # Every thawed guest has the same random numbers.
+            "seed": os.urandom(32).hex(),
+        }
+        return [f"session_python={shlex.quote(json.dumps(request))}"]
