@@ -113,8 +113,9 @@ second() {
     echo start >&3
     if [ "$1" = python ] && [ -n "$session_python" ]; then
         $B printf '%s\n' "$stdin $stdout $stderr" "$session_python" >&4
-        # Not the shell's own read, during which it does not reap the orphans of PID 1.
-        report=$($B head -n 1 <&5)
+        # While a shell waits for a program it reaps the orphans that PID 1 gets; while it reads it does not.
+        $B head -n 1 <&5 >/run/rttcheck/report
+        read -r report </run/rttcheck/report
         echo "exit ${report#ended }" >&3
     else
         session_command <"$stdin" >"$stdout" 2>"$stderr" 3>&- 4>&- 5>&-
