@@ -6,6 +6,7 @@ was taken. There are no checks here.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
@@ -20,7 +21,6 @@ from rttcheck.judge.machine.hop import MOST_NS
 from rttcheck.judge.machine.noise import MachineNoise
 from rttcheck.judge.machine.slack import Slack
 from rttcheck.judge.observation import Observation, addresses
-from rttcheck.judge.pairing.transit import WAYS
 from rttcheck.judge.pairing.wire_times import MICROSECOND_NS, WireTimes
 from rttcheck.judge.samples import (
     Kind,
@@ -74,6 +74,8 @@ class Evidence:
     """`UNBOUNDED_US` where the link's model has no upper bound."""
     bounds: tuple[RoundTrip, ...]
     """At the start and after each step."""
+    overheads: Mapping[str, LinkOverhead]
+    """What the machine adds to the delay of each direction of the link."""
     slack: Slack
     noise: MachineNoise | None
     """How late the machine's timers and the relay were; None in virtual time, where there is no noise."""
@@ -93,13 +95,14 @@ class Evidence:
         bounds = scenario_bounds(scenario)
         lowest, highest = _in_force(recording, events, bounds)
         control = Observation.of_control(recording) if len(recording.control_wire) else None
+        overheads = LinkOverhead.of(recording)
         slack = Slack.of(
             scenario,
             recording.control,
             clients={client[0] for client, _ in flows},
             runs=recording.control_runs,
             most_us=_most_us(control) if control is not None else None,
-            link_us=_link_us(recording) if recording.clock == "virtual" else 0,
+            link_us=_link_us(recording, overheads) if recording.clock == "virtual" else 0,
         )
         coarse = maybe_coarse(events)
         lowest[coarse] -= TSECR_GRAIN_US
@@ -115,6 +118,7 @@ class Evidence:
             lowest_us=lowest,
             highest_us=highest,
             bounds=bounds,
+            overheads=overheads,
             observation=Observation.of_run(recording) if recording.wire_facts else None,
             control=control,
             slack=slack,
@@ -224,11 +228,11 @@ def _most_us(control: Observation) -> Microseconds:
     return most
 
 
-def _link_us(recording: Recording) -> int:
+def _link_us(recording: Recording, overheads: Mapping[str, LinkOverhead]) -> int:
     """Return what both directions of the link may add to the engine's model; 0 where timers were not measured."""
     if not len(recording.timers):
         return 0
-    return sum(LinkOverhead.of(recording, way).single_ns for way in WAYS) // MICROSECOND_NS
+    return sum(overhead.single_ns for overhead in overheads.values()) // MICROSECOND_NS
 
 
 def _in_force(

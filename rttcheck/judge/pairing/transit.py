@@ -97,7 +97,7 @@ class Transit:
         gone = np.flatnonzero(rank_in >= sizes_out[ours])
         pieces, found, part = _pieces(wire, entered, left, gone, np.flatnonzero(~known))
         earliest[found] = latest[found] = pieces
-        gone = np.setdiff1d(gone, pieces)
+        gone = gone[~np.isin(gone, pieces)] if len(pieces) else gone
         return cls(
             entered=entered,
             entered_ns=entered_ns,
@@ -167,7 +167,7 @@ def _passing(wire: np.ndarray, point: Point, *, outgoing: int) -> Places:
 
 def _groups(names: Words, entered: int) -> tuple[Places, Integers, Integers]:
     """Return a group for each name, and how many of each entered and left."""
-    order = np.argsort(names, kind="stable")
+    order = np.argsort(names)
     sorted_names = names[order]
     fresh = np.ones(len(names), dtype=np.bool_)
     fresh[1:] = sorted_names[1:] != sorted_names[:-1]
@@ -181,9 +181,13 @@ def _groups(names: Words, entered: int) -> tuple[Places, Integers, Integers]:
 
 def _ranked(group: Places, groups: int) -> tuple[Places, Places]:
     """Return places sorted by group, in order within each, and where each group starts among them."""
-    order = np.argsort(group, kind="stable")
     counts = np.bincount(group, minlength=groups)
-    return order, np.cumsum(counts) - counts
+    starts = np.cumsum(counts) - counts
+    if counts.max(initial=0) > 1:
+        return np.argsort(group, kind="stable"), starts
+    order = np.empty(len(group), dtype=np.intp)
+    order[starts[group]] = np.arange(len(group))
+    return order, starts
 
 
 def _ranks(group: Places, groups: int) -> Places:
