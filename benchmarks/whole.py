@@ -127,7 +127,9 @@ def _writes(planted: Planted, exchange: Exchange) -> np.ndarray:
     wire = planted.wire
     found = []
     for server, point in enumerate((Point.CLIENT, Point.SERVER)):
-        left = wire[(wire["outgoing"] != 0) & (wire["point"] == point) & ((wire["payload"] > 0) | (wire["flags"] & SYN > 0))]
+        left = wire[
+            (wire["outgoing"] != 0) & (wire["point"] == point) & ((wire["payload"] > 0) | (wire["flags"] & SYN > 0))
+        ]
         for index, flow in enumerate(planted.flows):
             mine = left[left["dport" if server else "sport"] == flow["client"][1]]
             # The SYN is the first byte.

@@ -31,7 +31,6 @@ from rttcheck.judge.samples import (
     shown_us,
     sources,
     values_us,
-    visible_to_nettrace,
 )
 from rttcheck.record.histogram import Unit
 from rttcheck.record.recording import Recording
@@ -45,6 +44,8 @@ CLOCK_STEP_NS: Final = 100_000
 
 _PREEMPTIBLE: Final = frozenset({"full", "lazy"})
 """Preemption models in which a thread may be preempted in the kernel (kernel/sched/core.c)."""
+
+_SIDES: Final = len(Side)
 
 UNBOUNDED_US = np.iinfo(np.int64).max
 """Means "no upper bound" in arrays."""
@@ -142,6 +143,19 @@ class Evidence:
         recording = self.recording
         return expectations_of(self.wire_times.events, recording.wire, recording.flows, segment_bytes=segment_bytes)
 
+    def events_of(self, connection: int, side: Side) -> npt.NDArray[np.intp]:
+        """Return the rows of one socket's events, in their order."""
+        order, keys = self._by_socket
+        first, past = np.searchsorted(keys, (connection * _SIDES + side, connection * _SIDES + side + 1))
+        return order[first:past]
+
+    @cached_property
+    def _by_socket(self) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+        """The events by connection and side, and both as one number."""
+        keys = self.connections * _SIDES + self.sides
+        order = np.argsort(keys, kind="stable")
+        return order, keys[order]
+
     @property
     def unit(self) -> Unit:
         """The unit of the histogram whose buckets are asserted."""
@@ -152,28 +166,32 @@ class Evidence:
         """The bounds of the whole run, its steps included."""
         return union(self.bounds)
 
-    @property
+    @cached_property
     def data(self) -> Booleans:
         """Samples of data segments, from any source."""
-        data: Booleans = self.kinds == Kind.DATA
-        return data
+        return _fixed(self.kinds == Kind.DATA)
 
-    @property
+    @cached_property
     def shown(self) -> Booleans:
         """Data samples that nettrace displays: those with a first-acked segment."""
-        return self.data & visible_to_nettrace(self.events)
+        return _fixed(self.data & (self.shown_us >= 0))
 
-    @property
+    @cached_property
     def values_us(self) -> Microseconds:
         """The time that each event reports; -1 for none."""
-        return values_us(self.events)
+        return _fixed(values_us(self.events))
 
-    @property
+    @cached_property
     def shown_us(self) -> Microseconds:
         """The value of each event that a histogram counts; -1 for none."""
-        return shown_us(self.events)
+        return _fixed(shown_us(self.events))
 
-    @property
+    @cached_property
+    def coarse(self) -> Booleans:
+        """Samples that are from the echoed timestamp, or may be."""
+        return _fixed(maybe_coarse(self.events))
+
+    @cached_property
     def bounded_above(self) -> Booleans:
         """Data samples that have an upper bound.
 
@@ -182,7 +200,7 @@ class Evidence:
         above: Booleans = self.data & (self.highest_us != UNBOUNDED_US)
         if not self.scenario.quickack and self.scenario.traffic.server_writes:
             above &= self.sides == Side.CLIENT
-        return above
+        return _fixed(above)
 
     @property
     def virtual(self) -> bool:
@@ -218,6 +236,12 @@ class Evidence:
     def lost(self) -> int:
         """Events that the probe lost."""
         return self.recording.lost
+
+
+def _fixed(column: npt.NDArray[Any]) -> Any:
+    """Return an array that several checks read, so that none may write to it."""
+    column.setflags(write=False)
+    return column
 
 
 def _most_us(control: Observation) -> Microseconds:

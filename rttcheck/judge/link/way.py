@@ -102,8 +102,10 @@ class Way:
         setting[(setting != np.searchsorted(changes, left_ns, side="right")) | (setting != entered_setting[first])] = (
             UNMATCHED
         )
-        rows = recording.wire[transit.entered[first]]
-        least, most = frame_lengths(rows, family=scenario.family, mtu=scenario.mtu)
+        entered = transit.entered[first]
+        # Column by column: whole rows would be another table.
+        columns = {name: recording.wire[name][entered] for name in ("payload", "sack_blocks", "has_ts", "flags")}
+        least, most = frame_lengths(columns, family=scenario.family, mtu=scenario.mtu)
         overhead = evidence.overheads[name]
         ahead = np.zeros(len(matched), dtype=np.bool_)
         due_first, due_last = transit.entered_ns[first].copy(), transit.entered_ns[last].copy()
@@ -143,7 +145,7 @@ class Way:
             entered_setting=entered_setting,
             setting=setting,
             ahead=ahead,
-            payload=rows["payload"].astype(np.int64),
+            payload=columns["payload"].astype(np.int64),
             connection=_connections(recording.wire, transit.left[matched]),
             left_ns=left_ns,
             longest_ns=transit.longest_ns,

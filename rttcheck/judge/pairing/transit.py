@@ -17,6 +17,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from rttcheck.judge.pairing.ends import packets_of
 from rttcheck.record.packet import Point
 
 Integers = npt.NDArray[np.int64]
@@ -133,14 +134,15 @@ def identities(wire: np.ndarray, places: Places, *, apart: tuple[str, ...] = _WH
 
     Two packets that differ get the same number once in 1.8e19 pairs.
     """
-    counted = np.zeros(1, dtype=wire.dtype)
-    for name in set(wire.dtype.names or ()).difference(apart):
-        counted[name] = np.iinfo(counted[name].dtype).max
-    mask = counted.view(np.uint64)
+    mask = np.full(wire.dtype.itemsize, 0xFF, dtype=np.uint8)
+    for name, (layout, offset, *_) in (wire.dtype.fields or {}).items():
+        if name in apart:
+            mask[offset : offset + layout.itemsize] = 0
+    mask = mask.view(np.uint64)
     columns = np.flatnonzero(mask).tolist()
     names = np.empty(len(places), dtype=np.uint64)
     for start in range(0, len(places), _AT_ONCE):
-        words = wire[places[start : start + _AT_ONCE]].view(np.uint64).reshape(-1, len(mask))
+        words = packets_of(wire, places[start : start + _AT_ONCE]).view(np.uint64).reshape(-1, len(mask))
         mixed = np.zeros(len(words), dtype=np.uint64)
         for number, column in enumerate(columns):
             mixed = _mixed(mixed, words[:, column] & mask[column], number)

@@ -53,6 +53,12 @@ class TimedValues:
         over: Integers = self.value_us * MICROSECOND_NS - self.wire_ns
         return over
 
+    def same_times(self, other: TimedValues) -> bool:
+        """Return whether the other one has the same values of the same events and segments."""
+        return self.grain_ns == other.grain_ns and all(
+            np.array_equal(getattr(self, name), getattr(other, name)) for name in ("event", "segment", "value_us")
+        )
+
     def render(self, at: int) -> str:
         """Describe one row."""
         return (
