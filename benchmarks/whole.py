@@ -79,7 +79,7 @@ def _whole(name: str, ends: Traffic, events: int, *, flows: int = 1, **keywords:
         events=table,
         wire=planted.wire,
         stamps=_stamps(planted.wire),
-        writes=_writes(planted, exchange),
+        writes=_writes(planted),
         histograms=_histograms(table),
         flows=tuple(_flow(table, planted.flows, index, ends) for index in range(flows)),
         steps=(),
@@ -122,7 +122,7 @@ def _stamps(wire: np.ndarray) -> np.ndarray:
     return stamps
 
 
-def _writes(planted: Planted, exchange: Exchange) -> np.ndarray:
+def _writes(planted: Planted) -> np.ndarray:
     """Return one write for each segment, a moment before it first leaves."""
     wire = planted.wire
     found = []

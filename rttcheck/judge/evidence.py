@@ -14,7 +14,9 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from rttcheck.judge.eligibility.expectations import expectations_of
+from rttcheck.judge.check import CALLS
+from rttcheck.judge.eligibility.expectations import expectations_at
+from rttcheck.judge.eligibility.part import EXPECTATION
 from rttcheck.judge.link.bounds import RoundTrip, scenario_bounds, union
 from rttcheck.judge.link.overhead import LinkOverhead
 from rttcheck.judge.machine.hop import MOST_NS
@@ -120,7 +122,7 @@ class Evidence:
             highest_us=highest,
             bounds=bounds,
             overheads=overheads,
-            observation=Observation.of_run(recording) if recording.wire_facts else None,
+            observation=Observation.of_run(recording, sides) if recording.wire_facts else None,
             control=control,
             slack=slack,
             noise=MachineNoise.of(recording, slack) if recording.clock != "virtual" else None,
@@ -135,13 +137,17 @@ class Evidence:
     def expectations(self) -> np.ndarray | None:
         """Return the samples that the packets imply beside those that events report (dtype `EXPECTATION`).
 
-        None where nothing was captured. Computed once, as it takes a large part of the time of a verdict.
+        None where nothing was captured, empty where the probe does not see what is compared. Computed once, as it takes
+        a large part of the time of a verdict.
         """
-        if self.wire_times is None:
+        if self.observation is None:
             return None
+        if CALLS.unmet(self.recording.view, self.recording.absent):
+            # The checks that compare them with events are not run: most expensive where each event differs.
+            return np.zeros(0, dtype=EXPECTATION)
         segment_bytes = self.scenario.mtu - _HEADERS[self.scenario.family]
-        recording = self.recording
-        return expectations_of(self.wire_times.events, recording.wire, recording.flows, segment_bytes=segment_bytes)
+        events, ends = self.observation.wire_times.events, self.observation.ends
+        return expectations_at(events, ends, segment_bytes=segment_bytes)
 
     def events_of(self, connection: int, side: Side) -> npt.NDArray[np.intp]:
         """Return the rows of one socket's events, in their order."""

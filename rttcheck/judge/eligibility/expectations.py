@@ -1,6 +1,6 @@
 """The samples that the packets imply, and the samples that events report, in one table.
 
-Most connections are compared as whole arrays (`InOrder`, and `Scored` where packets were lost or SACKed); the others are
+Most connections are compared as whole arrays (`InOrder`; `Scored` where packets were lost or SACKed); the others are
 replayed packet by packet (`Replay`).
 
 Source: ``tcp_ack()``, ``tcp_clean_rtx_queue()``, ``tcp_ack_update_rtt()`` and ``tcp_synack_rtt_meas()`` in
@@ -33,11 +33,14 @@ def expectations_of(
     ``events`` has dtype ``EVENT``, ``wire`` dtype ``WIRE``; ``flows`` are the connections; ``segment_bytes`` is the
     most payload of a segment without TCP options.
     """
-    sockets = Sockets(flows)
-    ends = Ends.of(wire, sockets)
+    return expectations_at(events, Ends.of(wire, Sockets(flows)), segment_bytes=segment_bytes)
+
+
+def expectations_at(events: np.ndarray, ends: Ends, *, segment_bytes: int) -> np.ndarray:
+    """Return the same for the packets at the ends."""
     if not ends.lives:
         return _without_socket(events, np.arange(len(events)))
-    life, order, unknown = lives_of(events, sockets, ends)
+    life, order, unknown = lives_of(events, ends)
     found = [_without_socket(events, unknown)]
     for portion in portions_of(events, ends, life, order):
         in_order = InOrder.of(events, portion)

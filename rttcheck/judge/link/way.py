@@ -179,8 +179,8 @@ class Way:
     def unseen_ns(self) -> Integers:
         """Return how long, ns, non-TCP packets may have kept the rate busy before each packet.
 
-        Counted are those that left before it and after the rate was last idle, which is when a packet came in and did not
-        have to wait. Older captures do not record when such packets left: there all of them count for every packet.
+        Counted are those that left before it and after the rate was last idle, which is when a packet came in and did
+        not have to wait. Older captures do not record when such packets left: there all of them count for every packet.
         """
         busy = np.zeros(len(self.left_ns), dtype=np.int64)
         for place, (netem, delay) in enumerate(zip(self.netems, self.delays, strict=True)):

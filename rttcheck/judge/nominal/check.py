@@ -19,7 +19,7 @@ from rttcheck.judge.machine.noise import Late
 from rttcheck.judge.machine.slack import FALSE_ALARM, chance_of_exceeding
 from rttcheck.judge.machine.stall import explained, unless_stalled
 from rttcheck.judge.nominal.edge import refuse_near_edge
-from rttcheck.judge.samples import Kind, maybe_coarse
+from rttcheck.judge.samples import Kind
 from rttcheck.record.histogram import BUCKETS, bucket_label, buckets_of
 from rttcheck.scenario.duration import format_us
 

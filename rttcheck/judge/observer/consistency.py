@@ -230,8 +230,9 @@ def _shown_state(evidence: Evidence) -> Finding:
                 suspect = chosen.copy()
                 suspect[own] = _outside(_held_us(events, own, name), name, low, high)
                 text = (
-                    f"the {side.name.lower()} of connection {index} has {name} {int(_held_us(events, state, name)[-1])} us, "
-                    f"impossible for samples of {low + 1} to {high - 1} us, and TCP_INFO reports {info_us} us"
+                    f"the {side.name.lower()} of connection {index} has {name} "
+                    f"{int(_held_us(events, state[-1:], name)[0])} us, impossible for samples of {low + 1} to "
+                    f"{high - 1} us, and TCP_INFO reports {info_us} us"
                 )
                 if name == "srtt":
                     why = srtt_confirmation(evidence, suspect, chosen, low, high)
@@ -259,17 +260,12 @@ def _unseen(evidence: Evidence, expectations: np.ndarray, steps: Steps, state: S
     """Find missing events: an expected sample has no event, and the state has changed by the socket's next event."""
     events, recording = evidence.events, evidence.recording
     missing = expectations[(expectations["event"] == NONE) & (expectations["expected"] & Part.TAKEN != 0)]
-    before = state.before(steps)
-    bounds = Bounds.of(recording.sysctls, events["hz"].astype(np.int64))
-    expected = estimator.after_sample(
-        before, Sample.of(events), bounds.least_us, estimator.formula_of(recording.kernel)
-    )
-    moved = steps.taken & steps.known & state.differs(expected)
-    moved |= ~steps.taken & (steps.previous >= 0) & state.differs(before)
-    socket = evidence.connections * 2 + (evidence.sides == Side.SERVER)
     after = np.zeros(len(events), dtype=np.bool_)
-    times: npt.NDArray[np.int64] = events["timestamp_ns"].astype(np.int64)
+    moved = after
     if len(missing):
+        moved = _moved(evidence, steps, state)
+        socket = evidence.connections * 2 + (evidence.sides == Side.SERVER)
+        times: npt.NDArray[np.int64] = events["timestamp_ns"].astype(np.int64)
         after[_next_events(socket, times, missing["socket"], recording.wire["time_ns"][missing["ack"]])] = True
     # A kernel with another formula is wrong at every step, not only where an event is missing.
     bad = int((moved & after).sum()) if not (moved & ~after).any() else 0
@@ -279,6 +275,17 @@ def _unseen(evidence: Evidence, expectations: np.ndarray, steps: Steps, state: S
     )
     return _finding(UNSEEN, message,
                     "no change of the estimators between two events", bad, len(events))  # fmt: skip
+
+
+def _moved(evidence: Evidence, steps: Steps, state: State) -> Booleans:
+    """Return which events hold another state than the one before and their sample give."""
+    events, before = evidence.events, state.before(steps)
+    bounds = Bounds.of(evidence.recording.sysctls, events["hz"].astype(np.int64))
+    formula = estimator.formula_of(evidence.recording.kernel)
+    expected = estimator.after_sample(before, Sample.of(events), bounds.least_us, formula)
+    moved = steps.taken & steps.known & state.differs(expected)
+    moved |= ~steps.taken & (steps.previous >= 0) & state.differs(before)
+    return moved
 
 
 def _next_events(socket: Integers, time_ns: Integers, wanted: Integers, after_ns: Integers) -> Places:

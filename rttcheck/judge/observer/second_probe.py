@@ -246,13 +246,20 @@ def _values(
 
 def _unequal(name: str, one: _Probe, mine: Places, other: _Probe, theirs: Places) -> Booleans:
     """Return which of these pairs of events differ in the member ``name``."""
-    unequal = one.events[name][mine] != other.events[name][theirs]
+    unequal = _column(one, name, mine) != _column(other, name, theirs)
     if name == "last_rtt_us":  # sockops reads it only for segments that come in order
         unequal &= ~(_unreported(one, name)[mine] | _unreported(other, name)[theirs])
     if name == _GROWING:
         unequal &= ~is_after(other.events[name][theirs].astype(np.int64), one.events[name][mine].astype(np.int64))
     rows: Booleans = unequal if unequal.ndim == 1 else unequal.any(axis=1)
     return rows
+
+
+def _column(probe: _Probe, name: str, rows: Places) -> np.ndarray:
+    """Return a member of the events ``rows``; without a copy where they are all of them, in their order."""
+    column: np.ndarray = probe.events[name]
+    whole = len(rows) == len(column) and bool((rows[1:] > rows[:-1]).all())
+    return column if whole else column[rows]
 
 
 def _unreported(probe: _Probe, name: str) -> Booleans:
