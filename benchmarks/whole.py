@@ -18,6 +18,7 @@ from benchmarks.exchange import APART_NS, Exchange, Traffic
 from benchmarks.planted import LINK_NS, TICK_NS, Connection, Planted, plant
 from rttcheck.judge.arithmetic.rto import us_of_jiffies
 from rttcheck.judge.observation import addresses
+from rttcheck.judge.pairing.transit import WAYS
 from rttcheck.judge.samples import Side, connections_of, shown_us, visible_to_nettrace
 from rttcheck.record.event import FLAG_SYN_ACKED, Hook, Owned
 from rttcheck.record.histogram import Histogram, Unit
@@ -50,7 +51,7 @@ def bulk(events: int) -> Recording:
 def lossy(events: int) -> Recording:
     """One connection with 3 % of all packets lost, each way: retransmissions and SACK blocks."""
     traffic = Traffic(writes=min(events, 6_000), write=1_448, window=40, loss=0.03)
-    return _whole("lossy", traffic, events, traffic="bulk", size=1 << 20, loss="3%")
+    return _whole("lossy", traffic, events, traffic="bulk", size=1 << 20)
 
 
 WHOLE: Final = {"ping-pong": pingpong, "bulk": bulk, "lossy": lossy}
@@ -69,8 +70,8 @@ def _whole(name: str, ends: Traffic, events: int, *, flows: int = 1, **keywords:
         for flow in range(flows)
     ]  # fmt: skip
     planted = plant(connections, link=True)
-    way_ns = ends.delay_us * 1_000 - 2 * LINK_NS
-    scenario = Scenario.make(name=name, rtt=format_ns(2 * way_ns), flows=flows, **keywords)
+    ways = {way: _direction(planted.wire, ends, *points) for way, points in WAYS.items()}
+    scenario = Scenario.make(name=name, flows=flows, **ways, **keywords)
     frame = Recording.load(_FRAMES / f"{'loss' if ends.loss else 'ping-pong'}{SUFFIX}")
     table = _with_state(planted, exchange, frame)
     made = replace(
@@ -87,6 +88,14 @@ def _whole(name: str, ends: Traffic, events: int, *, flows: int = 1, **keywords:
         netem=_settings(scenario),
     )
     return replace(made, second=seen_by_second(made))
+
+
+def _direction(wire: np.ndarray, ends: Traffic, entered: Point, left: Point) -> dict[str, str]:
+    """Return the settings of one direction: the share that was lost, as an exchange that is repeated loses no other."""
+    delay = format_ns(ends.delay_us * 1_000 - 2 * LINK_NS)
+    came = int(((wire["point"] == entered) & (wire["outgoing"] == 0)).sum())
+    went = int(((wire["point"] == left) & (wire["outgoing"] == 1)).sum())
+    return {"delay": delay, "loss": f"{100 * (1 - went / came):.4f}%"} if went < came else {"delay": delay}
 
 
 def _with_state(planted: Planted, exchange: Exchange, frame: Recording) -> np.ndarray:

@@ -55,12 +55,15 @@ _ALWAYS: Final = {name: frozenset(layout.names or ()) for name, layout in LAYOUT
 """Of the other tables no version has had other columns yet. One that is added is left out here, and named in the
 ``needs.columns`` of the checks that use it."""
 
+_AT_ONCE: Final = 1 << 20
+"""Bytes read from a member at a time."""
+
 _MOST_DESCRIPTION: Final = 1 << 16
 """More bytes than stand before an array's data."""
 
 _NOT_WHOLE = (
-    OSError, zipfile.BadZipFile, zlib.error, KeyError, ValueError, TypeError, SyntaxError, tokenize.TokenError, EOFError,
-    RuntimeError, MemoryError, OverflowError,
+    OSError, zipfile.BadZipFile, zlib.error, KeyError, ValueError, TypeError, SyntaxError, tokenize.TokenError,
+    EOFError, RuntimeError, MemoryError, OverflowError,
 )  # fmt: skip
 """What reading a damaged archive may raise; RuntimeError covers flipped bits that ask for a password or a method."""
 
@@ -121,9 +124,10 @@ class Archive:
             # All of it, and so its CRC, before anything of it is believed; the array then owns these bytes.
             content = bytearray(archive.getinfo(f"{name}.npy").file_size)
             with archive.open(f"{name}.npy") as member:
-                held = memoryview(content)
-                while count := member.readinto(held):
-                    held = held[count:]
+                filled = 0
+                while part := member.read(_AT_ONCE):
+                    content[filled : filled + len(part)] = part
+                    filled += len(part)
             stream = io.BytesIO(content[:_MOST_DESCRIPTION])
             shape, layout = _described(stream)
             array: np.ndarray = np.frombuffer(content, dtype=layout, offset=stream.tell()).reshape(shape)

@@ -87,7 +87,7 @@ class _Comparison:
         if board.marks is not None:
             sacked, resent_ns = board.marks.sacked, board.marks.again_ns
         known = np.flatnonzero(sacked < len(came.row))
-        sacked_by = sacked[known]
+        sacked_by = sacked[known].astype(np.intp)
         sacks_new = np.zeros(len(came.row), dtype=np.bool_)
         sacks_new[sacked_by] = True
         until_ns = self._until_ns(sacks_new)
