@@ -2,8 +2,9 @@
 
 Run it as anyone: ``python -m benchmarks.judging [--json] [--whole] [--events N ...]``. With ``--whole`` a recording
 goes through all layers of ``judge()``, else through the pairing of samples and packets alone. Each figure is of a
-process of its own that loads what another one planted, so that making it is in neither time nor memory. What stands beside the
-pairing is a dictionary of packets, as one would write it in an afternoon: it knows neither retransmissions nor SACK.
+process of its own that loads what another one planted, so that making it is in neither time nor memory. What stands
+beside the pairing is a dictionary of packets, as one would write it in an afternoon: it knows neither retransmissions
+nor SACK.
 """
 
 from __future__ import annotations

@@ -18,10 +18,12 @@ from rttcheck.judge.eligibility.part import EXPECTATION
 from rttcheck.judge.eligibility.portion import Portion
 from rttcheck.judge.eligibility.scored import Scored
 from rttcheck.record.event import Owned
+from rttcheck.record.packet import Point
 
 LOSSY = Traffic(writes=150, write=1_448, window=20, loss=0.05)
 TRAFFIC = {
     "lossy": LOSSY,
+    "very lossy": Traffic(writes=200, write=1_448, window=30, loss=0.25, seed=8),
     "answers": Traffic(writes=80, answer=1, loss=0.06, seed=2),
     "small segments": Traffic(writes=150, write=200, window=12, loss=0.05, seed=3),
     "reordered": Traffic(writes=120, write=1_448, window=12, loss=0.02, jitter_us=1_500, seed=4),
@@ -84,7 +86,7 @@ def test_both_ways_give_the_same_rows(name: str, monkeypatch: pytest.MonkeyPatch
     assert (rows["karn"] != 0).any()
 
 
-@pytest.mark.parametrize("name", ["lossy", "answers", "doubled"])
+@pytest.mark.parametrize("name", ["lossy", "very lossy", "answers", "doubled"])
 def test_what_is_as_it_should_be_is_not_replayed(name: str, replays: list[int]) -> None:
     made = planted(TRAFFIC[name])
     rows = table(made.events, made.wire, made.flows)
@@ -151,6 +153,23 @@ def test_both_ways_give_the_same_rows_of_what_is_not_as_it_should_be(
         events, wire = change(made.events.copy(), made.wire.copy(), at, random)
         rows = table(events, wire, made.flows)
         assert rows.tobytes() == replayed(events, wire, made.flows, monkeypatch).tobytes(), at
+
+
+def test_sacked_segments_that_are_sent_again_make_the_kernel_forget(
+    monkeypatch: pytest.MonkeyPatch, replays: list[int]
+) -> None:
+    made = planted(LOSSY, 1)
+    wire = made.wire
+    mine = wire["point"] == Point.CLIENT
+    for came in np.flatnonzero(mine & (wire["outgoing"] == 0) & (wire["sack_blocks"] > 0)).tolist():
+        segment = np.flatnonzero(mine & (wire["outgoing"] == 1) & (wire["seq"] == wire["sack"][came, 0, 0]))[:1]
+        again = wire[segment].copy()
+        again["time_ns"] = wire["time_ns"][came] + 4_000
+        changed = np.insert(wire, came + 1, again)
+        replays.clear()
+        rows = table(made.events, changed, made.flows)
+        assert len(replays) == 1
+        assert rows.tobytes() == replayed(made.events, changed, made.flows, monkeypatch).tobytes()
 
 
 def test_a_sample_that_is_missing_is_found_without_a_replay_of_the_other_lives(replays: list[int]) -> None:
