@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -54,6 +54,7 @@ UNBOUNDED_US = np.iinfo(np.int64).max
 
 Booleans = npt.NDArray[np.bool_]
 Microseconds = npt.NDArray[np.int64]
+Column = TypeVar("Column", bound=npt.NDArray[Any])
 
 
 _HEADERS: Final = {4: 40, 6: 60}
@@ -244,7 +245,7 @@ class Evidence:
         return self.recording.lost
 
 
-def _fixed(column: npt.NDArray[Any]) -> Any:
+def _fixed(column: Column) -> Column:
     """Return an array that several checks read, so that none may write to it."""
     column.setflags(write=False)
     return column

@@ -12,6 +12,7 @@ import pytest
 from benchmarks.exchange import Exchange, Traffic
 from benchmarks.planted import SECOND, Connection, Planted, plant
 from rttcheck.judge.eligibility import expectations as module
+from rttcheck.judge.eligibility import replay_input
 from rttcheck.judge.eligibility.acks import Clock
 from rttcheck.judge.eligibility.expectations import expectations_of
 from rttcheck.judge.eligibility.part import EXPECTATION
@@ -60,7 +61,7 @@ def nothing(_events: np.ndarray, _portion: Portion, chosen: np.ndarray, _longest
 
 def replayed(events: np.ndarray, wire: np.ndarray, flows: Any, monkeypatch: pytest.MonkeyPatch) -> np.ndarray:
     with monkeypatch.context() as context:
-        context.setattr(module.Scored, "of", nothing)
+        context.setattr(Scored, "of", nothing)
         return table(events, wire, flows)
 
 
@@ -68,11 +69,10 @@ def replayed(events: np.ndarray, wire: np.ndarray, flows: Any, monkeypatch: pyte
 def replays(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The lives that were replayed packet by packet."""
     found: list[int] = []
-    replay = module.replayed
 
     def counted(events: np.ndarray, portion: Portion, life: int, mss: int) -> np.ndarray:
         found.append(life)
-        return replay(events, portion, life, mss)
+        return replay_input.replayed(events, portion, life, mss)
 
     monkeypatch.setattr(module, "replayed", counted)
     return found
