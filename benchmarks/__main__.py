@@ -37,9 +37,10 @@ def main() -> int:
 
     session = measure()
     print("measuring the judge on a million events ...", file=sys.stderr)
-    from benchmarks.judging import dictionary_s, judged
+    from benchmarks.judging import dictionary_s, judged, whole_rows
 
     million = {kind: judged(kind, 1_000_000) for kind in ("ping-pong", "bulk", "lossy")}
+    whole = [judged(kind, events, whole=True) for kind in million for events in (10_000, 100_000, 1_000_000)]
     print("measuring what captures cost, in a guest and here ...", file=sys.stderr)
     from benchmarks import capture
 
@@ -68,6 +69,7 @@ def main() -> int:
             f"{one.beside_mb} MB beside the tables | {dictionary_s(kind):.0f} s (a dictionary of packets in Python) |"
             for kind, one in million.items()
         ),
+        *whole_rows(whole),
         *(
             f"| relay at {at['per_second']:,} packets/s: let go after the due time, median, 99th percentile, most "
             f"| {at['late_p50']:.0f}, {at['late_p99']:.0f}, {at['late_max']:.0f} µs; {at['early']} early "

@@ -65,6 +65,8 @@ class Packet:
     blocks: tuple[tuple[int, int], ...]
     tsval: int
     tsecr: int
+    due_ns: int
+    """When it would have come without a packet before it: it waits for those. When it left, if it is outgoing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,10 @@ class Seen:
     last_us: int
     sack_us: int
     coarse_us: int
+    next: int
+    """``snd_nxt``."""
+    delivered: int
+    """Segments acknowledged or SACKed up to now."""
 
 
 @dataclass(slots=True)
@@ -106,6 +112,7 @@ class _Flying:
     blocks: tuple[tuple[int, int], ...]
     tsval: int
     tsecr: int
+    due_ns: int
 
 
 @dataclass(slots=True)
@@ -127,6 +134,7 @@ class _End:
     backlog: list[tuple[int, _Flying]] = field(default_factory=list)
     owned_ns: int = 0
     """Until then a thread owns the socket."""
+    delivered: int = 0
 
 
 class Exchange:
@@ -167,6 +175,11 @@ class Exchange:
         """Bytes that went each way."""
         return self._ends[0].una - 1, self._ends[1].una - 1
 
+    @property
+    def delivered(self) -> tuple[int, int]:
+        """Segments that went each way."""
+        return self._ends[0].delivered, self._ends[1].delivered
+
     def _push(self, time_ns: int, side: int, flying: _Flying | None) -> None:
         heapq.heappush(self._due, (time_ns, next(self._order), side, flying))
 
@@ -196,7 +209,9 @@ class Exchange:
         now_ns = max(now_ns, end.free_ns)
         blocks = (*first, *end.early)[:3]
         stamp = now_ns // 1_000_000
-        self.packets.append(Packet(end.side, True, now_ns, start, stop - start, end.received, blocks, stamp, end.echo))
+        self.packets.append(
+            Packet(end.side, True, now_ns, start, stop - start, end.received, blocks, stamp, end.echo, now_ns)
+        )
         end.free_ns, end.unanswered = now_ns + APART_NS, 0
         traffic, random = self.traffic, self._random
         step = traffic.mss if traffic.split and stop > start else max(stop - start, 1)
@@ -204,15 +219,16 @@ class Exchange:
             for _ in range(2 if random.random() < traffic.double else 1):
                 if random.random() >= traffic.loss:
                     late = random.randrange(2 * traffic.jitter_us * 1_000) if traffic.jitter_us else 0
-                    piece = _Flying(at, min(at + step, stop), end.received, blocks, stamp, end.echo)
-                    self._push(now_ns + traffic.delay_us * 1_000 + late, 1 - end.side, piece)
+                    due_ns = now_ns + traffic.delay_us * 1_000 + late
+                    piece = _Flying(at, min(at + step, stop), end.received, blocks, stamp, end.echo, due_ns)
+                    self._push(due_ns, 1 - end.side, piece)
         return now_ns, len(self.packets) - 1
 
     def _arrive(self, end: _End, now_ns: int, flying: _Flying) -> None:
         self.packets.append(
             Packet(
                 end.side, False, now_ns, flying.start, flying.end - flying.start, flying.ack, flying.blocks,
-                flying.tsval, flying.tsecr,
+                flying.tsval, flying.tsecr, flying.due_ns,
             )
         )  # fmt: skip
         end.free_ns = now_ns + ANSWER_NS
@@ -257,7 +273,12 @@ class Exchange:
         coarse = max(now_ns // 1_000_000 - flying.tsecr, 1) * 1_000 if first < 0 and sack < 0 and any_ else -1
         flag = FLAG_DATA_ACKED * any_ | FLAG_RETRANS_DATA_ACKED * karn
         places = (_place(samples[:1]), _place(newly[-1:] or samples[-1:]), _place(newly[:1]))
-        self.seen.append(Seen(end.side, now_ns + NEWS_NS, end.una, flag, place, *places, first, last, sack, coarse))
+        self.seen.append(
+            Seen(
+                end.side, now_ns + NEWS_NS, end.una, flag, place, *places, first, last, sack, coarse, end.next,
+                end.delivered,
+            )
+        )  # fmt: skip
 
     def _newly_sacked(self, end: _End, blocks: tuple[tuple[int, int], ...]) -> Iterator[_Queued]:
         for left, right in sorted(blocks):
@@ -268,6 +289,7 @@ class Exchange:
             for queued in end.queue:
                 if queued.start >= left and queued.end <= right and not queued.sacked:
                     queued.sacked, queued.lost = True, False
+                    end.delivered += 1
                     yield queued
 
     def _cut(self, end: _End, edge: int) -> None:
@@ -289,6 +311,7 @@ class Exchange:
             if queued.end > end.una and queued.end - queued.start <= self.traffic.mss:
                 break
             any_ = True
+            end.delivered += not queued.sacked
             karn |= queued.again
             if not queued.again and not queued.sacked:
                 samples.append(queued)

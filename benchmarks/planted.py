@@ -21,13 +21,16 @@ from rttcheck.record.packet import ACK, SYN, WIRE, Point
 HOSTS = ("10.0.1.2", "10.0.2.2")
 PORTS = (40_000, 5_000)
 SECOND = 1_000_000_000
+TICK_NS = 4_000_000
+"""A jiffy of the events' 250 a second."""
 STAMP_MS = 7_000_000
 """The timestamps' clock at the beginning."""
-_LINK_NS = 2_000
+LINK_NS = 2_000
 """From an end's interface to the link's, and back."""
 _POINTS = (Point.CLIENT, Point.SERVER)
 
 Rows = npt.NDArray[np.int32]
+Times = npt.NDArray[np.int64]
 
 _TRUTH = ("ack", "first", "last", "sack")
 
@@ -59,26 +62,30 @@ class Planted:
 
 def plant(connections: Sequence[Connection], *, link: bool = False) -> Planted:
     """Put ``connections`` together; ``link`` adds the packets as the link saw them, which no end knows of."""
-    wires, tables, truths, owners = [], [], [], []
+    wires, dues, tables, truths, owners = [], [], [], [], []
     before = 0
     for connection in connections:
-        wire, events, truth = _laid_out(connection)
+        wire, due_ns, events, truth = _laid_out(connection)
         wires.append(wire)
+        dues.append(due_ns)
         tables.append(events)
         truths.append(np.where(truth == NONE, NONE, truth + before))
         owners.append(connection.client_port)
         before += len(wire)
     wire, events, truth = np.concatenate(wires), np.concatenate(tables), np.concatenate(truths)
+    due_ns = np.concatenate(dues)
     wires.clear()
     order = np.lexsort((wire["time_ns"], wire["point"]))
     row = np.empty(len(wire) + 1, dtype=np.int64)
     row[order], row[NONE] = np.arange(len(wire)), NONE
-    wire, truth = wire[order], row[truth]
+    wire, due_ns, truth = wire[order], due_ns[order], row[truth]
     if link:
-        near, far = (wire[wire["point"] == point] for point in _POINTS)
+        near, far = (wire["point"] == point for point in _POINTS)
         # The client's packets, those of the link in their order, the server's: as captures are put together.
-        truth[truth >= len(near)] += len(wire)
-        wire = np.concatenate((near, _at_link(near, Point.LINK_NEAR), _at_link(far, Point.LINK_FAR), far))
+        truth[truth >= int(near.sum())] += len(wire)
+        sides = ((near, Point.LINK_NEAR), (far, Point.LINK_FAR))
+        at_link = [_at_link(wire[side], due_ns[side], point) for side, point in sides]
+        wire = np.concatenate((wire[near], *at_link, wire[far]))
     by_time = np.argsort(events["timestamp_ns"], kind="stable")
     ports = dict.fromkeys(owners)
     return Planted(
@@ -89,17 +96,18 @@ def plant(connections: Sequence[Connection], *, link: bool = False) -> Planted:
     )
 
 
-def _at_link(packets: np.ndarray, point: Point) -> np.ndarray:
-    copies = packets.copy()
-    copies["time_ns"] += np.where(packets["outgoing"] != 0, _LINK_NS, -_LINK_NS)
-    copies["point"], copies["outgoing"] = point, packets["outgoing"] ^ 1
-    return copies
+def _at_link(copies: np.ndarray, due_ns: Times, point: Point) -> np.ndarray:
+    """One end's packets as the link saw them: exactly the link's delay apart, however long they waited for the end."""
+    copies["time_ns"] = due_ns + np.where(copies["outgoing"] != 0, LINK_NS, -LINK_NS)
+    copies["point"], copies["outgoing"] = point, copies["outgoing"] ^ 1
+    in_order: np.ndarray = copies[np.argsort(copies["time_ns"], kind="stable")]
+    return in_order
 
 
-def _laid_out(connection: Connection) -> tuple[np.ndarray, np.ndarray, npt.NDArray[np.int64]]:
-    """Wire and events of one connection and the truth as rows of that wire; offsets still count in sequence numbers."""
+def _laid_out(connection: Connection) -> tuple[np.ndarray, Times, np.ndarray, npt.NDArray[np.int64]]:
+    """Wire, due times and events of one connection, and the truth as rows of that wire."""
     exchange, times = connection.exchange, connection.times
-    packets, opening = exchange.packets, 4
+    packets = exchange.packets
     one = _tile(packets)
     wire = np.tile(one, times)
     again = np.repeat(np.arange(times), len(one))
@@ -108,40 +116,53 @@ def _laid_out(connection: Connection) -> tuple[np.ndarray, np.ndarray, npt.NDArr
     initial = np.array(connection.initial, dtype=np.int64)
     mine = (initial[sender.astype(int)] + again * sent[sender.astype(int)]) & 0xFFFFFFFF
     theirs = (initial[1 - sender] + again * sent[1 - sender]) & 0xFFFFFFFF
-    lasting_ns = -(-exchange.lasted_ns // 1_000_000 + 1) * 1_000_000
-    wire["time_ns"] += connection.start_ns + again * lasting_ns
+    # Whole ticks of 4 ms: jiffies and timestamps of every exchange are those of the first, moved.
+    lasting_ns = (-(-exchange.lasted_ns // TICK_NS) + 1) * TICK_NS
+    later_ns = connection.start_ns + again * lasting_ns
+    due_ns = np.tile(np.array([packet.due_ns for packet in packets], dtype=np.int64), times) + later_ns
+    wire["time_ns"] += later_ns
     wire["tsval"] += (again * (lasting_ns // 1_000_000)).astype(np.uint32)
     wire["tsecr"] += (again * (lasting_ns // 1_000_000)).astype(np.uint32)
     wire["seq"] += mine.astype(np.uint32)
     wire["ack"] += theirs.astype(np.uint32)
     wire["sack"] += theirs.astype(np.uint32)[:, None, None] * (wire["sack"] != 0)
-    wire = np.concatenate((_handshake(connection), wire))
+    opening = _handshake(connection)
+    due_ns = np.concatenate((opening["time_ns"], due_ns))
+    wire = np.concatenate((opening, wire))
     _address(wire, connection)
 
     seen = exchange.seen
     table = np.zeros(len(seen), dtype=EVENT)
     columns = np.array(
-        [(s.side, s.now_ns, s.una, s.flag, s.first_us, s.last_us, s.sack_us, s.coarse_us) for s in seen], np.int64
-    ).reshape(-1, 8)
-    side, now_ns, una, flag, first, last, sack, coarse = columns.T
+        [
+            (s.side, s.now_ns, s.una, s.flag, s.first_us, s.last_us, s.sack_us, s.coarse_us, s.next, s.delivered)
+            for s in seen
+        ],
+        np.int64,
+    ).reshape(-1, 10)
+    side, now_ns, una, flag, first, last, sack, coarse, following, delivered = columns.T
     fed = np.where(first >= 0, first, np.where(sack >= 0, sack, coarse))
     table["timestamp_ns"], table["tcp_mstamp_us"] = now_ns + NEWS_NS - 1_000, now_ns // 1_000
     table["first_rtt_us"], table["last_rtt_us"], table["sack_rtt_us"] = first, last, sack
     table["rs_rtt_us"], table["sample_us"] = np.where(last >= 0, last, coarse), fed
-    table["taken"], table["flag"], table["snd_una"] = fed >= 0, flag, una
+    table["taken"], table["flag"], table["snd_una"], table["snd_nxt"] = fed >= 0, flag, una, following
+    # The SYN is the first that is delivered.
+    table["delivered"] = delivered + 1
     truth = np.array([(s.ack, s.first, s.last, s.sack) for s in seen], dtype=np.int64).reshape(-1, 4)
     table = np.tile(table, times)
     again, side = np.repeat(np.arange(times), len(seen)), np.tile(side, times)
-    table["snd_una"] += ((initial[side] + again * sent[side]) & 0xFFFFFFFF).astype(np.uint32)
+    for name in ("snd_una", "snd_nxt"):
+        table[name] += ((initial[side] + again * sent[side]) & 0xFFFFFFFF).astype(np.uint32)
+    table["delivered"] += (again * np.array(exchange.delivered)[side]).astype(np.uint32)
     for name, unit in (("timestamp_ns", 1), ("tcp_mstamp_us", 1_000)):
         table[name] += ((connection.start_ns + again * lasting_ns) // unit).astype(np.uint64)
     truth = np.tile(truth, (times, 1))
-    truth = np.where(truth == NONE, NONE, truth + opening + again[:, None] * len(one))
+    truth = np.where(truth == NONE, NONE, truth + len(opening) + again[:, None] * len(one))
     shaken, answers = _shaken(connection)
     events = np.concatenate((shaken, table))
     _own(events, np.concatenate((np.arange(2), side)), connection)
     events["mss_cache"] = exchange.traffic.mss
-    return wire, events, np.concatenate((answers, truth))
+    return wire, due_ns, events, np.concatenate((answers, truth))
 
 
 def _tile(packets: Sequence[Any]) -> np.ndarray:
@@ -163,11 +184,11 @@ def _tile(packets: Sequence[Any]) -> np.ndarray:
 
 
 def _handshake(connection: Connection) -> np.ndarray:
-    """SYN and SYN-ACK, 100 and 200 us before the exchange's clock is at 1 ms; the third packet is the first data."""
+    """SYN and SYN-ACK, over before the exchange's clock is at 1 ms; the third packet is the first data."""
     wire = np.zeros(4, dtype=WIRE)
     wire["point"] = [Point.CLIENT, Point.SERVER, Point.SERVER, Point.CLIENT]
     wire["outgoing"] = [1, 0, 1, 0]
-    wire["time_ns"] = connection.start_ns + np.array([100, 200, 220, 320]) * 1_000
+    wire["time_ns"] = _handshake_ns(connection)
     client, server = connection.initial
     wire["seq"], wire["ack"] = (
         [client, client, server, server],
@@ -178,21 +199,29 @@ def _handshake(connection: Connection) -> np.ndarray:
     return wire
 
 
+def _handshake_ns(connection: Connection) -> Times:
+    """When each of its packets leaves and comes: the answer 20 us after the SYN came."""
+    way_ns = connection.exchange.traffic.delay_us * 1_000
+    since = np.array([100_000 - 2 * way_ns, 100_000 - way_ns, 120_000 - way_ns, 120_000], dtype=np.int64)
+    return connection.start_ns + since
+
+
 def _shaken(connection: Connection) -> tuple[np.ndarray, npt.NDArray[np.int64]]:
     """The client's event of the handshake; the server's, whose ACK is the client's first packet."""
     events = np.zeros(2, dtype=EVENT)
     client, server = connection.initial
     came = next(at for at, packet in enumerate(connection.exchange.packets) if packet.side and not packet.outgoing)
-    came_ns = connection.exchange.packets[came].time_ns
-    now_ns = connection.start_ns + np.array([320_000, came_ns]) + NEWS_NS
-    rtt = [int(now_ns[0] - connection.start_ns) // 1_000 - 100, int(now_ns[1] - connection.start_ns) // 1_000 - 220]
+    sent_ns, _, answered_ns, ended_ns = _handshake_ns(connection).tolist()
+    now_ns = np.array([ended_ns, connection.start_ns + connection.exchange.packets[came].time_ns]) + NEWS_NS
+    rtt = [int(now) // 1_000 - since // 1_000 for now, since in zip(now_ns, (sent_ns, answered_ns), strict=True)]
     events["timestamp_ns"] = now_ns + np.array([NEWS_NS - 1_000, -1_500])
     events["tcp_mstamp_us"] = now_ns // 1_000
     for name in ("first_rtt_us", "last_rtt_us", "rs_rtt_us", "sample_us"):
         events[name] = rtt
     events["sack_rtt_us"], events["flag"], events["taken"] = -1, FLAG_SYN_ACKED, 1
     # A passive handshake has no socket yet that could have a snd_una: it is the one of the child.
-    events["snd_una"] = [(client + 1) & 0xFFFFFFFF, (server + 1) & 0xFFFFFFFF]
+    events["snd_una"] = events["snd_nxt"] = [(client + 1) & 0xFFFFFFFF, (server + 1) & 0xFFFFFFFF]
+    events["delivered"] = [1, 0]
     return events, np.array([(3, 0, 0, NONE), (4 + came, 2, 2, NONE)], dtype=np.int64)
 
 

@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rttcheck.collect.collector import Collector, open_collector
@@ -35,6 +35,12 @@ class Result:
     recording: Recording
     verdict: Verdict
     path: Path | None = None
+    made: Row | None = None
+    """The row, where it was made already."""
+
+    def without_tables(self) -> Result:
+        """Return the result with the recording's header alone: a thousand of them fit into memory."""
+        return replace(self, recording=self.recording.header_alone(), made=self.row())
 
     @property
     def outcome(self) -> Outcome:
@@ -43,6 +49,8 @@ class Result:
 
     def row(self) -> Row:
         """Return the result as one row of plain values; times in microseconds."""
+        if self.made is not None:
+            return self.made
         verdict, recording = self.verdict, self.recording
         worst = verdict.reason
         figures = verdict.summary()

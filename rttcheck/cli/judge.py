@@ -150,7 +150,7 @@ def result_of(file: Path) -> Result:
             f"the recording {path} has a scenario that this rttcheck does not know ({error}): judge it with the "
             f"version that made it, {made_by}"
         ) from error
-    return Result(recording=recording, verdict=verdict, path=path)
+    return Result(recording=recording, verdict=verdict, path=path).without_tables()
 
 
 def _text(results: list[Result], *, alone: bool) -> str:

@@ -6,21 +6,23 @@ was taken. There are no checks here.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from rttcheck.judge.eligibility.expectations import expectations_of
+from rttcheck.judge.check import CALLS
+from rttcheck.judge.eligibility.expectations import expectations_at
+from rttcheck.judge.eligibility.part import EXPECTATION
 from rttcheck.judge.link.bounds import RoundTrip, scenario_bounds, union
 from rttcheck.judge.link.overhead import LinkOverhead
 from rttcheck.judge.machine.hop import MOST_NS
 from rttcheck.judge.machine.noise import MachineNoise
 from rttcheck.judge.machine.slack import Slack
 from rttcheck.judge.observation import Observation, addresses
-from rttcheck.judge.pairing.transit import WAYS
 from rttcheck.judge.pairing.wire_times import MICROSECOND_NS, WireTimes
 from rttcheck.judge.samples import (
     Kind,
@@ -31,7 +33,6 @@ from rttcheck.judge.samples import (
     shown_us,
     sources,
     values_us,
-    visible_to_nettrace,
 )
 from rttcheck.record.histogram import Unit
 from rttcheck.record.recording import Recording
@@ -46,11 +47,14 @@ CLOCK_STEP_NS: Final = 100_000
 _PREEMPTIBLE: Final = frozenset({"full", "lazy"})
 """Preemption models in which a thread may be preempted in the kernel (kernel/sched/core.c)."""
 
+_SIDES: Final = len(Side)
+
 UNBOUNDED_US = np.iinfo(np.int64).max
 """Means "no upper bound" in arrays."""
 
 Booleans = npt.NDArray[np.bool_]
 Microseconds = npt.NDArray[np.int64]
+Column = TypeVar("Column", bound=npt.NDArray[Any])
 
 
 _HEADERS: Final = {4: 40, 6: 60}
@@ -74,6 +78,8 @@ class Evidence:
     """`UNBOUNDED_US` where the link's model has no upper bound."""
     bounds: tuple[RoundTrip, ...]
     """At the start and after each step."""
+    overheads: Mapping[str, LinkOverhead]
+    """What the machine adds to the delay of each direction of the link."""
     slack: Slack
     noise: MachineNoise | None
     """How late the machine's timers and the relay were; None in virtual time, where there is no noise."""
@@ -93,13 +99,14 @@ class Evidence:
         bounds = scenario_bounds(scenario)
         lowest, highest = _in_force(recording, events, bounds)
         control = Observation.of_control(recording) if len(recording.control_wire) else None
+        overheads = LinkOverhead.of(recording)
         slack = Slack.of(
             scenario,
             recording.control,
             clients={client[0] for client, _ in flows},
             runs=recording.control_runs,
             most_us=_most_us(control) if control is not None else None,
-            link_us=_link_us(recording) if recording.clock == "virtual" else 0,
+            link_us=_link_us(recording, overheads) if recording.clock == "virtual" else 0,
         )
         coarse = maybe_coarse(events)
         lowest[coarse] -= TSECR_GRAIN_US
@@ -115,7 +122,8 @@ class Evidence:
             lowest_us=lowest,
             highest_us=highest,
             bounds=bounds,
-            observation=Observation.of_run(recording) if recording.wire_facts else None,
+            overheads=overheads,
+            observation=Observation.of_run(recording, sides) if recording.wire_facts else None,
             control=control,
             slack=slack,
             noise=MachineNoise.of(recording, slack) if recording.clock != "virtual" else None,
@@ -130,13 +138,30 @@ class Evidence:
     def expectations(self) -> np.ndarray | None:
         """Return the samples that the packets imply beside those that events report (dtype `EXPECTATION`).
 
-        None where nothing was captured. Computed once, as it takes a large part of the time of a verdict.
+        None where nothing was captured, empty where the probe does not see what is compared. Computed once, as it takes
+        a large part of the time of a verdict.
         """
-        if self.wire_times is None:
+        if self.observation is None:
             return None
+        if CALLS.unmet(self.recording.view, self.recording.absent):
+            # The checks that compare them with events are not run: most expensive where each event differs.
+            return np.zeros(0, dtype=EXPECTATION)
         segment_bytes = self.scenario.mtu - _HEADERS[self.scenario.family]
-        recording = self.recording
-        return expectations_of(self.wire_times.events, recording.wire, recording.flows, segment_bytes=segment_bytes)
+        events, ends = self.observation.wire_times.events, self.observation.ends
+        return expectations_at(events, ends, segment_bytes=segment_bytes)
+
+    def events_of(self, connection: int, side: Side) -> npt.NDArray[np.intp]:
+        """Return the rows of one socket's events, in their order."""
+        order, keys = self._by_socket
+        first, past = np.searchsorted(keys, (connection * _SIDES + side, connection * _SIDES + side + 1))
+        return order[first:past]
+
+    @cached_property
+    def _by_socket(self) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+        """The events by connection and side, and both as one number."""
+        keys = self.connections * _SIDES + self.sides
+        order = np.argsort(keys, kind="stable")
+        return order, keys[order]
 
     @property
     def unit(self) -> Unit:
@@ -148,28 +173,32 @@ class Evidence:
         """The bounds of the whole run, its steps included."""
         return union(self.bounds)
 
-    @property
+    @cached_property
     def data(self) -> Booleans:
         """Samples of data segments, from any source."""
-        data: Booleans = self.kinds == Kind.DATA
-        return data
+        return _fixed(self.kinds == Kind.DATA)
 
-    @property
+    @cached_property
     def shown(self) -> Booleans:
         """Data samples that nettrace displays: those with a first-acked segment."""
-        return self.data & visible_to_nettrace(self.events)
+        return _fixed(self.data & (self.shown_us >= 0))
 
-    @property
+    @cached_property
     def values_us(self) -> Microseconds:
         """The time that each event reports; -1 for none."""
-        return values_us(self.events)
+        return _fixed(values_us(self.events))
 
-    @property
+    @cached_property
     def shown_us(self) -> Microseconds:
         """The value of each event that a histogram counts; -1 for none."""
-        return shown_us(self.events)
+        return _fixed(shown_us(self.events))
 
-    @property
+    @cached_property
+    def coarse(self) -> Booleans:
+        """Samples that are from the echoed timestamp, or may be."""
+        return _fixed(maybe_coarse(self.events))
+
+    @cached_property
     def bounded_above(self) -> Booleans:
         """Data samples that have an upper bound.
 
@@ -178,7 +207,7 @@ class Evidence:
         above: Booleans = self.data & (self.highest_us != UNBOUNDED_US)
         if not self.scenario.quickack and self.scenario.traffic.server_writes:
             above &= self.sides == Side.CLIENT
-        return above
+        return _fixed(above)
 
     @property
     def virtual(self) -> bool:
@@ -216,6 +245,12 @@ class Evidence:
         return self.recording.lost
 
 
+def _fixed(column: Column) -> Column:
+    """Return an array that several checks read, so that none may write to it."""
+    column.setflags(write=False)
+    return column
+
+
 def _most_us(control: Observation) -> Microseconds:
     """Return the cap of each control run event: its wire time and the work at both ends; `UNBOUNDED_US` if unknown."""
     most = np.full(len(control.events), UNBOUNDED_US, dtype=np.int64)
@@ -224,11 +259,11 @@ def _most_us(control: Observation) -> Microseconds:
     return most
 
 
-def _link_us(recording: Recording) -> int:
+def _link_us(recording: Recording, overheads: Mapping[str, LinkOverhead]) -> int:
     """Return what both directions of the link may add to the engine's model; 0 where timers were not measured."""
     if not len(recording.timers):
         return 0
-    return sum(LinkOverhead.of(recording, way).single_ns for way in WAYS) // MICROSECOND_NS
+    return sum(overhead.single_ns for overhead in overheads.values()) // MICROSECOND_NS
 
 
 def _in_force(

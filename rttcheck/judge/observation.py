@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from rttcheck.judge.pairing.ends import Ends
+from rttcheck.judge.pairing.sockets import Sockets
 from rttcheck.judge.pairing.stamps import UNKNOWN, stamps_of
 from rttcheck.judge.pairing.wire_times import Booleans, Integers, TimedValues, WireTimes
 from rttcheck.judge.samples import Address, connections_of
@@ -29,6 +31,8 @@ class Observation:
     wire: np.ndarray
     flows: Sequence[Mapping[str, Any]]
     writes: np.ndarray
+    ends: Ends
+    """The packets at the ends, by life."""
     wire_times: WireTimes
     stamp_ns: Integers
     """TCP's own stamp, CLOCK_MONOTONIC; `UNKNOWN` where none was read."""
@@ -37,9 +41,11 @@ class Observation:
     """Whether stamps were read at all: not in recordings of schema 4 and older."""
 
     @classmethod
-    def of_run(cls, recording: Recording) -> Observation:
-        """Return the observation of the run itself."""
-        return cls._of(recording.events, recording.wire, recording.flows, recording.stamps, recording.writes, False)
+    def of_run(cls, recording: Recording, sides: npt.NDArray[np.uint8] | None = None) -> Observation:
+        """Return the observation of the run itself; ``sides`` are those of its events, where they are known."""
+        return cls._of(
+            recording.events, recording.wire, recording.flows, recording.stamps, recording.writes, False, sides
+        )
 
     @classmethod
     def of_control(cls, recording: Recording) -> Observation:
@@ -52,17 +58,19 @@ class Observation:
     @classmethod
     def _of(
         cls, events: np.ndarray, wire: np.ndarray, flows: Sequence[Mapping[str, Any]], stamps: np.ndarray,
-        writes: np.ndarray, control: bool,
+        writes: np.ndarray, control: bool, sides: npt.NDArray[np.uint8] | None = None,
     ) -> Observation:  # fmt: skip
+        ends = Ends.of(wire, Sockets(flows))
         return cls(
             control=control,
             events=events,
             wire=wire,
             flows=flows,
             writes=writes,
-            wire_times=WireTimes.of(events, wire, flows),
+            ends=ends,
+            wire_times=WireTimes.at(events, ends),
             stamp_ns=stamps_of(wire, stamps),
-            sides=connections_of(events, addresses(flows))[1],
+            sides=connections_of(events, addresses(flows))[1] if sides is None else sides,
             stamped=len(stamps) > 0,
         )
 

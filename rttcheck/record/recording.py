@@ -14,17 +14,16 @@ import json
 import os
 import tempfile
 import zipfile
-import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
 from rttcheck.errors import RecordingError
-from rttcheck.record.columns import read_columns
-from rttcheck.record.event import EVENT, EVENT_ALWAYS
+from rttcheck.record.archive import HEADER, LAYOUTS, PACKETS, SCHEMA, UNITS, Archive
+from rttcheck.record.event import EVENT
 from rttcheck.record.packet import WIRE
 from rttcheck.record.stamp import STAMP
 from rttcheck.record.tick import TICK
@@ -32,30 +31,8 @@ from rttcheck.record.view import WHOLE, View
 from rttcheck.record.write import WRITE
 from rttcheck_netns.relay.packets import PACKET
 
-SCHEMA = 5
-"""Version of the file's layout; a reader refuses what is newer than itself. Since 2 with packets, since 3 with a second
-probe's events, since 4 with the machine's noise, the relay's packets, control runs on both sides of the run and the
-kernel's log, since 5 with the stamps of leaving packets, the application's writes and timers in virtual time."""
-
 SUFFIX = ".rttrec"
 
-_UNITS = ("us", "ms")
-_LAYOUTS = {"events": EVENT, "control": EVENT, "wire": WIRE, "control_wire": WIRE, "second": EVENT}
-_LAYOUTS |= {"noise": TICK, "relay": PACKET}
-_LAYOUTS |= {"stamps": STAMP, "control_stamps": STAMP, "writes": WRITE, "control_writes": WRITE, "timers": TICK}
-_SINCE = {"wire": 2, "control_wire": 2, "second": 3, "noise": 4, "relay": 4}
-_SINCE |= {"stamps": 5, "control_stamps": 5, "writes": 5, "control_writes": 5, "timers": 5}
-"""Tables that older files do not have: they load empty."""
-
-
-_RENAMED = {"reserved": "owned"}
-"""Columns of events that had another name: always zero then, which means unknown now."""
-
-_ALWAYS = {name: frozenset(layout.names or ()) for name, layout in _LAYOUTS.items() if layout != EVENT}
-"""Of the other tables no version has had other columns yet. One that is added is left out here, and named in the
-``needs.columns`` of the checks that use it."""
-
-_PACKETS = "packets.pcapng"
 _QUICKLY = 1
 """Level of deflate for packets: a quarter more bytes than the usual 6 in a third to a tenth of its time; the processor
 that writes recordings is mostly an emulated one."""
@@ -83,10 +60,6 @@ def _no_stamps() -> np.ndarray:
 
 def _no_writes() -> np.ndarray:
     return np.zeros(0, dtype=WRITE)
-
-
-_NOT_WHOLE = (OSError, zipfile.BadZipFile, zlib.error, KeyError, ValueError, EOFError, RuntimeError)
-"""What reading a damaged archive may raise; RuntimeError covers flipped bits that ask for a password or a method."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,7 +118,7 @@ class Recording:
     """When the application gave TCP what it sends, dtype ``WRITE``, by connection and end, in order."""
     control_writes: np.ndarray = field(default_factory=_no_writes)
     """The same of the control run."""
-    packets: bytes = b""
+    packets: bytes = field(default=b"")
     """The captured frames of ``wire`` as a pcapng file, for Wireshark and not for the judge; empty in older files.
 
     The captures bound it: 180 bytes a packet, 131,072 packets a point, four points are 90 MiB (``capture.MOST_FRAMES``,
@@ -210,6 +183,10 @@ class Recording:
             temporary.unlink(missing_ok=True)
         return path
 
+    def header_alone(self) -> Recording:
+        """Return the recording without its tables, where a file has them; they are read when they are asked for."""
+        return self
+
     def _write(self, file: IO[bytes]) -> None:
         header = {
             "schema": SCHEMA,
@@ -237,86 +214,53 @@ class Recording:
             "kernel_log": dict(self.kernel_log),
         }
         with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
-            archive.writestr("recording.json", json.dumps(header, indent=1, sort_keys=True))
+            archive.writestr(HEADER, json.dumps(header, indent=1, sort_keys=True))
             for name, array in self._tables().items():
                 with archive.open(f"{name}.npy", "w") as member:
                     np.lib.format.write_array(member, array, allow_pickle=False)
             if self.packets:
-                archive.writestr(_PACKETS, self.packets, compresslevel=_QUICKLY)
+                archive.writestr(PACKETS, self.packets, compresslevel=_QUICKLY)
 
     def _tables(self) -> dict[str, np.ndarray]:
         return {
-            **{name: getattr(self, name) for name in _LAYOUTS},
-            **{f"histogram_{unit}": np.asarray(self.histograms[unit], np.uint64) for unit in _UNITS},
+            **{name: getattr(self, name) for name in LAYOUTS},
+            **{f"histogram_{unit}": np.asarray(self.histograms[unit], np.uint64) for unit in UNITS},
         }
 
     @classmethod
     def load(cls, path: Path) -> Recording:
-        """Read a recording.
+        """Open a recording; its tables are read when they are first asked for.
 
-        Raises RecordingError when the file is missing, damaged, cut short or newer than this program.
+        Raises RecordingError when the file is missing, cut short or newer than this program. Damage in a table is found
+        when it is read: asking for it raises RecordingError.
         """
-        path = Path(path)
-        try:
-            with zipfile.ZipFile(path) as archive:
-                damaged = archive.testzip()
-                if damaged is not None:
-                    raise RecordingError(f"the recording {path} is damaged in {damaged}: record the run again")
-                header = json.loads(archive.read("recording.json"))
-                if not isinstance(header, dict) or header.get("schema", 0) > SCHEMA:
-                    found = header.get("schema") if isinstance(header, dict) else "none"
-                    raise RecordingError(
-                        f"the recording {path} has schema {found} and this rttcheck reads up to {SCHEMA}: upgrade it"
-                    )
-                due = [name for name in _LAYOUTS if header.get("schema", 0) >= _SINCE.get(name, 0)]
-                tables = {name: _table(archive, name) for name in (*due, *_histogram_names())}
-                packets = archive.read(_PACKETS) if header.get("packets_bytes") else b""
-        except FileNotFoundError as error:
-            raise RecordingError(f"there is no recording {path}: check the name") from error
-        except _NOT_WHOLE as error:
-            raise RecordingError(f"{path} is not a whole recording ({error}): record the run again") from error
-        absent = set()
-        for name in due:
-            try:
-                of_events = _LAYOUTS[name] == EVENT
-                tables[name], missing = read_columns(
-                    tables[name],
-                    _LAYOUTS[name],
-                    always=EVENT_ALWAYS if of_events else _ALWAYS.get(name, ()),
-                    renamed=_RENAMED if of_events else None,
-                )
-            except RecordingError as error:
-                raise RecordingError(f"the table {name} of {path} cannot be read: {error}") from error
-            absent |= {f"{name}.{column}" for column in missing}
+        archive = Archive.open(Path(path))
+        header, absent = archive.header, archive.absent
         try:
             view = View.of(header.get("view", {})).without(_of(absent, "events"))
             second_facts = header.get("second_facts", {})
             if second_facts:
                 second_view = View.of(second_facts["view"]).without(_of(absent, "second"))
                 second_facts = {**second_facts, "view": second_view.as_dict()}
-            return cls(
+            return Stored(
+                archive=archive,
                 scenario=header["scenario"],
                 kernel=header["kernel"],
                 clock=header["clock"],
                 engine=header["engine"],
                 probe=header["probe"],
-                events=tables["events"],
-                histograms={unit: tables[f"histogram_{unit}"] for unit in _UNITS},
                 lost=header["lost"],
-                control=tables["control"],
                 control_lost=header["control_lost"],
-                **{name: tables[name] for name in _SINCE if name in tables},
                 view=view,
                 second_facts=second_facts,
                 wire_facts=header.get("wire_facts", {}),
                 stamp_facts=header.get("stamp_facts", {}),
-                packets=packets,
                 flows=tuple(header["flows"]),
                 control_flows=tuple(header.get("control_flows", ())),
                 control_runs=tuple(header.get("control_runs", ())),
                 noise_facts=header.get("noise_facts", {}),
                 relay_facts=header.get("relay_facts", {}),
-                absent=frozenset(absent),
+                absent=absent,
                 steps=tuple(StepTaken(at_ns=at_ns, index=index) for at_ns, index in header["steps"]),
                 netem=header["netem"],
                 sysctls=header["sysctls"],
@@ -329,20 +273,51 @@ class Recording:
             ) from error
 
 
-def _histogram_names() -> tuple[str, ...]:
-    return tuple(f"histogram_{unit}" for unit in _UNITS)
-
-
-def _of(absent: set[str], table: str) -> frozenset[str]:
+def _of(absent: frozenset[str], table: str) -> frozenset[str]:
     """Return the columns of ``table`` among those that are absent."""
     return frozenset(name.removeprefix(f"{table}.") for name in absent if name.startswith(f"{table}."))
 
 
-def _table(archive: zipfile.ZipFile, name: str) -> np.ndarray:
-    with archive.open(f"{name}.npy") as member:
-        array: np.ndarray = np.lib.format.read_array(member, allow_pickle=False)
-    return array
-
-
 def _cannot_write(path: Path, error: OSError) -> str:
     return f"the recording {path} could not be written ({error.strerror}): make room or name another directory"
+
+
+_IN_MEMBERS = frozenset({*LAYOUTS, "histograms", "packets"})
+"""What a file has beside its header."""
+
+
+class Stored(Recording):
+    """A recording in a file. A table is read once, and belongs to the recording from then on."""
+
+    __slots__ = ("_archive",)
+
+    def __init__(self, *, archive: Archive | None = None, **header: Any) -> None:
+        """Take the ``header``; what is not in it is left to the ``archive``. `dataclasses.replace` gives everything."""
+        object.__setattr__(self, "_archive", archive)
+        for each in fields(Recording):
+            if each.name in header:
+                object.__setattr__(self, each.name, header[each.name])
+
+    def header_alone(self) -> Recording:
+        """Return the same without the tables that were read, which are read again if they are asked for."""
+        archive: Archive | None = object.__getattribute__(self, "_archive")
+        if archive is None:
+            return self
+        kept = {each.name: getattr(self, each.name) for each in fields(Recording) if each.name not in _IN_MEMBERS}
+        return Stored(archive=archive, **kept)
+
+    def __getattr__(self, name: str) -> Any:
+        """Read what has not been read yet."""
+        archive: Archive | None = object.__getattribute__(self, "_archive")
+        if archive is None:
+            raise AttributeError(name)
+        if name in LAYOUTS:
+            value: Any = archive.table(name)
+        elif name == "histograms":
+            value = archive.histograms()
+        elif name == "packets":
+            value = archive.packets()
+        else:
+            raise AttributeError(name)
+        object.__setattr__(self, name, value)
+        return value

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 
 from rttcheck.judge.arithmetic.rto import us_of_jiffies
 from rttcheck.judge.arithmetic.windowed_minimum import NOTHING_US
@@ -13,6 +14,11 @@ from rttcheck.judge.check import Check, Needs
 from rttcheck.judge.evidence import Evidence
 from rttcheck.judge.findings import Finding, Layer, Outcome
 from rttcheck.judge.samples import Side
+
+Places = npt.NDArray[np.intp]
+
+NOT_DELIVERED: Final = -1
+"""No event has this many delivered segments."""
 
 _NAMES = {Side.CLIENT: "client", Side.SERVER: "server"}
 
@@ -43,20 +49,17 @@ def check_socket_info(evidence: Evidence) -> Finding:
     factors: list[float] = []
     read = compared = timeouts = 0
     late = late_segments(evidence)
-    order = np.lexsort((np.arange(len(events)), evidence.sides, evidence.connections))
-    places = evidence.connections[order] * 4 + evidence.sides[order]
     for index, flow in enumerate(evidence.recording.flows):
         for side, name in _NAMES.items():
             info = flow.get(f"{name}_info")
             if not isinstance(info, Mapping) or "delivered" not in info:
                 continue
             read += 1
-            first, past = np.searchsorted(places, (index * 4 + side, index * 4 + side + 1))
-            own = events[order[first:past]]
+            own = evidence.events_of(index, side)
             # Two successive connections with the same addresses cannot be distinguished.
-            if not len(own) or (own["generation"] != own["generation"][0]).any():
+            if not len(own) or (events["generation"][own] != events["generation"][own[0]]).any():
                 continue
-            states = in_force(own, int(info["delivered"]) - late, exactly=not view.every_sample)
+            states = events[in_force(events, own, int(info["delivered"]) - late, exactly=not view.every_sample)]
             # Before the first sample tcp_init_metrics() sets a deviation, at a time that no event reports.
             if not states["srtt_us"].any():
                 continue
@@ -97,16 +100,18 @@ def late_segments(evidence: Evidence) -> int:
     return int(evidence.recording.sysctls.get("net.ipv4.tcp_sack") == "0")
 
 
-def in_force(own: np.ndarray, delivered: int, *, exactly: bool) -> np.ndarray:
-    """Return the events of a socket after which TCP_INFO may have been read with ``delivered`` segments.
+def in_force(events: np.ndarray, own: Places, delivered: int, *, exactly: bool) -> Places:
+    """Return those of a socket's events ``own`` after which TCP_INFO may have been read with ``delivered`` segments.
 
     ``exactly`` for probes that miss samples: segments delivered after an event may have given an unreported sample.
     """
-    if exactly:
-        here: np.ndarray = own[own["delivered"] == delivered]
-        return here
-    past = own[own["delivered"].astype(np.int64) <= delivered]
-    return past[past["delivered"] == past["delivered"][-1]] if len(past) else past
+    held = events["delivered"][own].astype(np.int64)
+    if not exactly:
+        past = held[held <= delivered]
+        # The events after which nothing more was delivered until then.
+        delivered = int(past[-1]) if len(past) else NOT_DELIVERED
+    here: Places = own[held == delivered]
+    return here
 
 
 def _reported(info: Mapping[str, Any], *, timeout: bool) -> dict[str, int | None]:

@@ -1,6 +1,7 @@
 """The samples that the packets imply, and the samples that events report, in one table.
 
-Most connections are compared as whole arrays (`InOrder`); the others are replayed packet by packet (`Replay`).
+Most connections are compared as whole arrays (`InOrder`; `Scored` where packets were lost or SACKed); the others are
+replayed packet by packet (`Replay`).
 
 Source: ``tcp_ack()``, ``tcp_clean_rtx_queue()``, ``tcp_ack_update_rtt()`` and ``tcp_synack_rtt_meas()`` in
 net/ipv4/tcp_input.c, the same rules from 5.10 to 7.3.
@@ -16,7 +17,8 @@ import numpy as np
 from rttcheck.judge.eligibility.in_order import InOrder
 from rttcheck.judge.eligibility.part import EXPECTATION, reported_by
 from rttcheck.judge.eligibility.portion import portions_of, with_values
-from rttcheck.judge.eligibility.replay_input import replayed
+from rttcheck.judge.eligibility.replay_input import most_payload, replayed
+from rttcheck.judge.eligibility.scored import Scored
 from rttcheck.judge.pairing.ends import Ends, Places
 from rttcheck.judge.pairing.lives import lives_of
 from rttcheck.judge.pairing.scoreboard import NONE
@@ -31,16 +33,23 @@ def expectations_of(
     ``events`` has dtype ``EVENT``, ``wire`` dtype ``WIRE``; ``flows`` are the connections; ``segment_bytes`` is the
     most payload of a segment without TCP options.
     """
-    sockets = Sockets(flows)
-    ends = Ends.of(wire, sockets)
+    return expectations_at(events, Ends.of(wire, Sockets(flows)), segment_bytes=segment_bytes)
+
+
+def expectations_at(events: np.ndarray, ends: Ends, *, segment_bytes: int) -> np.ndarray:
+    """Return the same for the packets at the ends."""
     if not ends.lives:
         return _without_socket(events, np.arange(len(events)))
-    life, order, others = lives_of(events, sockets, ends)
-    found = [_without_socket(events, others)]
+    life, order, unknown = lives_of(events, ends)
+    found = [_without_socket(events, unknown)]
     for portion in portions_of(events, ends, life, order):
         in_order = InOrder.of(events, portion)
         found.append(in_order.rows)
-        found += [replayed(events, portion, one, segment_bytes) for one in np.flatnonzero(~in_order.lives).tolist()]
+        longest = most_payload(portion, segment_bytes)
+        scored = Scored.of(events, portion, ~in_order.lives, longest)
+        found.append(scored.rows)
+        others = np.flatnonzero(~in_order.lives & ~scored.lives)
+        found += [replayed(events, portion, one, int(longest[one])) for one in others.tolist()]
     return np.concatenate(found)
 
 

@@ -23,16 +23,21 @@ _BLOCK: Final = 4_096
 """Rows converted to Python objects at a time."""
 
 
-def replayed(events: np.ndarray, portion: Portion, life: int, segment_bytes: int) -> np.ndarray:
-    """Replay one life of ``portion``; return its rows, dtype `EXPECTATION`.
+def most_payload(portion: Portion, segment_bytes: int) -> Integers:
+    """Return the most payload of a segment in each life, bytes; ``segment_bytes`` is that without TCP options."""
+    came = portion.came
+    stamped = np.zeros(portion.lives, dtype=np.bool_)
+    stamped[came.life[portion.ends.wire["has_ts"][came.row] != 0]] = True
+    longest: Integers = segment_bytes - TIMESTAMP_BYTES * stamped.astype(np.int64)
+    return longest
 
-    ``segment_bytes`` is the most payload of a segment without TCP options.
-    """
+
+def replayed(events: np.ndarray, portion: Portion, life: int, mss: int) -> np.ndarray:
+    """Replay one life of ``portion``; return its rows, dtype `EXPECTATION`. ``mss`` is its `most_payload`."""
     wire, rows = portion.ends.wire, portion.rows(life)
     flags, out = wire["flags"][rows], wire["outgoing"][rows] != 0
     came = rows[~out & ((flags & (ACK | RST)) == ACK)]
     resets = rows[(flags & RST) != 0]
-    stamped = bool((wire["has_ts"][came] != 0).any())
     number = portion.first + life
     initial = portion.ends.initial[number : number + 1]
     replay = Replay(
@@ -40,7 +45,7 @@ def replayed(events: np.ndarray, portion: Portion, life: int, segment_bytes: int
         _arrivals(wire, came, initial),
         _calls(events, portion, life),
         opened=_opening(flags[out & ((flags & SYN) != 0)]),
-        mss=segment_bytes - TIMESTAMP_BYTES * stamped,
+        mss=mss,
         reset_ns=int(wire["time_ns"][resets[0]]) if len(resets) else NEVER_NS,
     )
     socket = int(portion.ends.socket[number])

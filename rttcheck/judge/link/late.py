@@ -17,7 +17,6 @@ import numpy.typing as npt
 
 from rttcheck.judge.check import NOTHING, Check, Quality
 from rttcheck.judge.findings import Finding, Layer, Outcome
-from rttcheck.judge.link.bounds import packet_time_ns
 from rttcheck.judge.link.overhead import MOST_NS, LinkOverhead
 from rttcheck.judge.link.way import Way
 from rttcheck.judge.machine.noise import Late
@@ -79,11 +78,9 @@ def check_late(ways: Sequence[Way], *, preemption: str) -> Finding:
         return NEVER_LATE.finding(Outcome.INCONCLUSIVE, message, "a control run with enough packets", seen, total)
     expected = "; ".join(f"{way.name} {_allowed(way.overhead)}" for way in ways)
     for way, each in chosen:
-        beyond = _beyond_ns(way)
-        idle = way.overhead.idle(way.due_last_ns, way.left_ns)
-        for state, among in (("", each), ("due on an idle processor ", each & idle)):
+        for state, among in (("", each), ("due on an idle processor ", each & way.idle)):
             for size, group in sizes(way, among):
-                middle = float(np.median(beyond[group])) / _US
+                middle = float(np.median(way.beyond_ns[group])) / _US
                 if middle * _US > way.overhead.usual_ns:
                     message = (
                         f"half of the {int(group.sum())} packets {way.name} {size}{state}left {middle:.1f} us or more "
@@ -97,7 +94,7 @@ def check_late(ways: Sequence[Way], *, preemption: str) -> Finding:
             continue
         counts = " and ".join(f"{int(each.sum())} {way.name}" for way, each in late)
         way, each = late[0]
-        worst = int(np.where(each, _beyond_ns(way), -1).argmax())
+        worst = int(np.where(each, way.beyond_ns, -1).argmax())
         message = (
             f"of {total} packets {counts} left later than link and machine explain, the worst {way.name} "
             f"{(way.left_ns - way.due_last_ns)[worst] / _US:.1f} us after it was due, having taken "
@@ -160,22 +157,21 @@ def _allowed(overhead: LinkOverhead) -> str:
 def too_late(way: Way, *, slight: bool = False) -> Booleans:
     """Return which packets are later than link and machine explain; ``slight``: also those that a few may be."""
     if slight:
-        few: Booleans = _beyond_ns(way) > way.overhead.single_ns
+        few: Booleans = way.beyond_ns > way.overhead.single_ns
         return few
-    late: Booleans = _beyond_ns(way) - way.overhead.unanswered_ns(way.due_last_ns, way.left_ns) > MOST_NS
+    late = way.beyond_ns > MOST_NS
+    # The rest of the work is only looked at where it may excuse a packet.
+    excused = np.flatnonzero(late)
+    unanswered_ns = way.overhead.unanswered_ns(way.due_last_ns[excused], way.left_ns[excused])
+    late[excused] = way.beyond_ns[excused] - unanswered_ns > MOST_NS
     return late
-
-
-def _beyond_ns(way: Way) -> Integers:
-    """Return how late each packet was, ns, less the work on other packets."""
-    return way.overhead.beyond_ns(way.due_last_ns, way.left_ns) - unseen_ns(way)
 
 
 def unless_paused(
     message: str, late: Sequence[tuple[Way, Booleans]], total: int, *, preemption: str
 ) -> tuple[Outcome, str]:
     """Return a failure, unless one pause of the processor explains all late packets, or PREEMPT_RT a few."""
-    lates = [late_of(way, each, _beyond_ns(way)[each], 0) for way, each in late]
+    lates = [late_of(way, each, way.beyond_ns[each], 0) for way, each in late]
     return unless_stalled(message, replace(Late.together(*lates), total=total), None, preemption=preemption)
 
 
@@ -206,30 +202,3 @@ def sizes(way: Way, among: Booleans) -> list[tuple[str, Booleans]]:
         (f"of {longest // 2} bytes or more ", exact & (way.payload > 0) & (2 * way.payload >= longest)),
     )
     return [(size, group) for size, group in groups if int(group.sum()) >= _ENOUGH]
-
-
-def unseen_ns(way: Way) -> Integers:
-    """Return how long, ns, non-TCP packets may have kept the rate busy before each packet.
-
-    Counted are those that left before it and after the rate was last idle, which is when a packet came in and did not
-    have to wait. Older captures do not record when such packets left: there all of them count for every packet.
-    """
-    busy = np.zeros(len(way.left_ns), dtype=np.int64)
-    for place, (netem, delay) in enumerate(zip(way.netems, way.delays, strict=True)):
-        here = np.flatnonzero(way.setting == place)
-        if not netem.rate_bytes or not len(here):
-            continue
-        if not way.unread:
-            each = packet_time_ns(netem, -(-way.unseen_bytes // way.unseen)) if way.unseen else -1
-            busy[here] = way.unseen * (each + 1)
-            continue
-        order = here[np.argsort(way.left_ns[here], kind="stable")]
-        ready_ns = way.left_ns[order] - way.shortest_ns[order] + delay.lowest_ns
-        before_ns = np.concatenate(([np.iinfo(np.int64).min], way.left_ns[order][:-1]))
-        fresh_ns = np.maximum.accumulate(np.where(ready_ns > before_ns, ready_ns, np.iinfo(np.int64).min))
-        times_ns = np.array([packet_time_ns(netem, int(size)) + 1 for size in way.unread_bytes], dtype=np.int64)
-        heaped = np.concatenate(([0], np.cumsum(times_ns)))
-        until = np.searchsorted(way.unread_ns, way.left_ns[order], side="left")
-        since = np.minimum(np.searchsorted(way.unread_ns, fresh_ns, side="left"), until)
-        busy[order] = heaped[until] - heaped[since]
-    return busy

@@ -134,7 +134,7 @@ def _uniform(mean: int, jitter: int) -> Delay:
     )
 
 
-def frame_lengths(rows: np.ndarray, *, family: int, mtu: int) -> tuple[Integers, Integers]:
+def frame_lengths(rows: Mapping[str, np.ndarray] | np.ndarray, *, family: int, mtu: int) -> tuple[Integers, Integers]:
     """Return the smallest and largest possible length of each packet as a qdisc counts it, bytes.
 
     A captured row does not hold the length of its options: Linux writes timestamps, SACK blocks after four bytes, and

@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rttcheck.judge.findings import Finding, Outcome, inconclusive_if
-from rttcheck.judge.link.late import NEVER_LATE, bounded, late_of, nothing_bounded, sizes, spread, unseen_ns
+from rttcheck.judge.link.late import NEVER_LATE, bounded, late_of, nothing_bounded, sizes, spread
 from rttcheck.judge.link.way import Way
 from rttcheck.judge.machine.noise import Late, MachineNoise
 from rttcheck.judge.machine.slack import FALSE_ALARM
@@ -125,7 +125,7 @@ _UNKNOWN: Final = "no timers were measured during the run"
 
 def _late_ns(way: Way) -> Integers:
     """Return how long after it was due each packet left, ns: by the model, or by the relay's record if that is more."""
-    modelled = way.left_ns - way.due_last_ns - unseen_ns(way)
+    modelled = way.left_ns - way.due_last_ns - way.unseen_ns
     return np.where(way.relay_due_ns > 0, np.maximum(modelled, way.left_ns - way.relay_due_ns), modelled)
 
 

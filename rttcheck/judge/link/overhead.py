@@ -43,6 +43,7 @@ from rttcheck.record.recording import Recording
 
 Integers = npt.NDArray[np.int64]
 Booleans = npt.NDArray[np.bool_]
+Bytes = npt.NDArray[np.uint8]
 
 _US: Final = 1_000
 
@@ -87,8 +88,8 @@ class LinkOverhead:
     answer."""
 
     @classmethod
-    def of(cls, recording: Recording, way: str) -> LinkOverhead:
-        """Return the overhead, from the packets of the control run and the run, and the timers before it.
+    def of(cls, recording: Recording) -> dict[str, LinkOverhead]:
+        """Return the overhead of each of `WAYS`, from the packets of the control run and the run, and the timers.
 
         Older recordings have no timers, and a netem without delay in the control run: there one figure is forwarding
         and netem's own work together, and is used for the timer as well.
@@ -97,16 +98,23 @@ class LinkOverhead:
         both = np.concatenate(list(taken.values()))
         forward_ns = int(np.median(both)) if len(both) else 0
         timers = recording.timers["late_ns"]
-        wire = recording.wire[np.argsort(recording.wire["time_ns"], kind="stable")]
-        return cls(
-            forwarded_ns=taken[way],
-            forward_ns=forward_ns,
-            timer_ns=int(np.median(timers)) if len(timers) else forward_ns,
-            slowest_ns=int(both.max(initial=0)),
-            busy_ns=wire["time_ns"],
-            arrived=np.isin(wire["point"], (Point.CLIENT, Point.SERVER)) & (wire["outgoing"] == 0),
-            work_ns=_work_ns(wire),
-        )
+        # Three columns in order of time: whole rows would be another table.
+        order = np.argsort(recording.wire["time_ns"], kind="stable")
+        busy_ns, point, outgoing = (recording.wire[name][order] for name in ("time_ns", "point", "outgoing"))
+        arrived = ((point == Point.CLIENT) | (point == Point.SERVER)) & (outgoing == 0)
+        work_ns = _work_ns(busy_ns, arrived, point, outgoing)
+        return {
+            way: cls(
+                forwarded_ns=forwarded_ns,
+                forward_ns=forward_ns,
+                timer_ns=int(np.median(timers)) if len(timers) else forward_ns,
+                slowest_ns=int(both.max(initial=0)),
+                busy_ns=busy_ns,
+                arrived=arrived,
+                work_ns=work_ns,
+            )
+            for way, forwarded_ns in taken.items()
+        }
 
     @property
     def known(self) -> bool:
@@ -143,15 +151,15 @@ class LinkOverhead:
         idle: Booleans = np.searchsorted(self.busy_ns, until_ns, side="left") <= quiet
         return idle
 
-    def others_ns(self, due_ns: Integers, left_ns: Integers) -> Integers:
-        """Return the work on packets between each packet's due time and when it left; 0 for an idle processor.
+    def others_ns(self, due_ns: Integers, left_ns: Integers, idle: Booleans) -> Integers:
+        """Return the work on packets between each packet's due time and when it left; 0 where it was ``idle``.
 
         That is a unit for each, and the known longer work.
         """
         before = np.searchsorted(self.busy_ns, left_ns, side="left")
         others = np.maximum(before - np.searchsorted(self.busy_ns, due_ns, side="right"), 0)
         known = self._worked(left_ns) - self._worked(due_ns)
-        work: Integers = np.where(self.idle(due_ns, left_ns), 0, others * self.unit_ns + known)
+        work: Integers = np.where(idle, 0, others * self.unit_ns + known)
         return work
 
     def _worked(self, at_ns: Integers) -> Integers:
@@ -161,10 +169,6 @@ class LinkOverhead:
         start = self.busy_ns[0]
         worked: Integers = np.interp(at_ns - start, self.busy_ns - start, self.work_ns).astype(np.int64)
         return worked
-
-    def beyond_ns(self, due_ns: Integers, left_ns: Integers) -> Integers:
-        """Return how late each packet was, less the work on packets in between."""
-        return left_ns - due_ns - self.others_ns(due_ns, left_ns)
 
     def unanswered_ns(self, due_ns: Integers, left_ns: Integers) -> Integers:
         """Return how long the processor may have worked, before each packet left, on the last arrival at an end.
@@ -199,14 +203,12 @@ class LinkOverhead:
         return allowed
 
 
-def _work_ns(wire: np.ndarray) -> Integers:
+def _work_ns(busy_ns: Integers, arrived: Booleans, point: Bytes, outgoing: Bytes) -> Integers:
     """Return the accumulated time from arrivals at an end to its answers, where no other packet passed in between.
 
     ``tcp_v4_rcv()`` answers from the softirq that has the packet, and no qdisc releases a packet meanwhile.
     """
-    first, second = wire[:-1], wire[1:]
-    at_end = (first["point"] == Point.CLIENT) | (first["point"] == Point.SERVER)
-    answered = at_end & (first["outgoing"] == 0) & (second["outgoing"] == 1) & (second["point"] == first["point"])
-    taken = np.where(answered, second["time_ns"] - first["time_ns"], 0)
-    worked: Integers = np.concatenate(([0], np.cumsum(taken))).astype(np.int64)[: len(wire)]
+    worked = np.zeros(len(busy_ns), dtype=np.int64)
+    answered = arrived[:-1] & (outgoing[1:] == 1) & (point[1:] == point[:-1])
+    np.cumsum(np.where(answered, busy_ns[1:] - busy_ns[:-1], 0), out=worked[1:])
     return worked

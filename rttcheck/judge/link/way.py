@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
 from rttcheck.judge.evidence import Evidence
 from rttcheck.judge.link.account import relay_due_of
+from rttcheck.judge.link.bounds import packet_time_ns
 from rttcheck.judge.link.model import ENGINES, Delay, EngineModel, frame_lengths
 from rttcheck.judge.link.overhead import LinkOverhead
 from rttcheck.judge.link.seed import due_by_seed, off_by_ns, seed_is_usable
@@ -29,7 +31,8 @@ _SHORTEST_FRAME = 42
 """Ethernet, IPv4 and UDP without data; ARP has the same length."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+# No slots: `cached_property` keeps its value in the instance's dictionary.
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Way:
     """A direction, ``out`` or ``back``. Arrays have one row per packet that came in and left, by time of leaving."""
 
@@ -99,9 +102,11 @@ class Way:
         setting[(setting != np.searchsorted(changes, left_ns, side="right")) | (setting != entered_setting[first])] = (
             UNMATCHED
         )
-        rows = recording.wire[transit.entered[first]]
-        least, most = frame_lengths(rows, family=scenario.family, mtu=scenario.mtu)
-        overhead = LinkOverhead.of(recording, name)
+        entered = transit.entered[first]
+        # Column by column: whole rows would be another table.
+        columns = {name: recording.wire[name][entered] for name in ("payload", "sack_blocks", "has_ts", "flags")}
+        least, most = frame_lengths(columns, family=scenario.family, mtu=scenario.mtu)
+        overhead = evidence.overheads[name]
         ahead = np.zeros(len(matched), dtype=np.bool_)
         due_first, due_last = transit.entered_ns[first].copy(), transit.entered_ns[last].copy()
         for place, (netem, delay) in enumerate(zip(netems, delays, strict=True)):
@@ -140,7 +145,7 @@ class Way:
             entered_setting=entered_setting,
             setting=setting,
             ahead=ahead,
-            payload=rows["payload"].astype(np.int64),
+            payload=columns["payload"].astype(np.int64),
             connection=_connections(recording.wire, transit.left[matched]),
             left_ns=left_ns,
             longest_ns=transit.longest_ns,
@@ -158,6 +163,44 @@ class Way:
             unread="unread" in recording.wire_facts,
             unseen_bytes=unseen_bytes,
         )
+
+    @cached_property
+    def idle(self) -> Booleans:
+        """Which packets became due on an idle processor."""
+        return self.overhead.idle(self.due_last_ns, self.left_ns)
+
+    @cached_property
+    def beyond_ns(self) -> Integers:
+        """How late each packet was, ns, less the work on other packets."""
+        others_ns = self.overhead.others_ns(self.due_last_ns, self.left_ns, self.idle)
+        return self.left_ns - self.due_last_ns - others_ns - self.unseen_ns
+
+    @cached_property
+    def unseen_ns(self) -> Integers:
+        """Return how long, ns, non-TCP packets may have kept the rate busy before each packet.
+
+        Counted are those that left before it and after the rate was last idle, which is when a packet came in and did
+        not have to wait. Older captures do not record when such packets left: there all of them count for every packet.
+        """
+        busy = np.zeros(len(self.left_ns), dtype=np.int64)
+        for place, (netem, delay) in enumerate(zip(self.netems, self.delays, strict=True)):
+            here = np.flatnonzero(self.setting == place)
+            if not netem.rate_bytes or not len(here):
+                continue
+            if not self.unread:
+                each = packet_time_ns(netem, -(-self.unseen_bytes // self.unseen)) if self.unseen else -1
+                busy[here] = self.unseen * (each + 1)
+                continue
+            order = here[np.argsort(self.left_ns[here], kind="stable")]
+            ready_ns = self.left_ns[order] - self.shortest_ns[order] + delay.lowest_ns
+            before_ns = np.concatenate(([np.iinfo(np.int64).min], self.left_ns[order][:-1]))
+            fresh_ns = np.maximum.accumulate(np.where(ready_ns > before_ns, ready_ns, np.iinfo(np.int64).min))
+            times_ns = np.array([packet_time_ns(netem, int(size)) + 1 for size in self.unread_bytes], dtype=np.int64)
+            heaped = np.concatenate(([0], np.cumsum(times_ns)))
+            until = np.searchsorted(self.unread_ns, self.left_ns[order], side="left")
+            since = np.minimum(np.searchsorted(self.unread_ns, fresh_ns, side="left"), until)
+            busy[order] = heaped[until] - heaped[since]
+        return busy
 
     @property
     def straddling(self) -> int:

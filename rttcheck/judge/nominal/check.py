@@ -19,7 +19,7 @@ from rttcheck.judge.machine.noise import Late
 from rttcheck.judge.machine.slack import FALSE_ALARM, chance_of_exceeding
 from rttcheck.judge.machine.stall import explained, unless_stalled
 from rttcheck.judge.nominal.edge import refuse_near_edge
-from rttcheck.judge.samples import Kind, maybe_coarse
+from rttcheck.judge.samples import Kind
 from rttcheck.record.histogram import BUCKETS, bucket_label, buckets_of
 from rttcheck.scenario.duration import format_us
 
@@ -99,7 +99,7 @@ def _below(evidence: Evidence, chosen: Booleans, check: Check) -> Finding:
     missing = evidence.lowest_us[chosen] - values
     early = missing > 0
     expected = f"{format_us(evidence.whole.lowest_us)} or more ({evidence.whole.source})"
-    coarse = int(maybe_coarse(evidence.events[chosen]).sum())
+    coarse = int((evidence.coarse & chosen).sum())
     if coarse:
         origin = "from timestamps" if evidence.recording.view.every_sample else "that may be from timestamps"
         expected += f"; 1 ms less for {coarse} {origin}, which count milliseconds"
@@ -118,22 +118,23 @@ def _below(evidence: Evidence, chosen: Booleans, check: Check) -> Finding:
 def _analyzer(evidence: Evidence) -> Finding:
     """Check that both values that nettrace's analyzer prints are above the lower bound, in every event it prints."""
     check = ANALYZER
-    events, lowest = evidence.events[evidence.shown], evidence.lowest_us[evidence.shown]
+    lowest = evidence.lowest_us[evidence.shown]
+    printed = {name: evidence.events[name][evidence.shown] for name in ("first_rtt_us", "last_rtt_us")}
     expected = f"first-acked and last-acked {format_us(evidence.whole.lowest_us)} or more"
     bad = {
-        name: int((events[field] < lowest).sum())
+        name: int((printed[field] < lowest).sum())
         for name, field in (("rtt", "first_rtt_us"), ("rtt_min", "last_rtt_us"))
         if evidence.recording.view.sees(field)
     }
-    seen = f"rtt {spread(events['first_rtt_us'])}; rtt_min {spread(events['last_rtt_us'])}"
+    seen = f"rtt {spread(printed['first_rtt_us'])}; rtt_min {spread(printed['last_rtt_us'])}"
     if any(bad.values()):
         which = " and ".join(f"{name} in {count}" for name, count in bad.items() if count)
         message = (
-            f"of {len(events)} events that nettrace displays, {which} are below the injected {evidence.whole.render()}"
+            f"of {len(lowest)} events that nettrace displays, {which} are below the injected {evidence.whole.render()}"
         )
-        return check.finding(Outcome.FAILED, message, expected, seen, len(events))
-    message = f"{len(events)} events, both values not below the lower bound"
-    return check.finding(Outcome.PASSED, message, expected, seen, len(events))
+        return check.finding(Outcome.FAILED, message, expected, seen, len(lowest))
+    message = f"{len(lowest)} events, both values not below the lower bound"
+    return check.finding(Outcome.PASSED, message, expected, seen, len(lowest))
 
 
 def _above(evidence: Evidence) -> Finding:
@@ -178,7 +179,7 @@ def _above_exactly(evidence: Evidence, values: Microseconds, excess: Microsecond
     )
     judged = unless_stalled(
         message,
-        _late(evidence.events[evidence.bounded_above][late], excess[late], len(values)),
+        _late(evidence.events[np.flatnonzero(evidence.bounded_above)[late]], excess[late], len(values)),
         evidence.noise,
         preemption=evidence.thread_preemption,
     )
@@ -264,8 +265,8 @@ def expected_buckets(evidence: Evidence) -> tuple[Booleans, Microseconds, Micros
     first = buckets_of(lowest, evidence.unit).astype(np.int64)
     last = buckets_of(highest, evidence.unit).astype(np.int64)
     allowed = np.zeros(BUCKETS, dtype=np.bool_)
-    for start, end in set(zip(first.tolist(), last.tolist(), strict=True)):
-        allowed[start : end + 1] = True
+    for pair in np.flatnonzero(np.bincount(first * BUCKETS + last)).tolist():
+        allowed[pair // BUCKETS : pair % BUCKETS + 1] = True
     return allowed, first, last
 
 
@@ -287,7 +288,7 @@ def _buckets(evidence: Evidence) -> Finding:
         return check.finding(Outcome.INCONCLUSIVE, message, expected, seen, 0)
     late = found > last
     excess = evidence.events["sample_us"][evidence.shown] - evidence.highest_us[evidence.shown]
-    paused = _late(evidence.events[evidence.shown][late], excess[late], len(values))
+    paused = _late(evidence.events[np.flatnonzero(evidence.shown)[late]], excess[late], len(values))
     cause = explained(paused, preemption=evidence.thread_preemption) if evidence.virtual else ""
     if cause and not low:
         message = f"{high} of {len(values)} samples are in a bucket above the expected ones, which {cause} explains"

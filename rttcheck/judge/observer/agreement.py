@@ -50,34 +50,33 @@ def _order(evidence: Evidence) -> Finding:
 
     Source: ``tcp_clean_rtx_queue()``. The kernel feeds the first to the estimator and keeps the last in ``rs->rtt_us``.
     """
-    events = evidence.events[(evidence.sources == SampleSource.FIRST) & (evidence.kinds != Kind.HANDSHAKE)]
-    first, last = events["first_rtt_us"], events["last_rtt_us"]
+    chosen = (evidence.sources == SampleSource.FIRST) & (evidence.kinds != Kind.HANDSHAKE)
+    first, last, used, rate = (
+        evidence.events[name][chosen] for name in ("first_rtt_us", "last_rtt_us", "sample_us", "rs_rtt_us")
+    )
     swapped = last > first
-    fed = events["sample_us"] != first
-    kept = events["rs_rtt_us"] != last
-    bad = swapped | fed | kept
+    bad = swapped | (used != first) | (rate != last)
     expected = "rtt_min <= rtt; the estimator gets rtt, the rate sample rtt_min (tcp_ack_update_rtt())"
     several = int((first != last).sum())
     if bad.any():
         at = int(np.flatnonzero(bad)[0])
         outcome = Outcome.FAILED
         message = (
-            f"in {int(bad.sum())} of {len(events)} events rtt and rtt_min differ from what the kernel used "
+            f"in {int(bad.sum())} of {len(first)} events rtt and rtt_min differ from what the kernel used "
             f"({int(swapped.sum())} have rtt_min above rtt): the first reports rtt {int(first[at])} us, rtt_min "
-            f"{int(last[at])} us, and the kernel used {int(events['sample_us'][at])} and "
-            f"{int(events['rs_rtt_us'][at])} us"
+            f"{int(last[at])} us, and the kernel used {int(used[at])} and {int(rate[at])} us"
         )
         if (swapped | ~bad).all():
             message += "; the two are swapped"
     else:
         outcome = Outcome.PASSED
-        message = f"{len(events)} events, {several} of them with two different values"
+        message = f"{len(first)} events, {several} of them with two different values"
     return FIRST_AND_LAST.finding(
         outcome,
         message,
         expected=expected,
         seen=f"{several} events in which the two differ",
-        samples=len(events),
+        samples=len(first),
     )
 
 

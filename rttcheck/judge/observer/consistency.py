@@ -28,6 +28,7 @@ from rttcheck.judge.evidence import Booleans, Evidence
 from rttcheck.judge.findings import Finding, Layer, Outcome
 from rttcheck.judge.machine.hop import MOST_NS
 from rttcheck.judge.observer.confirmation import confirmation, srtt_confirmation, state_confirmation
+from rttcheck.judge.pairing.ends import Places
 from rttcheck.judge.pairing.scoreboard import NONE
 from rttcheck.judge.pairing.stamps import UNKNOWN
 from rttcheck.judge.pairing.wire_times import MICROSECOND_NS, Integers, WireTimes
@@ -118,9 +119,7 @@ def _finding(check: Check, message: str, expected: str, bad: int, total: int, no
 def _possible(evidence: Evidence) -> Finding:
     """Find events of calls that no kernel makes, however faulty its arithmetic."""
     events = evidence.events
-    calls = events[["sk", "timestamp_ns"]]
-    again = np.ones(len(events), dtype=np.bool_)
-    again[np.unique(calls, return_index=True)[1]] = False
+    again = _repeated(events)
     taken = events["taken"] != 0
     wrong: list[tuple[str, Booleans]] = [
         ("repeat a call", again),
@@ -136,6 +135,15 @@ def _possible(evidence: Evidence) -> Finding:
     message = f"of {len(events)} events " + "; ".join(texts)
     return _finding(POSSIBLE, message, "each call once, with arguments that the function can get",
                     int(impossible.sum()), len(events))  # fmt: skip
+
+
+def _repeated(events: np.ndarray) -> Booleans:
+    """Return which events are of a socket and time that an earlier event has."""
+    order = np.lexsort((events["timestamp_ns"], events["sk"]))
+    sk, time_ns = events["sk"][order], events["timestamp_ns"][order]
+    repeated = np.zeros(len(events), dtype=np.bool_)
+    repeated[order[1:][(sk[1:] == sk[:-1]) & (time_ns[1:] == time_ns[:-1])]] = True
+    return repeated
 
 
 def _used(evidence: Evidence, wire_times: WireTimes, steps: Steps, state: State) -> Finding:
@@ -200,27 +208,31 @@ def _shown_state(evidence: Evidence) -> Finding:
     for index, flow in enumerate(evidence.recording.flows):
         for side in (Side.CLIENT, Side.SERVER):
             info = flow.get(f"{side.name.lower()}_info")
-            socket = (evidence.connections == index) & (evidence.sides == side)
-            chosen = socket & (events["taken"] != 0)
-            if not info or not chosen.any() or not info.get("delivered"):
+            socket = evidence.events_of(index, side)
+            own = socket[events["taken"][socket] != 0]
+            if not info or not len(own) or not info.get("delivered"):
                 continue
-            own = events[chosen]
-            state = in_force(events[socket], int(info["delivered"]) - late_segments(evidence), exactly=True)
+            state = in_force(events, socket, int(info["delivered"]) - late_segments(evidence), exactly=True)
             if not len(state):
                 continue
             compared += 1
             for name, info_us, fed in (
-                ("srtt", info.get("rtt_us"), own["sample_us"]),
-                ("min_rtt", info.get("min_rtt_us"), own["rs_rtt_us"]),
+                ("srtt", info.get("rtt_us"), events["sample_us"][own]),
+                ("min_rtt", info.get("min_rtt_us"), events["rs_rtt_us"][own]),
             ):
                 low, high = int(fed.min()) - 1, int(fed.max()) + 1
-                if info_us is None or not low <= info_us <= high or not _outside(state, name, low, high).all():
+                if info_us is None or not low <= info_us <= high:
                     continue
+                if not _outside(_held_us(events, state, name), name, low, high).all():
+                    continue
+                chosen = np.zeros(len(events), dtype=np.bool_)
+                chosen[own] = True
                 suspect = chosen.copy()
-                suspect[chosen] = _outside(own, name, low, high)
+                suspect[own] = _outside(_held_us(events, own, name), name, low, high)
                 text = (
-                    f"the {side.name.lower()} of connection {index} has {name} {int(_held_us(state, name)[-1])} us, "
-                    f"impossible for samples of {low + 1} to {high - 1} us, and TCP_INFO reports {info_us} us"
+                    f"the {side.name.lower()} of connection {index} has {name} "
+                    f"{int(_held_us(events, state[-1:], name)[0])} us, impossible for samples of {low + 1} to "
+                    f"{high - 1} us, and TCP_INFO reports {info_us} us"
                 )
                 if name == "srtt":
                     why = srtt_confirmation(evidence, suspect, chosen, low, high)
@@ -234,13 +246,12 @@ def _shown_state(evidence: Evidence) -> Finding:
                     len(wrong), compared, note="; ".join(kernels[:1]))  # fmt: skip
 
 
-def _held_us(events: np.ndarray, name: str) -> Integers:
-    held = events["srtt_us"] >> 3 if name == "srtt" else events["min_rtt"]["v"][:, 0]
+def _held_us(events: np.ndarray, chosen: Places, name: str) -> Integers:
+    held = events["srtt_us"][chosen] >> 3 if name == "srtt" else events["min_rtt"]["v"][chosen, 0]
     return held.astype(np.int64)
 
 
-def _outside(events: np.ndarray, name: str, low_us: int, high_us: int) -> Booleans:
-    held = _held_us(events, name)
+def _outside(held: Integers, name: str, low_us: int, high_us: int) -> Booleans:
     outside: Booleans = (held < low_us) | (held > high_us)
     return outside & (held != NOTHING_US) if name == "min_rtt" else outside
 
@@ -249,19 +260,13 @@ def _unseen(evidence: Evidence, expectations: np.ndarray, steps: Steps, state: S
     """Find missing events: an expected sample has no event, and the state has changed by the socket's next event."""
     events, recording = evidence.events, evidence.recording
     missing = expectations[(expectations["event"] == NONE) & (expectations["expected"] & Part.TAKEN != 0)]
-    before = state.before(steps)
-    bounds = Bounds.of(recording.sysctls, events["hz"].astype(np.int64))
-    expected = estimator.after_sample(
-        before, Sample.of(events), bounds.least_us, estimator.formula_of(recording.kernel)
-    )
-    moved = steps.taken & steps.known & state.differs(expected)
-    moved |= ~steps.taken & (steps.previous >= 0) & state.differs(before)
-    socket = evidence.connections * 2 + (evidence.sides == Side.SERVER)
     after = np.zeros(len(events), dtype=np.bool_)
-    times: npt.NDArray[np.int64] = events["timestamp_ns"].astype(np.int64)
-    for row in missing:
-        later = np.flatnonzero((socket == row["socket"]) & (times > recording.wire["time_ns"][row["ack"]]))
-        after[later[:1]] = True
+    moved = after
+    if len(missing):
+        moved = _moved(evidence, steps, state)
+        socket = evidence.connections * 2 + (evidence.sides == Side.SERVER)
+        times: npt.NDArray[np.int64] = events["timestamp_ns"].astype(np.int64)
+        after[_next_events(socket, times, missing["socket"], recording.wire["time_ns"][missing["ack"]])] = True
     # A kernel with another formula is wrong at every step, not only where an event is missing.
     bad = int((moved & after).sum()) if not (moved & ~after).any() else 0
     message = (
@@ -270,3 +275,29 @@ def _unseen(evidence: Evidence, expectations: np.ndarray, steps: Steps, state: S
     )
     return _finding(UNSEEN, message,
                     "no change of the estimators between two events", bad, len(events))  # fmt: skip
+
+
+def _moved(evidence: Evidence, steps: Steps, state: State) -> Booleans:
+    """Return which events hold another state than the one before and their sample give."""
+    events, before = evidence.events, state.before(steps)
+    bounds = Bounds.of(evidence.recording.sysctls, events["hz"].astype(np.int64))
+    formula = estimator.formula_of(evidence.recording.kernel)
+    expected = estimator.after_sample(before, Sample.of(events), bounds.least_us, formula)
+    moved = steps.taken & steps.known & state.differs(expected)
+    moved |= ~steps.taken & (steps.previous >= 0) & state.differs(before)
+    return moved
+
+
+def _next_events(socket: Integers, time_ns: Integers, wanted: Integers, after_ns: Integers) -> Places:
+    """Return the first event of each ``wanted`` socket, in the order of events, that is later than ``after_ns``."""
+    order = np.argsort(socket, kind="stable")
+    # Ranks of times and not times: with the socket they fit into one number.
+    moments = np.unique(np.concatenate((time_ns, after_ns)))
+    span = len(moments) + 1
+    key = socket[order] * span + np.searchsorted(moments, time_ns[order])
+    np.maximum.accumulate(key, out=key)
+    asked = wanted.astype(np.int64) * span + np.searchsorted(moments, after_ns)
+    place = np.searchsorted(key, asked, side="right")
+    found = place < len(order)
+    found[found] = socket[order[place[found]]] == wanted[found]
+    return order[place[found]]

@@ -17,6 +17,7 @@ from rttcheck.judge.check import NOTHING, Check
 from rttcheck.judge.evidence import Evidence
 from rttcheck.judge.findings import Finding, Layer, Outcome
 from rttcheck.judge.pairing.scoreboard import NONE
+from rttcheck.judge.pairing.transit import identities
 from rttcheck.record.event import EVENT, Hook
 from rttcheck.record.recording import Recording
 from rttcheck.record.view import Coverage, View
@@ -137,13 +138,10 @@ def _outcome(bad: int, compared: int, lost: int) -> Outcome:
 
 def _samples(one: _Probe, other: _Probe, lost: int) -> tuple[Finding, Finding]:
     mine, theirs = _same_calls(one, other)
-    unpaired = {
-        one.probe: np.setdiff1d(np.flatnonzero(one.events["taken"]), mine),
-        other.probe: np.setdiff1d(np.flatnonzero(other.events["taken"]), theirs),
-    }
+    unpaired = {one.probe: _taken_beside(one, mine), other.probe: _taken_beside(other, theirs)}
     for seen_by, missed_by in ((one, other), (other, one)):
         if not missed_by.view.every_sample:
-            begins = np.isin(unpaired[seen_by.probe], np.flatnonzero(_begins_round_trip(seen_by)))
+            begins = _begins_round_trip(seen_by)[unpaired[seen_by.probe]]
             unpaired[seen_by.probe] = unpaired[seen_by.probe][begins]
     alone = sum(len(places) for places in unpaired.values())
     seen = f"{len(mine)} samples reported by both"
@@ -166,8 +164,15 @@ def _samples(one: _Probe, other: _Probe, lost: int) -> tuple[Finding, Finding]:
 def _same_calls(one: _Probe, other: _Probe) -> tuple[Places, Places]:
     """Return the rows of both probes' events of the same calls, of samples that were taken."""
     taken_one, taken_other = (np.flatnonzero(each.events["taken"]) for each in (one, other))
-    found = _places(one.events[taken_one], other.events[taken_other])
+    found = _places(_key(one.events, _SAMPLE, taken_one), _key(other.events, _SAMPLE, taken_other))
     return taken_one[found != NONE], taken_other[found[found != NONE]]
+
+
+def _taken_beside(probe: _Probe, paired: Places) -> Places:
+    """Return the probe's events of samples beside those that are paired."""
+    alone = probe.events["taken"] != 0
+    alone[paired] = False
+    return np.flatnonzero(alone)
 
 
 def _first(unpaired: dict[str, Places], one: _Probe, other: _Probe) -> str:
@@ -182,9 +187,10 @@ def _begins_round_trip(probe: _Probe) -> Booleans:
     Source: ``tcp_rtt_estimator()``. Events without a known state before are left out.
     """
     steps = Steps.of(probe.events, every_sample=probe.view.every_sample)
-    before = probe.events[np.maximum(steps.previous, 0)]
-    ended = is_after(probe.events["snd_una"].astype(np.int64), before["rtt_seq"].astype(np.int64))
-    begins: Booleans = steps.taken & (steps.opening | ((steps.previous >= 0) & (ended | (before["srtt_us"] == 0))))
+    before = np.maximum(steps.previous, 0)
+    ended = is_after(probe.events["snd_una"].astype(np.int64), probe.events["rtt_seq"][before].astype(np.int64))
+    ended |= probe.events["srtt_us"][before] == 0
+    begins: Booleans = steps.taken & (steps.opening | ((steps.previous >= 0) & ended))
     return begins
 
 
@@ -199,7 +205,7 @@ def _states_left(maker: _Probe, finder: _Probe) -> tuple[Places, Places]:
     Returns rows of the maker's events, and of the finder's.
     """
     made, found = maker.events, finder.events
-    both = np.concatenate((_key(made, _SOCKET), _key(found, _SOCKET)))
+    both = np.concatenate([_key(each, _SOCKET, np.arange(len(each))) for each in (made, found)])
     _, socket = np.unique(both, return_inverse=True)
     times = np.concatenate((made["timestamp_ns"], found["timestamp_ns"]))
     is_found = np.arange(len(times)) >= len(made)
@@ -240,7 +246,7 @@ def _values(
 
 def _unequal(name: str, one: _Probe, mine: Places, other: _Probe, theirs: Places) -> Booleans:
     """Return which of these pairs of events differ in the member ``name``."""
-    unequal = one.events[name][mine] != other.events[name][theirs]
+    unequal = _column(one, name, mine) != _column(other, name, theirs)
     if name == "last_rtt_us":  # sockops reads it only for segments that come in order
         unequal &= ~(_unreported(one, name)[mine] | _unreported(other, name)[theirs])
     if name == _GROWING:
@@ -249,20 +255,35 @@ def _unequal(name: str, one: _Probe, mine: Places, other: _Probe, theirs: Places
     return rows
 
 
+def _column(probe: _Probe, name: str, rows: Places) -> np.ndarray:
+    """Return a member of the events ``rows``; without a copy where they are all of them, in their order."""
+    column: np.ndarray = probe.events[name]
+    whole = len(rows) == len(column) and bool((rows[1:] > rows[:-1]).all())
+    return column if whole else column[rows]
+
+
 def _unreported(probe: _Probe, name: str) -> Booleans:
     unreported: Booleans = (probe.events["hook"] == Hook.SOCKOPS) & (probe.events[name] < 0)
     return unreported
 
 
-def _key(events: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
-    """Return the members ``names`` of each event as one value that compares bytewise."""
-    packed = np.zeros(len(events), dtype=[(name, EVENT[name]) for name in names])
+def _key(events: np.ndarray, names: tuple[str, ...], chosen: Places) -> np.ndarray:
+    """Return the members ``names`` of the ``chosen`` events as one value each that compares bytewise."""
+    packed = np.zeros(len(chosen), dtype=[(name, EVENT[name]) for name in names])
     for name in names:
-        packed[name] = events[name]
+        packed[name] = events[name][chosen]
     return packed.view(np.dtype((np.void, packed.dtype.itemsize))).reshape(-1)
 
 
 def _places(one: np.ndarray, other: np.ndarray) -> Places:
-    """Return for each event of ``one`` the row of its sample in ``other``; `NONE` without one."""
-    at = {key: place for place, key in enumerate(_key(other, _SAMPLE).tolist())}
-    return np.array([at.get(key, NONE) for key in _key(one, _SAMPLE).tolist()], dtype=np.intp)
+    """Return for each key of ``one`` the last place of the same in ``other``; `NONE` without one."""
+    found = np.full(len(one), NONE, dtype=np.intp)
+    if not len(one) or not len(other):
+        return found
+    mine, theirs = (identities(keys, np.arange(len(keys)), apart=()) for keys in (one, other))
+    order = np.argsort(theirs, kind="stable")
+    place = np.searchsorted(theirs[order], mine, side="right") - 1
+    hit = np.flatnonzero(place >= 0)
+    hit = hit[one[hit] == other[order[place[hit]]]]
+    found[hit] = order[place[hit]]
+    return found

@@ -67,6 +67,7 @@ class Ends:
     """Rows of packets at the ends, by socket, then by time, and where each life of a socket begins."""
 
     wire: np.ndarray
+    sockets: Sockets
     row: Rows
     bounds: Places
     """Life n is ``row[bounds[n] : bounds[n + 1]]``."""
@@ -92,6 +93,7 @@ class Ends:
         begins = np.union1d(begins, opening[1:][again])
         ends = cls(
             wire=wire,
+            sockets=sockets,
             row=row,
             bounds=np.append(begins, len(row)),
             socket=socket[begins],

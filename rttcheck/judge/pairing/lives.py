@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 
 from rttcheck.judge.pairing.ends import Ends, Places, Rows, by_group_and_time
-from rttcheck.judge.pairing.sockets import UNKNOWN_SOCKET, Sockets
+from rttcheck.judge.pairing.sockets import UNKNOWN_SOCKET
 
 NO_LIFE: Final = -1
 
@@ -29,12 +29,12 @@ def portions(ends: Ends) -> Iterator[tuple[int, int]]:
         start = stop
 
 
-def lives_of(events: np.ndarray, sockets: Sockets, ends: Ends) -> tuple[Rows, Places, Places]:
+def lives_of(events: np.ndarray, ends: Ends) -> tuple[Rows, Places, Places]:
     """Sort the events (dtype ``EVENT``) that have a life by life, then by time.
 
     Returns their lives, their rows in ``events``, and the rows of the events without a life.
     """
-    socket = sockets.of(events["saddr"], events["daddr"], events["sport"], events["dport"])
+    socket = ends.sockets.of(events["saddr"], events["daddr"], events["sport"], events["dport"])
     moments = np.sort(ends.begun_ns)
     rank = len(moments) + 1
     key = ends.socket.astype(np.int64) * rank + np.searchsorted(moments, ends.begun_ns)

@@ -46,16 +46,19 @@ class Pairs:
 
 def pair(events: np.ndarray, wire: np.ndarray, flows: Sequence[Mapping[str, Any]]) -> Pairs:
     """Pair ``events`` (dtype ``EVENT``) with ``wire`` (dtype ``WIRE``); ``flows`` are the recording's connections."""
+    return pair_at(events, Ends.of(wire, Sockets(flows)))
+
+
+def pair_at(events: np.ndarray, ends: Ends) -> Pairs:
+    """Pair ``events`` (dtype ``EVENT``) with the packets at the ends."""
     ack, first, last, sack, echoed = (np.full(len(events), NONE, dtype=np.int32) for _ in range(5))
     pairs = Pairs(
         ack=ack, first=first, last=last, sack=sack, echoed=echoed,
         unreported=np.zeros(0, dtype=np.int32), known=np.zeros(len(events), dtype=np.bool_),
     )  # fmt: skip
-    sockets = Sockets(flows)
-    ends = Ends.of(wire, sockets)
     if not ends.lives or not len(events):
         return pairs
-    life, order, _ = lives_of(events, sockets, ends)
+    life, order, _ = lives_of(events, ends)
     if not len(order):
         return pairs
     pairs.known[order] = True

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rttcheck.judge.pairing.cover import cut_at, earliest_cover, segment_edges
-from rttcheck.judge.pairing.ends import Arrivals, Departures, Places, Rows, keys
+from rttcheck.judge.pairing.ends import Arrivals, Booleans, Departures, Places, Rows, keys
 from rttcheck.judge.pairing.sack_blocks import Blocks
 from rttcheck.judge.pairing.sockets import Integers
 
@@ -135,6 +135,21 @@ class Scoreboard:
         if not len(self.start):
             return np.full(len(una), NONE, dtype=np.int32), np.full(len(una), NONE, dtype=np.int32)
         most = len(self.start) - 1
+        start, stop, new = self.pieces(life, before, una, now_ns)
+        first = np.where(new, self.row[np.minimum(start, most)], np.int32(NONE))
+        last = np.where(new, self.row[stop - 1], np.int32(NONE))
+        if self.marks is not None:
+            touched = np.flatnonzero(new & (self.marks.touched[start] < self.marks.touched[stop]))
+            for some in _portions(touched, (stop - start)[touched]):
+                first[some], last[some] = self._among(self.marks, start[some], stop[some], now_ns[some], newest[some])
+        return first, last
+
+    def pieces(self, life: Rows, before: Integers, una: Integers, now_ns: Integers) -> tuple[Places, Places, Booleans]:
+        """Return the pieces, from start to stop - 1, that ``snd_una`` passes, and whether there is any.
+
+        There must be pieces at all. Arguments are those of `acknowledged`.
+        """
+        most = len(self.start) - 1
         stop = np.searchsorted(self.end, una, side="right")
         start = np.empty_like(stop)
         start[1:] = stop[:-1]
@@ -149,21 +164,35 @@ class Scoreboard:
         if self.merged is not None:
             stop = self.merged.stop(stop, before, una, now_ns)
         new = (una > before) & (start < stop)
-        first = np.where(new, self.row[np.minimum(start, most)], np.int32(NONE))
-        last = np.where(new, self.row[stop - 1], np.int32(NONE))
+        return start, stop, new
+
+    def effects(
+        self, life: Rows, before: Integers, una: Integers, now_ns: Integers, newest: Places
+    ) -> tuple[Booleans, Booleans, Booleans]:
+        """Return whether ``snd_una`` passes any segment, any that was sent once and never SACKed, any sent again.
+
+        Arguments are those of `acknowledged`.
+        """
+        if not len(self.start):
+            nothing = np.zeros(len(una), dtype=np.bool_)
+            return nothing, nothing, nothing
+        start, stop, new = self.pieces(life, before, una, now_ns)
+        fresh, again = new.copy(), np.zeros(len(una), dtype=np.bool_)
         if self.marks is not None:
             touched = np.flatnonzero(new & (self.marks.touched[start] < self.marks.touched[stop]))
             for some in _portions(touched, (stop - start)[touched]):
-                first[some], last[some] = self._among(self.marks, start[some], stop[some], now_ns[some], newest[some])
-        return first, last
+                piece, begin, count = _ranges(start[some], stop[some])
+                resent = self.marks.again_ns[piece] <= np.repeat(now_ns[some], count)
+                once = ~resent & (self.marks.sacked[piece] > np.repeat(newest[some], count))
+                again[some] = np.logical_or.reduceat(resent, begin)
+                fresh[some] = np.logical_or.reduceat(once, begin)
+        return new, fresh, again
 
     def _among(
         self, marks: Marks, start: Places, stop: Places, now_ns: Integers, newest: Integers
     ) -> tuple[Rows, Rows]:
         """Return the same where pieces ``start`` to ``stop`` - 1 were retransmitted or SACKed: check each piece."""
-        count = stop - start
-        begin = np.cumsum(count) - count
-        piece = np.arange(int(count.sum())) + np.repeat(start - begin, count)
+        piece, begin, count = _ranges(start, stop)
         karn = np.minimum.reduceat(marks.again_ns[piece], begin) <= now_ns
         still = marks.sacked[piece] > np.repeat(newest, count)
         first = np.minimum.reduceat(np.where(still, piece, len(self.row)), begin)
@@ -215,6 +244,13 @@ def _marks(sacked: Rows, again_ns: Integers, row: Rows, came: Arrivals) -> Marks
     sack_last[sacked[piece]] = row[piece]
     sack_first[sacked[piece[::-1]]] = row[piece[::-1]]
     return Marks(again_ns=again_ns, sacked=sacked, touched=touched, sack_first=sack_first, sack_last=sack_last)
+
+
+def _ranges(start: Places, stop: Places) -> tuple[Places, Places, Places]:
+    """Return all places of the ranges [start, stop) in a row, where each range begins among them, and its length."""
+    count = stop - start
+    begin = np.cumsum(count) - count
+    return np.arange(int(count.sum())) + np.repeat(start - begin, count), begin, count
 
 
 def _portions(which: Places, count: npt.NDArray[np.intp]) -> list[Places]:

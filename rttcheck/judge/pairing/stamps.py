@@ -10,11 +10,15 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from rttcheck.judge.pairing.ends import packets_of
 from rttcheck.judge.pairing.transit import Integers, Places, Words, identities
 from rttcheck.record.packet import Point
 
 UNKNOWN: Final = 0
 """The stamp of packets that came in, passed the link, or have no stamp."""
+
+_AT_ONCE: Final = 1 << 14
+"""Rows whose names are made at a time."""
 
 _NAME = np.dtype([("numbers", "<u8"), ("ends", "<u8"), ("rest", "<u8")])
 
@@ -26,11 +30,14 @@ def stamps_of(wire: np.ndarray, stamps: np.ndarray) -> Integers:
     they left: the program that reads stamps sees a packet right after the capture does.
     """
     found = np.full(len(wire), UNKNOWN, dtype=np.int64)
-    left = np.flatnonzero((wire["outgoing"] != 0) & np.isin(wire["point"], (Point.CLIENT, Point.SERVER)))
-    if not len(left) or not len(stamps):
+    if not len(stamps):
         return found
-    order, names = _in_order(_names(stamps), stamps["time_ns"])
-    ours, wanted = _in_order(_names(wire[left]), wire["time_ns"][left])
+    point = wire["point"]
+    left = np.flatnonzero((wire["outgoing"] != 0) & ((point == Point.CLIENT) | (point == Point.SERVER)))
+    if not len(left):
+        return found
+    order, names = _in_order(_names(stamps, np.arange(len(stamps))), stamps["time_ns"])
+    ours, wanted = _in_order(_names(wire, left), wire["time_ns"][left])
     place = np.searchsorted(names, wanted) + _rank(wanted)
     known = np.append(names, 0)[np.minimum(place, len(names))] == wanted
     known &= place < len(names)
@@ -38,19 +45,25 @@ def stamps_of(wire: np.ndarray, stamps: np.ndarray) -> Integers:
     return found
 
 
-def _names(packets: np.ndarray) -> Words:
-    """Return a number for each packet, the same for equal packets."""
-    table = np.zeros(len(packets), dtype=_NAME)
-    table["numbers"] = packets["seq"].astype(np.uint64) << np.uint64(32) | packets["ack"]
-    table["ends"] = packets["payload"].astype(np.uint64) << np.uint64(32)
-    table["ends"] |= packets["sport"].astype(np.uint64) << np.uint64(16) | packets["dport"]
-    table["rest"] = packets["flags"].astype(np.uint64) << np.uint64(8) | packets["point"]
-    return identities(table, np.arange(len(packets)), apart=())
+def _names(packets: np.ndarray, rows: Places) -> Words:
+    """Return a number for each packet of ``rows``, the same for equal packets."""
+    names = np.empty(len(rows), dtype=np.uint64)
+    for at in range(0, len(rows), _AT_ONCE):
+        some = packets_of(packets, rows[at : at + _AT_ONCE])
+        table = np.zeros(len(some), dtype=_NAME)
+        table["numbers"] = some["seq"].astype(np.uint64) << np.uint64(32) | some["ack"]
+        table["ends"] = some["payload"].astype(np.uint64) << np.uint64(32)
+        table["ends"] |= some["sport"].astype(np.uint64) << np.uint64(16) | some["dport"]
+        table["rest"] = some["flags"].astype(np.uint64) << np.uint64(8) | some["point"]
+        names[at : at + _AT_ONCE] = identities(table, np.arange(len(some)), apart=())
+    return names
 
 
 def _in_order(names: Words, time_ns: Integers) -> tuple[Places, Words]:
     """Return the order by name, then by time, and the names in it."""
-    order = np.lexsort((time_ns, names))
+    order = np.argsort(names, kind="stable")
+    if len(order) and (np.diff(time_ns) < 0).any():
+        order = np.lexsort((time_ns, names))
     return order, names[order]
 
 

@@ -17,6 +17,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from rttcheck.judge.pairing.ends import packets_of
 from rttcheck.record.packet import Point
 
 Integers = npt.NDArray[np.int64]
@@ -97,7 +98,7 @@ class Transit:
         gone = np.flatnonzero(rank_in >= sizes_out[ours])
         pieces, found, part = _pieces(wire, entered, left, gone, np.flatnonzero(~known))
         earliest[found] = latest[found] = pieces
-        gone = np.setdiff1d(gone, pieces)
+        gone = gone[~np.isin(gone, pieces)] if len(pieces) else gone
         return cls(
             entered=entered,
             entered_ns=entered_ns,
@@ -133,14 +134,15 @@ def identities(wire: np.ndarray, places: Places, *, apart: tuple[str, ...] = _WH
 
     Two packets that differ get the same number once in 1.8e19 pairs.
     """
-    counted = np.zeros(1, dtype=wire.dtype)
-    for name in set(wire.dtype.names or ()).difference(apart):
-        counted[name] = np.iinfo(counted[name].dtype).max
-    mask = counted.view(np.uint64)
+    mask = np.full(wire.dtype.itemsize, 0xFF, dtype=np.uint8)
+    for name, (layout, offset, *_) in (wire.dtype.fields or {}).items():
+        if name in apart:
+            mask[offset : offset + layout.itemsize] = 0
+    mask = mask.view(np.uint64)
     columns = np.flatnonzero(mask).tolist()
     names = np.empty(len(places), dtype=np.uint64)
     for start in range(0, len(places), _AT_ONCE):
-        words = wire[places[start : start + _AT_ONCE]].view(np.uint64).reshape(-1, len(mask))
+        words = packets_of(wire, places[start : start + _AT_ONCE]).view(np.uint64).reshape(-1, len(mask))
         mixed = np.zeros(len(words), dtype=np.uint64)
         for number, column in enumerate(columns):
             mixed = _mixed(mixed, words[:, column] & mask[column], number)
@@ -167,7 +169,7 @@ def _passing(wire: np.ndarray, point: Point, *, outgoing: int) -> Places:
 
 def _groups(names: Words, entered: int) -> tuple[Places, Integers, Integers]:
     """Return a group for each name, and how many of each entered and left."""
-    order = np.argsort(names, kind="stable")
+    order = np.argsort(names)
     sorted_names = names[order]
     fresh = np.ones(len(names), dtype=np.bool_)
     fresh[1:] = sorted_names[1:] != sorted_names[:-1]
@@ -181,9 +183,13 @@ def _groups(names: Words, entered: int) -> tuple[Places, Integers, Integers]:
 
 def _ranked(group: Places, groups: int) -> tuple[Places, Places]:
     """Return places sorted by group, in order within each, and where each group starts among them."""
-    order = np.argsort(group, kind="stable")
     counts = np.bincount(group, minlength=groups)
-    return order, np.cumsum(counts) - counts
+    starts = np.cumsum(counts) - counts
+    if counts.max(initial=0) > 1:
+        return np.argsort(group, kind="stable"), starts
+    order = np.empty(len(group), dtype=np.intp)
+    order[starts[group]] = np.arange(len(group))
+    return order, starts
 
 
 def _ranks(group: Places, groups: int) -> Places:

@@ -9,9 +9,11 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from rttcheck.judge.pairing.ends import Ends
 from rttcheck.judge.pairing.pairs import Pairs
 from rttcheck.judge.pairing.repaired_times import pair_with_repaired_times
 from rttcheck.judge.pairing.scoreboard import NONE
+from rttcheck.judge.pairing.sockets import Sockets
 from rttcheck.judge.samples import SampleSource, maybe_coarse, sources
 
 MICROSECOND_NS: Final = 1_000
@@ -53,6 +55,12 @@ class TimedValues:
         over: Integers = self.value_us * MICROSECOND_NS - self.wire_ns
         return over
 
+    def same_times(self, other: TimedValues) -> bool:
+        """Return whether the other one has the same values of the same events and segments."""
+        return self.grain_ns == other.grain_ns and all(
+            np.array_equal(getattr(self, name), getattr(other, name)) for name in ("event", "segment", "value_us")
+        )
+
     def render(self, at: int) -> str:
         """Describe one row."""
         return (
@@ -76,7 +84,13 @@ class WireTimes:
     @classmethod
     def of(cls, events: np.ndarray, wire: np.ndarray, flows: Sequence[Mapping[str, Any]]) -> WireTimes:
         """Pair events and packets; see `pair` for the arguments."""
-        pairs, repaired = pair_with_repaired_times(events, wire, flows)
+        return cls.at(events, Ends.of(wire, Sockets(flows)))
+
+    @classmethod
+    def at(cls, events: np.ndarray, ends: Ends) -> WireTimes:
+        """Pair events with the packets at the ends."""
+        wire = ends.wire
+        pairs, repaired = pair_with_repaired_times(events, ends)
         source = sources(events)
         # Where the probe does not report the source, the packets give it: the first-acked segment if there is one.
         unknown = (source == SampleSource.UNKNOWN) & (events["sample_us"] >= 0)

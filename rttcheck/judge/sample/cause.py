@@ -26,7 +26,6 @@ import numpy.typing as npt
 from rttcheck.judge.observation import Observation
 from rttcheck.judge.pairing.ends import Departures, Ends, keys
 from rttcheck.judge.pairing.lives import NO_LIFE, lives_of
-from rttcheck.judge.pairing.sockets import Sockets
 from rttcheck.judge.pairing.stamps import UNKNOWN
 from rttcheck.judge.pairing.wire_times import Booleans, Integers
 from rttcheck.record.packet import ACK, SYN
@@ -56,8 +55,7 @@ class Causes:
     @classmethod
     def of(cls, observation: Observation, *, queued: bool) -> Causes:
         """Find the causes of a run; ``queued``: a queueing discipline delays packets at the ends."""
-        sockets = Sockets(observation.flows)
-        ends = Ends.of(observation.wire, sockets)
+        ends = observation.ends
         if not ends.lives:
             nothing = np.zeros(0, dtype=np.int64)
             return cls(
@@ -73,7 +71,7 @@ class Causes:
             stamp_ns=stamp_ns[chosen],
             departed_ns=sent.time_ns[chosen],
             written_ns=_written_ns(observation, ends, sent)[chosen],
-            acked_ns=(never if queued else _acked_ns(observation, ends, sockets, sent))[chosen],
+            acked_ns=(never if queued else _acked_ns(observation, ends, sent))[chosen],
             before_ns=(never if queued else _before_ns(sent, stamp_ns))[chosen],
         )
 
@@ -121,8 +119,8 @@ def _lives_of_writes(writes: np.ndarray, ends: Ends) -> npt.NDArray[np.int64]:
     return found
 
 
-def _acked_ns(observation: Observation, ends: Ends, sockets: Sockets, sent: Departures) -> Integers:
-    life, event, _ = lives_of(observation.events, sockets, ends)
+def _acked_ns(observation: Observation, ends: Ends, sent: Departures) -> Integers:
+    life, event, _ = lives_of(observation.events, ends)
     called_ns = observation.events["timestamp_ns"][event].astype(np.int64)
     return _latest(life.astype(np.int64), called_ns, sent.life.astype(np.int64), sent.time_ns)
 

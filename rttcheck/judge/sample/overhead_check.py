@@ -72,10 +72,12 @@ def check_overhead(evidence: Evidence, observation: Observation) -> tuple[tuple[
     """Return both findings of a run, and a note on ACKs that waited; empty without any."""
     wire_times = observation.wire_times
     passing = passing_of(observation.wire)
-    exact = [
-        (timed, SampleOverhead.of(timed, observation.events, passing, observation.stamp_ns[timed.segment]))
-        for timed in wire_times.exact
-    ]
+    exact: list[tuple[TimedValues, SampleOverhead]] = []
+    for timed in wire_times.exact:
+        # Mostly the sample is the first-acked time and the last-acked one too: they have one overhead.
+        known = next((overhead for other, overhead in exact if timed.same_times(other)), None)
+        stamp_ns = observation.stamp_ns[timed.segment] if known is None else None
+        exact.append((timed, known or SampleOverhead.of(timed, observation.events, passing, stamp_ns)))
     limits = _Limits.of(evidence, observation)
     findings = (
         _lead(evidence, observation, exact, limits),

@@ -124,6 +124,8 @@ def coalesced(observation: Observation, timed: TimedValues, rows: Places) -> Pla
     ended. ``sockops`` does not: there any segment since the last event is accepted.
     """
     events, wire = observation.events, observation.wire
+    if not len(rows):
+        return rows
     chosen = rows[
         (events["hook"][timed.event[rows]] == Hook.SOCKOPS) & (events["owned"][timed.event[rows]] == Owned.YES)
     ]

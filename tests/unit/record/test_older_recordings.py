@@ -11,9 +11,10 @@ from rttcheck.judge.findings import Outcome
 from rttcheck.judge.sample.cause_check import CAUSED
 from rttcheck.judge.sample.stamp_check import STAMPED
 from rttcheck.judge.verdict import judge
+from rttcheck.record.archive import SCHEMA
 from rttcheck.record.event import EVENT, EVENT_ALWAYS
 from rttcheck.record.packet import WIRE
-from rttcheck.record.recording import SCHEMA, Recording
+from rttcheck.record.recording import Recording
 from tests.faults.sample_faults import resampled
 
 TESTS = Path(__file__).parents[2]

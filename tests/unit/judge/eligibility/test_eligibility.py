@@ -12,7 +12,7 @@ import pytest
 from rttcheck.judge import evidence as evidence_module
 from rttcheck.judge.data_quality import apply_data_quality
 from rttcheck.judge.eligibility.check import KARN, NONE_UNDUE, ORIGIN, TAKEN_WHEN_DUE, check_eligibility
-from rttcheck.judge.eligibility.expectations import expectations_of
+from rttcheck.judge.eligibility.expectations import expectations_at
 from rttcheck.judge.evidence import Evidence
 from rttcheck.judge.findings import Finding, Layer, Outcome
 from rttcheck.judge.verdict import judge
@@ -198,8 +198,8 @@ def test_a_verdict_works_out_the_expected_samples_once(monkeypatch: pytest.Monke
 
     def counted(*arguments: Any, **keywords: Any) -> np.ndarray:
         calls.append(arguments)
-        return expectations_of(*arguments, **keywords)
+        return expectations_at(*arguments, **keywords)
 
-    monkeypatch.setattr(evidence_module, "expectations_of", counted)
+    monkeypatch.setattr(evidence_module, "expectations_at", counted)
     judge(recorded(troubled()))
     assert len(calls) == 1
