@@ -22,29 +22,30 @@
 
 #include "rtt_record.h"
 
-static __always_inline bool passes(const struct rtt_config *cfg, const struct rtt_call *call)
+static __always_inline bool passes(const struct rtt_config *cfg, const struct rtt_call *call, const struct sock *sk,
+				   bool direct)
 {
 	/* A call without a first-acked sample passes while no filter is set: it may still have taken a sample. */
 	if (cfg->first_below_us && call->first_rtt_us < cfg->first_below_us)
 		return false;
 	if (cfg->last_below_us && (call->first_rtt_us < 0 || call->last_rtt_us < cfg->last_below_us))
 		return false;
-	return is_watched(cfg, (const void *)call->sk);
+	return is_watched(cfg, sk, direct);
 }
 
-/* A call that passed the filters has returned. */
-static __always_inline void returned(const struct rtt_config *cfg, const struct rtt_call *call, bool taken, __u8 hook)
+/* A call that passed the filters has returned; `rs_rtt_us` is what its last argument has then. */
+static __always_inline void returned(const struct rtt_config *cfg, const struct rtt_call *call, const struct sock *sk,
+				     __s64 rs_rtt_us, bool taken, __u8 hook, bool direct)
 {
-	const struct rate_sample *rs = (const void *)call->rs;
-	const struct inet_connection_sock *icsk = (const void *)call->sk;
-	const struct tcp_sock *tp = (const void *)call->sk;
+	const struct inet_connection_sock *icsk = (const void *)sk;
+	const struct tcp_sock *tp = (const void *)sk;
 	struct rtt_reading saw = {};
 
-	saw.sk = call->sk;
+	saw.sk = sk;
 	saw.first_rtt_us = saw.counted_us = call->first_rtt_us;
 	saw.sack_rtt_us = call->sack_rtt_us;
 	saw.last_rtt_us = call->last_rtt_us;
-	saw.rs_rtt_us = BPF_CORE_READ(rs, rtt_us);
+	saw.rs_rtt_us = rs_rtt_us;
 	/* The order of tcp_ack_update_rtt() itself: first-acked, else SACK, else the timestamp fallback. */
 	if (!taken)
 		saw.sample_us = -1;
@@ -54,14 +55,14 @@ static __always_inline void returned(const struct rtt_config *cfg, const struct 
 		saw.sample_us = call->sack_rtt_us;
 	else
 		saw.sample_us = saw.rs_rtt_us;
-	saw.srtt_us = BPF_CORE_READ(tp, srtt_us);
-	saw.rto_jiffies = BPF_CORE_READ(icsk, icsk_rto);
-	saw.backoff = BPF_CORE_READ(icsk, icsk_backoff);
+	saw.srtt_us = READ(tp, srtt_us);
+	saw.rto_jiffies = READ(icsk, icsk_rto);
+	saw.backoff = READ(icsk, icsk_backoff);
 	saw.flag = call->flag;
 	saw.watch = call->watch;
 	saw.taken = taken;
 	saw.hook = hook;
-	record(cfg, &saw);
+	record(cfg, &saw, direct);
 }
 
 static __always_inline void arguments(struct rtt_call *call, const struct rtt_config *cfg, const __u64 *args)
@@ -75,25 +76,29 @@ static __always_inline void arguments(struct rtt_call *call, const struct rtt_co
 	call->watch = cfg->watch;
 }
 
-/* A call that has returned: its six arguments, then its result. */
-static __always_inline void whole_call(const __u64 *args)
+static __always_inline __s64 rate_sample_rtt(const void *address)
 {
-	const struct rtt_config *cfg = current_config();
-	struct rtt_call call = {};
+	const struct rate_sample *rs = address;
 
-	if (!cfg)
-		return;
-	arguments(&call, cfg, args);
-	if (passes(cfg, &call))
-		/* Only the low byte of a bool's register is defined. */
-		returned(cfg, &call, (__u8)args[6], RTT_HOOK_FEXIT);
+	return BPF_CORE_READ(rs, rtt_us);
 }
 
 /* Sees every call before 5.12, where the kernel runs a program whether or not it is running already. */
 SEC("fexit/tcp_ack_update_rtt")
 int rtt_fexit(__u64 *ctx)
 {
-	whole_call(ctx);
+	/* The verifier knows the arguments' types only as they are here, and a full TCP socket only from the helper. */
+	const struct sock *sk = (const void *)bpf_skc_to_tcp_sock((void *)ctx[0]);
+	const struct rate_sample *rs = (const void *)ctx[5];
+	const struct rtt_config *cfg = current_config();
+	struct rtt_call call = {};
+
+	if (!cfg || !sk)
+		return 0;
+	arguments(&call, cfg, ctx);
+	if (passes(cfg, &call, sk, true))
+		/* Only the low byte of a bool's register is defined. */
+		returned(cfg, &call, sk, rs->rtt_us, (__u8)ctx[6], RTT_HOOK_FEXIT, true);
 	return 0;
 }
 
@@ -128,17 +133,18 @@ struct {
 
 static __always_inline void shared_call(__u64 *ctx, __u64 program)
 {
-	struct sock *sk = (struct sock *)ctx[0]; /* the verifier knows it as a socket's address only as it is here */
-	const struct tcp_sock *tp = (const void *)ctx[0];
+	struct sock *sk = (struct sock *)ctx[0]; /* as in rtt_fexit() */
+	const struct rate_sample *rs = (const void *)ctx[5];
+	const struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
 	const struct rtt_config *cfg = current_config();
 	struct rtt_counts *c = current_counts();
 	struct rtt_call call = {};
 	struct rtt_mark *mark;
 	__u64 mstamp;
 
-	if (!cfg || !c)
+	if (!cfg || !c || !tp)
 		return;
-	mstamp = BPF_CORE_READ(tp, tcp_mstamp);
+	mstamp = tp->tcp_mstamp;
 	mark = bpf_sk_storage_get(&marks, sk, NULL, 0);
 	if (mark && mark->frame == (__u64)ctx && mark->tcp_mstamp_us == mstamp && !(mark->ran & program)) {
 		mark->ran |= program;
@@ -147,7 +153,7 @@ static __always_inline void shared_call(__u64 *ctx, __u64 program)
 		return;
 	}
 	arguments(&call, cfg, ctx);
-	if (!passes(cfg, &call))
+	if (!passes(cfg, &call, (const void *)tp, true))
 		return;
 	if (!mark)
 		mark = bpf_sk_storage_get(&marks, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
@@ -160,7 +166,7 @@ static __always_inline void shared_call(__u64 *ctx, __u64 program)
 	}
 	if (program != FIRST)
 		count(&c->stood_in);
-	returned(cfg, &call, (__u8)ctx[6], RTT_HOOK_FEXIT);
+	returned(cfg, &call, (const void *)tp, rs->rtt_us, (__u8)ctx[6], RTT_HOOK_FEXIT, true);
 }
 
 SEC("fexit/tcp_ack_update_rtt")
@@ -198,7 +204,15 @@ int rtt_fexit_4(__u64 *ctx)
 SEC("raw_tp")
 int rtt_test_run(__u64 *ctx)
 {
-	whole_call(ctx);
+	const struct rtt_config *cfg = current_config();
+	const struct sock *sk = (const void *)ctx[0];
+	struct rtt_call call = {};
+
+	if (!cfg)
+		return 0;
+	arguments(&call, cfg, ctx);
+	if (passes(cfg, &call, sk, false))
+		returned(cfg, &call, sk, rate_sample_rtt((const void *)call.rs), (__u8)ctx[6], RTT_HOOK_FEXIT, false);
 	return 0;
 }
 
@@ -219,7 +233,7 @@ int rtt_kprobe(struct pt_regs *ctx)
 	call.last_rtt_us = PT_REGS_PARM5(ctx);
 	call.rs = ctx->r9; /* libbpf has no macro for the sixth */
 	call.watch = cfg->watch;
-	if (!passes(cfg, &call))
+	if (!passes(cfg, &call, (const void *)call.sk, false))
 		return 0;
 	/* A call that is still listed had this very frame, so its return was missed. */
 	if (bpf_map_lookup_elem(&calls, &frame))
@@ -257,6 +271,7 @@ int rtt_kretprobe(struct pt_regs *ctx)
 		return 0;
 	cfg = current_config();
 	if (cfg && cfg->watch == call.watch)
-		returned(cfg, &call, (__u8)PT_REGS_RC(ctx), RTT_HOOK_KRETPROBE);
+		returned(cfg, &call, (const void *)call.sk, rate_sample_rtt((const void *)call.rs),
+			 (__u8)PT_REGS_RC(ctx), RTT_HOOK_KRETPROBE, false);
 	return 0;
 }
