@@ -109,16 +109,25 @@ static __always_inline __u32 netns_of(const struct sock *sk, bool direct)
 	return direct ? sk->__sk_common.skc_net.net->ns.inum : BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
 }
 
-static __always_inline bool is_watched(const struct rtt_config *cfg, const struct sock *sk, bool direct)
+static __always_inline bool in_netns(const struct rtt_config *cfg, const struct sock *sk, bool direct)
 {
-	if (cfg->filter_netns) {
-		__u32 inode = netns_of(sk, direct);
+	__u32 inode;
 
-		if (!bpf_map_lookup_elem(&namespaces, &inode))
-			return false;
-	}
+	if (!cfg->filter_netns)
+		return true;
+	inode = netns_of(sk, direct);
+	return bpf_map_lookup_elem(&namespaces, &inode);
+}
+
+static __always_inline bool at_port(const struct rtt_config *cfg, const struct sock *sk, bool direct)
+{
 	return !cfg->port || cfg->port == READ(sk, __sk_common.skc_num) ||
 	       cfg->port == bpf_ntohs(READ(sk, __sk_common.skc_dport));
+}
+
+static __always_inline bool is_watched(const struct rtt_config *cfg, const struct sock *sk, bool direct)
+{
+	return at_port(cfg, sk, direct) && in_netns(cfg, sk, direct);
 }
 
 static __always_inline void identify(struct rtt_identity *id, const struct sock *sk, __u16 family, bool direct)
@@ -154,8 +163,12 @@ static __always_inline bool same(const struct rtt_identity *one, const struct rt
 	return a[0] == b[0] && a[1] == b[1] && a[2] == b[2] && a[3] == b[3] && a[4] == b[4];
 }
 
-/* The generation of the reading's connection, 0 when the map could not store it. */
-static __always_inline __u64 generation_of(const struct rtt_reading *saw, const struct rtt_identity *id, __u64 now_ns)
+/*
+ * The generation of the reading's connection, 0 when the map could not store it. `kept` is what the program itself
+ * remembers of the socket (zeroes at first), NULL for one that remembers nothing and has the map instead.
+ */
+static __always_inline __u64 generation_of(const struct rtt_reading *saw, const struct rtt_identity *id, __u64 now_ns,
+					   struct rtt_connection *kept)
 {
 	bool handshake = saw->flag & FLAG_SYN_ACKED;
 	__u64 address = (__u64)saw->sk;
@@ -163,7 +176,7 @@ static __always_inline __u64 generation_of(const struct rtt_reading *saw, const 
 
 	/* Another number than the pointer: the verifier forgets the type of what is passed as a key. */
 	barrier_var(address);
-	known = bpf_map_lookup_elem(&connections, &address);
+	known = kept ? kept : bpf_map_lookup_elem(&connections, &address);
 
 	/*
 	 * A passive open whose SYN-ACK was retransmitted calls twice with the flag: tcp_check_req() gets no sample,
@@ -176,6 +189,10 @@ static __always_inline __u64 generation_of(const struct rtt_reading *saw, const 
 	__builtin_memcpy(&fresh.identity, id, sizeof(fresh.identity));
 	fresh.generation = now_ns;
 	fresh.in_handshake = handshake && !saw->taken;
+	if (kept) {
+		*kept = fresh;
+		return now_ns;
+	}
 	return bpf_map_update_elem(&connections, &address, &fresh, BPF_ANY) ? 0 : now_ns;
 }
 
@@ -289,8 +306,9 @@ static __always_inline void fill(struct rtt_event *event, const struct rtt_confi
 	event->owned = READ(sk, sk_lock.owned) ? RTT_OWNED_YES : RTT_OWNED_NO;
 }
 
-/* Count a reading that passed the filters, and make an event of it. */
-static __always_inline void record(const struct rtt_config *cfg, const struct rtt_reading *saw, bool direct)
+/* Count a reading that passed the filters, and make an event of it; `kept` as in generation_of(). */
+static __always_inline void record(const struct rtt_config *cfg, const struct rtt_reading *saw,
+				   struct rtt_connection *kept, bool direct)
 {
 	const struct sock *sk = saw->sk;
 	struct rtt_counts *c = current_counts();
@@ -315,7 +333,7 @@ static __always_inline void record(const struct rtt_config *cfg, const struct rt
 	now_ns = bpf_ktime_get_ns();
 	family = READ(sk, __sk_common.skc_family);
 	identify(&id, sk, family, direct);
-	generation = generation_of(saw, &id, now_ns);
+	generation = generation_of(saw, &id, now_ns, kept);
 	if (!generation) {
 		count(&c->lost_no_identity);
 		return;

@@ -57,7 +57,7 @@ static __always_inline void sampled(struct bpf_sock_ops *ctx, const struct rtt_c
 	saw.watch = cfg->watch;
 	saw.taken = 1;
 	saw.hook = RTT_HOOK_SOCKOPS;
-	record(cfg, &saw, true);
+	record(cfg, &saw, NULL, true);
 }
 
 /*

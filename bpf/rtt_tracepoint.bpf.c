@@ -30,7 +30,7 @@ static __always_inline void came(const struct sock *sk, bool direct)
 	saw.backoff = READ(icsk, icsk_backoff);
 	saw.watch = cfg->watch;
 	saw.hook = RTT_HOOK_TRACEPOINT;
-	record(cfg, &saw, direct);
+	record(cfg, &saw, NULL, direct);
 }
 
 SEC("tp_btf/tcp_probe")
