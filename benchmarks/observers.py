@@ -156,7 +156,7 @@ _AMENDED: Final = (
 
 @contextmanager
 def _bcc_tcprtt(lab: Lab, event: Callable[[], object]) -> Iterator[Watch]:
-    """Start bcc's tcprtt; where it does not compile, a copy with the includes and casts that it lacks."""
+    """Start a copy of bcc's tcprtt, amended so that it compiles against any kernel's headers."""
     if not Path(_TCPRTT).exists():
         raise NotHere("not installed: apt install bpfcc-tools")
     text = Path(_TCPRTT).read_text()
