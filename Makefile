@@ -45,9 +45,10 @@ faults: setup  ## Judge every fault, planted or real, and write docs/faults.md; 
 	$(VENV)/bin/python -m tests.faults --write docs/faults.md
 	$(VENV)/bin/python -m tests.saboteur --write docs/faults.md
 
-bench: setup  ## Measure, and write the table in docs/performance.md
-	@sh ./setup/system-packages.sh iproute2
-	$(VENV)/bin/python -m benchmarks --write docs/performance.md
+bench: setup  ## Measure, and write the tables in docs/performance.md; BENCH='--only probe-cost' one of them
+	@# The last three have the tools that the probes' cost is compared with.
+	@sh ./setup/system-packages.sh iproute2 python3-bpfcc bpfcc-tools libbpf-tools bpftrace
+	$(VENV)/bin/python -m benchmarks $(BENCH) --write docs/performance.md
 
 bpf:  ## Rebuild the BPF objects (needs clang and libbpf-dev)
 	$(MAKE) -C bpf

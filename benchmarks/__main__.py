@@ -1,6 +1,7 @@
-"""Run all benchmarks and print the table of docs/performance.md: ``python -m benchmarks [--write FILE]``, as root.
+"""Run the benchmarks and print their sections of docs/performance.md: ``python -m benchmarks``, as root.
 
-The machine must have nothing else to do: what slows it down is measured, too.
+``--write FILE`` replaces the sections in a document, ``--only NAME`` runs one alone. The machine must have nothing else
+to do: what slows it down is measured, too, except in a guest's virtual time.
 """
 
 from __future__ import annotations
@@ -11,16 +12,20 @@ import os
 import statistics
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-BEGIN, END = "<!-- measured -->", "<!-- /measured -->"
+from benchmarks.document import NoPlace, replaced
+
+_HEAD = ["", "| what | rttcheck | the usual way, in the same run |", "|---|---|---|"]
 
 
 def main() -> int:
-    """Measure, print the table, and write it into the file that was named."""
-    parser = argparse.ArgumentParser(description="measure rttcheck and print the table of docs/performance.md")
-    parser.add_argument("--write", type=Path, metavar="FILE", help=f"replace what stands between {BEGIN} and {END}")
+    """Measure, print each section when it is done, and write it into the file that was named."""
+    parser = argparse.ArgumentParser(description="measure rttcheck and print the sections of docs/performance.md")
+    parser.add_argument("--only", nargs="+", choices=SECTIONS, metavar="NAME", help=f"of {', '.join(SECTIONS)}")
+    parser.add_argument("--write", type=Path, metavar="FILE", help="replace what stands between each section's marks")
     parser.add_argument(
         "--kernels", nargs="+", metavar="SPEC", help="of the session of many (default: the newest of each series)"
     )
@@ -28,48 +33,65 @@ def main() -> int:
     arguments = parser.parse_args()
     if os.geteuid() != 0:
         sys.exit("the benchmarks build networks and boot guests: run them as root")
-    print("measuring labs on the running kernel ...", file=sys.stderr)
+    for name in arguments.only or SECTIONS:
+        print(f"measuring {name} ...", file=sys.stderr)
+        lines = SECTIONS[name](arguments)
+        print("\n".join(lines), flush=True)
+        if arguments.write is not None:
+            try:
+                arguments.write.write_text(replaced(arguments.write.read_text(), name, lines))
+            except NoPlace as lacking:
+                sys.exit(f"{arguments.write}: {lacking}")
+    return 0
+
+
+def _lab(_: argparse.Namespace) -> list[str]:
     here = _measured([sys.executable, "benchmarks/lab.py", "--json"])
-    print("measuring the relay ...", file=sys.stderr)
-    relay = _measured([sys.executable, "benchmarks/relay.py", "--json"])
-    print("measuring a session in a guest, twice ...", file=sys.stderr)
-    from benchmarks.session import measure
-
-    session = measure()
-    print("measuring the judge on a million events ...", file=sys.stderr)
-    from benchmarks.judging import dictionary_s, judged, whole_rows
-
-    million = {kind: judged(kind, 1_000_000) for kind in ("ping-pong", "bulk", "lossy")}
-    whole = [judged(kind, events, whole=True) for kind in million for events in (10_000, 100_000, 1_000_000)]
-    print("measuring what captures cost, in a guest and here ...", file=sys.stderr)
-    from benchmarks import capture
-
-    costs = capture.rows(capture.measure())
-    print("measuring guests, and a session of many kernels ...", file=sys.stderr)
-    from benchmarks import guests
-    from rttcheck.kernels.series import newest_cached
-
-    many = guests.rows(arguments.kernels or newest_cached(), arguments.recordings)
-    lines = [
-        f"On {os.cpu_count()} cores without KVM, Linux {here['kernel']}; guest {session.kernel} in virtual time.",
-        "Medians of the lab are of 30 builds, in turn with the other way. `make bench` writes this table.",
-        "",
-        "| what | rttcheck | the usual way, in the same run |",
-        "|---|---|---|",
+    return [
+        f"On {os.cpu_count()} cores without KVM, Linux {here['kernel']}; medians of 30 builds, in turn with the "
+        "other way.",
+        *_HEAD,
         f"| lab built: 3 namespaces, 2 veth pairs, IPv4 and IPv6, {here['discipline']} "
         f"| {_ms(here, 'netlink', 'build')} | {_ms(here, 'batch', 'build')} (`ip -batch`, `tc -batch`) |",
         f"| lab gone | {_ms(here, 'netlink', 'gone')} | {_ms(here, 'batch', 'gone')} (`ip netns del`) |",
+    ]
+
+
+def _session(_: argparse.Namespace) -> list[str]:
+    from benchmarks.session import measure
+
+    session = measure()
+    return [
+        f"A guest of {session.kernel} in virtual time.",
+        *_HEAD,
         f"| a guest's suite when all is installed: boot, {session.scenarios} scenarios, verdict "
         f"| {session.whole_s:.1f} s | |",
         f"| of that, from the command to the first test | {session.first_test_s:.1f} s | |",
         f"| largest excess over the injected round trip, of {session.samples} data samples in "
         f"{len(session.excess_us)} constant-delay scenarios | {max(session.excess_us)} µs | |",
+    ]
+
+
+def _judging(_: argparse.Namespace) -> list[str]:
+    from benchmarks.judging import dictionary_s, judged, whole_rows
+
+    million = {kind: judged(kind, 1_000_000) for kind in ("ping-pong", "bulk", "lossy")}
+    whole = [judged(kind, events, whole=True) for kind in million for events in (10_000, 100_000, 1_000_000)]
+    return [
+        *_HEAD[1:],
         *(
             f"| {one.events:,} samples against their {one.packets:,} packets, {kind} | {one.seconds:.1f} s, "
             f"{one.beside_mb} MB beside the tables | {dictionary_s(kind):.0f} s (a dictionary of packets in Python) |"
             for kind, one in million.items()
         ),
         *whole_rows(whole),
+    ]
+
+
+def _relay(_: argparse.Namespace) -> list[str]:
+    relay = _measured([sys.executable, "benchmarks/relay.py", "--json"])
+    return [
+        *_HEAD[1:],
         *(
             f"| relay at {at['per_second']:,} packets/s: let go after the due time, median, 99th percentile, most "
             f"| {at['late_p50']:.0f}, {at['late_p99']:.0f}, {at['late_max']:.0f} µs; {at['early']} early "
@@ -78,19 +100,38 @@ def main() -> int:
         ),
         f"| most packets of 100 bytes a second through the relay | {relay['most_per_second']['relay']:,} "
         f"| {relay['most_per_second']['forwarding']:,} (a forwarding kernel) |",
-        *costs,
-        *many,
     ]
-    table = "\n".join(lines)
-    print(table)
-    if arguments.write is not None:
-        text = arguments.write.read_text()
-        before, begin, rest = text.partition(BEGIN)
-        _, end, after = rest.partition(END)
-        if not begin or not end:
-            sys.exit(f"{arguments.write} has no place for the table: put {BEGIN} and {END} in it")
-        arguments.write.write_text(f"{before}{BEGIN}\n{table}\n{END}{after}")
-    return 0
+
+
+def _captures(_: argparse.Namespace) -> list[str]:
+    from benchmarks import capture
+
+    return [*_HEAD[1:], *capture.rows(capture.measure())]
+
+
+def _probe_cost(_: argparse.Namespace) -> list[str]:
+    from benchmarks import probe_cost
+
+    return probe_cost.rows(probe_cost.measure())
+
+
+def _guests(arguments: argparse.Namespace) -> list[str]:
+    from benchmarks import guests
+    from rttcheck.kernels.series import newest_cached
+
+    return [*_HEAD[1:], *guests.rows(arguments.kernels or newest_cached(), arguments.recordings)]
+
+
+SECTIONS: dict[str, Callable[[argparse.Namespace], list[str]]] = {
+    "lab": _lab,
+    "session": _session,
+    "judging": _judging,
+    "relay": _relay,
+    "captures": _captures,
+    "probe-cost": _probe_cost,
+    "guests": _guests,
+}
+"""By name, in the order of the document: each measures, and returns the lines between its marks."""
 
 
 def _measured(command: list[str]) -> dict[str, Any]:

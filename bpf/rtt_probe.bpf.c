@@ -22,29 +22,33 @@
 
 #include "rtt_record.h"
 
-static __always_inline bool passes(const struct rtt_config *cfg, const struct rtt_call *call)
+static __always_inline bool long_enough(const struct rtt_config *cfg, const struct rtt_call *call)
 {
 	/* A call without a first-acked sample passes while no filter is set: it may still have taken a sample. */
 	if (cfg->first_below_us && call->first_rtt_us < cfg->first_below_us)
 		return false;
-	if (cfg->last_below_us && (call->first_rtt_us < 0 || call->last_rtt_us < cfg->last_below_us))
-		return false;
-	return is_watched(cfg, (const void *)call->sk);
+	return !cfg->last_below_us || (call->first_rtt_us >= 0 && call->last_rtt_us >= cfg->last_below_us);
 }
 
-/* A call that passed the filters has returned. */
-static __always_inline void returned(const struct rtt_config *cfg, const struct rtt_call *call, bool taken, __u8 hook)
+static __always_inline bool passes(const struct rtt_config *cfg, const struct rtt_call *call, const struct sock *sk,
+				   bool direct)
 {
-	const struct rate_sample *rs = (const void *)call->rs;
-	const struct inet_connection_sock *icsk = (const void *)call->sk;
-	const struct tcp_sock *tp = (const void *)call->sk;
+	return long_enough(cfg, call) && is_watched(cfg, sk, direct);
+}
+
+/* A call that passed the filters has returned; `rs_rtt_us` is what its last argument has then. */
+static __always_inline void returned(const struct rtt_config *cfg, const struct rtt_call *call, const struct sock *sk,
+				     __s64 rs_rtt_us, bool taken, __u8 hook, struct rtt_connection *kept, bool direct)
+{
+	const struct inet_connection_sock *icsk = (const void *)sk;
+	const struct tcp_sock *tp = (const void *)sk;
 	struct rtt_reading saw = {};
 
-	saw.sk = call->sk;
+	saw.sk = sk;
 	saw.first_rtt_us = saw.counted_us = call->first_rtt_us;
 	saw.sack_rtt_us = call->sack_rtt_us;
 	saw.last_rtt_us = call->last_rtt_us;
-	saw.rs_rtt_us = BPF_CORE_READ(rs, rtt_us);
+	saw.rs_rtt_us = rs_rtt_us;
 	/* The order of tcp_ack_update_rtt() itself: first-acked, else SACK, else the timestamp fallback. */
 	if (!taken)
 		saw.sample_us = -1;
@@ -54,14 +58,14 @@ static __always_inline void returned(const struct rtt_config *cfg, const struct 
 		saw.sample_us = call->sack_rtt_us;
 	else
 		saw.sample_us = saw.rs_rtt_us;
-	saw.srtt_us = BPF_CORE_READ(tp, srtt_us);
-	saw.rto_jiffies = BPF_CORE_READ(icsk, icsk_rto);
-	saw.backoff = BPF_CORE_READ(icsk, icsk_backoff);
+	saw.srtt_us = READ(tp, srtt_us);
+	saw.rto_jiffies = READ(icsk, icsk_rto);
+	saw.backoff = READ(icsk, icsk_backoff);
 	saw.flag = call->flag;
 	saw.watch = call->watch;
 	saw.taken = taken;
 	saw.hook = hook;
-	record(cfg, &saw);
+	record(cfg, &saw, kept, direct);
 }
 
 static __always_inline void arguments(struct rtt_call *call, const struct rtt_config *cfg, const __u64 *args)
@@ -75,25 +79,29 @@ static __always_inline void arguments(struct rtt_call *call, const struct rtt_co
 	call->watch = cfg->watch;
 }
 
-/* A call that has returned: its six arguments, then its result. */
-static __always_inline void whole_call(const __u64 *args)
+static __always_inline __s64 rate_sample_rtt(const void *address)
 {
-	const struct rtt_config *cfg = current_config();
-	struct rtt_call call = {};
+	const struct rate_sample *rs = address;
 
-	if (!cfg)
-		return;
-	arguments(&call, cfg, args);
-	if (passes(cfg, &call))
-		/* Only the low byte of a bool's register is defined. */
-		returned(cfg, &call, (__u8)args[6], RTT_HOOK_FEXIT);
+	return BPF_CORE_READ(rs, rtt_us);
 }
 
 /* Sees every call before 5.12, where the kernel runs a program whether or not it is running already. */
 SEC("fexit/tcp_ack_update_rtt")
 int rtt_fexit(__u64 *ctx)
 {
-	whole_call(ctx);
+	/* The verifier knows the arguments' types only as they are here, and a full TCP socket only from the helper. */
+	const struct sock *sk = (const void *)bpf_skc_to_tcp_sock((void *)ctx[0]);
+	const struct rate_sample *rs = (const void *)ctx[5];
+	const struct rtt_config *cfg = current_config();
+	struct rtt_call call = {};
+
+	if (!cfg || !sk)
+		return 0;
+	arguments(&call, cfg, ctx);
+	if (passes(cfg, &call, sk, true))
+		/* Only the low byte of a bool's register is defined. */
+		returned(cfg, &call, sk, rs->rtt_us, (__u8)ctx[6], RTT_HOOK_FEXIT, NULL, true);
 	return 0;
 }
 
@@ -114,7 +122,9 @@ int rtt_fexit(__u64 *ctx)
 struct rtt_mark {
 	__u64 frame;
 	__u64 tcp_mstamp_us;
-	__u64 ran; /* bits of the programs that the call has been through */
+	__u32 ran;   /* bits of the programs that the call has been through */
+	__u32 watch; /* the last that the socket's namespace was found to belong to */
+	struct rtt_connection connection; /* here rather than in the map: the mark is at hand anyway */
 };
 
 struct {
@@ -126,41 +136,63 @@ struct {
 
 #define FIRST 1
 
-static __always_inline void shared_call(__u64 *ctx, __u64 program)
+/* The mark of a call that no program has been through yet, if it is to be recorded; NULL also where memory is short. */
+static __always_inline struct rtt_mark *mark_of(const struct rtt_config *cfg, __u64 *ctx, const struct tcp_sock *tp,
+						struct rtt_mark *mark, __u32 program)
 {
-	struct sock *sk = (struct sock *)ctx[0]; /* the verifier knows it as a socket's address only as it is here */
-	const struct tcp_sock *tp = (const void *)ctx[0];
-	const struct rtt_config *cfg = current_config();
-	struct rtt_counts *c = current_counts();
-	struct rtt_call call = {};
-	struct rtt_mark *mark;
-	__u64 mstamp;
+	const struct sock *sk = (const void *)tp;
+	struct rtt_counts *c;
 
-	if (!cfg || !c)
+	if (!at_port(cfg, sk, true) || ((!mark || mark->watch != cfg->watch) && !in_netns(cfg, sk, true)))
+		return NULL;
+	if (!mark)
+		mark = bpf_sk_storage_get(&marks, (struct sock *)ctx[0], NULL, BPF_SK_STORAGE_GET_F_CREATE);
+	if (mark) {
+		mark->frame = (__u64)ctx;
+		mark->tcp_mstamp_us = tp->tcp_mstamp;
+		mark->ran = program;
+		mark->watch = cfg->watch;
+	} else if (program == FIRST) {
+		c = current_counts();
+		if (c) {
+			count(&c->calls);
+			count(&c->lost_no_identity);
+		}
+	}
+	return mark;
+}
+
+static __always_inline void shared_call(__u64 *ctx, __u32 program)
+{
+	const struct rtt_config *cfg = current_config();
+	const struct rate_sample *rs = (const void *)ctx[5];
+	struct rtt_call call = {};
+	const struct tcp_sock *tp;
+	struct rtt_counts *c;
+	struct rtt_mark *mark;
+
+	if (!cfg)
 		return;
-	mstamp = BPF_CORE_READ(tp, tcp_mstamp);
-	mark = bpf_sk_storage_get(&marks, sk, NULL, 0);
-	if (mark && mark->frame == (__u64)ctx && mark->tcp_mstamp_us == mstamp && !(mark->ran & program)) {
+	tp = bpf_skc_to_tcp_sock((void *)ctx[0]); /* as in rtt_fexit() */
+	c = current_counts();
+	if (!tp || !c)
+		return;
+	mark = bpf_sk_storage_get(&marks, (struct sock *)ctx[0], NULL, 0);
+	if (mark && mark->frame == (__u64)ctx && mark->tcp_mstamp_us == tp->tcp_mstamp && !(mark->ran & program)) {
 		mark->ran |= program;
 		if (program == FIRST) /* it was not skipped after all: the kernel runs it after another */
 			__sync_fetch_and_add(&c->stood_in, -1);
 		return;
 	}
 	arguments(&call, cfg, ctx);
-	if (!passes(cfg, &call))
+	if (!long_enough(cfg, &call))
 		return;
+	mark = mark_of(cfg, ctx, tp, mark, program);
 	if (!mark)
-		mark = bpf_sk_storage_get(&marks, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
-	if (mark) {
-		mark->frame = (__u64)ctx;
-		mark->tcp_mstamp_us = mstamp;
-		mark->ran = program;
-	} else if (program != FIRST) {
-		return; /* no memory: the first, which is rarely skipped, does without */
-	}
+		return;
 	if (program != FIRST)
 		count(&c->stood_in);
-	returned(cfg, &call, (__u8)ctx[6], RTT_HOOK_FEXIT);
+	returned(cfg, &call, (const void *)tp, rs->rtt_us, (__u8)ctx[6], RTT_HOOK_FEXIT, &mark->connection, true);
 }
 
 SEC("fexit/tcp_ack_update_rtt")
@@ -198,7 +230,15 @@ int rtt_fexit_4(__u64 *ctx)
 SEC("raw_tp")
 int rtt_test_run(__u64 *ctx)
 {
-	whole_call(ctx);
+	const struct rtt_config *cfg = current_config();
+	const struct sock *sk = (const void *)ctx[0];
+	struct rtt_call call = {};
+
+	if (!cfg)
+		return 0;
+	arguments(&call, cfg, ctx);
+	if (passes(cfg, &call, sk, false))
+		returned(cfg, &call, sk, rate_sample_rtt((const void *)call.rs), (__u8)ctx[6], RTT_HOOK_FEXIT, NULL, false);
 	return 0;
 }
 
@@ -219,7 +259,7 @@ int rtt_kprobe(struct pt_regs *ctx)
 	call.last_rtt_us = PT_REGS_PARM5(ctx);
 	call.rs = ctx->r9; /* libbpf has no macro for the sixth */
 	call.watch = cfg->watch;
-	if (!passes(cfg, &call))
+	if (!passes(cfg, &call, (const void *)call.sk, false))
 		return 0;
 	/* A call that is still listed had this very frame, so its return was missed. */
 	if (bpf_map_lookup_elem(&calls, &frame))
@@ -257,6 +297,7 @@ int rtt_kretprobe(struct pt_regs *ctx)
 		return 0;
 	cfg = current_config();
 	if (cfg && cfg->watch == call.watch)
-		returned(cfg, &call, (__u8)PT_REGS_RC(ctx), RTT_HOOK_KRETPROBE);
+		returned(cfg, &call, (const void *)call.sk, rate_sample_rtt((const void *)call.rs),
+			 (__u8)PT_REGS_RC(ctx), RTT_HOOK_KRETPROBE, NULL, false);
 	return 0;
 }

@@ -35,9 +35,17 @@ struct rtt_sources {
 
 const struct rtt_sources sources SEC("rttcheck_sources") __attribute__((used)) = { .sha256 = RTT_SOURCES_SHA256 };
 
+/*
+ * Read a member of a kernel structure. Where the verifier knows the pointer's type (`direct`, a constant) that is one
+ * load, which reads 0 from an invalid address; elsewhere it is a call of a helper, which takes some twenty times as long.
+ */
+#define READ(from, member) (direct ? (from)->member : BPF_CORE_READ(from, member))
+#define READ_BITFIELD(from, member) \
+	(direct ? BPF_CORE_READ_BITFIELD(from, member) : BPF_CORE_READ_BITFIELD_PROBED(from, member))
+
 /* One reading by a program. Times are microseconds, -1 for those that are absent or cannot be read. */
 struct rtt_reading {
-	__u64 sk;
+	const struct sock *sk;
 	__s64 first_rtt_us;
 	__s64 sack_rtt_us;
 	__s64 last_rtt_us;
@@ -96,34 +104,55 @@ static __always_inline struct rtt_counts *current_counts(void)
 	return bpf_map_lookup_elem(&counts, &only);
 }
 
-static __always_inline bool is_watched(const struct rtt_config *cfg, const struct sock *sk)
+static __always_inline __u32 netns_of(const struct sock *sk, bool direct)
 {
-	if (cfg->filter_netns) {
-		__u32 inode = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
-
-		if (!bpf_map_lookup_elem(&namespaces, &inode))
-			return false;
-	}
-	return !cfg->port || cfg->port == BPF_CORE_READ(sk, __sk_common.skc_num) ||
-	       cfg->port == bpf_ntohs(BPF_CORE_READ(sk, __sk_common.skc_dport));
+	return direct ? sk->__sk_common.skc_net.net->ns.inum : BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
 }
 
-static __always_inline void identify(struct rtt_identity *id, const struct sock *sk, __u16 family)
+static __always_inline bool in_netns(const struct rtt_config *cfg, const struct sock *sk, bool direct)
+{
+	__u32 inode;
+
+	if (!cfg->filter_netns)
+		return true;
+	inode = netns_of(sk, direct);
+	return bpf_map_lookup_elem(&namespaces, &inode);
+}
+
+static __always_inline bool at_port(const struct rtt_config *cfg, const struct sock *sk, bool direct)
+{
+	return !cfg->port || cfg->port == READ(sk, __sk_common.skc_num) ||
+	       cfg->port == bpf_ntohs(READ(sk, __sk_common.skc_dport));
+}
+
+static __always_inline bool is_watched(const struct rtt_config *cfg, const struct sock *sk, bool direct)
+{
+	return at_port(cfg, sk, direct) && in_netns(cfg, sk, direct);
+}
+
+static __always_inline void identify(struct rtt_identity *id, const struct sock *sk, __u16 family, bool direct)
 {
 	__builtin_memset(id, 0, sizeof(*id));
-	id->sport = BPF_CORE_READ(sk, __sk_common.skc_num);
-	id->dport = bpf_ntohs(BPF_CORE_READ(sk, __sk_common.skc_dport));
-	id->netns = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
+	id->sport = READ(sk, __sk_common.skc_num);
+	id->dport = bpf_ntohs(READ(sk, __sk_common.skc_dport));
+	id->netns = netns_of(sk, direct);
 	if (family == AF_INET) {
-		__be32 saddr = BPF_CORE_READ(sk, __sk_common.skc_rcv_saddr);
-		__be32 daddr = BPF_CORE_READ(sk, __sk_common.skc_daddr);
+		__be32 saddr = READ(sk, __sk_common.skc_rcv_saddr);
+		__be32 daddr = READ(sk, __sk_common.skc_daddr);
 
 		id->saddr[10] = id->saddr[11] = id->daddr[10] = id->daddr[11] = 0xff;
 		__builtin_memcpy(&id->saddr[12], &saddr, sizeof(saddr));
 		__builtin_memcpy(&id->daddr[12], &daddr, sizeof(daddr));
+	} else if (direct) {
+		__be32 *saddr = (void *)id->saddr, *daddr = (void *)id->daddr;
+
+		for (int word = 0; word < 4; word++) {
+			saddr[word] = sk->__sk_common.skc_v6_rcv_saddr.in6_u.u6_addr32[word];
+			daddr[word] = sk->__sk_common.skc_v6_daddr.in6_u.u6_addr32[word];
+		}
 	} else {
-		BPF_CORE_READ_INTO(&id->saddr, sk, __sk_common.skc_v6_rcv_saddr.in6_u.u6_addr8);
-		BPF_CORE_READ_INTO(&id->daddr, sk, __sk_common.skc_v6_daddr.in6_u.u6_addr8);
+		BPF_CORE_READ_INTO(&id->saddr, sk, __sk_common.skc_v6_rcv_saddr.in6_u.u6_addr32);
+		BPF_CORE_READ_INTO(&id->daddr, sk, __sk_common.skc_v6_daddr.in6_u.u6_addr32);
 	}
 }
 
@@ -134,12 +163,20 @@ static __always_inline bool same(const struct rtt_identity *one, const struct rt
 	return a[0] == b[0] && a[1] == b[1] && a[2] == b[2] && a[3] == b[3] && a[4] == b[4];
 }
 
-/* The generation of the reading's connection, 0 when the map could not store it. */
-static __always_inline __u64 generation_of(const struct rtt_reading *saw, const struct rtt_identity *id, __u64 now_ns)
+/*
+ * The generation of the reading's connection, 0 when the map could not store it. `kept` is what the program itself
+ * remembers of the socket (zeroes at first), NULL for one that remembers nothing and has the map instead.
+ */
+static __always_inline __u64 generation_of(const struct rtt_reading *saw, const struct rtt_identity *id, __u64 now_ns,
+					   struct rtt_connection *kept)
 {
 	bool handshake = saw->flag & FLAG_SYN_ACKED;
-	struct rtt_connection *known = bpf_map_lookup_elem(&connections, &saw->sk);
-	struct rtt_connection fresh;
+	__u64 address = (__u64)saw->sk;
+	struct rtt_connection *known, fresh;
+
+	/* Another number than the pointer: the verifier forgets the type of what is passed as a key. */
+	barrier_var(address);
+	known = kept ? kept : bpf_map_lookup_elem(&connections, &address);
 
 	/*
 	 * A passive open whose SYN-ACK was retransmitted calls twice with the flag: tcp_check_req() gets no sample,
@@ -152,82 +189,104 @@ static __always_inline __u64 generation_of(const struct rtt_reading *saw, const 
 	__builtin_memcpy(&fresh.identity, id, sizeof(fresh.identity));
 	fresh.generation = now_ns;
 	fresh.in_handshake = handshake && !saw->taken;
-	return bpf_map_update_elem(&connections, &saw->sk, &fresh, BPF_ANY) ? 0 : now_ns;
+	if (kept) {
+		*kept = fresh;
+		return now_ns;
+	}
+	return bpf_map_update_elem(&connections, &address, &fresh, BPF_ANY) ? 0 : now_ns;
 }
 
-static __always_inline unsigned long timer_expires(const struct sock *sk)
+static __always_inline unsigned long timer_expires(const struct sock *sk, bool direct)
 {
 	const struct inet_connection_sock *icsk = (const void *)sk;
 
 	if (bpf_core_field_exists(icsk->icsk_timeout))
-		return BPF_CORE_READ(icsk, icsk_timeout);
+		return READ(icsk, icsk_timeout);
 	if (bpf_core_field_exists(sk->tcp_retransmit_timer))
-		return BPF_CORE_READ(sk, tcp_retransmit_timer.expires);
-	return BPF_CORE_READ(icsk, icsk_retransmit_timer.expires);
+		return READ(sk, tcp_retransmit_timer.expires);
+	return READ(icsk, icsk_retransmit_timer.expires);
 }
 
-static __always_inline __u32 received_on(const struct sock *sk)
+static __always_inline __u32 received_on(const struct sock *sk, bool direct)
 {
 	const struct inet_sock *inet = (const void *)sk;
 
 	if (bpf_core_field_exists(sk->sk_rx_dst_ifindex))
-		return BPF_CORE_READ(sk, sk_rx_dst_ifindex);
+		return READ(sk, sk_rx_dst_ifindex);
 	if (bpf_core_field_exists(inet->rx_dst_ifindex))
-		return BPF_CORE_READ(inet, rx_dst_ifindex);
+		return READ(inet, rx_dst_ifindex);
 	return 0;
 }
 
-/* Cgroup programs may not call bpf_get_current_comm() (before 6.17 or so), all may read the thread. */
-static __always_inline void current_thread(struct rtt_event *event)
+static __always_inline void minimum(struct rtt_event *event, const struct tcp_sock *tp, bool direct)
 {
-	const struct task_struct *task = (const void *)bpf_get_current_task();
+	if (!direct) {
+		BPF_CORE_READ_INTO(&event->min_rtt, tp, rtt_min.s);
+		return;
+	}
+	for (int kept = 0; kept < 3; kept++) {
+		event->min_rtt[kept].t = tp->rtt_min.s[kept].t;
+		event->min_rtt[kept].v = tp->rtt_min.s[kept].v;
+	}
+}
 
+static __always_inline void current_thread(struct rtt_event *event, __u8 hook)
+{
+	const struct task_struct *task;
+
+	if (hook != RTT_HOOK_SOCKOPS) {
+		event->pid = bpf_get_current_pid_tgid();
+		bpf_get_current_comm(event->comm, sizeof(event->comm));
+		return;
+	}
+	/* Cgroup programs may not call bpf_get_current_comm() (before 6.17 or so), all may read the thread. */
+	task = (const void *)bpf_get_current_task();
 	event->pid = BPF_CORE_READ(task, pid);
 	BPF_CORE_READ_INTO(&event->comm, task, comm);
 }
 
 static __always_inline void fill(struct rtt_event *event, const struct rtt_config *cfg, const struct rtt_reading *saw,
-				 const struct rtt_identity *id, __u16 family)
+				 const struct rtt_identity *id, __u16 family, bool direct)
 {
-	const struct sock *sk = (const void *)saw->sk;
+	const struct sock *sk = saw->sk;
 	const struct inet_connection_sock *icsk = (const void *)sk;
 	const struct tcp_sock *tp = (const void *)sk;
 	__u64 jiffies = bpf_jiffies64();
 
-	event->tcp_mstamp_us = BPF_CORE_READ(tp, tcp_mstamp);
-	event->sk = saw->sk;
-	event->cookie = BPF_CORE_READ(sk, __sk_common.skc_cookie.counter);
+	event->tcp_mstamp_us = READ(tp, tcp_mstamp);
+	event->sk = (__u64)sk;
+	event->cookie = READ(sk, __sk_common.skc_cookie.counter);
 	event->first_rtt_us = saw->first_rtt_us;
 	event->sack_rtt_us = saw->sack_rtt_us;
 	event->last_rtt_us = saw->last_rtt_us;
 	event->rs_rtt_us = saw->rs_rtt_us;
 	event->sample_us = saw->sample_us;
-	BPF_CORE_READ_INTO(&event->min_rtt, tp, rtt_min.s);
+	minimum(event, tp, direct);
 	event->srtt_us = saw->srtt_us;
-	event->mdev_us = BPF_CORE_READ(tp, mdev_us);
-	event->mdev_max_us = BPF_CORE_READ(tp, mdev_max_us);
-	event->rttvar_us = BPF_CORE_READ(tp, rttvar_us);
-	event->rtt_seq = BPF_CORE_READ(tp, rtt_seq);
-	event->snd_una = BPF_CORE_READ(tp, snd_una);
-	event->snd_nxt = BPF_CORE_READ(tp, snd_nxt);
-	event->write_seq = BPF_CORE_READ(tp, write_seq);
-	event->packets_out = BPF_CORE_READ(tp, packets_out);
-	event->retrans_out = BPF_CORE_READ(tp, retrans_out);
-	event->sacked_out = BPF_CORE_READ(tp, sacked_out);
-	event->lost_out = BPF_CORE_READ(tp, lost_out);
-	event->delivered = BPF_CORE_READ(tp, delivered);
-	event->mss_cache = BPF_CORE_READ(tp, mss_cache);
-	event->rcv_tsecr = BPF_CORE_READ(tp, rx_opt.rcv_tsecr);
+	event->mdev_us = READ(tp, mdev_us);
+	event->mdev_max_us = READ(tp, mdev_max_us);
+	event->rttvar_us = READ(tp, rttvar_us);
+	event->rtt_seq = READ(tp, rtt_seq);
+	event->snd_una = READ(tp, snd_una);
+	event->snd_nxt = READ(tp, snd_nxt);
+	event->write_seq = READ(tp, write_seq);
+	event->packets_out = READ(tp, packets_out);
+	event->retrans_out = READ(tp, retrans_out);
+	event->sacked_out = READ(tp, sacked_out);
+	event->lost_out = READ(tp, lost_out);
+	event->delivered = READ(tp, delivered);
+	event->mss_cache = READ(tp, mss_cache);
+	event->rcv_tsecr = READ(tp, rx_opt.rcv_tsecr);
 	event->flag = saw->flag;
 	event->jiffies = jiffies;
 	event->rto_jiffies = saw->rto_jiffies;
-	event->wmem_queued = BPF_CORE_READ(sk, sk_wmem_queued);
-	event->rmem_alloc = BPF_CORE_READ(sk, sk_backlog.rmem_alloc.counter);
-	event->write_queue = BPF_CORE_READ(sk, sk_write_queue.qlen);
-	event->read_queue = BPF_CORE_READ(sk, sk_receive_queue.qlen);
+	event->wmem_queued = READ(sk, sk_wmem_queued);
+	event->rmem_alloc = READ(sk, sk_backlog.rmem_alloc.counter);
+	event->write_queue = READ(sk, sk_write_queue.qlen);
+	event->read_queue = READ(sk, sk_receive_queue.qlen);
 	event->netns = id->netns;
 	event->cpu = bpf_get_smp_processor_id();
-	event->ifindex = received_on(sk);
+	event->ifindex = received_on(sk, direct);
 	event->watch = saw->watch;
 	event->hz = cfg->hz;
 	event->family = family;
@@ -235,22 +294,23 @@ static __always_inline void fill(struct rtt_event *event, const struct rtt_confi
 	event->dport = id->dport;
 	__builtin_memcpy(event->saddr, id->saddr, sizeof(event->saddr));
 	__builtin_memcpy(event->daddr, id->daddr, sizeof(event->daddr));
-	current_thread(event);
-	event->state = BPF_CORE_READ(sk, __sk_common.skc_state);
-	event->ca_state = BPF_CORE_READ_BITFIELD_PROBED(icsk, icsk_ca_state);
+	current_thread(event, saw->hook);
+	event->state = READ(sk, __sk_common.skc_state);
+	event->ca_state = READ_BITFIELD(icsk, icsk_ca_state);
 	event->taken = saw->taken;
 	event->hook = saw->hook;
-	event->timer = BPF_CORE_READ(icsk, icsk_pending);
-	event->timer_jiffies = event->timer ? timer_expires(sk) - jiffies : 0;
-	event->saw_tstamp = BPF_CORE_READ_BITFIELD_PROBED(tp, rx_opt.saw_tstamp);
+	event->timer = READ(icsk, icsk_pending);
+	event->timer_jiffies = event->timer ? timer_expires(sk, direct) - jiffies : 0;
+	event->saw_tstamp = READ_BITFIELD(tp, rx_opt.saw_tstamp);
 	event->backoff = saw->backoff;
-	event->owned = BPF_CORE_READ(sk, sk_lock.owned) ? RTT_OWNED_YES : RTT_OWNED_NO;
+	event->owned = READ(sk, sk_lock.owned) ? RTT_OWNED_YES : RTT_OWNED_NO;
 }
 
-/* Count a reading that passed the filters, and make an event of it. */
-static __always_inline void record(const struct rtt_config *cfg, const struct rtt_reading *saw)
+/* Count a reading that passed the filters, and make an event of it; `kept` as in generation_of(). */
+static __always_inline void record(const struct rtt_config *cfg, const struct rtt_reading *saw,
+				   struct rtt_connection *kept, bool direct)
 {
-	const struct sock *sk = (const void *)saw->sk;
+	const struct sock *sk = saw->sk;
 	struct rtt_counts *c = current_counts();
 	struct rtt_identity id;
 	struct rtt_event *event;
@@ -271,9 +331,9 @@ static __always_inline void record(const struct rtt_config *cfg, const struct rt
 	if (!(cfg->modes & RTT_MODE_EVENTS))
 		return;
 	now_ns = bpf_ktime_get_ns();
-	family = BPF_CORE_READ(sk, __sk_common.skc_family);
-	identify(&id, sk, family);
-	generation = generation_of(saw, &id, now_ns);
+	family = READ(sk, __sk_common.skc_family);
+	identify(&id, sk, family, direct);
+	generation = generation_of(saw, &id, now_ns, kept);
 	if (!generation) {
 		count(&c->lost_no_identity);
 		return;
@@ -285,7 +345,7 @@ static __always_inline void record(const struct rtt_config *cfg, const struct rt
 	}
 	event->timestamp_ns = now_ns;
 	event->generation = generation;
-	fill(event, cfg, saw, &id, family);
+	fill(event, cfg, saw, &id, family, direct);
 	bpf_ringbuf_submit(event, cfg->modes & RTT_MODE_WAKE ? 0 : BPF_RB_NO_WAKEUP);
 }
 

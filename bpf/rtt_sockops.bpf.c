@@ -29,35 +29,35 @@ static __always_inline bool in_order(const struct tcp_sock *tp)
 {
 	const struct inet_connection_sock *icsk = (const void *)tp;
 
-	return BPF_CORE_READ_BITFIELD_PROBED(icsk, icsk_ca_state) == TCP_CA_OPEN && !BPF_CORE_READ(tp, sacked_out) &&
-	       !BPF_CORE_READ(tp, tlp_high_seq);
+	return BPF_CORE_READ_BITFIELD(icsk, icsk_ca_state) == TCP_CA_OPEN && !tp->sacked_out &&
+	       !tp->tlp_high_seq;
 }
 
 static __always_inline void sampled(struct bpf_sock_ops *ctx, const struct rtt_config *cfg, const struct tcp_sock *tp)
 {
-	__u8 state = BPF_CORE_READ((const struct sock *)tp, __sk_common.skc_state);
+	__u8 state = ((const struct sock *)tp)->__sk_common.skc_state;
 	__u32 sample_us = ctx->args[0], srtt_us = ctx->args[1];
 	struct rtt_reading saw = {};
 
-	saw.sk = (__u64)tp;
+	saw.sk = (const void *)tp;
 	saw.first_rtt_us = saw.sack_rtt_us = saw.last_rtt_us = saw.rs_rtt_us = saw.sample_us = -1;
 	if (state == TCP_SYN_SENT || state == TCP_SYN_RECV)
 		saw.flag = FLAG_SYN_ACKED;
 	if (sample_us || srtt_us) {
 		saw.sample_us = sample_us;
 		saw.srtt_us = srtt_us ? srtt_us : 1; /* as tcp_rtt_estimator() is about to store it */
-	} else if (!BPF_CORE_READ(tp, srtt_us)) {
+	} else if (!tp->srtt_us) {
 		/* The first sample m of a socket: tcp_rtt_estimator() has set mdev_us to m << 1. */
-		saw.sample_us = BPF_CORE_READ(tp, mdev_us) >> 1;
+		saw.sample_us = tp->mdev_us >> 1;
 		saw.srtt_us = saw.sample_us ? saw.sample_us << 3 : 1;
 	} else if (state != TCP_SYN_RECV && in_order(tp)) { /* a SYN-ACK is never in RACK's queue */
-		saw.last_rtt_us = BPF_CORE_READ(tp, rack.rtt_us);
+		saw.last_rtt_us = tp->rack.rtt_us;
 	}
 	saw.counted_us = saw.sample_us >= 0 ? saw.sample_us : saw.last_rtt_us;
 	saw.watch = cfg->watch;
 	saw.taken = 1;
 	saw.hook = RTT_HOOK_SOCKOPS;
-	record(cfg, &saw);
+	record(cfg, &saw, NULL, true);
 }
 
 /*
@@ -77,7 +77,7 @@ int rtt_sockops(struct bpf_sock_ops *ctx)
 	    op != BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB && op != BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB)
 		return 1;
 	tp = bpf_skc_to_tcp_sock(ctx->sk);
-	if (!tp || !is_watched(cfg, (const void *)tp))
+	if (!tp || !is_watched(cfg, (const void *)tp, true))
 		return 1;
 	if (op == BPF_SOCK_OPS_RTT_CB)
 		sampled(ctx, cfg, tp);
