@@ -60,7 +60,7 @@ first() {
     exec $B switch_root /newroot /run/rttcheck/busybox sh /run/rttcheck/init second $python
 }
 
-# What was imported is in memory. Freed memory is saved with the guest unless it is zero.
+# What was imported is in memory; removing the files now spares every session their removal.
 forget_files() {
     for entry in /*; do
         case $entry in
@@ -68,13 +68,6 @@ forget_files() {
         *) $B rm -rf "$entry" ;;
         esac
     done
-    while read -r name size _; do
-        [ "$name" = MemFree: ] && break
-    done </proc/meminfo
-    $B mkdir /python/zero
-    must $B mount -t tmpfs -o size=100% tmpfs /python/zero
-    $B dd if=/dev/zero of=/python/zero/zero bs=1M count=$((size / 1024 - 64)) 2>/dev/null
-    $B umount /python/zero
 }
 
 # Python starts here, to be frozen with the guest (warm_python.py). It enters the root when it has its request.
