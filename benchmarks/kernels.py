@@ -18,7 +18,7 @@ import numpy as np
 
 from rttcheck.compare.path import STAGES, Paths
 from rttcheck.errors import RttcheckError
-from rttcheck.harness import Result, Row
+from rttcheck.judging.result import Result, Row
 from rttcheck.judge.evidence import Evidence
 from rttcheck.judge.findings import Outcome
 from rttcheck.judge.pairing.transit import WAYS, Transit
