@@ -69,11 +69,6 @@ class Judges:
         self._unfinished = 0
         self._closed = False
 
-    @property
-    def busy(self) -> bool:
-        """Whether any recording is not judged yet."""
-        return self._unfinished > 0
-
     def judge(self, path: Path, *, reproduce: str | None = None, urgent: bool = False) -> Future[Judged]:
         """Judge the recording at ``path``; the ``urgent`` ones, for which a guest waits, come first.
 

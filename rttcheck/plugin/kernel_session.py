@@ -203,7 +203,7 @@ class KernelSession(DSession):  # type: ignore[misc]  # xdist has no types
             super().worker_testreport(node, part)
 
     def worker_judged(self, run: KernelRun) -> None:
-        """Handle a verdict: pass on what it held up. The running kernel may have waited for the judges to be idle."""
+        """Handle a verdict: pass on what it held up, which the running kernel may have waited for."""
         self._backlogs[run].work()
         self._fill()
 
@@ -254,8 +254,8 @@ class KernelSession(DSession):  # type: ignore[misc]  # xdist has no types
     def _next(self) -> tuple[KernelRun, SessionMachine | None]:
         # In order: if guests could overtake the host, the host would wait until all guests are done.
         run = self._waiting[0]
-        # Judging processes would disturb it, too.
-        return run, None if run.is_host and self._judges.busy else self._slots.take(run)
+        # Verdicts that are to come would disturb the host, too; each calls `_fill`.
+        return run, None if run.is_host and any(self._backlogs.values()) else self._slots.take(run)
 
     def _start(self, run: KernelRun, machine: SessionMachine) -> None:
         """Start a kernel, which takes seconds; execnet's threads queue the reports of others meanwhile."""

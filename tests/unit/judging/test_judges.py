@@ -60,7 +60,6 @@ def test_a_verdict_is_that_of_this_process(judges: Judges, recording: Path) -> N
     here = Result.of(Recording.load(recording), path=recording, reproduce="again")
     assert judged.verdict == here.verdict
     assert judged.row == here.row()
-    assert not judges.busy
 
 
 def test_a_verdict_is_unpickled_without_the_checks(recording: Path) -> None:

@@ -122,14 +122,20 @@ def run(pytester: pytest.Pytester, *arguments: str) -> pytest.RunResult:
     return pytester.runpytest_subprocess("-p", "no:cacheprovider", "-p", "no:hypothesispytest", *kernels, *arguments)
 
 
+def same(text: str) -> str:
+    """The text without times and addresses."""
+    return re.sub(r"\b\d+\.\d+( ?s\b|\d\d)|0x[0-9a-f]+", "#", text)
+
+
 def told(directory: Path, result: pytest.RunResult) -> tuple[list[str], str]:
     """What does not depend on time and addresses: the lines on the terminal, and the JUnit file."""
-    lines = [re.sub(r"\b\d+\.\d+( ?s\b|\d\d)|0x[0-9a-f]+", "#", line).strip("=") for line in result.stdout.lines]
     tree = ElementTree.parse(directory / "out.xml")
     for element in tree.iter():
         for name in ("time", "timestamp"):
             element.attrib.pop(name, None)
-    return lines, re.sub("0x[0-9a-f]+", "#", ElementTree.tostring(tree.getroot(), encoding="unicode"))
+    return [same(line).strip("=") for line in result.stdout.lines], same(
+        ElementTree.tostring(tree.getroot(), encoding="unicode")
+    )
 
 
 @pytest.mark.parametrize(
