@@ -7,7 +7,7 @@ import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, cast
@@ -90,9 +90,10 @@ class Runner:
     the verdict, returns it, or raises.
     """
 
-    harness: Harness
+    # pytest shows arguments of failed tests; that of all that the harness has takes seconds in a guest.
+    harness: Harness = field(repr=False)
     node: pytest.Item
-    options: Options
+    options: Options = field(repr=False)
     keywords: dict[str, Any]
 
     def scenario(self, base: Scenario | None = None, /, **changes: Any) -> Scenario:

@@ -7,12 +7,10 @@ certain counts as something that follows: another Python's bytecode, too.
 from __future__ import annotations
 
 import dis
-import inspect
 from types import CodeType, FrameType
 
 import pytest
 
-_RESUMABLE = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR | inspect.CO_ITERABLE_COROUTINE
 _NOTHING = frozenset({"CACHE", "NOP", "NOT_TAKEN", "RESUME"})
 """Instructions that do nothing."""
 
@@ -23,14 +21,11 @@ def is_last_call(frame: FrameType, item: pytest.Item, called: object) -> bool:
     ``frame`` is the frame that made the call. The value of the call is not used, and no handler or context manager of
     the function would see an exception.
     """
-    # Not one of a subclass: whose run() may do anything after the function.
+    # Not one of a subclass: its run() may do anything after the function.
     if type(item) is not pytest.Function:
         return False
-    caller = frame.f_back
-    if caller is None or caller.f_globals.get("__name__") != "_pytest.python":
-        return False
-    function = getattr(item.obj, "__func__", item.obj)
-    if getattr(function, "__code__", None) is not frame.f_code or frame.f_code.co_flags & _RESUMABLE:
+    # Whoever else called the function, a decorator or another test, may go on after it.
+    if frame.f_back is None or frame.f_back.f_globals.get("__name__") != "_pytest.python":
         return False
     name = _last_called(frame.f_code, frame.f_lasti)
     return name is not None and frame.f_locals.get(name) is called

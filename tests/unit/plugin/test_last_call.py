@@ -23,6 +23,13 @@ class Watching:
 
     verdict = "passed"
 
+class Special(pytest.Function):
+    pass
+
+def pytest_pycollect_makeitem(collector, name, obj):
+    if name.startswith("test_special"):
+        return Special.from_parent(collector, name=name)
+
 @pytest.fixture
 def rtt(request):
     Watching.found.clear()
@@ -97,6 +104,7 @@ NOT_LAST = """
 import asyncio
 import contextlib
 import functools
+import types
 import unittest
 
 import pytest
@@ -179,6 +187,14 @@ def test_mapped(rtt):
 def test_partial(rtt):
     functools.partial(rtt, 1)()
 
+def test_partial_in_a_variable(rtt):
+    run = functools.partial(rtt, 1)
+    run()
+
+def test_attribute_of_the_same_name(rtt):
+    holder = types.SimpleNamespace(rtt=functools.partial(rtt, 1))
+    holder.rtt()
+
 def test_and(rtt):
     rtt() and len("x")
 
@@ -217,6 +233,9 @@ def test_the_function_of_another_test(rtt):
 def test_alone(rtt):
     rtt() if len("x") > 1 else len("y")
     helper(rtt)
+
+def test_special(rtt):
+    rtt()
 
 class TestOfUnittest(unittest.TestCase):
     @pytest.fixture(autouse=True)
