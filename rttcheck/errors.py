@@ -39,6 +39,10 @@ class AllowListError(RttcheckError):
     """A list of allowed kernel splats cannot be read or has an invalid entry; the message names the entry."""
 
 
+class JudgingError(RttcheckError):
+    """A process that judges a recording died, hung or could not be started; the message names the recording."""
+
+
 class KernelError(RttcheckError):
     """A kernel does not exist, cannot be fetched or cannot be booted."""
 

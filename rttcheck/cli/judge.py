@@ -16,8 +16,8 @@ from rttcheck.errors import RecordingError, ScenarioError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rttcheck.harness import Result
     from rttcheck.judge.findings import Outcome
+    from rttcheck.judging.result import Result
 
 _EPILOG = f"""\
 A recording (.rttrec) holds everything that the verdict depends on. rttcheck run and pytest -m rtt keep one of each run
@@ -135,8 +135,8 @@ def result_of(file: Path) -> Result:
 
     Raises RecordingError when it cannot be read, or when this version does not know its scenario.
     """
-    from rttcheck.harness import Result
     from rttcheck.judge.verdict import judge
+    from rttcheck.judging.result import Result
     from rttcheck.record.recording import Recording
 
     # The verdict of the run named an absolute path, too; only the path may differ if the file has moved.

@@ -35,20 +35,15 @@ def run_locally(request: RunRequest, following: Iterable[RunRequest] = ()) -> It
 
     def result(harness: Harness, request: RunRequest, wanted: ScenarioRequest) -> Event:
         scenario = Scenario.make(**wanted.keywords)
+        collector = harness.collector
+        row = row_without_verdict(scenario, clock=request.clock, engine=collector.engine, probe=collector.probe.backend)
         try:
             if not request.judge:
                 _, path = harness.record(scenario)
-                unjudged = {"scenario": scenario.name, "reason": "", "recording": str(path)}
-                return {"event": RESULT, "row": unjudged, "verdict": None, "text": ""}
+                return {"event": RESULT, "row": {**row, "recording": str(path)}, "verdict": None, "text": ""}
             done = harness.run(scenario, reproduce=request.reproduce(wanted))
         except (ScenarioError, TrafficError, NetnsError) as error:
-            row = error_row(
-                scenario,
-                error,
-                clock=request.clock,
-                engine=harness.collector.engine,
-                probe=harness.collector.probe.backend,
-            )
+            row["reason"] = str(error)
             return {"event": RESULT, "row": row, "verdict": None, "text": ""}
         text = done.verdict.render(request.width, color=request.colour, ascii_only=request.ascii_only)
         return {"event": RESULT, "row": done.row(), "verdict": done.verdict.as_dict(), "text": text}
@@ -74,12 +69,21 @@ def run_locally(request: RunRequest, following: Iterable[RunRequest] = ()) -> It
             for wanted in one.scenarios:
                 yield {"event": BEGIN, "scenario": wanted.name}
                 event = result(harness, one, wanted)
-                # The kernel's log is in the recording; the judge of the recording judges the log.
-                yield _with_complaints(event, log, request.allowed) if one.judge else event
+                # Whether the verdict has the complaint already, only who has the verdict can tell.
+                yield (
+                    _with_complaints(event, log, request.allowed)
+                    if one.judge
+                    else {**event, "complaint": _complaint(log, request.allowed)}
+                )
 
 
 def _with_complaints(event: Event, log: KernelLog, allowed: Sequence[Mapping[str, str]] = ()) -> Event:
-    """Return the event, failed if the kernel complained during the scenario, whatever its round trips were.
+    """Return the event with what the kernel's log had of it, as `with_complaint` does."""
+    return with_complaint(event, _complaint(log, allowed))
+
+
+def _complaint(log: KernelLog, allowed: Sequence[Mapping[str, str]] = ()) -> dict[str, str]:
+    """Return what the kernel complained of during the scenario: ``reason`` and ``report``; empty if it did not.
 
     Complaints on the list ``allowed``, or on the project's own list, do not count.
     """
@@ -87,31 +91,38 @@ def _with_complaints(event: Event, log: KernelLog, allowed: Sequence[Mapping[str
     from rttcheck.kernel_log.allowed import ALLOWED, of_dicts
     from rttcheck.kernel_log.splat import not_allowed, splats
 
-    messages, row = log.take(), event["row"]
-    found = splats(messages.kernel_texts, platform.release(), (*of_dicts(allowed), *ALLOWED))
-    guilty = not_allowed(found)
+    messages = log.take()
+    guilty = not_allowed(splats(messages.kernel_texts, platform.release(), (*of_dicts(allowed), *ALLOWED)))
     if not guilty:
+        return {}
+    return {
+        "reason": complaint(guilty, "meanwhile", shared=messages.shared),
+        "report": "\n\n".join(splat.render() for splat in guilty),
+    }
+
+
+def with_complaint(event: Event, complaint: Mapping[str, str]) -> Event:
+    """Return the event, failed if the kernel complained during the scenario, whatever its round trips were."""
+    if not complaint:
         return event
-    report = "\n\n".join(splat.render() for splat in guilty)
+    row = event["row"]
     if row["guilty"] != "kernel":
-        reason = complaint(guilty, "meanwhile", shared=messages.shared)
+        reason = complaint["reason"]
         if row["outcome"] == "error":
             reason += f"; and the scenario could not be run: {row['reason']}"
         row = {**row, "outcome": "failed", "guilty": "kernel", "reason": reason}
-    return {**event, "row": row, "text": f"{event['text']}\n\nkernel splat:\n{report}".lstrip()}
+    return {**event, "row": row, "text": f"{event['text']}\n\nkernel splat:\n{complaint['report']}".lstrip()}
 
 
-def error_row(
-    scenario: Scenario, error: Exception, *, clock: str, engine: str, probe: str
-) -> dict[str, str | int | float]:
-    """Return the row of a scenario without a verdict, with ``error`` as its reason."""
-    from rttcheck.harness import injected
+def row_without_verdict(scenario: Scenario, *, clock: str, engine: str, probe: str) -> dict[str, str | int | float]:
+    """Return the row of a scenario that was not judged: an error, until it has a ``reason`` or a verdict."""
+    from rttcheck.judging.result import injected
 
     return {
         "scenario": scenario.name,
         "outcome": "error",
         "guilty": "",
-        "reason": str(error),
+        "reason": "",
         "injected": injected(scenario),
         "kernel": platform.release(),
         "clock": clock,

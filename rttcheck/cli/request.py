@@ -16,7 +16,9 @@ READY: Final = "ready"
 BEGIN: Final = "begin"
 """``scenario`` begins."""
 RESULT: Final = "result"
-"""One scenario is done: ``row``, ``verdict`` (a dict, or null for an error), ``text`` (the verdict rendered)."""
+"""One scenario is done: ``row``, ``verdict`` (a dict, or null for an error), ``text`` (the verdict rendered).
+
+Where the caller judges: a row without verdict, and ``complaint``, what the kernel logged meanwhile."""
 REFUSED: Final = "refused"
 """The last event of a run that an error ended: ``sentence`` is the message, ``status`` its exit status."""
 

@@ -8,16 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rttcheck.cli import guest_run, local_run
 from rttcheck.cli.exit_status import ExitStatus, status_of
+from rttcheck.cli.guest_results import GuestResults
 from rttcheck.cli.progress import Progress
 from rttcheck.cli.request import BEGIN, READY, REFUSED, RESULT, Event, RunRequest
 from rttcheck.errors import GuestLost
+from rttcheck.judging.judges import open_judges
 from rttcheck.report.json_report import run_document
 from rttcheck.report.terminal import Row, paint, summary_lines
+
+LEAVE_S = 2.0
+"""Seconds after an interruption for verdicts on what was recorded; CI kills a job some 10 s after SIGTERM."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +44,7 @@ class RunSession:
     kernel: str = ""
     probe: str = ""
     ending: RunEnding | None = None
+    begun: int = 0
 
     def status(self, *, strict: bool) -> ExitStatus:
         """Return the exit status; ``strict`` counts inconclusive scenarios and checks that were not run as failed."""
@@ -88,21 +94,35 @@ class RunSession:
 def execute(request: RunRequest, progress: Progress) -> RunSession:
     """Run ``request`` and return its results, also after an early end: Ctrl-C, an error, a lost guest."""
     session = RunSession(request)
-    try:
-        with closing(_events(request, session, progress)) as events:
-            for event in events:
-                _handle(event, session, progress)
-    except KeyboardInterrupt:
-        done = f"{len(session.rows)} of {len(request.scenarios)} scenarios were done"
-        session.ending = RunEnding(f"interrupted: {done}", ExitStatus.INTERRUPTED)
-    except Exception as error:
-        known = status_of(error)
-        if known is None:
-            raise
-        session.ending = RunEnding(*known)
-        if isinstance(error, GuestLost):
-            session.mark_lost(str(error))
+    with open_judges() as judges:
+        results = GuestResults(request, judges)
+        try:
+            with closing(_events(request, session, progress)) as events:
+                for event in events:
+                    for each in results.take(event):
+                        _handle(each, session, progress)
+            _handle_rest(results, session, progress)
+        except KeyboardInterrupt:
+            _handle_rest(results, session, progress, within_s=LEAVE_S)
+            done = f"{len(session.rows)} of {len(request.scenarios)} scenarios were done"
+            session.ending = RunEnding(f"interrupted: {done}", ExitStatus.INTERRUPTED)
+        except Exception as error:
+            known = status_of(error)
+            if known is None:
+                raise
+            session.ending = RunEnding(*known)
+            _handle_rest(results, session, progress)
+            if isinstance(error, GuestLost):
+                session.mark_lost(str(error))
     return session
+
+
+def _handle_rest(
+    results: GuestResults, session: RunSession, progress: Progress, *, within_s: float | None = None
+) -> None:
+    """Add the results that wait for verdicts: all, or those that have theirs within so many seconds."""
+    for event in results.rest(within_s=within_s):
+        _handle(event, session, progress)
 
 
 def _events(request: RunRequest, session: RunSession, progress: Progress) -> Generator[Event]:
@@ -114,7 +134,8 @@ def _events(request: RunRequest, session: RunSession, progress: Progress) -> Gen
     release = fetch(request.kernel, progress=progress.phase).release
     session.kernel = release
     progress.phase(f"booting {release} ({request.clock} time)")
-    yield from guest_run.run_in_guest(request, release, note=progress.line)
+    # In a guest, judging takes as long as recording; here it goes on while the guest records.
+    yield from guest_run.run_in_guest(replace(request, judge=False), release, note=progress.line)
 
 
 def _handle(event: Event, session: RunSession, progress: Progress) -> None:
@@ -123,7 +144,8 @@ def _handle(event: Event, session: RunSession, progress: Progress) -> None:
         session.kernel, session.probe = str(event["kernel"]), str(event["probe"])
         progress.line(f"kernel {session.kernel} is up, probe {session.probe} ({'; '.join(event['tried'])})")
     elif kind == BEGIN:
-        progress.phase(f"{event['scenario']} ({len(session.rows) + 1} of {whole})")
+        session.begun += 1
+        progress.phase(f"{event['scenario']} ({session.begun} of {whole})")
     elif kind == RESULT:
         session.add(event["row"], event["verdict"], str(event["text"]))
     elif kind == REFUSED:

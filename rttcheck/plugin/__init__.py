@@ -41,6 +41,7 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(Worker(), "rttcheck-worker")
         if kernel_of(config) is not None:
             _watch_kernel(config)
+        _use_host_judge(config)
         return
     if not options.wants_scenarios or config.option.collectonly or config.option.help or config.option.version:
         return
@@ -60,3 +61,13 @@ def _watch_kernel(config: pytest.Config) -> None:
     from rttcheck.plugin.splats import SplatWatch, allowed_of
 
     config.pluginmanager.register(SplatWatch(allowed_of(config)), "rttcheck-splats")
+
+
+def _use_host_judge(config: pytest.Config) -> None:
+    """In a guest whose controller judges, hand recordings over to it."""
+    from rttcheck.plugin.host_judge import HOST_JUDGE, JUDGE_INPUT, HeldReports, HostJudge
+
+    channel = config.workerinput.get(JUDGE_INPUT)  # type: ignore[attr-defined]  # xdist's
+    if channel is not None:
+        config.stash[HOST_JUDGE] = HostJudge(channel)
+        config.pluginmanager.register(HeldReports(), "rttcheck-held-reports")

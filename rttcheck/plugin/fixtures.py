@@ -4,22 +4,37 @@ from __future__ import annotations
 
 import os
 import shlex
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import FrameType
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
 from rttcheck.doctor.choices import AUTO
 from rttcheck.errors import CapabilityError, RttcheckError
+from rttcheck.plugin.host_judge import HOST_JUDGE, HostJudge, hold
+from rttcheck.plugin.late_report import may_be_reported_late
 from rttcheck.plugin.options import Options
-from rttcheck.plugin.properties import PROPERTY
+from rttcheck.plugin.verdict_report import (
+    PLACEHOLDER,
+    Pending,
+    ending_of,
+    failure_text,
+    properties_of,
+    shown_at,
+    skip_text,
+)
 from rttcheck.plugin.worker import in_guest, kernel_of, without_kernel
 
 if TYPE_CHECKING:
     from rttcheck.harness import Harness, Result
+    from rttcheck.judge.judgement import Verdict
+    from rttcheck.judging.result import Row
+    from rttcheck.record.recording import Recording
     from rttcheck.scenario.model import Scenario
     from rttcheck_netns import Lab
 
@@ -69,11 +84,16 @@ class Runner:
     ``rtt()`` runs the scenario of ``@pytest.mark.rtt(...)`` and fails the test unless the verdict is passed;
     ``rtt(rtt="80ms")`` runs it with changes, ``rtt(NAMED["step"])`` another one; ``rtt(check=False)`` leaves the
     assertions to the test.
+
+    A guest of this machine only records: the host judges. Where ``rtt()`` is the last statement of the test, the guest
+    goes on, and the verdict comes into the test's report as if the call had raised it. Anywhere else the call waits for
+    the verdict, returns it, or raises.
     """
 
-    harness: Harness
+    # pytest shows arguments of failed tests; that of all that the harness has takes seconds in a guest.
+    harness: Harness = field(repr=False)
     node: pytest.Item
-    options: Options
+    options: Options = field(repr=False)
     keywords: dict[str, Any]
 
     def scenario(self, base: Scenario | None = None, /, **changes: Any) -> Scenario:
@@ -89,24 +109,45 @@ class Runner:
         from rttcheck_netns import NetnsError
 
         __tracebackhide__ = True
+        judge = self.node.config.stash.get(HOST_JUDGE, None)
         with as_sentence(RttcheckError, NetnsError):
             scenario = self.scenario(base, **changes)
             command = self._command(scenario.name)
-            result = self.harness.run(scenario, reproduce=command)
-        row = {**result.row(), "asked": self._kernel(), "reproduce": command}
-        self.node.user_properties += [(PROPERTY + name, value) for name, value in row.items()]
+            if judge is None:
+                result = self.harness.run(scenario, reproduce=command)
+                row = result.row()
+            else:
+                judge.keep_until_judged(self.harness.path_of(scenario))
+                recording, path = self.harness.record(scenario)
+                assert path is not None, "the plugin keeps all recordings"
+                caller = sys._getframe(1)
+                if check and may_be_reported_late(self.node, caller, self):
+                    self._judge_later(judge, path, command, caller)
+                    return cast("Result", None)  # which nobody uses
+                result, row = _judged_outside(judge, recording, path, command)
+        self.node.user_properties += properties_of(row, asked=self._kernel(), reproduce=command)
         if check:
-            self._require_passed(result)
+            self._require_passed(result.verdict)
         return result
 
-    def _require_passed(self, result: Result) -> None:
+    def _judge_later(self, judge: HostJudge, path: Path, command: str, caller: FrameType) -> None:
+        """Hand the recording over, and let the test's report wait for the verdict."""
+        pending = Pending(
+            number=judge.hand_over(path, command),
+            place=len(self.node.user_properties),
+            strict=self.options.strict,
+            asked=self._kernel(),
+            reproduce=command,
+        )
+        hold(self.node, pending, shown_at(self.node, caller, RttFailure(f"\n{PLACEHOLDER}")))
+
+    def _require_passed(self, verdict: Verdict) -> None:
         __tracebackhide__ = True
-        outcome = result.outcome.value
-        unsure = outcome == "inconclusive" or bool(result.verdict.blind)
-        if outcome == "failed" or (unsure and self.options.strict):
-            raise RttFailure("\n" + result.verdict.render(width=100))
-        if outcome == "inconclusive":
-            pytest.skip(f"inconclusive: {result.row()['reason']}")
+        ending = ending_of(verdict, strict=self.options.strict)
+        if ending == "failed":
+            raise RttFailure(failure_text(verdict))
+        if ending == "skipped":
+            pytest.skip(skip_text(verdict))
 
     @staticmethod
     def _kernel() -> str:
@@ -127,6 +168,14 @@ class Runner:
         known = self.node.config.getoption("rtt_allow_splats")
         allowed = f" {option}allow-splats {shlex.quote(known)}" if known else ""
         return f"{again} {option}kernel {kernel}{clock}{engine}{probe}{allowed}"
+
+
+def _judged_outside(judge: HostJudge, recording: Recording, path: Path, command: str) -> tuple[Result, Row]:
+    """Return the result and its row of a recording that the host judges. Raises JudgingError."""
+    from rttcheck.judging.result import Result
+
+    judged = judge.judged(path, command)
+    return Result(recording=recording, verdict=judged.verdict, path=path), judged.row
 
 
 @pytest.fixture

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, wait
 from contextlib import suppress
+from functools import partial
 from queue import Empty
 from typing import TYPE_CHECKING
 
@@ -16,10 +18,15 @@ import pytest
 from xdist.dsession import DSession
 
 from rttcheck.errors import RemoteError
+from rttcheck.judging.judges import Judges
+from rttcheck.plugin.backlog import Backlog
+from rttcheck.plugin.guest_verdicts import GuestVerdicts, judged_of
+from rttcheck.plugin.host_judge import JUDGE_INPUT
 from rttcheck.plugin.kernel_nodes import KernelNodes
 from rttcheck.plugin.kernel_run import ATTEMPTS, KernelRun
 from rttcheck.plugin.kernel_scheduling import KernelScheduling
 from rttcheck.plugin.properties import PROPERTY
+from rttcheck.plugin.verdict_report import pending_of, settle_all
 from rttcheck.plugin.worker import KERNEL_INPUT, with_kernel
 
 if TYPE_CHECKING:
@@ -27,6 +34,7 @@ if TYPE_CHECKING:
     from xdist.scheduler import Scheduling
     from xdist.workermanage import WorkerController
 
+    from rttcheck.judging.result import Judged
     from rttcheck.plugin.slots import SessionMachine, Slots
 
 LEAVE_S = 2.0
@@ -52,6 +60,10 @@ class KernelSession(DSession):  # type: ignore[misc]  # xdist has no types
         self._say = say
         self._nodes: dict[str, KernelRun] = {}
         self._parts: dict[str, list[pytest.TestReport]] = {}
+        self._judges = Judges()
+        self._verdicts: dict[str, GuestVerdicts] = {}
+        """By gateway: the verdicts on a guest's recordings."""
+        self._backlogs = {run: Backlog() for run in runs}
 
     def run_of(self, node: WorkerController) -> KernelRun:
         """Return the kernel of a worker."""
@@ -83,6 +95,12 @@ class KernelSession(DSession):  # type: ignore[misc]  # xdist has no types
             run.ended_s = time.monotonic()
         if self._interrupted:
             self._report_rest()
+        self._judges.close()
+
+    @pytest.hookimpl
+    def pytest_unconfigure(self) -> None:
+        """End the judging processes also if the session did not begin."""
+        self._judges.close()
 
     def _report_rest(self) -> None:
         """Pass on the reports still in the queue, and print for each kernel how many tests have none."""
@@ -91,11 +109,21 @@ class KernelSession(DSession):  # type: ignore[misc]  # xdist has no types
                 name, arguments = self.queue.get_nowait()
                 if name == "testreport":
                     self.worker_testreport(**arguments)
+        self._report_judged(within_s=LEAVE_S)
         for run in self.runs:
             left, whole = len(run.unfinished), len(run.collected)
             if not run.lost and (left or not whole):
                 what = f"has {left} of its {whole} tests left" if whole else "had begun no test"
                 self._say(f"interrupted: {run.asked} {what}")
+
+    def _report_judged(self, *, within_s: float) -> None:
+        """Report tests whose verdicts come within ``within_s`` seconds; the others have no result."""
+        deadline_s = time.monotonic() + within_s
+        for run, backlog in self._backlogs.items():
+            while backlog and time.monotonic() < deadline_s:
+                wait(backlog.awaited[:1], timeout=deadline_s - time.monotonic())
+                backlog.work()
+            run.finished.difference_update(backlog.left)
 
     @pytest.hookimpl
     def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Producer) -> Scheduling:  # noqa: ARG002  # as xdist calls it
@@ -111,8 +139,14 @@ class KernelSession(DSession):  # type: ignore[misc]  # xdist has no types
 
     @pytest.hookimpl
     def pytest_configure_node(self, node: WorkerController) -> None:
-        """Send its kernel's name to a worker."""
-        node.workerinput[KERNEL_INPUT] = self.run_of(node).asked
+        """Send its kernel's name to a worker, and to a guest of this machine a channel for its recordings."""
+        run = self.run_of(node)
+        node.workerinput[KERNEL_INPUT] = run.asked
+        # The running kernel's process judges itself: nothing else may run then. Another machine has its recordings.
+        if not run.is_host and not run.where:
+            channel = node.gateway.newchannel()
+            self._verdicts[node.gateway.id] = GuestVerdicts(self._judges, channel)
+            node.workerinput[JUDGE_INPUT] = channel
 
     def worker_workerready(self, node: WorkerController, workerinfo: object) -> None:
         """Handle a kernel that has booted and imported pytest, and now collects tests."""
@@ -133,14 +167,19 @@ class KernelSession(DSession):  # type: ignore[misc]  # xdist has no types
 
     def worker_logstart(self, node: WorkerController, nodeid: str, location: tuple[str, int | None, str]) -> None:
         """Pass on the start of one kernel's test."""
-        super().worker_logstart(node, with_kernel(nodeid, self.run_of(node).asked), location)
+        run = self.run_of(node)
+        self._backlogs[run].add(partial(super().worker_logstart, node, with_kernel(nodeid, run.asked), location))
 
     def worker_logfinish(self, node: WorkerController, nodeid: str, location: tuple[str, int | None, str]) -> None:
         """Pass on the end of one kernel's test."""
-        super().worker_logfinish(node, with_kernel(nodeid, self.run_of(node).asked), location)
+        run = self.run_of(node)
+        self._backlogs[run].add(partial(super().worker_logfinish, node, with_kernel(nodeid, run.asked), location))
 
     def worker_testreport(self, node: WorkerController, rep: pytest.TestReport) -> None:
-        """Collect the reports of a test, and pass them on with the last, as a guest may die before and start anew."""
+        """Collect the reports of a test, and pass them on with the last, as a guest may die before and start anew.
+
+        A test whose verdict is to come is finished, and its reports wait.
+        """
         run = self.run_of(node)
         rep.nodeid = with_kernel(rep.nodeid, run.asked)
         parts = self._parts.setdefault(node.gateway.id, [])
@@ -148,13 +187,30 @@ class KernelSession(DSession):  # type: ignore[misc]  # xdist has no types
         if rep.when == "teardown":
             del self._parts[node.gateway.id]
             run.finished.add(rep.nodeid)
-            for part in parts:
-                super().worker_testreport(node, part)
+            pending = next(filter(None, map(pending_of, parts)), None)
+            verdict = None if pending is None else self._verdicts[node.gateway.id].of(pending.number)
+            self._backlogs[run].add(partial(self._pass_on, node, parts, verdict), verdict, name=rep.nodeid)
+            if verdict is not None:
+                verdict.add_done_callback(lambda _: self.queue.put(("judged", {"run": run})))
+
+    def _pass_on(
+        self, node: WorkerController, parts: Sequence[pytest.TestReport], verdict: Future[Judged] | None
+    ) -> None:
+        """Pass on the reports of a test, with its verdict."""
+        if verdict is not None:
+            settle_all(parts, judged_of(verdict), self.config)
+        for part in parts:
+            super().worker_testreport(node, part)
+
+    def worker_judged(self, run: KernelRun) -> None:
+        """Handle a verdict: pass on what it held up, which the running kernel may have waited for."""
+        self._backlogs[run].work()
+        self._fill()
 
     def worker_workerfinished(self, node: WorkerController) -> None:
-        """Handle a kernel that has run its tests: the next one gets its slot."""
+        """Handle a kernel that has run its tests: the next one gets its slot, also if verdicts are still to come."""
         run = self.run_of(node)
-        super().worker_workerfinished(node)
+        self._backlogs[run].add(partial(super().worker_workerfinished, node))
         if self._nodes.pop(node.gateway.id, None) is not None:
             # xdist keeps idle workers to the end; closing a guest's input ends it now and frees its memory.
             node.gateway.exit()
@@ -167,8 +223,8 @@ class KernelSession(DSession):  # type: ignore[misc]  # xdist has no types
         """Handle a gateway that closed before its tests were done: its guest is lost, and tried once more."""
         self.config.hook.pytest_testnodedown(node=node, error=error)
         run = self._nodes.pop(node.gateway.id, None)
-        self._active_nodes.discard(node)
         if run is None:
+            self._active_nodes.discard(node)
             return
         assert isinstance(self.sched, KernelScheduling)
         running = self.sched.running(node)
@@ -177,6 +233,8 @@ class KernelSession(DSession):  # type: ignore[misc]  # xdist has no types
         if not self.shouldstop:
             when = f"during {running}" if running else "between its tests"
             self._lose_or_move(run, f"it ended early ({error})", when)
+        # The session goes on while a node is active.
+        self._backlogs[run].add(partial(self._active_nodes.discard, node))
         self._leave(run)
         self._fill()
 
@@ -196,7 +254,8 @@ class KernelSession(DSession):  # type: ignore[misc]  # xdist has no types
     def _next(self) -> tuple[KernelRun, SessionMachine | None]:
         # In order: if guests could overtake the host, the host would wait until all guests are done.
         run = self._waiting[0]
-        return run, self._slots.take(run)
+        # Verdicts that are to come would disturb the host, too; each calls `_fill`.
+        return run, None if run.is_host and any(self._backlogs.values()) else self._slots.take(run)
 
     def _start(self, run: KernelRun, machine: SessionMachine) -> None:
         """Start a kernel, which takes seconds; execnet's threads queue the reports of others meanwhile."""
@@ -280,7 +339,8 @@ class KernelSession(DSession):  # type: ignore[misc]  # xdist has no types
 
     def _report_lost(self, run: KernelRun) -> None:
         for nodeid in run.unfinished or (f"{run.asked}",):
-            self.config.hook.pytest_runtest_logreport(report=lost_report(nodeid, run))
+            report = partial(self.config.hook.pytest_runtest_logreport, report=lost_report(nodeid, run))
+            self._backlogs[run].add(report)
 
 
 def lost_report(nodeid: str, run: KernelRun) -> pytest.TestReport:

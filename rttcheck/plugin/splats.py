@@ -18,6 +18,7 @@ from rttcheck.judge.kernel import complaint
 from rttcheck.kernel_log.allowed import ALLOWED, Allowed, read_allowed
 from rttcheck.kernel_log.reader import KernelLog, open_kernel_log
 from rttcheck.kernel_log.splat import Splat, not_allowed, splats
+from rttcheck.plugin.host_judge import settle_now
 from rttcheck.plugin.properties import PROPERTY
 from rttcheck.plugin.worker import in_guest
 
@@ -60,6 +61,8 @@ class SplatWatch:
             report.sections.append(("kernel log", lost))
         found = splats(messages.kernel_texts, os.uname().release, (*self.allowed, *ALLOWED))
         if found:
+            # Whether the verdict has them decides what is reported.
+            settle_now(item, report)
             item.stash.setdefault(SPLATS, []).extend(found)
             report_splats(report, found)
         return report

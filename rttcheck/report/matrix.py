@@ -1,6 +1,6 @@
 """Results of several kernels as a matrix of scenarios and kernels, for terminal and Markdown.
 
-Made from rows (`rttcheck.harness.Row` with ``asked``, the kernel as given by the user).
+Made from rows (`rttcheck.judging.result.Row` with ``asked``, the kernel as given by the user).
 """
 
 from __future__ import annotations

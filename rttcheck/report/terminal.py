@@ -1,7 +1,7 @@
 """Results as lines for a terminal: one per scenario, in columns, with the reason below what did not pass.
 
 On a narrow terminal some columns are omitted. The lines are plain text; `paint` adds colour. Made from rows
-(`rttcheck.harness.Row`).
+(`rttcheck.judging.result.Row`).
 """
 
 from __future__ import annotations

@@ -12,7 +12,8 @@ import pytest
 
 from rttcheck.collect.collector import Collector
 from rttcheck.errors import CapabilityError, ScenarioError
-from rttcheck.harness import Harness, injected, open_harness
+from rttcheck.harness import Harness, open_harness
+from rttcheck.judging.result import injected
 from rttcheck.record.recording import Recording
 from rttcheck.scenario.model import Scenario
 from tests.support.planted import record

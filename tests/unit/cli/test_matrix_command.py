@@ -146,7 +146,7 @@ def rtt_harness():
         return SimpleNamespace(
             row=lambda: {"scenario": scenario.name, "outcome": "passed"},
             outcome=SimpleNamespace(value="passed"),
-            verdict=SimpleNamespace(blind=()),
+            verdict=SimpleNamespace(outcome=SimpleNamespace(value="passed"), blind=()),
         )
     return SimpleNamespace(run=run)
 """

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import signal
+import sys
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,11 +21,13 @@ from rttcheck.cli.exit_status import ExitStatus
 from rttcheck.cli.progress import ProgressLines
 from rttcheck.cli.request import Event, RunRequest, ScenarioRequest
 from rttcheck.errors import CapabilityError, GuestLost, RecordingError, ScenarioError, TrafficError
+from rttcheck.judging import judges
 from rttcheck.kernel_log import reader as kernel_log
 from rttcheck.kernel_log.reader import KernelLog
 from rttcheck.kernel_log.record import LogRecord
 from rttcheck.kernels import archive
 from tests.support.channel import Channel
+from tests.support.planted import record
 
 Plan = dict[str, str | BaseException | signal.Signals]
 """What each scenario comes to: an outcome, an error that running it raises, or a signal that comes meanwhile."""
@@ -293,3 +296,43 @@ def test_ctrl_c_leaves_the_guest_in_order(monkeypatch: pytest.MonkeyPatch) -> No
     done = execute(monkeypatch, Guest([READY, *FIRST], KeyboardInterrupt()))
     assert [row["outcome"] for row in done.rows] == ["passed"]
     assert done.status(strict=False) == ExitStatus.INTERRUPTED
+
+
+def recorded(tmp_path: Path) -> Event:
+    """What a guest sends that has recorded the first scenario."""
+    path = record(name="first", rtt="40ms").save(tmp_path / "first.rttrec")
+    row = {"scenario": "first", "outcome": "error", "guilty": "", "reason": "", "recording": str(path)}
+    return {"event": "result", "row": row, "verdict": None, "text": "", "complaint": {}}
+
+
+@pytest.mark.parametrize(
+    ("error", "outcomes"), [(GuestLost("it died"), ["passed", "lost", "lost"]), (KeyboardInterrupt(), ["passed"])]
+)
+def test_what_was_recorded_before_an_early_end_is_judged(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: BaseException, outcomes: list[str]
+) -> None:
+    monkeypatch.setattr(run_session, "LEAVE_S", 60.0)
+    done = execute(monkeypatch, Guest([READY, FIRST[0], recorded(tmp_path)], error))
+    assert [row["outcome"] for row in done.rows] == outcomes
+    assert done.rows[0]["samples"] == 200
+
+
+def test_an_interruption_does_not_wait_long_for_a_verdict(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(run_session, "LEAVE_S", 0.1)
+    monkeypatch.setattr(judges, "COMMAND", (sys.executable, "-c", "import time; time.sleep(600)"))
+    done = execute(monkeypatch, Guest([READY, FIRST[0], recorded(tmp_path)], KeyboardInterrupt()))
+    assert done.rows == []
+    assert done.ending == run_session.RunEnding("interrupted: 0 of 3 scenarios were done", ExitStatus.INTERRUPTED)
+
+
+def test_a_guest_is_asked_to_judge_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[RunRequest] = []
+
+    def guest(order: RunRequest, _release: str, **_: Any) -> Generator[Event]:
+        asked.append(order)
+        yield READY
+
+    monkeypatch.setattr(archive, "fetch", lambda _spec, **_: SimpleNamespace(release="6.12.117"))
+    monkeypatch.setattr(guest_run, "run_in_guest", guest)
+    run_session.execute(request("first"), ProgressLines(io.StringIO()))
+    assert [order.judge for order in asked] == [False]

@@ -4,48 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.plugin_sessions import HARNESS
-
-LOG = """
-import contextlib
-import rttcheck.plugin.splats
-from rttcheck.kernel_log.record import LogExcerpt, LogRecord
-
-class Log:
-    said = []
-
-    def take(self):
-        said, self.said[:] = tuple(self.said), []
-        return LogExcerpt(records=said)
-
-    read = take
-
-    def say(self, text, facility=0):
-        self.said.append(LogRecord(facility=facility, level=4, sequence=1, at_us=1, text=text))
-
-LOG = Log()
-
-@contextlib.contextmanager
-def open_kernel_log():
-    yield LOG
-
-real_log = rttcheck.plugin.splats.open_kernel_log
-rttcheck.plugin.splats.open_kernel_log = open_kernel_log
-
-def pytest_sessionfinish():
-    rttcheck.plugin.splats.open_kernel_log = real_log
-
-LOG.say("kernel BUG at before.c:1!")
-
-@pytest.fixture
-def kernel():
-    return LOG
-
-@pytest.fixture
-def bad_teardown():
-    yield
-    LOG.say("kernel BUG at teardown.c:1!")
-"""
+from tests.support.plugin_sessions import HARNESS, LOG
 
 TESTS = """
 import pytest

@@ -1,0 +1,46 @@
+"""Whether a test's outcome may be put into its report after the guest has gone on: nobody in the guest may tell."""
+
+from __future__ import annotations
+
+from types import FrameType
+
+import pytest
+
+from rttcheck.plugin.last_call import is_last_call
+
+_OUTCOME = (
+    "pytest_runtest_makereport",
+    "pytest_runtest_logreport",
+    "pytest_exception_interact",
+    "pytest_runtest_protocol",
+)
+"""Hooks that are told how a test ended, or run tests."""
+
+_AROUND = ("pytest_runtest_call", "pytest_pyfunc_call")
+"""Hooks whose wrappers are told so."""
+
+_KNOWN = frozenset({"_pytest", "rttcheck", "xdist", "__channelexec__"})
+"""Packages whose hooks may be told passed; execnet runs xdist's worker under the last name."""
+
+
+def may_be_reported_late(item: pytest.Item, frame: FrameType, called: object) -> bool:
+    """Return whether the verdict of a call may come into the test's report later; ``frame`` called ``called``.
+
+    It may if nothing of the test follows the call, and if no other plugin and no conftest.py is told the outcome.
+    """
+    option = item.config.option
+    if option.maxfail or option.tbstyle == "native" or option.fulltrace:
+        # The guest ends with its first failures, or shows frames that are not there later.
+        return False
+    if item.get_closest_marker("xfail") is not None:
+        return False
+    return is_last_call(frame, item, called) and not _outcome_is_seen(item)
+
+
+def _outcome_is_seen(item: pytest.Item) -> bool:
+    for name in (*_OUTCOME, *_AROUND):
+        for hook in getattr(item.ihook, name).get_hookimpls():
+            wraps = hook.wrapper or hook.hookwrapper
+            if (wraps or name in _OUTCOME) and hook.function.__module__.partition(".")[0] not in _KNOWN:
+                return True
+    return False
