@@ -18,13 +18,13 @@ import numpy as np
 
 from rttcheck.compare.path import STAGES, Paths
 from rttcheck.errors import RttcheckError
-from rttcheck.judging.result import Result, Row
 from rttcheck.judge.evidence import Evidence
 from rttcheck.judge.findings import Outcome
 from rttcheck.judge.pairing.transit import WAYS, Transit
 from rttcheck.judge.pairing.wire_times import WireTimes
 from rttcheck.judge.samples import Kind, Side
 from rttcheck.judge.verdict import judge
+from rttcheck.judging.result import Result, Row
 from rttcheck.record.packet import Point
 from rttcheck.record.recording import SUFFIX, Recording
 from rttcheck.report.markdown import markdown
