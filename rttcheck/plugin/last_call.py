@@ -37,7 +37,9 @@ def _last_called(code: CodeType, offset: int) -> str | None:
     None for any other call, and one inside ``with`` or ``try``.
     """
     bytecode = dis.Bytecode(code)
-    if any(entry.start <= offset < entry.end for entry in bytecode.exception_entries):
+    # Not in typeshed, and not documented.
+    handled = getattr(bytecode, "exception_entries", None)
+    if handled is None or any(entry.start <= offset < entry.end for entry in handled):
         return None
     instructions = list(bytecode)
     # In some versions a frame's offset is that of the call's last cache entry.

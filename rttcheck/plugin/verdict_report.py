@@ -85,7 +85,8 @@ def settle(report: pytest.TestReport, judged: Judged | str, config: pytest.Confi
     pending = pending_of(report)
     assert pending is not None
     delattr(report, _ATTRIBUTE)
-    shown, report.longrepr = report.longrepr, None
+    shown: Any = report.longrepr
+    report.longrepr = None
     if isinstance(judged, str):
         report.outcome, report.longrepr = "failed", _sentence(judged, shown)
         return

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import wait
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -125,10 +126,14 @@ def test_a_process_that_cannot_be_started_is_an_error(
 def test_who_waits_comes_first(judges: Judges, recording: Path) -> None:
     order: list[str] = []
     futures = []
+
+    def note(name: str, _: object) -> None:
+        order.append(name)
+
     first = judges.judge(recording)
     for name, urgent in (("later", False), ("urgent", True), ("last", False)):
         future = judges.judge(recording, urgent=urgent)
-        future.add_done_callback(lambda _, name=name: order.append(name))
+        future.add_done_callback(partial(note, name))
         futures.append(future)
     wait([first, *futures], timeout=60)
     assert order == ["urgent", "later", "last"]
