@@ -32,7 +32,8 @@ _MONITOR_S = 60.0
 _SAME = 10
 """Hexadecimal digits of a state's name for its machine and environment; the other six are for rttcheck's sources."""
 _STATE, _INITRAMFS, _PYTHON, _SEEN = "state", "initramfs", "python", "seen"
-"""Files of a frozen guest: its memory, its initramfs, one that is there if Python is inside, other sources seen."""
+"""Files of a frozen guest: its memory, the initramfs while it boots, one that is there if Python is inside, and the
+names of states with other sources that were asked for."""
 _KEPT = 2
 """Frozen guests kept of one kernel release: enough for two sessions with different settings at the same time."""
 
@@ -92,7 +93,7 @@ def _kept(target: Path, machine: GuestMachine, python: PythonImage, *, changed: 
     with contextlib.suppress(OSError):
         os.utime(target)
     return FrozenGuest(
-        machine=replace(machine, initramfs=target / _INITRAMFS),
+        machine=machine,
         state=target / _STATE,
         python=python.executable if (target / _PYTHON).exists() else "",
         changed=changed,
@@ -141,7 +142,7 @@ def _freeze(
     console: Console,
     progress: Progress,
 ) -> None:
-    """Boot `machine`, and save its initramfs and its state in `directory`."""
+    """Boot `machine` with `python` in its initramfs, and save its state in `directory`."""
     inside = directory / _INITRAMFS
     try:
         add_python(machine.initramfs, python, inside)
@@ -152,6 +153,8 @@ def _freeze(
         console.mark("power-on, to be frozen")
         if wait_for_init(qemu, console, deadline_s=boot_s):
             (directory / _PYTHON).touch()
+        else:
+            progress("Python did not start in the guest before it was frozen; it starts with each session instead")
         console.mark("init")
         monitor = _Monitor(qemu)
         # Not stopped first, because it would resume stopped. It waits for its session, so hardly anything changes.
@@ -161,6 +164,8 @@ def _freeze(
         monitor.ask("migrate", {"uri": f"exec:cat > {shlex.quote(str(state))}"})
         monitor.wait_for_migration(state)
         console.mark("frozen")
+    # It was read at power-on; a guest that is resumed never looks at it.
+    inside.unlink()
 
 
 def _prune(newest: Path, label: str) -> None:
@@ -203,7 +208,7 @@ class _Monitor:
                     return
                 if status == "failed":
                     raise KernelError(
-                        f"a booted guest cannot be saved in {state.parent.parent} (it takes 500 MB, and the disk "
+                        f"a booted guest cannot be saved in {state.parent.parent} (it takes 400 MB, and the disk "
                         "may be full); free some space or set RTTCHECK_CACHE"
                     )
 

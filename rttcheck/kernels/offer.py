@@ -10,7 +10,7 @@ from rttcheck.errors import KernelError
 from rttcheck.kernels.apt import Archive
 from rttcheck.kernels.archive import cached, whole_archive
 from rttcheck.kernels.cache import Progress, exclusive
-from rttcheck.kernels.inventory import CacheEntry, inventory
+from rttcheck.kernels.inventory import CacheEntry, inventory, size_of
 from rttcheck.kernels.kernel import version_key
 from rttcheck.kernels.spec import FLAVOURS
 
@@ -20,7 +20,8 @@ class Offer:
     """One kernel: ``spec`` names exactly it, ``newest_as`` its series while it is the newest of that.
 
     ``suite`` is empty for a cached kernel that is no longer in the archive. ``bytes`` is the size of its files in the
-    cache (0: not cached), ``used`` its last use in seconds since the epoch.
+    cache (0: not cached), ``frozen`` the part of each of its frozen guests, ``used`` its last use in seconds since the
+    epoch.
     """
 
     spec: str
@@ -33,6 +34,7 @@ class Offer:
     bytes: int = 0
     used: float | None = None
     headers: bool = False
+    frozen: tuple[int, ...] = ()
 
     @property
     def newest_as(self) -> str:
@@ -154,4 +156,5 @@ def _with_kept(offer: Offer, kept: Mapping[str, CacheEntry]) -> Offer:
     known = kept.get(offer.release)
     if known is None:
         return offer
-    return replace(offer, bytes=known.bytes, used=known.used, headers="headers" in known.holds)
+    frozen = tuple(size_of(part) for part in known.parts if part.parent.name == "frozen")
+    return replace(offer, bytes=known.bytes, used=known.used, headers="headers" in known.holds, frozen=frozen)

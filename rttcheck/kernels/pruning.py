@@ -21,7 +21,7 @@ from rttcheck.kernels.use import unused
 
 LIMIT_VARIABLE = "RTTCHECK_CACHE_LIMIT"
 DEFAULT_LIMIT = "10G"
-"""Room for some 40 kernels with a frozen guest each."""
+"""Room for some 20 kernels with a frozen guest each."""
 
 _LEFT_OVER_S = 24 * 3600.0
 """A staging directory older than this is unused: the deadlines of all sessions are far shorter."""

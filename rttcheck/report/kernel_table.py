@@ -46,5 +46,9 @@ def render(
 def _cached(offer: Offer, now: float) -> str:
     if offer.used is None:
         return ""
-    beside = " with headers" if offer.headers else ""
-    return f"{size_text(offer.bytes)}{beside}, used {age_text(now - offer.used)}"
+    beside = ["headers"] if offer.headers else []
+    if offer.frozen:
+        count = "a frozen guest" if len(offer.frozen) == 1 else f"{len(offer.frozen)} frozen guests"
+        beside.append(f"{count} ({size_text(sum(offer.frozen))})")
+    held = f" with {' and '.join(beside)}" if beside else ""
+    return f"{size_text(offer.bytes)}{held}, used {age_text(now - offer.used)}"

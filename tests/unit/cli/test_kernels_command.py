@@ -104,6 +104,18 @@ def test_json_has_all_of_it(cache: Path, run: Run) -> None:
     assert newest["bytes"] >= 3_000_000
 
 
+def test_frozen_guests_are_listed_with_their_size(cache: Path, run: Run) -> None:
+    for digest in ("0123456789abcdef", "fedcba9876543210"):
+        state = cache / "frozen" / f"6.12.117+deb13-amd64.{digest}" / "state"
+        state.parent.mkdir(parents=True)
+        state.write_bytes(b"x" * 2_000_000)
+    text = run("list")
+    row = " ".join(line for line in text.splitlines() if "6.12.117" in line or line.startswith(" "))
+    assert "7 MB with 2 frozen guests (4 MB)" in " ".join(row.split())
+    _, newest = json.loads(run("list", "--json", "--series", "6.12"))["kernels"]
+    assert [size >= 2_000_000 for size in newest["frozen"]] == [True, True]
+
+
 @pytest.mark.usefixtures("cache")
 def test_githubs_matrix_is_one_line_of_exact_releases(run: Run) -> None:
     text = run("list", "--format", "github")
