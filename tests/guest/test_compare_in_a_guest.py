@@ -17,7 +17,7 @@ from tests.guest.planted_delays import PLACES
 
 PROJECT = Path(__file__).parents[2]
 ROUNDS = 6
-LOOKS = 3
+LOOKS = 5
 """As the command does, which records more rounds where these cannot tell: one run's handshake may be longer."""
 BY_US = 3
 
