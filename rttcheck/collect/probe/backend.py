@@ -17,6 +17,7 @@ from rttcheck.collect.probe.bpf_object import BpfObject, load_object
 from rttcheck.collect.probe.cgroup import open_cgroup
 from rttcheck.collect.probe.function import FUNCTION, Unproven, proven_symbol
 from rttcheck.collect.probe.libbpf import Refused
+from rttcheck.collect.probe.lockdown import forbids_tracing, lockdown_mode
 from rttcheck.collect.probe.ring import EventRing, open_ring
 from rttcheck.collect.probe.trial import record_trial
 from rttcheck.collect.probe.watch import Loaded, Watch
@@ -138,6 +139,7 @@ def _bcc_ready(kernel: ProbedKernel) -> str:
     kind = "kfunc" if _takes_fexit(kernel) else "kprobe and kretprobe"
     if kind != "kfunc":
         require_kprobes()
+    if kind != "kfunc" or forbids_tracing(lockdown_mode()):
         # A kernel that refuses this program because of its memory reads refuses bcc's, too.
         with load_object(OBJECT, {"rtt_kprobe": None, "rtt_kretprobe": None}, {"events": mmap.PAGESIZE}):
             pass
