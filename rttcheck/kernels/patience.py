@@ -40,14 +40,16 @@ class Patience:
         return max(host_s / MOST, host_s - max(0.0, now.waited_s - since.waited_s))
 
     def _waited_s(self) -> float:
-        """Return how long the thread that waited longest was ready to run; 0 where the kernel does not count it.
+        """Return how long its threads were ready to run, all together; 0 where the kernel does not count it.
+
+        All together, since a thread may wait for another that has no processor.
 
         Source: the second field of ``schedstat``, ``run_delay`` in ns (Documentation/scheduler/sched-stats.rst).
         """
-        longest = 0
+        waited = 0
         with contextlib.suppress(OSError):
             for task in self._tasks.iterdir():
                 # Threads may end meanwhile.
                 with contextlib.suppress(OSError, IndexError, ValueError):
-                    longest = max(longest, int((task / "schedstat").read_text().split()[1]))
-        return longest / 1e9
+                    waited += int((task / "schedstat").read_text().split()[1])
+        return waited / 1e9

@@ -19,8 +19,8 @@ from pathlib import Path
 from rttcheck.errors import KernelError
 from rttcheck.kernels import warm_python
 
-_TAKEN = ("PYTHON", "LANG", "LC_", "TZ")
-"""Prefixes of the variables that Python reads when it starts."""
+_TAKEN = ("PYTHON", "NPY_", "LANG", "LC_", "TZ")
+"""Prefixes of the variables that Python and NumPy read when they start."""
 
 _LISTING_S = 120.0
 """Seconds that the imports may take on the host."""

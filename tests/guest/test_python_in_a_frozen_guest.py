@@ -24,8 +24,10 @@ imports_s = time.monotonic() - began
 subprocess.run(["sh", "-c", "sleep 0.2 & exit 0"], check=True)
 time.sleep(1.0)
 stats = [open(f"/proc/{pid}/stat").read().rpartition(")")[2].split() for pid in os.listdir("/proc") if pid.isdigit()]
+values = numpy.random.default_rng(1).integers(0, 1 << 62, size=(100, 500))
+wrong = sum((numpy.diff(row[numpy.argsort(row)]) < 0).any() for row in values)
 print(json.dumps({
-    "argv": sys.argv, "cwd": os.getcwd(), "root": os.readlink("/proc/self/root"), "imports_s": imports_s,
+    "wrong": int(wrong), "argv": sys.argv, "cwd": os.getcwd(), "root": os.readlink("/proc/self/root"), "imports_s": imports_s,
     "clock": os.environ["RTTCHECK_CLOCK"], "numbers": random.random(), "input": sys.stdin.read(),
     "user_namespace": subprocess.run(["unshare", "--user", "true"]).returncode,
     "zombies": sum(state == "Z" for state, *_ in stats),
@@ -53,6 +55,7 @@ def test_a_thawed_python_is_the_sessions_python(
     assert (one["root"], one["same_root"], one["input"], one["clock"]) == ("/", True, "some input", "virtual")
     assert (one["user_namespace"], one["zombies"]) == (0, 0)
     assert one["numbers"] != two["numbers"]
+    assert one["wrong"] == 0, "the emulator sorts wrongly"
     show(f"the imports took {one['imports_s']} s")
     # From the host's files they take seconds.
     assert isinstance(one["imports_s"], float)

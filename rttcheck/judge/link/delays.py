@@ -124,7 +124,7 @@ def _noise_ns(way: Way, chosen: npt.NDArray[np.intp]) -> Integers:
     """
     took_ns, relay_due_ns = way.shortest_ns[chosen], way.relay_due_ns[chosen]
     added = np.full(len(took_ns), HALF_NS, dtype=np.int64)
-    longest = np.argsort(took_ns)[len(took_ns) - len(took_ns) // _OUTLIERS :]
+    longest = np.argsort(took_ns, kind="stable")[len(took_ns) - len(took_ns) // _OUTLIERS :]
     added[longest] = took_ns[longest]
     return np.where(relay_due_ns > 0, np.maximum(way.left_ns[chosen] - relay_due_ns, 0), added)
 

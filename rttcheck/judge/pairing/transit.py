@@ -169,7 +169,7 @@ def _passing(wire: np.ndarray, point: Point, *, outgoing: int) -> Places:
 
 def _groups(names: Words, entered: int) -> tuple[Places, Integers, Integers]:
     """Return a group for each name, and how many of each entered and left."""
-    order = np.argsort(names)
+    order = np.argsort(names, kind="stable")
     sorted_names = names[order]
     fresh = np.ones(len(names), dtype=np.bool_)
     fresh[1:] = sorted_names[1:] != sorted_names[:-1]
