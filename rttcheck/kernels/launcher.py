@@ -54,8 +54,8 @@ def guest_environment(settings: GuestSettings, environment: Mapping[str, str]) -
         **passed,
         "HOME": environment.get("HOME", "/root"),
         "PATH": environment.get("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
-        # QEMU 7.2 emulates AVX2 wrongly: NumPy's argsort came out unsorted in 39 of 100 cases, and a sound kernel failed.
-        # The second name is that of NumPy 2.4.
+        # QEMU 7.2 emulates AVX2 wrongly: NumPy's argsort came out unsorted in 39 of 100 cases, and a sound kernel
+        # failed. The second name is that of NumPy 2.4.
         "NPY_DISABLE_CPU_FEATURES": "AVX2,X86_V3",
         # The plugin imports all of hypothesis at the end of a session: 9 s of emulation.
         "PYTEST_ADDOPTS": f"{environment.get('PYTEST_ADDOPTS', '')} -p no:hypothesispytest".strip(),

@@ -27,7 +27,8 @@ stats = [open(f"/proc/{pid}/stat").read().rpartition(")")[2].split() for pid in 
 values = numpy.random.default_rng(1).integers(0, 1 << 62, size=(100, 500))
 wrong = sum((numpy.diff(row[numpy.argsort(row)]) < 0).any() for row in values)
 print(json.dumps({
-    "wrong": int(wrong), "argv": sys.argv, "cwd": os.getcwd(), "root": os.readlink("/proc/self/root"), "imports_s": imports_s,
+    "wrong": int(wrong),
+    "argv": sys.argv, "cwd": os.getcwd(), "root": os.readlink("/proc/self/root"), "imports_s": imports_s,
     "clock": os.environ["RTTCHECK_CLOCK"], "numbers": random.random(), "input": sys.stdin.read(),
     "user_namespace": subprocess.run(["unshare", "--user", "true"]).returncode,
     "zombies": sum(state == "Z" for state, *_ in stats),

@@ -17,7 +17,7 @@ from tests.guest.conftest import Launch
 
 SHARE = 0.1
 PERIOD_US = 100_000
-GIVEN_S = 12.0
+GIVEN_S = 20.0
 """Far more than a guest needs, and less than it takes with a tenth of a processor."""
 
 
