@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -11,6 +13,7 @@ import pytest
 
 from rttcheck.doctor.capability import GUEST, missing
 from rttcheck.doctor.equipment import equipment
+from rttcheck.kernels.cache import cache_root
 from rttcheck.kernels.guest import GuestSettings, launcher_command
 from rttcheck.remote.agent import wait_for_exit
 
@@ -94,3 +97,11 @@ def _emulator_of(launcher: int) -> int:
         if b"-name" in words and name in words:
             return int(process.parent.name)
     raise LookupError(f"launcher {launcher} runs no QEMU")
+
+
+def own_kernels(cache: Path) -> None:
+    """Make a cache with this machine's kernels, as links to the same files, and no frozen guest."""
+    cache.mkdir()
+    for name in ("kernels", "trees", "apt"):
+        if (cache_root() / name).exists():
+            shutil.copytree(cache_root() / name, cache / name, copy_function=os.link, symlinks=True)

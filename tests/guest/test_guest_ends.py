@@ -10,12 +10,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from rttcheck.kernels.archive import fetch
-from rttcheck.kernels.cache import cache_root
+import pytest
+
 from rttcheck.kernels.console import read_console_tail
 from rttcheck.kernels.guest import EXIT_LOST, EXIT_USAGE, GuestSettings, launcher_command
-from rttcheck.kernels.initramfs import initramfs_of
-from rttcheck.kernels.machine import GuestMachine
+from tests.guest.conftest import own_kernels
 from tests.support.console_marks import read_marks
 
 PROJECT = Path(__file__).parents[2]
@@ -93,22 +92,28 @@ def test_a_stuck_guest_is_lost_at_its_deadline(settings: GuestSettings, launch: 
 
 
 def test_a_frozen_guest_that_does_not_thaw_is_booted(
-    settings: GuestSettings, launch: Launch, show: Callable[[str], None]
+    settings: GuestSettings,
+    launch: Launch,
+    show: Callable[[str], None],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # Another amount of memory is another machine: its frozen state is nobody else's.
-    odd = replace(settings, memory_mb=1000)
-    kernel = fetch(odd.kernel)
-    machine = GuestMachine.build(kernel, odd, initramfs=initramfs_of(kernel))
-    state = cache_root() / "frozen" / f"{kernel.release}.{machine.digest()}" / "state"
-    state.parent.mkdir(parents=True, exist_ok=True)
+    cache = tmp_path / "cache"
+    own_kernels(cache)
+    monkeypatch.setenv("RTTCHECK_CACHE", str(cache))
+    release = "import os; print(os.uname().release)"
+    process = launch(settings, "-c", release)
+    told, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err.decode()
+    (state,) = (cache / "frozen").glob("*/state")
     state.write_bytes(b"no guest at all")
-    process = launch(odd, "-c", "import os; print(os.uname().release)")
+    process = launch(settings, "-c", release)
     out, err = process.communicate(timeout=300)
-    assert (process.returncode, out.decode().strip()) == (0, kernel.release), err.decode()
+    assert (process.returncode, out) == (0, told), err.decode()
     assert b"booting it instead" in err
     assert not state.exists()
-    assert odd.console is not None
-    marks = {event: seconds for seconds, event in read_marks(odd.console)}
+    assert settings.console is not None
+    marks = {event: seconds for seconds, event in read_marks(settings.console)}
     show(f"cold boot: init after {marks['init'] - marks['power-on']:.1f} s")
 
 

@@ -11,9 +11,8 @@ from pathlib import Path
 
 import rttcheck
 import rttcheck_netns
-from rttcheck.kernels.cache import cache_root
 from rttcheck.kernels.guest import GuestSettings, launcher_command
-from tests.guest.conftest import PROJECT, Launch
+from tests.guest.conftest import PROJECT, Launch, own_kernels
 
 INSIDE = """
 import json, os, random, subprocess, sys, time
@@ -78,10 +77,7 @@ def test_an_edited_file_is_seen_by_the_next_session(settings: GuestSettings, tmp
     for package in (rttcheck, rttcheck_netns):
         source = Path(package.__path__[0])
         shutil.copytree(source, tree / source.name, ignore=shutil.ignore_patterns("__pycache__"))
-    cache.mkdir()
-    for name in ("kernels", "trees", "apt"):
-        if (cache_root() / name).exists():
-            shutil.copytree(cache_root() / name, cache / name, copy_function=os.link, symlinks=True)
+    own_kernels(cache)
     environment = {**os.environ, "PYTHONPATH": str(tree), "RTTCHECK_CACHE": str(cache)}
 
     def inside(code: str) -> str:
