@@ -1,7 +1,7 @@
 """The Python that a guest is frozen with: what identifies it, and its files for the initramfs.
 
-A guest's memory can only be saved while no directory of the host is mounted, so that Python and what it imports lie in
-the initramfs, at their paths on the host.
+QEMU saves a guest's memory only while no directory of the host is mounted in it. Therefore the initramfs holds Python
+and the modules that it imports, at the same paths as on the host.
 """
 
 from __future__ import annotations

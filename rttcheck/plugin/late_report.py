@@ -1,4 +1,4 @@
-"""Whether a test's outcome may be put into its report after the guest has gone on: nobody in the guest may tell."""
+"""Decide whether a test's verdict may be added to its report later, after the guest has begun the next test."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ _OUTCOME = (
     "pytest_exception_interact",
     "pytest_runtest_protocol",
 )
-"""Hooks that are told how a test ended, or run tests."""
+"""Hooks that read a test's outcome, or run tests."""
 
 _AROUND = ("pytest_runtest_call", "pytest_pyfunc_call")
-"""Hooks whose wrappers are told so."""
+"""Hooks whose wrappers read it."""
 
 _KNOWN = frozenset({"_pytest", "rttcheck", "xdist", "__channelexec__"})
-"""Packages whose hooks may be told passed; execnet runs xdist's worker under the last name."""
+"""Packages whose hooks may read passed before there is a verdict; execnet runs xdist's worker under the last name."""
 
 
 def may_be_reported_late(item: pytest.Item, frame: FrameType, called: object) -> bool:
-    """Return whether the verdict of a call may come into the test's report later; ``frame`` called ``called``.
+    """Return whether the verdict of a call may be added to the test's report later; ``frame`` called ``called``.
 
-    It may if nothing of the test follows the call, and if no other plugin and no conftest.py is told the outcome.
+    It may if the call is the test's last statement, and no hook of another plugin or a conftest.py reads the outcome.
     """
     option = item.config.option
     if option.maxfail or option.tbstyle == "native" or option.fulltrace:

@@ -177,7 +177,7 @@ class _Comparison:
         again, low, high = again[low < high], low[low < high], high[low < high]
         when_ns = np.full(len(board.start) + 1, _NEVER_NS, dtype=np.int64)
         when_ns[known] = sacked_ns
-        # reduceat's odd places lie between one range's end and the next one's begin: not used.
+        # reduceat also reduces from each range's end to the next one's begin: every second value is not used.
         least = np.minimum.reduceat(when_ns, np.column_stack((low, high)).ravel())[::2] if len(again) else low
         self._leave_out(sent.life[again[least <= sent.time_ns[again]]])
 

@@ -126,7 +126,7 @@ def longest_gap(passing_ns: Integers, begin_ns: Integers, end_ns: Integers) -> I
     inner = last > first
     if inner.any():
         gaps = np.append(np.diff(passing_ns), 0)
-        # reduceat's odd places lie between one row's end and the next row's begin: not used.
+        # reduceat also reduces from each row's end to the next row's begin: every second value is not used.
         stretches = np.maximum.reduceat(gaps, np.column_stack((first[inner], last[inner])).ravel())[::2]
         gap[inner] = np.maximum(gap[inner], stretches)
     longest[broken] = gap
