@@ -9,13 +9,13 @@ from rttcheck.kernels.qemu import Qemu
 from rttcheck.kernels.stream import ByteStream, wait
 
 
-def wait_for_init(qemu: Qemu, console: Console, *, deadline_s: float) -> bool:
+def wait_for_init(qemu: Qemu, console: Console, *, deadline_s: float, virtual: bool) -> bool:
     """Wait until the guest's init reports ``hello``; it then waits for its session. Return whether Python has started.
 
-    `deadline_s` is in seconds, see `rttcheck.kernels.patience`. Raises `GuestLost`, with the console's tail, when the
-    guest dies or does not boot in time.
+    `deadline_s` is in seconds, see `rttcheck.kernels.patience`; `virtual`: the guest is in virtual time. Raises
+    `GuestLost`, with the console's tail, when the guest dies or does not boot in time.
     """
-    patience = Patience(qemu.pid)
+    patience = Patience(qemu.pid, always_works=virtual)
     began = patience.now()
     received = bytearray()
     streams = [

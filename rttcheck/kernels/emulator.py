@@ -53,7 +53,7 @@ class Emulator:
         """
         extra = thaw(self._frozen) if self._frozen is not None else []
         with Qemu(self._machine, rw=rw, extra=extra) as qemu:
-            self._patience = Patience(qemu.pid)
+            self._patience = Patience(qemu.pid, always_works=self._settings.clock == "virtual")
             self._began = self._phase_began = self._patience.now()
             self._console.mark("power-on" if self._frozen is None else "thawing")
             outward = self._carry(qemu, session, stdin, stdout, stderr)

@@ -151,7 +151,7 @@ def _freeze(
         shutil.copyfile(machine.initramfs, inside)
     with Qemu(replace(machine, initramfs=inside), rw=empty_directory(root)) as qemu:
         console.mark("power-on, to be frozen")
-        if wait_for_init(qemu, console, deadline_s=boot_s):
+        if wait_for_init(qemu, console, deadline_s=boot_s, virtual=True):
             (directory / _PYTHON).touch()
         else:
             progress("Python did not start in the guest before it was frozen; it starts with each session instead")

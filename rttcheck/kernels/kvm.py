@@ -70,7 +70,7 @@ def kvm_works(machine: GuestMachine, *, root: Path) -> bool:
 def _boots(machine: GuestMachine, root: Path) -> tuple[bool, str]:
     try:
         with Qemu(machine, rw=empty_directory(root)) as qemu:
-            wait_for_init(qemu, Console(), deadline_s=TRIAL_S)
+            wait_for_init(qemu, Console(), deadline_s=TRIAL_S, virtual=False)
     except (GuestLost, KernelError) as error:
         return False, str(error)
     return True, "it works"

@@ -144,12 +144,12 @@ def test_a_gateways_guest_leaves_when_its_controller_does(run: Run, monkeypatch:
 
 def test_waiting_for_init_ends_with_its_hello(tmp_path: Path) -> None:
     with Qemu(machine("echo"), rw=tmp_path) as qemu:
-        wait_for_init(qemu, Console(), deadline_s=20.0)
+        wait_for_init(qemu, Console(), deadline_s=20.0, virtual=False)
 
 
 def test_waiting_for_init_has_a_deadline(tmp_path: Path) -> None:
     with Qemu(machine("stuck_in_boot"), rw=tmp_path) as qemu, pytest.raises(GuestLost, match="before its deadline"):
-        wait_for_init(qemu, Console(), deadline_s=0.3)
+        wait_for_init(qemu, Console(), deadline_s=0.3, virtual=False)
 
 
 def test_a_qemu_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:

@@ -32,8 +32,9 @@ def pinned() -> Iterator[list[int]]:
         yield found
 
 
-def test_time_without_a_processor_does_not_count(pinned: list[int]) -> None:
-    watched = Patience(pinned[0])
+@pytest.mark.parametrize("always_works", [True, False])
+def test_time_without_a_processor_does_not_count(pinned: list[int], always_works: bool) -> None:
+    watched = Patience(pinned[0], always_works=always_works)
     began = watched.now()
     time.sleep(2.0)
     # A quarter of the core, and no less than a fifth of the time.
@@ -43,7 +44,7 @@ def test_time_without_a_processor_does_not_count(pinned: list[int]) -> None:
 def test_time_asleep_counts() -> None:
     with subprocess.Popen([sys.executable, "-c", SLEEP]) as process:
         try:
-            watched = Patience(process.pid)
+            watched = Patience(process.pid, always_works=False)
             began = watched.now()
             time.sleep(1.0)
             assert watched.passed_s(began) > 0.7
@@ -52,7 +53,7 @@ def test_time_asleep_counts() -> None:
 
 
 def test_a_process_that_never_runs_is_given_up_after_five_times_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    watched = Patience(os.getpid())
+    watched = Patience(os.getpid(), always_works=True)
     monkeypatch.setattr(watched, "now", lambda: Instant(host_s=100.0, waited_s=100.0))
     assert watched.passed_s(Instant(host_s=0.0, waited_s=0.0)) == 20.0
 
@@ -60,7 +61,7 @@ def test_a_process_that_never_runs_is_given_up_after_five_times_its_time(monkeyp
 def test_a_process_that_has_ended_has_had_the_whole_time(monkeypatch: pytest.MonkeyPatch) -> None:
     with subprocess.Popen([sys.executable, "-c", ""]) as process:
         process.wait()
-    watched = Patience(process.pid)
+    watched = Patience(process.pid, always_works=False)
     began = watched.now()
     monkeypatch.setattr("time.monotonic", lambda: began.host_s + 3.0)
     assert watched.passed_s(began) == pytest.approx(3.0)
