@@ -45,6 +45,9 @@ DRAIN_DEADLINE_S = 10.0
 """How long the last packets in flight may take to arrive, seconds of the lab's clock."""
 
 
+_JUST_S = 2.0
+"""In real time a control run is of the same machine for as long, seconds."""
+
 HELD_NAMESPACES = 900
 """How many namespaces of finished labs are kept open: 300 labs, of some 0.9 MB of kernel memory each (6.12)."""
 
@@ -76,6 +79,8 @@ class LabRun:
     """How the threads of the traffic and the relay were scheduled, as text."""
     log: KernelLog
     """The kernel's messages, until the lab is removed; taken once, for the first recording that uses this run."""
+    ended_s: float
+    """When it ended, CLOCK_MONOTONIC."""
 
 
 @dataclass(slots=True)
@@ -83,7 +88,8 @@ class Collector:
     """Records scenarios on the running kernel with a probe that is loaded once.
 
     In virtual time control runs are kept for the session: scenarios with the same traffic over the same kind of lab
-    share one. In real time a machine drifts, and each scenario has one just before and one just after.
+    share one. In real time a machine drifts, and each scenario has one just before and one just after, which is the one
+    before the next scenario if that has the same traffic and begins at once.
 
     The empty namespaces of finished labs are kept open too: the kernel destroys a namespace in the background
     (``cleanup_net()``, then RCU callbacks), and a sample during that work is late by hundreds of microseconds, in
@@ -118,31 +124,26 @@ class Collector:
             close_and_wait(oldest, deadline_s=_ENDING_DEADLINE_S)
 
     def control(self, scenario: Scenario) -> LabRun:
-        """Return the undelayed run of the scenario's traffic: in virtual time cached, in real time recorded now.
+        """Return the undelayed run of the scenario's traffic: in virtual time cached, in real time at most 2 s old.
 
         Without netem the link's node forwards, without any qdisc. A relay, which records when it released each packet,
         stays in the path, without delay.
-
-        `record` uses the last one recorded now.
         """
         control = scenario.control()
         key = _key(control)
-        if key not in self._controls or self.clock != "virtual":
-            self._controls[key] = self._run(control, raw=False, impaired=self.engine != "netem")
-        return self._controls[key]
+        known = self._controls.get(key)
+        if known is None or (self.clock != "virtual" and time.monotonic() - known.ended_s > _JUST_S):
+            known = self._controls[key] = self._run(control, raw=False, impaired=self.engine != "netem")
+        return known
 
     def _around(self, scenario: Scenario) -> tuple[LabRun, tuple[LabRun, ...]]:
         """Return the scenario's run and its control runs: the cached one, or one just before and just after."""
-        if self.clock == "virtual":
-            control = self.control(scenario)
-            return self._run(scenario), (control,)
-        key = _key(scenario.control())
-        before = self._controls.get(key) or self.control(scenario)
+        before = self.control(scenario)
         run = self._run(scenario)
-        after = self.control(scenario)
-        # No later run is close in time to either.
-        del self._controls[key]
-        return run, (before, after)
+        if self.clock == "virtual":
+            return run, (before,)
+        del self._controls[_key(scenario.control())]
+        return run, (before, self.control(scenario))
 
     def record(self, scenario: Scenario) -> Recording:
         """Run ``scenario`` (and its control run, if there is none yet) and return the recording.
@@ -265,6 +266,7 @@ class Collector:
                 relay_facts=relay_facts(lab),
                 scheduling={"traffic": traffic.scheduling, **({"relay": lab.relay.scheduling} if lab.relay else {})},
                 log=log,
+                ended_s=time.monotonic(),
             )
 
 

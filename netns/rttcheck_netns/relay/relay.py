@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import pickle
 import secrets
+import select
 import socket
 import subprocess
 import sys
@@ -239,10 +240,16 @@ def _spawn(inherited: tuple[int, ...], output_fd: int) -> subprocess.Popen[bytes
 def _end(child: subprocess.Popen[bytes], control: socket.socket) -> None:
     """Close the socket, which asks the process to end; kill it when it does not."""
     control.close()
-    try:
-        child.wait(timeout=2)
-    except subprocess.TimeoutExpired:
-        child.kill()
+    if child.poll() is None:
+        # Not wait(timeout), which asks again and again, at last every 50 ms.
+        ended_fd = os.pidfd_open(child.pid)
+        try:
+            ended = select.poll()
+            ended.register(ended_fd, select.POLLIN)
+            if not ended.poll(2000):
+                child.kill()
+        finally:
+            os.close(ended_fd)
         child.wait()
 
 

@@ -7,7 +7,8 @@ in which the kernel stamps packets, to the monotonic clock, in which TCP measure
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, Final
@@ -117,17 +118,23 @@ def open_capture(lab: Lab, *, frames: int = LEAST_FRAMES) -> Iterator[LabCapture
 
     ``frames`` is how many packets each point can hold. Raises CaptureError when the kernel refuses.
     """
-    with ExitStack() as resources:
-        rings = {
-            point: (
-                interface,
-                resources.enter_context(
-                    CaptureRing(host.namespace, interface, frames=frames, only_tcp=point not in _LINK)
-                ),
-            )
-            for point, host, interface in _points(lab)
-        }
-        yield LabCapture(rings)
+    points = _points(lab)
+
+    def opened(point: Point, host: Host, interface: str) -> CaptureRing:
+        return CaptureRing(host.namespace, interface, frames=frames, only_tcp=point not in _LINK)
+
+    # Opening and closing wait for grace periods of RCU, some 35 ms a point in real time: all points wait together.
+    with ThreadPoolExecutor(len(points)) as together, ExitStack() as resources:
+        opening = [together.submit(opened, *each) for each in points]
+        resources.callback(_close_all, together, opening)
+        rings = [each.result() for each in opening]
+        yield LabCapture({point: (interface, ring) for (point, _, interface), ring in zip(points, rings, strict=True)})
+
+
+def _close_all(together: ThreadPoolExecutor, opening: Sequence[Future[CaptureRing]]) -> None:
+    """Close the captures that could be opened."""
+    rings = [each.result() for each in opening if each.exception() is None]
+    list(together.map(CaptureRing.close, rings))
 
 
 def frames_for(scenario: Scenario) -> int:

@@ -26,8 +26,21 @@ FORTY = Scenario.make(name="forty", rtt="40ms")
 BULK = Scenario.make(name="bulk", rtt="40ms", traffic="bulk", size=9_000)
 
 
+@dataclasses.dataclass
+class Clock:
+    now_s: float = 1000.0
+
+
 @pytest.fixture
-def made(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The monotonic clock."""
+    clock = Clock()
+    monkeypatch.setattr("rttcheck.collect.collector.time", SimpleNamespace(monotonic=lambda: clock.now_s))
+    return clock
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> list[str]:
     """The names of the runs, in the order in which they were made; the n-th has n events and two points' packets."""
     names: list[str] = []
 
@@ -44,6 +57,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             flows=({"client": ["c", number], "server": ["s", 1]},), steps=(), netem={}, sysctls={}, noise=ticks,
             timers=ticks,
             relay=np.zeros(number, PACKET), relay_facts={}, scheduling={"traffic": "somehow"}, log=KernelLog(-1),
+            ended_s=clock.now_s,
         )  # fmt: skip
 
     monkeypatch.setattr(Collector, "_run", run)
@@ -73,9 +87,21 @@ def test_a_control_run_that_was_asked_for_just_before_is_the_first_one(made: lis
     ours = collector("real")
     assert len(ours.control(FORTY).events) == 1
     assert ours.record(FORTY).control_runs == (1, 3)
-    # Nothing of it is used again, nor by a scenario of the same traffic.
-    assert ours.record(dataclasses.replace(FORTY, name="again")).control_runs == (4, 6)
-    assert made == [*["forty control", "forty"] * 1, "forty control", "again control", "again", "again control"]
+    assert made == ["forty control", "forty", "forty control"]
+
+
+def test_the_control_run_after_a_scenario_is_that_before_the_next_one_if_it_follows_at_once(
+    made: list[str], clock: Clock
+) -> None:
+    ours, again = collector("real"), dataclasses.replace(FORTY, name="again")
+    assert ours.record(FORTY).control_runs == (1, 3)
+    clock.now_s += 1.9
+    assert ours.record(again).control_runs == (3, 5)
+    clock.now_s += 2.1
+    assert ours.record(FORTY).control_runs == (6, 8)
+    # Other traffic has its own.
+    assert ours.record(BULK).control_runs == (9, 11)
+    assert made[3:8] == ["again", "again control", "forty control", "forty", "forty control"]
 
 
 def test_in_virtual_time_scenarios_of_the_same_traffic_share_one(made: list[str]) -> None:
