@@ -8,10 +8,10 @@ from __future__ import annotations
 import contextlib
 import socket
 from pathlib import Path
+from typing import BinaryIO
 
 from rttcheck.errors import GuestLost
 from rttcheck.kernels.console import Console
-from rttcheck.kernels.frozen import thaw
 from rttcheck.kernels.guest import GuestSettings
 from rttcheck.kernels.machine import GuestMachine
 from rttcheck.kernels.patience import Instant, Patience
@@ -51,8 +51,9 @@ class Emulator:
 
         Raises `GuestLost`, with the console's tail, when the guest dies or passes one of its deadlines.
         """
-        extra = thaw(self._frozen) if self._frozen is not None else []
-        with Qemu(self._machine, rw=rw, extra=extra) as qemu:
+        with contextlib.ExitStack() as stack:
+            state = None if self._frozen is None else stack.enter_context(self._opened(self._frozen)).fileno()
+            qemu = stack.enter_context(Qemu(self._machine, rw=rw, state=state))
             self._patience = Patience(qemu.pid, always_works=self._settings.clock == "virtual")
             self._began = self._phase_began = self._patience.now()
             self._console.mark("power-on" if self._frozen is None else "thawing")
@@ -67,6 +68,12 @@ class Emulator:
         if self._status is None:
             raise self._lost(how)
         return self._status
+
+    def _opened(self, state: Path) -> BinaryIO:
+        try:
+            return state.open("rb", buffering=0)
+        except OSError as error:
+            raise NotThawed(f"the frozen guest {state} cannot be read ({error.strerror})") from None
 
     def _carry(self, qemu: Qemu, session: GuestSession, stdin: int, stdout: int, stderr: int) -> list[ByteStream]:
         """Carry bytes until QEMU has ended; return the streams that may still have output of the guest."""

@@ -122,11 +122,6 @@ def empty_directory(root: Path) -> Path:
     return empty
 
 
-def thaw(state: Path) -> list[str]:
-    """Return QEMU's options to resume from `state`."""
-    return ["-incoming", f"exec:cat {shlex.quote(str(state))}"]
-
-
 def discard(state: Path) -> None:
     """Remove a state that could not be resumed."""
     shutil.rmtree(state.parent, ignore_errors=True)

@@ -34,6 +34,15 @@ first() {
     while read -r module; do
         must $B insmod "/modules/$module"
     done </modules/order
+    # They move into the root with what they are mounted on; here a frozen guest has them already.
+    $B mkdir -p /dev/shm /dev/pts
+    $B mount -t tmpfs tmpfs /dev/shm
+    $B mount -t devpts devpts /dev/pts
+    $B mount -t cgroup2 cgroup2 /sys/fs/cgroup
+    $B mount -t bpf bpffs /sys/fs/bpf
+    $B mount -t debugfs debugfs /sys/kernel/debug
+    $B mount -t tracefs tracefs /sys/kernel/tracing
+    $B ip link set lo up
     # The ports are set up by a work item of the kernel, which notifies no process here.
     tries=0
     until control=$(port_named rttcheck.control); do
@@ -91,14 +100,6 @@ start_python() {
 second() {
     B=/run/rttcheck/busybox
     . /run/rttcheck/session
-    $B mkdir -p /dev/shm /dev/pts
-    $B mount -t tmpfs tmpfs /dev/shm
-    $B mount -t devpts devpts /dev/pts
-    $B mount -t cgroup2 cgroup2 /sys/fs/cgroup
-    $B mount -t bpf bpffs /sys/fs/bpf
-    $B mount -t debugfs debugfs /sys/kernel/debug
-    $B mount -t tracefs tracefs /sys/kernel/tracing
-    $B ip link set lo up
     session_mounts
     stdin=$(port_named rttcheck.stdin) || die "no stdin port"
     stdout=$(port_named rttcheck.stdout) || die "no stdout port"

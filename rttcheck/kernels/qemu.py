@@ -10,7 +10,6 @@ import os
 import signal
 import socket
 import subprocess
-from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -22,15 +21,15 @@ from rttcheck.kernels.parent_death import die_with_parent
 class Qemu:
     """A running QEMU, as a context manager.
 
-    ``ports`` are this side's ends of the guest's ports (non-blocking), ``monitor`` that of its QMP monitor (blocking);
-    ``console`` is the pipe of the serial console; ``ended`` polls readable when the process has ended.
-    Entering raises `KernelError` when it cannot be started.
+    ``state`` is the descriptor of a saved state to resume from. ``ports`` are this side's ends of the guest's ports
+    (non-blocking), ``monitor`` that of its QMP monitor (blocking); ``console`` is the pipe of the serial console;
+    ``ended`` polls readable when the process has ended. Entering raises `KernelError` when it cannot be started.
     """
 
-    def __init__(self, machine: GuestMachine, *, rw: Path, extra: Sequence[str] = ()) -> None:
+    def __init__(self, machine: GuestMachine, *, rw: Path, state: int | None = None) -> None:
         self._machine = machine
         self._rw = rw
-        self._extra = tuple(extra)
+        self._state = state
         self._stack = contextlib.ExitStack()
         self.ports: dict[str, socket.socket] = {}
         self.monitor: socket.socket
@@ -58,7 +57,10 @@ class Qemu:
                         self.ports[port] = ours
                 command = self._machine.command(name=f"rttcheck-{os.getpid()}", rw=self._rw, sockets=theirs)
                 command += ["-chardev", f"socket,id=rttcheck.monitor,fd={theirs['monitor']}"]
-                command += ["-mon", "chardev=rttcheck.monitor,mode=control", *self._extra]
+                command += ["-mon", "chardev=rttcheck.monitor,mode=control"]
+                if self._state is not None:
+                    theirs["state"] = self._state
+                    command += ["-incoming", f"fd:{self._state}"]
                 self._process = stack.enter_context(_spawn(command, tuple(theirs.values())))
                 stack.callback(self._process.kill)
             self.ended = os.pidfd_open(self._process.pid)

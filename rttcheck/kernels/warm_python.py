@@ -9,8 +9,11 @@ Python itself would. Only the standard library is imported at the top.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib
+import importlib.metadata
+import inspect
 import io
 import json
 import os
@@ -39,13 +42,17 @@ _WHOLE = (
 _MODULES = (
     "execnet",
     "execnet.gateway_base",
+    "faulthandler",
     "numpy",
+    "numpy.ma",
+    "pdb",
     "pyroute2.netlink",
     "rttcheck.cli.local_run",
     "rttcheck.harness",
     "rttcheck.plugin.fixtures",
     "rttcheck.plugin.splats",
     "rttcheck.plugin.worker",
+    "tracemalloc",
     "xdist.remote",
 )
 
@@ -82,11 +89,42 @@ def preload() -> None:
     """Import what sessions need; pytest's plugins as pytest does, which rewrites their assertions."""
     from _pytest.config import _prepareconfig
 
+    _remember_metadata()
     config = _prepareconfig(["-p", "no:hypothesispytest", "-p", "no:cacheprovider", "-c", os.devnull])
     config._ensure_unconfigure()
     for name in (*_MODULES, *_modules()):
         if name not in _NOT:
             importlib.import_module(name)
+    _look_ahead()
+
+
+def _look_ahead() -> None:
+    """Find out what is found out once in a process and stays so in sessions: modules' files, the probed function."""
+    from rttcheck.collect.probe.function import Unproven, proven_symbol
+    from rttcheck.collect.probe.libbpf import Refused
+    from rttcheck.errors import CapabilityError
+
+    # Python's own caches of what `inspect` looks up for a traceback: 1.4 s for all modules, in a session.
+    inspect.getmodule(sys._getframe())
+    with contextlib.suppress(CapabilityError, Refused, Unproven):
+        proven_symbol()
+
+
+def _remember_metadata() -> None:
+    """Read each file of installed packages' metadata once: pytest reads all of them three times as it starts.
+
+    The packages of a frozen guest are part of its identity.
+    """
+    texts: dict[tuple[str, str], str | None] = {}
+    read: Any = importlib.metadata.PathDistribution.read_text
+
+    def read_once(self: Any, filename: str) -> str | None:
+        place = (str(self._path), filename)
+        if place not in texts:
+            texts[place] = read(self, filename)
+        return texts[place]
+
+    importlib.metadata.PathDistribution.read_text = read_once  # type: ignore[method-assign,assignment]
 
 
 def _modules() -> Iterator[str]:

@@ -132,8 +132,15 @@ def test_a_stuck_guest_is_lost_at_its_deadline(
 
 def test_a_frozen_guest_that_does_not_go_on_can_be_booted_instead(run: Run, tmp_path: Path) -> None:
     run.input = b"not a byte of this is taken"
+    state = tmp_path / "state"
+    state.touch()
     with pytest.raises(NotThawed):
-        run("broken", frozen=tmp_path / "state")
+        run("broken", frozen=state)
+
+
+def test_a_frozen_guest_that_was_removed_meanwhile_can_be_booted_instead(run: Run, tmp_path: Path) -> None:
+    with pytest.raises(NotThawed, match=r"^the frozen guest .*/state cannot be read \(No such file or directory\)$"):
+        run("echo", frozen=tmp_path / "state")
 
 
 def test_a_gateways_guest_leaves_when_its_controller_does(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

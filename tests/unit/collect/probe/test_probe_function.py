@@ -108,10 +108,18 @@ def test_the_prototype_of_the_running_kernel_is_read_from_its_btf() -> None:
 
 @pytest.mark.skipif(not VMLINUX.exists(), reason="this kernel has no BTF")
 def test_planted_kallsyms_decide_for_the_running_kernel(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    planted = tmp_path / "kallsyms"
+    planted, modules = tmp_path / "kallsyms", tmp_path / "modules"
     monkeypatch.setattr(function, "KALLSYMS", planted)
+    monkeypatch.setattr(function, "MODULES", modules)
+    function._proven_with.cache_clear()
     planted.write_bytes(PLAIN)
+    modules.write_text("veth 45056 0 - Live 0xffffffffc0a0b000\n")
     assert proven_symbol() == FUNCTION
+    # Used once more, which is no other module: nothing is looked up again.
+    modules.write_text("veth 45056 1 - Live 0xffffffffc0a0b000\n")
     planted.write_bytes(ISRA)
+    assert proven_symbol() == FUNCTION
+    modules.write_text("veth 45056 1 - Live 0xffffffffc0a0b000\nother 16384 0 - Live 0xffffffffc0a19000 (OE)\n")
     with pytest.raises(Unproven, match="no BTF proves"):
         proven_symbol()
+    function._proven_with.cache_clear()
