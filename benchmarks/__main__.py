@@ -115,6 +115,12 @@ def _probe_cost(_: argparse.Namespace) -> list[str]:
     return probe_cost.rows(probe_cost.measure())
 
 
+def _phases(_: argparse.Namespace) -> list[str]:
+    from benchmarks import suite_phases
+
+    return suite_phases.rows(suite_phases.measure())
+
+
 def _guests(arguments: argparse.Namespace) -> list[str]:
     from benchmarks import guests
     from rttcheck.kernels.series import newest_cached
@@ -125,6 +131,7 @@ def _guests(arguments: argparse.Namespace) -> list[str]:
 SECTIONS: dict[str, Callable[[argparse.Namespace], list[str]]] = {
     "lab": _lab,
     "session": _session,
+    "phases": _phases,
     "judging": _judging,
     "relay": _relay,
     "captures": _captures,
