@@ -23,6 +23,7 @@ from rttcheck.judge.machine.hop import MOST_NS
 from rttcheck.judge.machine.noise import MachineNoise
 from rttcheck.judge.machine.slack import Slack
 from rttcheck.judge.observation import Observation, addresses
+from rttcheck.judge.pairing.held import held_ns
 from rttcheck.judge.pairing.wire_times import MICROSECOND_NS, WireTimes
 from rttcheck.judge.samples import (
     Kind,
@@ -76,6 +77,8 @@ class Evidence:
     lowest_us: Microseconds
     highest_us: Microseconds
     """`UNBOUNDED_US` where the link's model has no upper bound."""
+    held_us: Microseconds
+    """How long the receiver delayed the ACK of each sample, where ``highest_us`` includes it; else 0."""
     bounds: tuple[RoundTrip, ...]
     """At the start and after each step."""
     overheads: Mapping[str, LinkOverhead]
@@ -108,6 +111,11 @@ class Evidence:
             most_us=_most_us(control) if control is not None else None,
             link_us=_link_us(recording, overheads) if recording.clock == "virtual" else 0,
         )
+        observation = Observation.of_run(recording, sides) if recording.wire_facts else None
+        held = np.zeros(len(events), dtype=np.int64)
+        if observation is not None and not scenario.quickack and not scenario.traffic.server_writes:
+            held = _held_us(observation)
+            highest[highest != UNBOUNDED_US] += held[highest != UNBOUNDED_US]
         coarse = maybe_coarse(events)
         lowest[coarse] -= TSECR_GRAIN_US
         highest[coarse & (highest != UNBOUNDED_US)] += TSECR_GRAIN_US
@@ -123,7 +131,8 @@ class Evidence:
             highest_us=highest,
             bounds=bounds,
             overheads=overheads,
-            observation=Observation.of_run(recording, sides) if recording.wire_facts else None,
+            held_us=held,
+            observation=observation,
             control=control,
             slack=slack,
             noise=MachineNoise.of(recording, slack) if recording.clock != "virtual" else None,
@@ -257,6 +266,17 @@ def _most_us(control: Observation) -> Microseconds:
     account = control.wire_times.exact[0]
     most[account.event] = (account.wire_ns + 2 * MOST_NS) // MICROSECOND_NS
     return most
+
+
+def _held_us(observation: Observation) -> Microseconds:
+    """Return how long the receiver delayed the ACK of each event's sample, by the packets."""
+    held = np.zeros(len(observation.events), dtype=np.int64)
+    timed, events = observation.wire_times.exact[0], observation.events
+    if len(timed.event):
+        tick_ns = 1_000_000_000 // max(int(events["hz"].min()), 1)
+        ack = observation.wire_times.pairs.ack[timed.event]
+        held[timed.event] = held_ns(observation.wire, timed.segment, ack, tick_ns=tick_ns) // MICROSECOND_NS
+    return held
 
 
 def _link_us(recording: Recording, overheads: Mapping[str, LinkOverhead]) -> int:
