@@ -351,6 +351,11 @@ def open_lab(
     Raises NetnsError when the kernel refuses a part of it or reports other settings than were asked for.
     """
     build: Any = {"routed": netns.routed, "direct": netns.direct}[scenario.topology]
+    if engine != "netem" and scenario.topology == "direct":
+        raise netns.UnsupportedByEngine(
+            f'topology="direct" has nothing between the two ends, and the engine {engine} works there: take a kernel '
+            'with netem, such as --kernel debian:6.12, or topology="routed"'
+        )
     if engine != "netem":
         build = partial(build, engine=engine, relay_cpu=relay_cpu)
     on = scenario.offloads
