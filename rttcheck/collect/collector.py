@@ -45,6 +45,9 @@ DRAIN_DEADLINE_S = 10.0
 """How long the last packets in flight may take to arrive, seconds of the lab's clock."""
 
 
+_MOST_HEADERS = 40 + 60
+"""Bytes of the longest IP and TCP headers, IPv6 without extensions."""
+
 _JUST_S = 2.0
 """In real time a control run is of the same machine for as long, seconds."""
 
@@ -358,7 +361,10 @@ def open_lab(
         )
     if engine != "netem":
         build = partial(build, engine=engine, relay_cpu=relay_cpu)
-    on = scenario.offloads
+    on, traffic = scenario.offloads, scenario.traffic
+    # Less than a queue holds in all fits at any pace.
+    limit = min(netem.limit for link in scenario.links for netem in link)
+    fits = traffic.most_packets(scenario.mtu - _MOST_HEADERS) < limit
     with build(
         out=scenario.out if impaired else None,
         back=scenario.back if impaired else None,
@@ -366,6 +372,8 @@ def open_lab(
         sysctls=dict(scenario.sysctls),
         quickack=scenario.quickack,
         mtu=scenario.mtu,
-        expected_rate_bytes=scenario.traffic.paced_bytes,
+        expected_rate_bytes=0 if fits else traffic.paced_bytes,
+        # Each write is a segment of its own, or several.
+        expected_packet_bytes=traffic.size if traffic.nodelay else 0,
     ) as lab:
         yield lab
