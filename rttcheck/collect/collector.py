@@ -31,6 +31,8 @@ from rttcheck.collect.stamp.stamps import Stamped, Stamps, open_stamps
 from rttcheck.collect.timers import idle_ticks
 from rttcheck.collect.traffic import FlowResult, run_traffic
 from rttcheck.collect.wire.capture import Wire, frames_for, open_capture
+from rttcheck.collect.wire.direct import with_link
+from rttcheck.collect.wire.queued import Queued, watch_queues
 from rttcheck.kernel_log.reader import KernelLog, open_kernel_log
 from rttcheck.record.event import EVENT
 from rttcheck.record.packet import Point
@@ -222,6 +224,9 @@ class Collector:
             ExitStack() as ends,
         ):
             stamped = ends.enter_context(self.stamps.watch(_ends(lab)))
+            # Where netem is on the ends' own interfaces, captures and stamps come after it.
+            direct = scenario.topology == "direct"
+            queued = ends.enter_context(watch_queues(_ends(lab)) if direct else nullcontext(Queued()))
             self._hold(lab)
             # Twice: the callbacks of the first grace period may queue more.
             watch.settle()
@@ -250,13 +255,17 @@ class Collector:
             if second is not None:
                 second.stop()
             ends.close()
+            wire = capture.read(raw=raw)
+            if queued.seen:
+                wire = with_link(wire, queued)
+                stamped = Stamped(rows=queued.stamps, facts={"lost": queued.lost})
             return LabRun(
                 events=watch.events(),
                 histograms=watch.histograms(),
                 lost=watch.lost,
                 second=second.events() if second is not None else np.zeros(0, dtype=EVENT),
                 second_lost=second.lost if second is not None else 0,
-                wire=capture.read(raw=raw),
+                wire=wire,
                 stamped=stamped,
                 writes=_writes(traffic.flows),
                 flows=tuple(flow_facts(result) for result in traffic.flows),

@@ -19,6 +19,7 @@ from rttcheck.judge.eligibility.expectations import expectations_at
 from rttcheck.judge.eligibility.part import EXPECTATION
 from rttcheck.judge.link.bounds import RoundTrip, scenario_bounds, union
 from rttcheck.judge.link.overhead import LinkOverhead
+from rttcheck.judge.link.refused import without_refused
 from rttcheck.judge.machine.hop import MOST_NS
 from rttcheck.judge.machine.noise import MachineNoise
 from rttcheck.judge.machine.slack import Slack
@@ -79,6 +80,8 @@ class Evidence:
     """`UNBOUNDED_US` where the link's model has no upper bound."""
     held_us: Microseconds
     """How long the receiver delayed the ACK of each sample, where ``highest_us`` includes it; else 0."""
+    refused: int
+    """Packets that a full queue on their sender's own interface refused."""
     bounds: tuple[RoundTrip, ...]
     """At the start and after each step."""
     overheads: Mapping[str, LinkOverhead]
@@ -111,7 +114,8 @@ class Evidence:
             most_us=_most_us(control) if control is not None else None,
             link_us=_link_us(recording, overheads) if recording.clock == "virtual" else 0,
         )
-        observation = Observation.of_run(recording, sides) if recording.wire_facts else None
+        sent = _sent(recording, scenario)
+        observation = Observation.of_run(recording, sides, sent) if recording.wire_facts else None
         held = np.zeros(len(events), dtype=np.int64)
         if observation is not None and not scenario.quickack and not scenario.traffic.server_writes:
             held = _held_us(observation)
@@ -132,6 +136,7 @@ class Evidence:
             bounds=bounds,
             overheads=overheads,
             held_us=held,
+            refused=len(recording.wire) - len(sent[0]),
             observation=observation,
             control=control,
             slack=slack,
@@ -243,6 +248,11 @@ class Evidence:
         return dict(self.recording.wire_facts.get("points", {}))
 
     @property
+    def own_queues(self) -> bool:
+        """Whether netem is on the ends' own interfaces, and packets were not seen before it: in older recordings."""
+        return self.scenario.topology == "direct" and "link_near" not in self.capture_points
+
+    @property
     def clock_step_ns(self) -> int:
         """By how much the wall clock, which stamps packets, was set during the run; 0 when it was not."""
         step_ns = int(self.recording.wire_facts.get("clock_step_ns", 0))
@@ -266,6 +276,14 @@ def _most_us(control: Observation) -> Microseconds:
     account = control.wire_times.exact[0]
     most[account.event] = (account.wire_ns + 2 * MOST_NS) // MICROSECOND_NS
     return most
+
+
+def _sent(recording: Recording, scenario: Scenario) -> tuple[np.ndarray, np.ndarray]:
+    """Return the packets and their stamps, at the ends without those that TCP takes as not sent."""
+    if scenario.topology != "direct" or "link_near" not in recording.wire_facts.get("points", {}):
+        return recording.wire, recording.stamps
+    limits = [min(link[way].limit for link in scenario.links) for way in (0, 1)]
+    return without_refused(recording.wire, recording.stamps, limits)
 
 
 def _held_us(observation: Observation) -> Microseconds:

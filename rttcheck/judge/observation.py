@@ -41,11 +41,18 @@ class Observation:
     """Whether stamps were read at all: not in recordings of schema 4 and older."""
 
     @classmethod
-    def of_run(cls, recording: Recording, sides: npt.NDArray[np.uint8] | None = None) -> Observation:
-        """Return the observation of the run itself; ``sides`` are those of its events, where they are known."""
-        return cls._of(
-            recording.events, recording.wire, recording.flows, recording.stamps, recording.writes, False, sides
-        )
+    def of_run(
+        cls,
+        recording: Recording,
+        sides: npt.NDArray[np.uint8] | None = None,
+        sent: tuple[np.ndarray, np.ndarray] | None = None,
+    ) -> Observation:
+        """Return the observation of the run itself; ``sides`` are those of its events, where they are known.
+
+        ``sent`` are its packets and their stamps, if not all that were recorded were sent.
+        """
+        wire, stamps = (recording.wire, recording.stamps) if sent is None else sent
+        return cls._of(recording.events, wire, recording.flows, stamps, recording.writes, False, sides)
 
     @classmethod
     def of_control(cls, recording: Recording) -> Observation:

@@ -76,7 +76,7 @@ def check_wire(evidence: Evidence) -> WireChecks:
     run, control = evidence.observation, evidence.control
     assert run is not None  # there are wire times
     overhead, waits = check_overhead(evidence, run)
-    queued = evidence.scenario.topology == "direct"
+    queued = evidence.own_queues
     findings = (
         _whole(evidence),
         _paired(evidence, wire_times),
