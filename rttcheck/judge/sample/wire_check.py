@@ -45,7 +45,7 @@ PAIRED: Final = Check(
     against="packets at the sender's own interface",
     tolerance="none",
     needs=VALUES,
-    quality=Quality.PACKETS_AND_EVENTS,
+    quality=Quality.END_CAPTURES,
 )
 NOT_BELOW: Final = Check(
     id="sample.not-below-wire",
