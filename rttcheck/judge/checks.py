@@ -9,7 +9,7 @@ from rttcheck.judge.arithmetic import check as arithmetic
 from rttcheck.judge.arithmetic import minimum_check, socket_info
 from rttcheck.judge.check import Check
 from rttcheck.judge.eligibility import check as eligibility
-from rttcheck.judge.link import account_check, counts, delays, late
+from rttcheck.judge.link import account_check, counts, delays, late, pace
 from rttcheck.judge.link import check as link
 from rttcheck.judge.nominal import check as nominal
 from rttcheck.judge.observer import agreement, consistency, second_probe
@@ -19,6 +19,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     kernel.QUIET,
     coverage.SETTINGS,
     coverage.STEPS,
+    pace.PACE,
     link.NEVER_EARLY,
     late.NEVER_LATE,
     late.TIMERS,

@@ -22,6 +22,7 @@ from rttcheck.judge.findings import Finding, Layer, Outcome, outcome_of, ranked
 from rttcheck.judge.judgement import Verdict
 from rttcheck.judge.kernel import check_kernel
 from rttcheck.judge.link.check import check_link
+from rttcheck.judge.link.pace import check_pace
 from rttcheck.judge.needs import any_sample_compared, mark_unmet_needs
 from rttcheck.judge.nominal.check import check_nominal, expected_buckets, spread
 from rttcheck.judge.observer.agreement import check_agreement
@@ -52,6 +53,7 @@ def judge(recording: Recording, *, path: Path | None = None, reproduce: str | No
                     apply_data_quality(
                         (
                             *check_coverage(evidence),
+                            *check_pace(evidence),
                             *kernel.findings,
                             *link.findings,
                             *wire.findings,
