@@ -49,10 +49,10 @@ faults: setup  ## Judge every fault, planted or real, and write docs/faults.md; 
 	$(VENV)/bin/python -m tests.faults --write docs/faults.md
 	$(VENV)/bin/python -m tests.saboteur --write docs/faults.md
 
-bench: setup  ## Measure, and write the tables in docs/performance.md; BENCH='--only probe-cost' one of them
+bench: setup  ## Measure; write docs/performance.md and the README's lines; BENCH='--only probe-cost' one table
 	@# The last three have the tools that the probes' cost is compared with.
 	@sh ./setup/system-packages.sh iproute2 python3-bpfcc bpfcc-tools libbpf-tools bpftrace
-	$(VENV)/bin/python -m benchmarks $(BENCH) --write docs/performance.md
+	$(VENV)/bin/python -m benchmarks $(BENCH) --write docs/performance.md --readme README.md
 
 bpf:  ## Rebuild the BPF objects (needs clang and libbpf-dev)
 	$(MAKE) -C bpf

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from benchmarks import summary
 from benchmarks.document import NoPlace, replaced
 
 _HEAD = ["", "| what | rttcheck | the usual way, in the same run |", "|---|---|---|"]
@@ -26,11 +27,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="measure rttcheck and print the sections of docs/performance.md")
     parser.add_argument("--only", nargs="+", choices=SECTIONS, metavar="NAME", help=f"of {', '.join(SECTIONS)}")
     parser.add_argument("--write", type=Path, metavar="FILE", help="replace what stands between each section's marks")
+    parser.add_argument("--readme", type=Path, metavar="FILE", help="with --write: put the summary of all there")
     parser.add_argument(
         "--kernels", nargs="+", metavar="SPEC", help="of the session of many (default: the newest of each series)"
     )
     parser.add_argument("--recordings", type=Path, metavar="DIR", help="keep those of the session of many kernels")
     arguments = parser.parse_args()
+    if arguments.readme is not None and arguments.write is None:
+        parser.error("--readme takes its figures from the document that --write names")
     if os.geteuid() != 0:
         sys.exit("the benchmarks build networks and boot guests: run them as root")
     for name in arguments.only or SECTIONS:
@@ -38,11 +42,20 @@ def main() -> int:
         lines = SECTIONS[name](arguments)
         print("\n".join(lines), flush=True)
         if arguments.write is not None:
-            try:
-                arguments.write.write_text(replaced(arguments.write.read_text(), name, lines))
-            except NoPlace as lacking:
-                sys.exit(f"{arguments.write}: {lacking}")
+            _write(arguments.write, name, lines)
+    if arguments.readme is not None:
+        try:
+            _write(arguments.readme, "summary", summary.lines(arguments.write.read_text()))
+        except ValueError as lacking:
+            sys.exit(str(lacking))
     return 0
+
+
+def _write(file: Path, name: str, lines: list[str]) -> None:
+    try:
+        file.write_text(replaced(file.read_text(), name, lines))
+    except NoPlace as lacking:
+        sys.exit(f"{file}: {lacking}")
 
 
 def _lab(_: argparse.Namespace) -> list[str]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import summary
 from benchmarks.__main__ import SECTIONS
 from benchmarks.document import NoPlace, replaced
 from benchmarks.probe_cost import SEGMENT, SEGMENTS, Cost, Measured, rows
@@ -18,6 +19,16 @@ def test_each_section_has_its_place_in_the_document(name: str) -> None:
     text = DOCUMENT.read_text()
     for mark in (f"<!-- measured: {name} -->", f"<!-- /measured: {name} -->"):
         assert text.split("\n").count(mark) == 1
+
+
+def test_the_readmes_figures_are_those_of_the_document() -> None:
+    readme = (DOCUMENT.parents[1] / "README.md").read_text()
+    assert replaced(readme, "summary", summary.lines(DOCUMENT.read_text())) == readme
+
+
+def test_a_figure_that_was_not_measured_is_told() -> None:
+    with pytest.raises(ValueError, match=r"a guest's suite when all is installed.* run `make bench`"):
+        summary.lines("nothing")
 
 
 def test_a_section_is_replaced_and_nothing_else() -> None:
