@@ -156,3 +156,18 @@ def test_sound_delays_hardly_ever_fail(netem: Netem) -> None:
         held = source.choice(delay.values_ns, 60).astype(np.int64)
         samples = [DelaySample(way="out", delay=delay, least_ns=held, most_ns=held)]
         assert {each.outcome for each in check_delays(samples, virtual=True)} == {Outcome.PASSED}
+
+
+def test_one_packet_later_than_possible_is_a_matter_of_lateness_alone() -> None:
+    recording = linked(jitter="1ms")
+    rows = recording.wire
+    number = rows["seq"][rows["point"] == 2][7]
+    entered_ns = rows["time_ns"][(rows["point"] == 1) & (rows["seq"] == number)].min()
+
+    def late(left: np.ndarray, times_ns: np.ndarray) -> np.ndarray:
+        # 11 ms is the longest. Two packets of a run may be up to 100 us late.
+        return np.where(left["seq"] == number, 11_090_000 - (times_ns - entered_ns), 0)
+
+    checks = checked(shifted(recording, "out", late))
+    assert finding(checks, "link.never-late").outcome is Outcome.PASSED
+    assert finding(checks, "link.delay-distribution").outcome is Outcome.PASSED
