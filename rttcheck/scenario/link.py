@@ -47,8 +47,14 @@ LINK_KEYWORDS: Final = ("rtt", "out", "back", *DIRECTION_KEYWORDS)
 DELAY: Final = "delay"
 """Keyword of the delay in the tables ``out`` and ``back``."""
 
-LOSS_MODELS: Final = {"state": ("p13", "p31", "p32", "p23", "p14"), "gilbert-elliott": ("p", "r", "h", "k1")}
+LOSS_MODELS: Final = {
+    "state": ("p13", "p31", "p32", "p23", "p14"),
+    "gilbert-elliott": ("p", "r", "1-h", "1-k", "h", "k1"),
+}
 """Loss models and their keywords; the first one is required."""
+
+_AS_IN_TC: Final = {"state": ("state", 5), "gemodel": ("gilbert-elliott", 4)}
+"""By tc's word: the model, and how many shares may follow, in the order of `LOSS_MODELS`."""
 
 SLOT_KEYWORDS: Final = ("min", "max", "distribution", "delay", "jitter", "packets", "bytes")
 
@@ -210,6 +216,8 @@ class _DirectionKeywords:
         if "loss" not in self.values:
             return None
         what, value = self.values["loss"]
+        if isinstance(value, str) and value.split()[:1] and value.split()[0] in _AS_IN_TC:
+            value = _table_of_tc(value, what)
         if not isinstance(value, Mapping):
             return RandomLoss(parse_percent(value, what=what), self._percent("loss_correlation"))
         table = as_table(value, what=what)
@@ -222,7 +230,17 @@ class _DirectionKeywords:
         shares = {name: parse_percent(share, what=f"{what}.{name}") for name, share in table.items()}
         if LOSS_MODELS[model][0] not in shares:
             raise ScenarioError(f'{what} loses nothing: give {LOSS_MODELS[model][0]} a share, such as "1%"')
-        return StateLoss(**shares) if model == "state" else GilbertElliott(**shares)
+        if model == "state":
+            return StateLoss(**shares)
+        for of_tc, of_kernel in (("1-h", "h"), ("1-k", "k1")):
+            if of_tc in shares and of_kernel in shares:
+                raise ScenarioError(f"{what} has both {of_tc} and {of_kernel}, which say the same: keep one of the two")
+        # The kernel holds h, the share delivered in the bad state, and 1-k, the share lost in the good one.
+        if "1-h" in shares:
+            shares["h"] = 100 - shares.pop("1-h")
+        if "1-k" in shares:
+            shares["k1"] = shares.pop("1-k")
+        return GilbertElliott(**shares)
 
     def _slot(self) -> Slot | None:
         if "slot" not in self.values:
@@ -260,6 +278,16 @@ class _DirectionKeywords:
                 f"{format_ns(netem.delay_ns)}: netem sends packets with a negative delay at once, "
                 "which truncates the distribution and raises its mean; give less jitter or more delay"
             )
+
+
+def _table_of_tc(text: str, what: str) -> dict[str, object]:
+    """Return the table of a loss model in tc's words: ``gemodel 1% 10% 70% 0.1%``. Raises ScenarioError."""
+    word, *shares = text.split()
+    model, most = _AS_IN_TC[word]
+    if not 1 <= len(shares) <= most:
+        names = " ".join(LOSS_MODELS[model][:most])
+        raise ScenarioError(f"{what}={text!r} has {len(shares)} shares: tc's {word} takes 1 to {most}: {names}")
+    return {"model": model, **dict(zip(LOSS_MODELS[model], shares, strict=False))}
 
 
 def _table_of(value: object, what: str) -> Distribution:

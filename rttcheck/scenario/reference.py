@@ -122,8 +122,8 @@ _ALL: Final = (
             {"rtt": "80ms", "jitter": "5ms", "distribution": "normal"},
         ),
         "loss": (
-            "Share of packets lost at random, or a table with a loss model.",
-            f"{_SHARE}, or table", "none", {"rtt": "20ms", "loss": "3%"},
+            "Packets lost: a share, a table (see below), or tc's: gemodel p r 1-h 1-k, state p13 p31 p32 p23 p14.",
+            f"{_SHARE}, table, or words", "none", {"rtt": "20ms", "loss": "3%"},
         ),
         "loss_correlation": (
             "Correlation of each random loss with the one before. Needs loss as a share.",
@@ -257,8 +257,10 @@ _ALL: Final = (
         "p14": ("state: from received in a gap to a single loss.", _SHARE, "0%", _STATE),
         "p": ("gilbert-elliott: from the good state to the bad one.", _SHARE, "required", _GILBERT),
         "r": ("gilbert-elliott: from the bad state to the good one.", _SHARE, "100% - p", _GILBERT),
-        "h": ("gilbert-elliott: packets delivered in the bad state.", _SHARE, "0%", _GILBERT),
-        "k1": ("gilbert-elliott: packets lost in the good state.", _SHARE, "0%", _GILBERT),
+        "1-h": ("gilbert-elliott: packets lost in the bad state.", _SHARE, "100%", _GILBERT),
+        "1-k": ("gilbert-elliott: packets lost in the good state.", _SHARE, "0%", _GILBERT),
+        "h": ("gilbert-elliott: packets delivered in the bad state. Excludes 1-h.", _SHARE, "0%", _GILBERT),
+        "k1": ("gilbert-elliott: another name of 1-k.", _SHARE, "0%", _GILBERT),
     }),
     *_table(_SLOT_TABLE, {
         "min": ("Shortest time to the next slot.", _TIME, "0ms", _SLOT),

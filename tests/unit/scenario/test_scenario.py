@@ -239,3 +239,31 @@ def test_zero_is_the_same_as_not_given(word: str, value: object) -> None:
 def test_what_needs_another_word_needs_more_than_zero_of_it() -> None:
     with pytest.raises(ScenarioError, match="gap does nothing without reorder"):
         Scenario.make(rtt="20ms", reorder="0%", gap=5)
+
+
+def loss_of(loss: object) -> object:
+    return Scenario.make(rtt="20ms", loss=loss).out.loss
+
+
+def test_loss_is_taken_in_tcs_words_and_tcs_meaning() -> None:
+    model = {"model": "gilbert-elliott", "p": "1%", "r": "10%"}
+    # tc's third share is 1-h, which the kernel holds as h.
+    assert loss_of("gemodel 1% 10% 70% 0.1%") == GilbertElliott(p=1, r=10, h=30, k1=0.1)
+    assert loss_of({**model, "1-h": "70%", "1-k": "0.1%"}) == GilbertElliott(p=1, r=10, h=30, k1=0.1)
+    assert loss_of({**model, "h": "30%", "k1": "0.1%"}) == GilbertElliott(p=1, r=10, h=30, k1=0.1)
+    assert loss_of("gemodel 1%") == GilbertElliott(p=1)
+    assert loss_of("state 1% 50% 0% 100% 2%") == StateLoss(p13=1, p31=50, p32=0, p23=100, p14=2)
+
+
+@pytest.mark.parametrize(
+    ("loss", "words"),
+    [
+        ("gemodel", "has 0 shares: tc's gemodel takes 1 to 4: p r 1-h 1-k"),
+        ("gemodel 1% 2% 3% 4% 5%", "has 5 shares"),
+        ("gemodel 1", "write it with a percent sign"),
+        ({"model": "gilbert-elliott", "p": "1%", "h": "1%", "1-h": "99%"}, "has both 1-h and h"),
+    ],
+)
+def test_loss_in_tcs_words_that_is_no_loss_is_refused(loss: object, words: str) -> None:
+    with pytest.raises(ScenarioError, match=words):
+        loss_of(loss)
