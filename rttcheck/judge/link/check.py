@@ -101,7 +101,7 @@ def check_link(evidence: Evidence) -> LinkChecks:
     counted, notes = check_counts(ways, virtual=evidence.virtual)
     found = (
         _sooner(ways, evidence),
-        check_late(ways, preemption=evidence.softirq_preemption)
+        check_late(ways, preemption=evidence.softirq_preemption, at_the_ends=evidence.scenario.topology == "direct")
         if evidence.noise is None
         else check_noisy(ways, evidence.noise),
         *((check_timers(recording.timers["late_ns"].astype(np.int64)),) if len(recording.timers) else ()),

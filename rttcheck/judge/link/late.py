@@ -66,8 +66,12 @@ TIMERS: Final = Check(
 )
 
 
-def check_late(ways: Sequence[Way], *, preemption: str) -> Finding:
-    """Check the upper bound in virtual time; ``preemption``: what may preempt a softirq."""
+def check_late(ways: Sequence[Way], *, preemption: str, at_the_ends: bool = False) -> Finding:
+    """Check the upper bound in virtual time; ``preemption``: what may preempt a softirq.
+
+    ``at_the_ends``: netem is on the ends' own interfaces, and single packets also wait for what an end does besides,
+    which no capture shows. 5.10 does so for up to 0.2 ms in bulk transfers.
+    """
     chosen = [(way, bounded(way)) for way in ways]
     total = sum(int(each.sum()) for _, each in chosen)
     seen = seen_late(chosen)
@@ -100,7 +104,11 @@ def check_late(ways: Sequence[Way], *, preemption: str) -> Finding:
             f"{(way.left_ns - way.due_last_ns)[worst] / _US:.1f} us after it was due, having taken "
             f"{way.shortest_ns[worst] / _US:.1f} us"
         )
-        return NEVER_LATE.finding(*unless_paused(message, late, total, preemption=preemption), expected, seen, total)
+        outcome, message = unless_paused(message, late, total, preemption=preemption)
+        if at_the_ends and outcome is Outcome.FAILED:
+            outcome = Outcome.INCONCLUSIVE
+            message += "; but netem is on the ends' own interfaces, and no capture shows what else they did meanwhile"
+        return NEVER_LATE.finding(outcome, message, expected, seen, total)
     return NEVER_LATE.finding(Outcome.PASSED, f"{total} packets, none too late", expected, seen, total)
 
 

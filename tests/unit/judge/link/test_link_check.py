@@ -405,3 +405,13 @@ def test_packets_within_the_forwarding_time_of_one_may_leave_in_reverse_order() 
     assert overtaken("real", 2_000) is Outcome.PASSED
     assert overtaken("real", 30_000) is Outcome.INCONCLUSIVE
     assert overtaken("virtual", 2_000) is Outcome.FAILED
+
+
+def test_single_late_packets_at_the_ends_are_inconclusive_and_half_of_them_fail() -> None:
+    def late(share: int) -> Outcome:
+        recording = linked(topology="direct")
+        change = shifted(recording, "out", lambda rows, _: np.where(np.arange(len(rows)) % share == 0, 130_000, 0))
+        return finding(checked(change), "link.never-late").outcome
+
+    assert late(30) is Outcome.INCONCLUSIVE
+    assert late(1) is Outcome.FAILED
