@@ -34,6 +34,7 @@ from rttcheck.judge.samples import (
     sources,
     values_us,
 )
+from rttcheck.judge.table import EVENT_COLUMNS, WIRE_COLUMNS, Table
 from rttcheck.record.histogram import Unit
 from rttcheck.record.recording import Recording
 from rttcheck.scenario.model import Scenario
@@ -69,6 +70,9 @@ class Evidence:
     recording: Recording
     scenario: Scenario
     events: np.ndarray
+    """The run's events, as a `Table`."""
+    wire: np.ndarray
+    """The run's packets, as a `Table`."""
     kinds: npt.NDArray[np.uint8]
     sources: npt.NDArray[np.uint8]
     connections: npt.NDArray[np.intp]
@@ -92,14 +96,15 @@ class Evidence:
     def of(cls, recording: Recording) -> Evidence:
         """Compute the arrays of ``recording``. Raises ScenarioError when this version does not know its scenario."""
         scenario = Scenario.make(**recording.scenario)
-        events = recording.events
+        events = Table.of(recording.events, EVENT_COLUMNS)
+        wire = Table.of(recording.wire, WIRE_COLUMNS)
         flows = addresses(recording.flows)
         connections, sides = connections_of(events, flows)
         found = sources(events)
         bounds = scenario_bounds(scenario)
         lowest, highest = _in_force(recording, events, bounds)
         control = Observation.of_control(recording) if len(recording.control_wire) else None
-        overheads = LinkOverhead.of(recording)
+        overheads = LinkOverhead.of(recording, wire)
         slack = Slack.of(
             scenario,
             recording.control,
@@ -115,6 +120,7 @@ class Evidence:
             recording=recording,
             scenario=scenario,
             events=events,
+            wire=wire,
             kinds=classify(events),
             sources=found,
             connections=connections,
@@ -123,7 +129,7 @@ class Evidence:
             highest_us=highest,
             bounds=bounds,
             overheads=overheads,
-            observation=Observation.of_run(recording, sides) if recording.wire_facts else None,
+            observation=Observation.of_run(recording, events, wire, sides) if recording.wire_facts else None,
             control=control,
             slack=slack,
             noise=MachineNoise.of(recording, slack) if recording.clock != "virtual" else None,

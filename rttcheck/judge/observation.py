@@ -41,11 +41,19 @@ class Observation:
     """Whether stamps were read at all: not in recordings of schema 4 and older."""
 
     @classmethod
-    def of_run(cls, recording: Recording, sides: npt.NDArray[np.uint8] | None = None) -> Observation:
-        """Return the observation of the run itself; ``sides`` are those of its events, where they are known."""
+    def of_run(
+        cls, recording: Recording, events: np.ndarray | None = None, wire: np.ndarray | None = None,
+        sides: npt.NDArray[np.uint8] | None = None,
+    ) -> Observation:  # fmt: skip
+        """Return the observation of the run itself.
+
+        ``events`` and ``wire`` are its tables where there is a `Table` of them, ``sides`` those of its events where
+        they are known.
+        """
         return cls._of(
-            recording.events, recording.wire, recording.flows, recording.stamps, recording.writes, False, sides
-        )
+            recording.events if events is None else events, recording.wire if wire is None else wire,
+            recording.flows, recording.stamps, recording.writes, False, sides,
+        )  # fmt: skip
 
     @classmethod
     def of_control(cls, recording: Recording) -> Observation:

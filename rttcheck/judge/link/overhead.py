@@ -43,7 +43,7 @@ from rttcheck.record.recording import Recording
 
 Integers = npt.NDArray[np.int64]
 Booleans = npt.NDArray[np.bool_]
-Bytes = npt.NDArray[np.uint8]
+Places = npt.NDArray[np.intp]
 
 _US: Final = 1_000
 
@@ -83,13 +83,17 @@ class LinkOverhead:
     """When packets passed any capture point of the lab, ascending."""
     arrived: Booleans
     """Which of these arrived at an end."""
+    answered: Booleans
+    """Which of these arrived at an end whose answer is the next packet that passed."""
     work_ns: Integers
     """The known work of the processor until each of these, accumulated: from packets' arrival at an end to its
     answer."""
 
     @classmethod
-    def of(cls, recording: Recording) -> dict[str, LinkOverhead]:
+    def of(cls, recording: Recording, wire: np.ndarray) -> dict[str, LinkOverhead]:
         """Return the overhead of each of `WAYS`, from the packets of the control run and the run, and the timers.
+
+        ``wire`` is the recording's table of packets.
 
         Older recordings have no timers, and a netem without delay in the control run: there one figure is forwarding
         and netem's own work together, and is used for the timer as well.
@@ -99,10 +103,13 @@ class LinkOverhead:
         forward_ns = int(np.median(both)) if len(both) else 0
         timers = recording.timers["late_ns"]
         # Three columns in order of time: whole rows would be another table.
-        order = np.argsort(recording.wire["time_ns"], kind="stable")
-        busy_ns, point, outgoing = (recording.wire[name][order] for name in ("time_ns", "point", "outgoing"))
+        order = np.argsort(wire["time_ns"], kind="stable")
+        busy_ns, point, outgoing = (wire[name][order] for name in ("time_ns", "point", "outgoing"))
+        del order
         arrived = ((point == Point.CLIENT) | (point == Point.SERVER)) & (outgoing == 0)
-        work_ns = _work_ns(busy_ns, arrived, point, outgoing)
+        answered = np.zeros(len(busy_ns), dtype=np.bool_)
+        answered[:-1] = arrived[:-1] & (outgoing[1:] == 1) & (point[1:] == point[:-1])
+        work_ns = _work_ns(busy_ns, answered)
         return {
             way: cls(
                 forwarded_ns=forwarded_ns,
@@ -111,6 +118,7 @@ class LinkOverhead:
                 slowest_ns=int(both.max(initial=0)),
                 busy_ns=busy_ns,
                 arrived=arrived,
+                answered=answered,
                 work_ns=work_ns,
             )
             for way, forwarded_ns in taken.items()
@@ -156,18 +164,26 @@ class LinkOverhead:
 
         That is a unit for each, and the known longer work.
         """
+        work = np.zeros(len(left_ns), dtype=np.int64)
+        busy = np.flatnonzero(~idle)
+        left_ns, due_ns = left_ns[busy], due_ns[busy]
         before = np.searchsorted(self.busy_ns, left_ns, side="left")
-        others = np.maximum(before - np.searchsorted(self.busy_ns, due_ns, side="right"), 0)
-        known = self._worked(left_ns) - self._worked(due_ns)
-        work: Integers = np.where(idle, 0, others * self.unit_ns + known)
+        after = np.searchsorted(self.busy_ns, due_ns, side="right")
+        known = self._worked(left_ns, before) - self._worked(due_ns, after)
+        work[busy] = np.maximum(before - after, 0) * self.unit_ns + known
         return work
 
-    def _worked(self, at_ns: Integers) -> Integers:
-        """Return the known work of the processor until each time, accumulated."""
+    def _worked(self, at_ns: Integers, passed: Places) -> Integers:
+        """Return the known work of the processor until each time, accumulated; ``passed`` packets are before it.
+
+        Between a packet's arrival at an end and its answer there the processor works all the time, else not at all.
+        """
         if not len(self.busy_ns):
             return np.zeros(len(at_ns), dtype=np.int64)
-        start = self.busy_ns[0]
-        worked: Integers = np.interp(at_ns - start, self.busy_ns - start, self.work_ns).astype(np.int64)
+        last = np.maximum(passed - 1, 0)
+        worked = self.work_ns[last]
+        working = np.flatnonzero(self.answered[last] & (passed > 0))
+        worked[working] += at_ns[working] - self.busy_ns[last[working]]
         return worked
 
     def unanswered_ns(self, due_ns: Integers, left_ns: Integers) -> Integers:
@@ -203,12 +219,12 @@ class LinkOverhead:
         return allowed
 
 
-def _work_ns(busy_ns: Integers, arrived: Booleans, point: Bytes, outgoing: Bytes) -> Integers:
+def _work_ns(busy_ns: Integers, answered: Booleans) -> Integers:
     """Return the accumulated time from arrivals at an end to its answers, where no other packet passed in between.
 
     ``tcp_v4_rcv()`` answers from the softirq that has the packet, and no qdisc releases a packet meanwhile.
     """
     worked = np.zeros(len(busy_ns), dtype=np.int64)
-    answered = arrived[:-1] & (outgoing[1:] == 1) & (point[1:] == point[:-1])
-    np.cumsum(np.where(answered, busy_ns[1:] - busy_ns[:-1], 0), out=worked[1:])
+    np.subtract(busy_ns[1:], busy_ns[:-1], out=worked[1:], where=answered[:-1])
+    np.cumsum(worked, out=worked)
     return worked

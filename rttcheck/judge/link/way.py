@@ -89,7 +89,7 @@ class Way:
         """Compute one direction. The recording's engine must be one of `ENGINES`."""
         recording, scenario = evidence.recording, evidence.scenario
         engine = ENGINES[recording.engine]
-        transit = Transit.of(recording.wire, name)
+        transit = Transit.of(evidence.wire, name)
         in_force = (0, *(step.index + 1 for step in recording.steps))
         netems = tuple(scenario.links[link][name == "back"] for link in in_force)
         delays = tuple(engine.delay(netem) for netem in netems)
@@ -104,7 +104,7 @@ class Way:
         )
         entered = transit.entered[first]
         # Column by column: whole rows would be another table.
-        columns = {name: recording.wire[name][entered] for name in ("payload", "sack_blocks", "has_ts", "flags")}
+        columns = {name: evidence.wire[name][entered] for name in ("payload", "sack_blocks", "has_ts", "flags")}
         least, most = frame_lengths(columns, family=scenario.family, mtu=scenario.mtu)
         overhead = evidence.overheads[name]
         ahead = np.zeros(len(matched), dtype=np.bool_)
@@ -146,7 +146,7 @@ class Way:
             setting=setting,
             ahead=ahead,
             payload=columns["payload"].astype(np.int64),
-            connection=_connections(recording.wire, transit.left[matched]),
+            connection=_connections(evidence.wire, transit.left[matched]),
             left_ns=left_ns,
             longest_ns=transit.longest_ns,
             shortest_ns=transit.shortest_ns,

@@ -235,6 +235,7 @@ def sequence_keys(numbers: npt.NDArray[np.uint32], life: Rows, initial: npt.NDAr
 
 def packets_of(wire: np.ndarray, row: npt.NDArray[np.integer]) -> np.ndarray:
     """Return the packets of ``row``; a view where the rows are consecutive."""
+    wire = np.asarray(wire)
     if len(row) and int(row[-1]) - int(row[0]) == len(row) - 1 and (row[1:] > row[:-1]).all():
         return wire[int(row[0]) : int(row[-1]) + 1]
     # As bytes: NumPy copies records field by field.
