@@ -27,6 +27,8 @@ Integers = npt.NDArray[np.int64]
 Places = npt.NDArray[np.intp]
 Booleans = npt.NDArray[np.bool_]
 
+_UPPER_BITS = 16
+
 _SHORTEST_FRAME = 42
 """Ethernet, IPv4 and UDP without data; ARP has the same length."""
 
@@ -267,4 +269,13 @@ def _as_served(first_ns: Integers, last_ns: Integers, within_ns: int) -> tuple[I
 def _connections(wire: np.ndarray, rows: Places) -> Integers:
     ends = ("src", "dst", "sport", "dport")
     names = identities(wire, rows, apart=tuple(name for name in wire.dtype.names or () if name not in ends))
-    return np.unique(names, return_inverse=True)[1].astype(np.int64)
+    # Few connections: mostly the upper bits of their names tell them apart, and nothing is sorted.
+    upper = (names >> np.uint64(64 - _UPPER_BITS)).astype(np.int64)
+    held = np.zeros(1 << _UPPER_BITS, dtype=np.uint64)
+    held[upper] = names
+    if (held[upper] != names).any():
+        return np.unique(names, return_inverse=True)[1].astype(np.int64)
+    used = np.zeros(1 << _UPPER_BITS, dtype=np.bool_)
+    used[upper] = True
+    numbers: Integers = (np.cumsum(used) - 1)[upper]
+    return numbers
