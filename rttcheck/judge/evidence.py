@@ -14,6 +14,7 @@ from typing import Any, Final, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from rttcheck.judge.arithmetic.steps import Steps
 from rttcheck.judge.check import CALLS
 from rttcheck.judge.eligibility.expectations import expectations_at
 from rttcheck.judge.eligibility.part import EXPECTATION
@@ -168,6 +169,11 @@ class Evidence:
         keys = self.connections * _SIDES + self.sides
         order = np.argsort(keys, kind="stable")
         return order, keys[order]
+
+    @cached_property
+    def steps(self) -> Steps:
+        """The previous event of each event's socket, where the probe sees every sample."""
+        return Steps.of(self.events)
 
     @property
     def unit(self) -> Unit:

@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from rttcheck.judge.address import Address
 from rttcheck.judge.pairing.ends import Ends
 from rttcheck.judge.pairing.sockets import Sockets
 from rttcheck.judge.pairing.stamps import UNKNOWN, stamps_of
 from rttcheck.judge.pairing.wire_times import Booleans, Integers, TimedValues, WireTimes
-from rttcheck.judge.samples import Address, connections_of
+from rttcheck.judge.samples import connections_of
 from rttcheck.record.recording import Recording
 
 

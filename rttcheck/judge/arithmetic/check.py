@@ -54,7 +54,8 @@ RTO: Final = Check(
 
 def check_arithmetic(evidence: Evidence) -> tuple[Finding, ...]:
     """Return the findings on estimator, timeout and minimum, in this order."""
-    steps = Steps.of(evidence.events, every_sample=evidence.recording.view.every_sample)
+    every_sample = evidence.recording.view.every_sample
+    steps = evidence.steps if every_sample else Steps.of(evidence.events, every_sample=False)
     state = State.of(evidence.events)
     bounds = Bounds.of(evidence.recording.sysctls, evidence.events["hz"].astype(np.int64))
     smoothed = _estimator(evidence, steps, state, bounds)

@@ -19,6 +19,7 @@ from rttcheck.judge.link.bounds import packet_time_ns
 from rttcheck.judge.link.model import ENGINES, Delay, EngineModel, frame_lengths
 from rttcheck.judge.link.overhead import LinkOverhead
 from rttcheck.judge.link.seed import due_by_seed, off_by_ns, seed_is_usable
+from rttcheck.judge.pairing.ends import packets_of
 from rttcheck.judge.pairing.transit import UNMATCHED, WAYS, Transit, identities
 from rttcheck.record.recording import Recording
 from rttcheck_netns.netem import Netem
@@ -28,6 +29,9 @@ Places = npt.NDArray[np.intp]
 Booleans = npt.NDArray[np.bool_]
 
 _UPPER_BITS = 16
+
+_AT_ONCE = 1 << 13
+"""Rows that fit into a processor's cache."""
 
 _SHORTEST_FRAME = 42
 """Ethernet, IPv4 and UDP without data; ARP has the same length."""
@@ -105,9 +109,7 @@ class Way:
             UNMATCHED
         )
         entered = transit.entered[first]
-        # Column by column: whole rows would be another table.
-        columns = {name: evidence.wire[name][entered] for name in ("payload", "sack_blocks", "has_ts", "flags")}
-        least, most = frame_lengths(columns, family=scenario.family, mtu=scenario.mtu)
+        payload, least, most = _lengths(evidence.wire, entered, family=scenario.family, mtu=scenario.mtu)
         overhead = evidence.overheads[name]
         ahead = np.zeros(len(matched), dtype=np.bool_)
         due_first, due_last = transit.entered_ns[first].copy(), transit.entered_ns[last].copy()
@@ -147,7 +149,7 @@ class Way:
             entered_setting=entered_setting,
             setting=setting,
             ahead=ahead,
-            payload=columns["payload"].astype(np.int64),
+            payload=payload,
             connection=_connections(evidence.wire, transit.left[matched]),
             left_ns=left_ns,
             longest_ns=transit.longest_ns,
@@ -264,6 +266,17 @@ def _as_served(first_ns: Integers, last_ns: Integers, within_ns: int) -> tuple[I
         np.where(first_ns - after <= within_ns, after, first_ns),
         np.where(before - last_ns <= within_ns, before, last_ns),
     )
+
+
+def _lengths(wire: np.ndarray, rows: Places, *, family: int, mtu: int) -> tuple[Integers, Integers, Integers]:
+    """Return the payload of the packets ``rows``, and `frame_lengths`."""
+    payload, least, most = (np.empty(len(rows), dtype=np.int64) for _ in range(3))
+    for at in range(0, len(rows), _AT_ONCE):
+        some = slice(at, at + _AT_ONCE)
+        packets = packets_of(wire, rows[some])
+        payload[some] = packets["payload"]
+        least[some], most[some] = frame_lengths(packets, family=family, mtu=mtu)
+    return payload, least, most
 
 
 def _connections(wire: np.ndarray, rows: Places) -> Integers:

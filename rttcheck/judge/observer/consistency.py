@@ -98,7 +98,7 @@ def check_consistency(evidence: Evidence) -> tuple[Finding, ...]:
     """Return all findings on the probe's data, in no order; two of them need packets."""
     found, wire_times = [_possible(evidence), _shown_state(evidence)], evidence.wire_times
     if wire_times is not None:
-        steps = Steps.of(evidence.events)
+        steps = evidence.steps
         state = State.of(evidence.events)
         found.append(_used(evidence, wire_times, steps, state))
         if evidence.expectations is not None:
@@ -258,7 +258,7 @@ def _outside(held: Integers, name: str, low_us: int, high_us: int) -> Booleans:
 
 def _unseen(evidence: Evidence, expectations: np.ndarray, steps: Steps, state: State) -> Finding:
     """Find missing events: an expected sample has no event, and the state has changed by the socket's next event."""
-    events, recording = evidence.events, evidence.recording
+    events = evidence.events
     missing = expectations[(expectations["event"] == NONE) & (expectations["expected"] & Part.TAKEN != 0)]
     after = np.zeros(len(events), dtype=np.bool_)
     moved = after

@@ -8,7 +8,8 @@ caches.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -77,6 +78,9 @@ class Ends:
     """Time of each life's first packet."""
     initial: npt.NDArray[np.uint32]
     """Each life's own initial sequence number: from its SYN, else implied by its first packets."""
+    known_lives: list[tuple[np.ndarray, Any]] = field(default_factory=list)
+    """The last events whose lives were asked for, and these (`lives_of`): the same events are asked for several times.
+    """
 
     @classmethod
     def of(cls, wire: np.ndarray, sockets: Sockets) -> Ends:
