@@ -35,7 +35,7 @@ _MIX: Final = np.random.Generator(np.random.PCG64(1)).integers(0, 1 << 64, 64, d
 
 _STEP: Final = np.uint64(0x2545F4914F6CDD1D)
 
-_SPARSE: Final = 8
+_SPARSE: Final = 4
 """Slots for each packet, so that few packets share one."""
 
 _AT_ONCE = 4_096
@@ -73,17 +73,17 @@ class Transit:
     @classmethod
     def of(cls, wire: np.ndarray, way: str) -> Transit:
         """Match the packets (dtype ``WIRE``) of one of `WAYS`. Linear in their number but for one sort."""
-        first, last = WAYS[way]
-        entered = _passing(wire, first, outgoing=0)
-        left = _passing(wire, last, outgoing=1)
+        near, far = WAYS[way]
+        entered = _passing(wire, near, outgoing=0)
+        left = _passing(wire, far, outgoing=1)
         entered_ns, left_ns = wire["time_ns"][entered], wire["time_ns"][left]
         names_in, names_out = identities(wire, entered), identities(wire, left)
         earliest = _unlike(names_in, names_out)
         latest = earliest.copy()
         # The others: lost ones, duplicates, equal ones, and some that only share a slot.
-        others_in = np.ones(len(entered), dtype=np.bool_)
-        others_in[earliest[earliest != UNMATCHED]] = False
-        others_in, others_out = np.flatnonzero(others_in), np.flatnonzero(earliest == UNMATCHED)
+        alone = np.zeros(len(entered), dtype=np.bool_)
+        alone[earliest[earliest != UNMATCHED]] = True
+        others_in, others_out = np.flatnonzero(~alone), np.flatnonzero(earliest == UNMATCHED)
         group, sizes_in, sizes_out = _groups(
             np.concatenate((names_in[others_in], names_out[others_out])), len(others_in)
         )
