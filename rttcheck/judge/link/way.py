@@ -102,7 +102,8 @@ class Way:
         changes = np.array([step.at_ns for step in recording.steps], dtype=np.int64)
         entered_setting = np.searchsorted(changes, transit.entered_ns, side="right")
         matched = transit.matched
-        first, last = transit.earliest[matched], transit.latest[matched]
+        first = transit.earliest[matched]
+        last = first if transit.latest is transit.earliest else transit.latest[matched]
         left_ns = transit.left_ns[matched]
         setting = entered_setting[last].astype(np.intp)
         setting[(setting != np.searchsorted(changes, left_ns, side="right")) | (setting != entered_setting[first])] = (
@@ -111,12 +112,14 @@ class Way:
         entered = transit.entered[first]
         payload, least, most = _lengths(evidence.wire, entered, family=scenario.family, mtu=scenario.mtu)
         overhead = evidence.overheads[name]
+        longest_ns = transit.longest_ns
+        shortest_ns = longest_ns if last is first else transit.shortest_ns
         ahead = np.zeros(len(matched), dtype=np.bool_)
-        due_first, due_last = transit.entered_ns[first].copy(), transit.entered_ns[last].copy()
+        due_first, due_last = transit.entered_ns[first], transit.entered_ns[last]
         for place, (netem, delay) in enumerate(zip(netems, delays, strict=True)):
             here = setting == place
             if netem.reorder:
-                ahead |= here & (transit.shortest_ns < delay.lowest_ns)
+                ahead |= here & (shortest_ns < delay.lowest_ns)
             held = here & ~ahead
             if netem.rate_bytes and not evidence.virtual:
                 due_first[held], due_last[held] = _as_served(due_first[held], due_last[held], overhead.handing_ns)
@@ -131,7 +134,11 @@ class Way:
         drawn_ns, unfitting, off_ns = _drawn(recording, name, netems, transit)
         drawn_ns = drawn_ns[first]
         relay_due_ns[(setting == UNMATCHED) | (first != last)] = drawn_ns[(setting == UNMATCHED) | (first != last)] = 0
-        due_first, due_last = (np.where(drawn_ns > 0, drawn_ns, each) for each in (due_first, due_last))
+        if drawn_ns.any():
+            due_first, due_last = (np.where(drawn_ns > 0, drawn_ns, each) for each in (due_first, due_last))
+        if np.array_equal(due_first, due_last):
+            # Mostly: then they are held once.
+            due_last = due_first
         statistics = recording.netem.get("statistics", {}).get(name, {})
         under_last = setting == len(netems) - 1
         unseen_bytes = max(int(statistics.get("bytes", 0)) - int(least[under_last].sum()), 0)
@@ -152,8 +159,8 @@ class Way:
             payload=payload,
             connection=_connections(evidence.wire, transit.left[matched]),
             left_ns=left_ns,
-            longest_ns=transit.longest_ns,
-            shortest_ns=transit.shortest_ns,
+            longest_ns=longest_ns,
+            shortest_ns=shortest_ns,
             due_first_ns=due_first,
             due_last_ns=due_last,
             constant=constant[setting],
@@ -249,7 +256,8 @@ def _fill(
     held_ns: int, chosen: Places,
 ) -> None:  # fmt: skip
     """Replace the arrival times of the ``chosen`` packets by due times; a rate serves them in order of arrival."""
-    order = chosen[np.argsort(due_ns[chosen], kind="stable")]
+    times = due_ns[chosen]
+    order = chosen if (times[1:] >= times[:-1]).all() else chosen[np.argsort(times, kind="stable")]
     due_ns[order] = model(netem, due_ns[order], lengths[order], held_ns)
 
 

@@ -20,6 +20,11 @@ from rttcheck.record.packet import ACK, FIN, RST, SYN, Point
 _BLOCK = 1 << 15
 """Rows at a time: three megabytes of the table."""
 
+_FEW = 1 << 13
+"""Rows of which several columns are read one after the other, so that they stay in the cache."""
+
+_READ = ("flags", "outgoing", "payload", "sack_blocks", "time_ns", "seq", "ack")
+
 REACH = 1 << 40
 """Most bytes in either direction that a key has room for; the keys of longer connections are clipped."""
 _KEY_BITS = 41
@@ -119,15 +124,19 @@ class Ends:
         left, came = _Columns(stop - start), _Columns(stop - start)
         length = np.empty(stop - start, dtype=np.uint32)
         sacks = [np.zeros(0, dtype=np.intp)]
-        for at, row, packets in _blocks(self.wire, self.row[start:stop]):
-            flags, out = packets["flags"], packets["outgoing"] != 0
-            taken = packets["payload"] + ((flags & (SYN | FIN)) != 0)
+        column = {name: self.wire[name] for name in _READ}
+        for at in range(start, stop, _FEW):
+            row = self.row[at : min(at + _FEW, stop)]
+            life = lives[at - start :]
+            flags, out = column["flags"][row], column["outgoing"][row] != 0
+            taken = column["payload"][row] + ((flags & (SYN | FIN)) != 0)
             sends = np.flatnonzero(out & (taken > 0))
             length[left.filled : left.filled + len(sends)] = taken[sends]
             acks = np.flatnonzero(~out & ((flags & (ACK | RST)) == ACK))
-            sacks.append(np.flatnonzero(packets["sack_blocks"][acks]) + came.filled)
+            sacks.append(np.flatnonzero(column["sack_blocks"][row[acks]]) + came.filled)
             for columns, chosen, number in ((left, sends, "seq"), (came, acks, "ack")):
-                columns.add(row[chosen], lives[at + chosen], packets["time_ns"][chosen], packets[number][chosen])
+                rows = row[chosen]
+                columns.add(rows, life[chosen], column["time_ns"][rows], column[number][rows])
         del lives
         initial = self.initial[first:last]
         left.cut()

@@ -79,7 +79,6 @@ class Transit:
         entered_ns, left_ns = wire["time_ns"][entered], wire["time_ns"][left]
         names_in, names_out = identities(wire, entered), identities(wire, left)
         earliest = _unlike(names_in, names_out)
-        latest = earliest.copy()
         # The others: lost ones, duplicates, equal ones, and some that only share a slot.
         alone = np.zeros(len(entered), dtype=np.bool_)
         alone[earliest[earliest != UNMATCHED]] = True
@@ -106,7 +105,12 @@ class Transit:
             alike = ranked[start : start + sizes_in[theirs[place]]]
             by_then = int(np.searchsorted(came_ns[alike], went_ns[place], side="right"))
             last[place] = alike[max(by_then - 1, 0)]
-        earliest[others_out[known]], latest[others_out[known]] = others_in[first[known]], others_in[last[known]]
+        earliest[others_out[known]] = others_in[first[known]]
+        # Mostly no two packets are equal: then it is the same array.
+        latest = earliest
+        if not np.array_equal(first, last):
+            latest = earliest.copy()
+            latest[others_out[known]] = others_in[last[known]]
         # Each packet leaves at most twice: at least half of those that left, rounded up, got through.
         most_lost = sizes_in - (sizes_out + 1) // 2
         hidden = np.maximum(most_lost - np.maximum(sizes_in - sizes_out, 0), 0)
@@ -114,7 +118,8 @@ class Transit:
         rank_in[ranked] = np.arange(len(others_in)) - np.repeat(starts, sizes_in)
         gone = others_in[rank_in >= sizes_out[ours]]
         pieces, found, part = _pieces(wire, entered, left, gone, others_out[~known])
-        earliest[found] = latest[found] = pieces
+        if len(found):
+            earliest[found] = latest[found] = pieces
         gone = gone[~np.isin(gone, pieces)] if len(pieces) else gone
         return cls(
             entered=entered,
