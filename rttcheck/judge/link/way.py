@@ -18,7 +18,7 @@ from rttcheck.judge.link.account import relay_due_of
 from rttcheck.judge.link.bounds import packet_time_ns
 from rttcheck.judge.link.model import ENGINES, Delay, EngineModel, frame_lengths
 from rttcheck.judge.link.overhead import LinkOverhead
-from rttcheck.judge.link.seed import due_by_seed, off_by_ns, seed_is_usable
+from rttcheck.judge.link.seed import due_by_seed, off_by_ns, replayable, seed_is_usable
 from rttcheck.judge.pairing.ends import packets_of
 from rttcheck.judge.pairing.transit import UNMATCHED, WAYS, Transit, identities
 from rttcheck.record.recording import Recording
@@ -229,7 +229,7 @@ def _drawn(
 ) -> tuple[Integers, bool, int | None]:
     """Return when each packet was due by netem's seed (0: unknown), and `Way`'s ``unfitting`` and ``off_ns``."""
     unknown = np.zeros(len(transit.entered_ns), dtype=np.int64)
-    if recording.engine != "netem" or len(netems) > 1:
+    if recording.engine != "netem" or len(netems) > 1 or not replayable(netems[0]):
         return unknown, False, None
     matched = transit.matched
     places, sure = transit.earliest[matched], transit.earliest[matched] == transit.latest[matched]
