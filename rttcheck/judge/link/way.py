@@ -27,6 +27,7 @@ from rttcheck_netns.netem import Netem
 Integers = npt.NDArray[np.int64]
 Places = npt.NDArray[np.intp]
 Booleans = npt.NDArray[np.bool_]
+Settings = npt.NDArray[np.int16]
 
 _UPPER_BITS = 16
 
@@ -51,9 +52,9 @@ class Way:
     delays: tuple[Delay, ...]
     changes_ns: Integers
     """When each setting but the first came into force."""
-    entered_setting: Places
+    entered_setting: Settings
     """The index in ``netems`` when each packet came in; a row for each packet that came in."""
-    setting: Places
+    setting: Settings
     """The index in ``netems`` that each packet passed under; `UNMATCHED` for one in flight during a change."""
     ahead: Booleans
     """Whether each packet was sent ahead: it took less than any delay of a setting that sends packets ahead."""
@@ -100,15 +101,13 @@ class Way:
         netems = tuple(scenario.links[link][name == "back"] for link in in_force)
         delays = tuple(engine.delay(netem) for netem in netems)
         changes = np.array([step.at_ns for step in recording.steps], dtype=np.int64)
-        entered_setting = np.searchsorted(changes, transit.entered_ns, side="right")
+        entered_setting = _settings(changes, transit.entered_ns)
         matched = transit.matched
         first = transit.earliest[matched]
         last = first if transit.latest is transit.earliest else transit.latest[matched]
-        left_ns = transit.left_ns[matched]
-        setting = entered_setting[last].astype(np.intp)
-        setting[(setting != np.searchsorted(changes, left_ns, side="right")) | (setting != entered_setting[first])] = (
-            UNMATCHED
-        )
+        left_ns = transit.left_ns[matched] if len(matched) < len(transit.left_ns) else transit.left_ns
+        setting = entered_setting[last]
+        setting[(setting != _settings(changes, left_ns)) | (setting != entered_setting[first])] = UNMATCHED
         entered = transit.entered[first]
         payload, least, most = _lengths(evidence.wire, entered, family=scenario.family, mtu=scenario.mtu)
         overhead = evidence.overheads[name]
@@ -276,7 +275,16 @@ def _as_served(first_ns: Integers, last_ns: Integers, within_ns: int) -> tuple[I
     )
 
 
-def _lengths(wire: np.ndarray, rows: Places, *, family: int, mtu: int) -> tuple[Integers, Integers, Integers]:
+def _settings(changes_ns: Integers, times_ns: Integers) -> Settings:
+    """Return the setting that was in force at each time."""
+    if not len(changes_ns):
+        return np.zeros(len(times_ns), dtype=np.int16)
+    return np.searchsorted(changes_ns, times_ns, side="right").astype(np.int16)
+
+
+def _lengths(
+    wire: np.ndarray, rows: npt.NDArray[np.integer], *, family: int, mtu: int
+) -> tuple[Integers, Integers, Integers]:
     """Return the payload of the packets ``rows``, and `frame_lengths`."""
     payload, least, most = (np.empty(len(rows), dtype=np.int64) for _ in range(3))
     for at in range(0, len(rows), _AT_ONCE):
@@ -287,7 +295,7 @@ def _lengths(wire: np.ndarray, rows: Places, *, family: int, mtu: int) -> tuple[
     return payload, least, most
 
 
-def _connections(wire: np.ndarray, rows: Places) -> Integers:
+def _connections(wire: np.ndarray, rows: npt.NDArray[np.integer]) -> Integers:
     ends = ("src", "dst", "sport", "dport")
     names = identities(wire, rows, apart=tuple(name for name in wire.dtype.names or () if name not in ends))
     # Few connections: mostly the upper bits of their names tell them apart, and nothing is sorted.

@@ -12,7 +12,7 @@ the link's favour.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,8 @@ from rttcheck.record.packet import Point
 
 Integers = npt.NDArray[np.int64]
 Places = npt.NDArray[np.intp]
+Rows = npt.NDArray[np.int32]
+Numbers = TypeVar("Numbers", npt.NDArray[np.intp], npt.NDArray[np.int32])
 Booleans = npt.NDArray[np.bool_]
 Words = npt.NDArray[np.uint64]
 
@@ -53,9 +55,9 @@ class Transit:
     second and later pieces of a split packet. Nearly always the two are equal.
     """
 
-    entered: Places
+    entered: Rows
     entered_ns: Integers
-    left: Places
+    left: Rows
     left_ns: Integers
     earliest: Places
     latest: Places
@@ -151,7 +153,7 @@ class Transit:
         return self.left_ns[self.matched] - self.entered_ns[self.latest[self.matched]]
 
 
-def identities(wire: np.ndarray, places: Places, *, apart: tuple[str, ...] = _WHEN_AND_WHERE) -> Words:
+def identities(wire: np.ndarray, places: npt.NDArray[np.integer], *, apart: tuple[str, ...] = _WHEN_AND_WHERE) -> Words:
     """Return a 64-bit number for each packet, the same for packets that are equal in all fields except ``apart``.
 
     Two packets that differ get the same number once in 1.8e19 pairs.
@@ -183,11 +185,13 @@ def _mixed(words: Words, factor: np.uint64) -> Words:
     return words
 
 
-def _passing(wire: np.ndarray, point: Point, *, outgoing: int) -> Places:
-    return by_time(wire, np.flatnonzero((wire["point"] == point) & (wire["outgoing"] == outgoing)))
+def _passing(wire: np.ndarray, point: Point, *, outgoing: int) -> Rows:
+    rows = np.flatnonzero((wire["point"] == point) & (wire["outgoing"] == outgoing))
+    # As in `Ends`, there are fewer than 2^31 rows.
+    return by_time(wire, rows.astype(np.int32))
 
 
-def by_time(table: np.ndarray, rows: Places) -> Places:
+def by_time(table: np.ndarray, rows: Numbers) -> Numbers:
     """Return ``rows`` of a table in order of time; those of the same time stay in their order."""
     times = table["time_ns"][rows]
     if len(rows) and (times[1:] < times[:-1]).any():
@@ -274,9 +278,7 @@ def _apart(
     return result
 
 
-def _pieces(
-    wire: np.ndarray, entered: Places, left: Places, gone: Places, strange: Places
-) -> tuple[Places, Places, int]:
+def _pieces(wire: np.ndarray, entered: Rows, left: Rows, gone: Places, strange: Places) -> tuple[Places, Places, int]:
     """Return packets of ``gone`` that left in pieces, the first piece of each (place in ``left``), and how many pieces.
 
     Pieces continue the sequence numbers and share all other fields but flags and length (``tcp_gso_segment()``).
