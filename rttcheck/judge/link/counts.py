@@ -34,6 +34,7 @@ SUSPECT: Final = 1e-4
 """The probability of an inconclusive result by chance for a run without any event, where events are configured."""
 
 _EVERY: Final = 64
+"""Packets between two at which the length of a queue is bounded."""
 
 _DEFAULT_LIMIT = Netem().limit
 
@@ -211,7 +212,7 @@ def _lost(ways: Sequence[Way]) -> tuple[Finding | None, str]:
     for way in ways:
         gone = np.zeros(len(way.transit.entered), dtype=np.bool_)
         gone[way.transit.gone] = True
-        waiting, crowded = cache(partial(_waiting, way)), _most_waiting(way)
+        waiting, crowded = cache(partial(packets_waiting, way)), most_waiting(way)
         for place, netem in enumerate(way.netems):
             here = _settled(way, place)
             room = netem.limit - way.unseen
@@ -250,7 +251,7 @@ def _likeness(ways: Sequence[Way]) -> str:
     """Return a hint at a queue's limit where packets are lost only while the same number waits, else empty."""
     for way in ways:
         if len(way.transit.gone):
-            waiting = _waiting(way)
+            waiting = packets_waiting(way)
             lost = waiting[way.transit.gone]
             if len(lost) > 1 and lost.min() >= waiting.max() - 1 and waiting.max() > 1:
                 limits = " and ".join(str(netem.limit) for netem in dict.fromkeys(way.netems))
@@ -269,7 +270,7 @@ def _settled(way: Way, place: int) -> Booleans:
     return here
 
 
-def _waiting(way: Way) -> npt.NDArray[np.int64]:
+def packets_waiting(way: Way) -> npt.NDArray[np.int64]:
     """Return how many packets that left later were in the link when each packet came in."""
     transit = way.transit
     came = np.sort(transit.entered_ns[transit.earliest[transit.matched]], kind="stable")
@@ -278,7 +279,7 @@ def _waiting(way: Way) -> npt.NDArray[np.int64]:
     return waiting
 
 
-def _most_waiting(way: Way) -> int:
+def most_waiting(way: Way) -> int:
     """Return a number that no packet finds more than waiting: of every few packets, what the most of them may find."""
     transit = way.transit
     edges = np.append(transit.entered_ns[::_EVERY], transit.entered_ns[-1:])
