@@ -11,10 +11,12 @@ rtt: setup  ## Judge a kernel: the running one if it can be, else a guest in vir
 	$(PYTEST) -m rtt tests/rtt
 
 test: setup  ## The project's own tests: unit, lab, guests
-	@# What netlink and TCP_INFO are told is compared with what ip, tc and ss say; bcc is one of the probes; a module
-	@# that makes a guest's kernel faulty is compiled (make setup brings QEMU, and make is here). Other machines are
-	@# sshds in namespaces: without one that test is skipped, for installing the package starts a service.
-	@sh ./setup/system-packages.sh iproute2 python3-bpfcc gcc libelf1 $(if $(CI),openssh-server openssh-client)
+	@# What netlink and TCP_INFO are told is compared with what ip, tc and ss say; bcc is one of the probes and compiles
+	@# against headers of any kernel; a module that makes a guest's kernel faulty is compiled (make setup brings QEMU, and
+	@# make is here). Other machines are sshds in namespaces: without one that test is skipped, for installing the
+	@# package starts a service.
+	@sh ./setup/system-packages.sh iproute2 python3-bpfcc linux-headers-amd64 gcc libelf1 \
+		$(if $(CI),openssh-server openssh-client)
 	$(MAKE) --no-print-directory check
 	@# What judges and what needs no kernel of its own runs on all cores; labs and guests have the machine to themselves.
 	$(PYTEST) -n auto --durations=15 tests/unit tests/faults --ignore tests/faults/test_saboteur.py

@@ -121,6 +121,12 @@ def _phases(_: argparse.Namespace) -> list[str]:
     return suite_phases.rows(suite_phases.measure())
 
 
+def _side_by_side(_: argparse.Namespace) -> list[str]:
+    from benchmarks import side_by_side
+
+    return [f"Linux {os.uname().release}, {os.cpu_count()} cores.", "", *side_by_side.rows(side_by_side.measure())]
+
+
 def _guests(arguments: argparse.Namespace) -> list[str]:
     from benchmarks import guests
     from rttcheck.kernels.series import newest_cached
@@ -132,6 +138,7 @@ SECTIONS: dict[str, Callable[[argparse.Namespace], list[str]]] = {
     "lab": _lab,
     "session": _session,
     "phases": _phases,
+    "side-by-side": _side_by_side,
     "judging": _judging,
     "relay": _relay,
     "captures": _captures,

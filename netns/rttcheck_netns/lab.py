@@ -43,6 +43,7 @@ class Lab:
         mtu: int,
         sysctls: Mapping[str, str],
         expected_rate_bytes: int,
+        expected_packet_bytes: int,
     ) -> None:
         self.topology = topology
         self.client, self.server, self.link = client, server, link
@@ -52,7 +53,7 @@ class Lab:
         self._engine = engine
         self.relay = relay
         """The relay, with its record of each packet, where that is the engine."""
-        self._expected_rate_bytes = expected_rate_bytes
+        self._expected_rate_bytes, self._expected_packet_bytes = expected_rate_bytes, expected_packet_bytes
         self._asked: dict[Direction, Netem | None] = {"out": None, "back": None}
         self._held: dict[Direction, Netem | None] = {"out": None, "back": None}
 
@@ -105,7 +106,12 @@ class Lab:
     def check_limits(self, asked: Mapping[Direction, Netem | None]) -> None:
         for direction, netem in asked.items():
             if netem is not None:
-                netem.check_limit(direction, expected_rate_bytes=self._expected_rate_bytes, packet_bytes=self.mtu)
+                netem.check_limit(
+                    direction,
+                    expected_rate_bytes=self._expected_rate_bytes,
+                    expected_packet_bytes=self._expected_packet_bytes,
+                    packet_bytes=self.mtu,
+                )
 
     def statistics(self) -> dict[str, QdiscStatistics]:
         """Return the counters of both directions, under "out" and "back"; noqueue counts nothing."""

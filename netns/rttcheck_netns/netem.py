@@ -195,16 +195,21 @@ class Netem:
             return self.delay_ns + self.jitter_ns
         return self.delay_ns + max(0, max(self.distribution.table) * self.jitter_ns // 8192)
 
-    def check_limit(self, direction: str, *, expected_rate_bytes: int = 0, packet_bytes: int = 1500) -> None:
+    def check_limit(
+        self, direction: str, *, expected_rate_bytes: int = 0, expected_packet_bytes: int = 0, packet_bytes: int = 1500
+    ) -> None:
         """Raise LimitTooSmall where packets in flight at the given rate exceed the limit.
 
         The rate is the smaller of netem's own and ``expected_rate_bytes`` (0: unknown); without either there is nothing
-        to check. ``packet_bytes`` is the MTU; fewer, larger packets fit more easily, many small ones may still not.
+        to check. ``packet_bytes`` is the MTU, and ``expected_packet_bytes`` are those of a packet of the expected rate,
+        without headers (0: as large as the MTU allows).
         """
         rates = [rate for rate in (self.rate_bytes, expected_rate_bytes) if rate]
         if not rates:
             return
         rate, held_ns, frame = min(rates), self.highest_delay_ns(), packet_bytes + _ETHERNET_HEADER
+        if rate == expected_rate_bytes and expected_packet_bytes:
+            frame = min(frame, expected_packet_bytes)
         needed = -(-rate * held_ns // (1_000_000_000 * frame)) + 1
         if needed > self.limit:
             raise LimitTooSmall(

@@ -96,13 +96,15 @@ def routed(
     quickack: bool = True,
     mtu: int = 1500,
     expected_rate_bytes: int = 0,
+    expected_packet_bytes: int = 0,
     engine: EngineName = "netem",
     relay_cpu: int | None = None,
 ) -> Iterator[Lab]:
     """Build client, link and server in three namespaces; the link forwards and impairs each direction on egress.
 
     ``sysctls`` are set on both ends after the pinned ones; ``quickack`` puts RTAX_QUICKACK on the ends' routes, so that
-    no ACK is delayed; ``expected_rate_bytes`` per second (0: unknown) is the rate that limits are checked against;
+    no ACK is delayed; ``expected_rate_bytes`` per second (0: unknown), in packets of ``expected_packet_bytes`` (0: as
+    large as ``mtu`` allows), is the rate that limits are checked against;
     ``engine`` does the impairment: the kernel's netem, or the relay, a process that forwards instead of the kernel and
     keeps to the core ``relay_cpu``, if one is given. Raises NetnsError and its subclasses; then nothing is left behind.
     """
@@ -141,6 +143,7 @@ def routed(
             mtu=mtu,
             sysctls=client.sysctls,
             expected_rate_bytes=expected_rate_bytes,
+            expected_packet_bytes=expected_packet_bytes,
         )
         lab.impair(out=out, back=back)
         yield lab
@@ -156,6 +159,7 @@ def direct(
     quickack: bool = True,
     mtu: int = 1500,
     expected_rate_bytes: int = 0,
+    expected_packet_bytes: int = 0,
 ) -> Iterator[Lab]:
     """Build client and server in two namespaces on one veth pair, each impairing its egress; otherwise as `routed`.
 
@@ -181,6 +185,7 @@ def direct(
             mtu=mtu,
             sysctls=client.sysctls,
             expected_rate_bytes=expected_rate_bytes,
+            expected_packet_bytes=expected_packet_bytes,
         )
         lab.impair(out=out, back=back)
         yield lab

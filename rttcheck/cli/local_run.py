@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import platform
+import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from rttcheck.cli.exit_status import status_of
 from rttcheck.cli.request import BEGIN, READY, REFUSED, RESULT, Event, RunRequest, ScenarioRequest
-from rttcheck.errors import RecordingError, ScenarioError, TrafficError
+from rttcheck.errors import RecordingError, RttcheckError, ScenarioError, TrafficError
 
 if TYPE_CHECKING:
     from rttcheck.kernel_log.reader import KernelLog
@@ -45,6 +46,12 @@ def run_locally(request: RunRequest, following: Iterable[RunRequest] = ()) -> It
         except (ScenarioError, TrafficError, NetnsError) as error:
             row["reason"] = str(error)
             return {"event": RESULT, "row": row, "verdict": None, "text": ""}
+        except RttcheckError:
+            raise
+        except Exception as error:
+            # A fault of this program: the results of the other scenarios are as good as without it.
+            row["reason"] = f"rttcheck itself failed ({type(error).__name__}: {error}): please report it"
+            return {"event": RESULT, "row": row, "verdict": None, "text": traceback.format_exc().rstrip()}
         text = done.verdict.render(request.width, color=request.colour, ascii_only=request.ascii_only)
         return {"event": RESULT, "row": done.row(), "verdict": done.verdict.as_dict(), "text": text}
 

@@ -31,6 +31,8 @@ from rttcheck.collect.stamp.stamps import Stamped, Stamps, open_stamps
 from rttcheck.collect.timers import idle_ticks
 from rttcheck.collect.traffic import FlowResult, run_traffic
 from rttcheck.collect.wire.capture import Wire, frames_for, open_capture
+from rttcheck.collect.wire.direct import with_link
+from rttcheck.collect.wire.queued import Queued, watch_queues
 from rttcheck.kernel_log.reader import KernelLog, open_kernel_log
 from rttcheck.record.event import EVENT
 from rttcheck.record.packet import Point
@@ -44,6 +46,9 @@ from rttcheck_netns.relay.packets import PACKET
 DRAIN_DEADLINE_S = 10.0
 """How long the last packets in flight may take to arrive, seconds of the lab's clock."""
 
+
+_MOST_HEADERS = 40 + 60
+"""Bytes of the longest IP and TCP headers, IPv6 without extensions."""
 
 _JUST_S = 2.0
 """In real time a control run is of the same machine for as long, seconds."""
@@ -219,6 +224,9 @@ class Collector:
             ExitStack() as ends,
         ):
             stamped = ends.enter_context(self.stamps.watch(_ends(lab)))
+            # Where netem is on the ends' own interfaces, captures and stamps come after it.
+            direct = scenario.topology == "direct"
+            queued = ends.enter_context(watch_queues(_ends(lab)) if direct else nullcontext(Queued()))
             self._hold(lab)
             # Twice: the callbacks of the first grace period may queue more.
             watch.settle()
@@ -247,13 +255,17 @@ class Collector:
             if second is not None:
                 second.stop()
             ends.close()
+            wire = capture.read(raw=raw)
+            if queued.seen:
+                wire = with_link(wire, queued)
+                stamped = Stamped(rows=queued.stamps, facts={"lost": queued.lost})
             return LabRun(
                 events=watch.events(),
                 histograms=watch.histograms(),
                 lost=watch.lost,
                 second=second.events() if second is not None else np.zeros(0, dtype=EVENT),
                 second_lost=second.lost if second is not None else 0,
-                wire=capture.read(raw=raw),
+                wire=wire,
                 stamped=stamped,
                 writes=_writes(traffic.flows),
                 flows=tuple(flow_facts(result) for result in traffic.flows),
@@ -351,9 +363,17 @@ def open_lab(
     Raises NetnsError when the kernel refuses a part of it or reports other settings than were asked for.
     """
     build: Any = {"routed": netns.routed, "direct": netns.direct}[scenario.topology]
+    if engine != "netem" and scenario.topology == "direct":
+        raise netns.UnsupportedByEngine(
+            f'topology="direct" has nothing between the two ends, and the engine {engine} works there: take a kernel '
+            'with netem, such as --kernel debian:6.12, or topology="routed"'
+        )
     if engine != "netem":
         build = partial(build, engine=engine, relay_cpu=relay_cpu)
-    on = scenario.offloads
+    on, traffic = scenario.offloads, scenario.traffic
+    # Less than a queue holds in all fits at any pace.
+    limit = min(netem.limit for link in scenario.links for netem in link)
+    fits = traffic.most_packets(scenario.mtu - _MOST_HEADERS) < limit
     with build(
         out=scenario.out if impaired else None,
         back=scenario.back if impaired else None,
@@ -361,6 +381,8 @@ def open_lab(
         sysctls=dict(scenario.sysctls),
         quickack=scenario.quickack,
         mtu=scenario.mtu,
-        expected_rate_bytes=scenario.traffic.paced_bytes,
+        expected_rate_bytes=0 if fits else traffic.paced_bytes,
+        # Each write is a segment of its own, or several.
+        expected_packet_bytes=traffic.size if traffic.nodelay else 0,
     ) as lab:
         yield lab

@@ -63,7 +63,7 @@ class Quality(StrEnum):
     ANY = "none"
     """No requirement: a failure stays a failure."""
     PACKETS_AND_EVENTS = "packets and events complete, clock not set, no corrupted packets"
-    END_CAPTURES = "packets and events complete, clock not set, no corrupted packets, no netem on the ends' interfaces"
+    END_CAPTURES = "packets and events complete, clock not set, no corrupted packets, seen before any queue of the ends"
     LINK_CAPTURES = "the link's captures complete, clock not set"
     RELAY_ACCOUNT = "the link's captures and the relay's records complete, clock not set"
 

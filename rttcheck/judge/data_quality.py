@@ -54,7 +54,9 @@ def reason_of(evidence: Evidence, quality: Quality, *, control: bool = False) ->
     netems = [netem for link in evidence.scenario.links for netem in link]
     if any(netem.corrupt for netem in netems):
         reasons.append("the link corrupts packets: captures see packets that TCP drops")
-    direct = evidence.scenario.topology == "direct" and any(netem.changed() for netem in netems)
+    direct = evidence.own_queues and any(netem.changed() for netem in netems)
     if direct and quality is Quality.END_CAPTURES:
         reasons.append("netem runs on the ends' own interfaces, where captures see packets only after netem")
+    if evidence.refused and any(netem.loss for netem in netems):
+        reasons.append("a sender's own queue was full, so that a lost packet may be one that was not sent")
     return " and ".join(reasons)

@@ -20,10 +20,12 @@ from rttcheck.judge.eligibility.expectations import expectations_at
 from rttcheck.judge.eligibility.part import EXPECTATION
 from rttcheck.judge.link.bounds import RoundTrip, scenario_bounds, union
 from rttcheck.judge.link.overhead import LinkOverhead
+from rttcheck.judge.link.refused import without_refused
 from rttcheck.judge.machine.hop import MOST_NS
 from rttcheck.judge.machine.noise import MachineNoise
 from rttcheck.judge.machine.slack import Slack
 from rttcheck.judge.observation import Observation, addresses
+from rttcheck.judge.pairing.held import held_ns
 from rttcheck.judge.pairing.wire_times import MICROSECOND_NS, WireTimes
 from rttcheck.judge.samples import (
     Kind,
@@ -73,7 +75,7 @@ class Evidence:
     events: np.ndarray
     """The run's events, as a `Table`."""
     wire: np.ndarray
-    """The run's packets, as a `Table`."""
+    """The run's packets, as a `Table`; those that were sent are in the `observation`."""
     kinds: npt.NDArray[np.uint8]
     sources: npt.NDArray[np.uint8]
     connections: npt.NDArray[np.intp]
@@ -81,6 +83,10 @@ class Evidence:
     lowest_us: Microseconds
     highest_us: Microseconds
     """`UNBOUNDED_US` where the link's model has no upper bound."""
+    held_us: Microseconds
+    """How long the receiver delayed the ACK of each sample, where ``highest_us`` includes it; else 0."""
+    refused: int
+    """Packets that a full queue on their sender's own interface refused."""
     bounds: tuple[RoundTrip, ...]
     """At the start and after each step."""
     overheads: Mapping[str, LinkOverhead]
@@ -114,6 +120,12 @@ class Evidence:
             most_us=_most_us(control) if control is not None else None,
             link_us=_link_us(recording, overheads) if recording.clock == "virtual" else 0,
         )
+        sent = _sent(recording, wire, scenario)
+        observation = Observation.of_run(recording, sides, sent, events) if recording.wire_facts else None
+        held = np.zeros(len(events), dtype=np.int64)
+        if observation is not None and not scenario.quickack and not scenario.traffic.server_writes:
+            held = _held_us(observation)
+            highest[highest != UNBOUNDED_US] += held[highest != UNBOUNDED_US]
         coarse = maybe_coarse(events)
         lowest[coarse] -= TSECR_GRAIN_US
         highest[coarse & (highest != UNBOUNDED_US)] += TSECR_GRAIN_US
@@ -130,7 +142,9 @@ class Evidence:
             highest_us=highest,
             bounds=bounds,
             overheads=overheads,
-            observation=Observation.of_run(recording, events, wire, sides) if recording.wire_facts else None,
+            held_us=held,
+            refused=len(recording.wire) - len(sent[0]),
+            observation=observation,
             control=control,
             slack=slack,
             noise=MachineNoise.of(recording, slack) if recording.clock != "virtual" else None,
@@ -246,6 +260,11 @@ class Evidence:
         return dict(self.recording.wire_facts.get("points", {}))
 
     @property
+    def own_queues(self) -> bool:
+        """Whether netem is on the ends' own interfaces, and packets were not seen before it: in older recordings."""
+        return self.scenario.topology == "direct" and "link_near" not in self.capture_points
+
+    @property
     def clock_step_ns(self) -> int:
         """By how much the wall clock, which stamps packets, was set during the run; 0 when it was not."""
         step_ns = int(self.recording.wire_facts.get("clock_step_ns", 0))
@@ -269,6 +288,26 @@ def _most_us(control: Observation) -> Microseconds:
     account = control.wire_times.exact[0]
     most[account.event] = (account.wire_ns + 2 * MOST_NS) // MICROSECOND_NS
     return most
+
+
+def _sent(recording: Recording, wire: np.ndarray, scenario: Scenario) -> tuple[np.ndarray, np.ndarray]:
+    """Return the packets and their stamps, at the ends without those that TCP takes as not sent."""
+    if scenario.topology != "direct" or "link_near" not in recording.wire_facts.get("points", {}):
+        return wire, recording.stamps
+    limits = [min(link[way].limit for link in scenario.links) for way in (0, 1)]
+    sent, stamps = without_refused(wire, recording.stamps, limits)
+    return sent if sent is wire else Table.of(sent, WIRE_COLUMNS), stamps
+
+
+def _held_us(observation: Observation) -> Microseconds:
+    """Return how long the receiver delayed the ACK of each event's sample, by the packets."""
+    held = np.zeros(len(observation.events), dtype=np.int64)
+    timed, events = observation.wire_times.exact[0], observation.events
+    if len(timed.event):
+        tick_ns = 1_000_000_000 // max(int(events["hz"].min()), 1)
+        ack = observation.wire_times.pairs.ack[timed.event]
+        held[timed.event] = held_ns(observation.wire, timed.segment, ack, tick_ns=tick_ns) // MICROSECOND_NS
+    return held
 
 
 def _link_us(recording: Recording, overheads: Mapping[str, LinkOverhead]) -> int:

@@ -43,18 +43,20 @@ class Observation:
 
     @classmethod
     def of_run(
-        cls, recording: Recording, events: np.ndarray | None = None, wire: np.ndarray | None = None,
+        cls,
+        recording: Recording,
         sides: npt.NDArray[np.uint8] | None = None,
-    ) -> Observation:  # fmt: skip
-        """Return the observation of the run itself.
+        sent: tuple[np.ndarray, np.ndarray] | None = None,
+        events: np.ndarray | None = None,
+    ) -> Observation:
+        """Return the observation of the run itself; ``sides`` are those of its events, where they are known.
 
-        ``events`` and ``wire`` are its tables where there is a `Table` of them, ``sides`` those of its events where
-        they are known.
+        ``sent`` are its packets and their stamps, if not all that were recorded were sent, or if there is a `Table` of
+        them; ``events`` is the `Table` of its events, where there is one.
         """
-        return cls._of(
-            recording.events if events is None else events, recording.wire if wire is None else wire,
-            recording.flows, recording.stamps, recording.writes, False, sides,
-        )  # fmt: skip
+        wire, stamps = (recording.wire, recording.stamps) if sent is None else sent
+        events = recording.events if events is None else events
+        return cls._of(events, wire, recording.flows, stamps, recording.writes, False, sides)
 
     @classmethod
     def of_control(cls, recording: Recording) -> Observation:

@@ -9,7 +9,6 @@ Python itself would. Only the standard library is imported at the top.
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import importlib
 import importlib.metadata
@@ -100,14 +99,9 @@ def preload() -> None:
 
 def _look_ahead() -> None:
     """Find out what is found out once in a process and stays so in sessions: modules' files, the probed function."""
-    from rttcheck.collect.probe.function import Unproven, proven_symbol
-    from rttcheck.collect.probe.libbpf import Refused
-    from rttcheck.errors import CapabilityError
-
     # Python's own caches of what `inspect` looks up for a traceback: 1.4 s for all modules, in a session.
     inspect.getmodule(sys._getframe())
-    with contextlib.suppress(CapabilityError, Refused, Unproven):
-        proven_symbol()
+    importlib.import_module("rttcheck.collect.probe.function").look_ahead()
 
 
 def _remember_metadata() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final
 
@@ -106,8 +106,9 @@ def _netem(
 ) -> Netem:
     named = {name: (name, value) for name, value in both.items() if value is not None}
     named |= {name: (f"{side}.{name}", value) for name, value in own.items() if value is not None}
+    given = _DirectionKeywords(side, delay_ns, named)
     try:
-        return _DirectionKeywords(side, delay_ns, named).netem()
+        return replace(given, values={name: named[name] for name in named if not given.is_zero(name)}).netem()
     except NetemInvalid as error:
         raise ScenarioError(f"{side}: {error}") from error
 
@@ -166,6 +167,18 @@ class _DirectionKeywords:
         )
         self._refuse_truncation(netem)
         return netem
+
+    def is_zero(self, name: str) -> bool:
+        """Return whether a keyword is given as zero, which is the same as not at all. Raises ScenarioError."""
+        if name == "jitter":
+            return self._time(name) == 0
+        if name == "rate":
+            return self._rate() == 0
+        if name == "loss":
+            return self._loss() == RandomLoss(0.0)
+        if name in ("duplicate", "reorder", "corrupt") or name.endswith("_correlation"):
+            return self._percent(name) == 0
+        return name in ("gap", "packet_overhead", "cell_size", "cell_overhead") and self.values[name][1] == 0
 
     def _time(self, name: str) -> int:
         what, value = self.values.get(name, (name, "0ms"))

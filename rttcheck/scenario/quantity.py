@@ -6,6 +6,7 @@ import re
 from fractions import Fraction
 
 from rttcheck.errors import ScenarioError
+from rttcheck_netns.netem_nla import fraction
 
 _BITS = {"bit": 1, "kbit": 10**3, "mbit": 10**6, "gbit": 10**9}
 
@@ -13,10 +14,10 @@ _QUANTITY = re.compile(r"\s*([+-]?(?:\d+(?:\.\d*)?|\.\d+))\s*(\S*)\s*")
 
 
 def parse_rate(value: object, *, what: str) -> int:
-    """Return a rate in bits a second from ``"20mbit"``; k, m and g are powers of 1000.
+    """Return a rate in bits a second from ``"20mbit"``; k, m and g are powers of 1000. 0 is no limit, as in `tc`.
 
-    Raises ScenarioError for a number without a unit, a rate of 0 or less, and for ``mbps``, which means megabytes to
-    `tc` and megabits to people.
+    Raises ScenarioError for a number without a unit, less than a byte a second, and for ``mbps``, which means megabytes
+    to `tc` and megabits to people.
     """
     number, unit = _parts(value, what, example="20mbit")
     scale = _BITS.get(unit.lower().removesuffix("/s"))
@@ -25,7 +26,7 @@ def parse_rate(value: object, *, what: str) -> int:
         reason = "has no unit" if not unit else f'has the unit "{unit}", which is not one of {", ".join(_BITS)}'
         raise ScenarioError(f"{what}={value!r} {reason}: write bits a second, such as {what}={meant}")
     rate = Fraction(number) * scale
-    if rate < 8:
+    if rate < 8 and rate != 0:
         raise ScenarioError(f"{what}={value!r} is less than a byte a second: give it 8bit or more, or leave it out")
     return int(rate)
 
@@ -43,6 +44,11 @@ def parse_percent(value: object, *, what: str) -> float:
     percent = float(number)
     if not 0 <= percent <= 100:
         raise ScenarioError(f"{what}={value!r} is out of range: give a share from 0% to 100%")
+    if percent and not fraction(percent):
+        raise ScenarioError(
+            f"{what}={value!r} is less than netem can tell from none, which counts shares in 32 bits: give 0.00000003% "
+            "or more, or leave it out"
+        )
     return percent
 
 

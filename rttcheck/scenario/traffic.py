@@ -101,6 +101,10 @@ class Traffic:
         """Bytes per second of all flows together, if paced; else 0."""
         return self.flows * self.size * 1_000_000 // self.interval_us if self.interval_us else 0
 
+    def most_packets(self, segment_bytes: int) -> int:
+        """Return the number of data segments of all flows together, without retransmissions."""
+        return self.flows * self.count * -(-self.size // segment_bytes)
+
     def keywords(self) -> dict[str, object]:
         """Return the table that makes the same traffic."""
         table: dict[str, object] = {field.name: getattr(self, field.name) for field in fields(self)}

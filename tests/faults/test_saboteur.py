@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
 import pytest
 
@@ -27,12 +28,29 @@ TRIED = [(fault, scenario) for fault in FAULTS for scenario in fault.tested_in]
 
 @pytest.fixture(scope="session")
 def sabotaged(tmp_path_factory: pytest.TempPathFactory) -> Mapping[tuple[str, str], Entry]:
-    """What was recorded of each fault, by its name and the scenario's; one guest has them all."""
+    """What was recorded of each fault, by its name and the scenario's; one guest has them all.
+
+    Traffic that did not get through is sent once more: with 40 % loss the ACK of a FIN may be lost for longer than its
+    sender is in TIME-WAIT, which resets the connection (1 of some 300 runs).
+    """
     _require_compiler()
     directory = tmp_path_factory.mktemp("saboteur")
     works = [Work(fault=fault, scenarios=fault.tested_in) for fault in (SOUND, *FAULTS) if fault.tested_in]
-    entries = (Entry.of(KERNEL, recorded) for recorded in record(KERNEL, works, directory))
-    return {(entry.fault, entry.scenario): entry.judged() for entry in entries}
+    entries = {(entry.fault, entry.scenario): entry for entry in _recorded(works, directory)}
+    again = [
+        Work(fault=work.fault, scenarios=(scenario,))
+        for work in works
+        for scenario in work.scenarios
+        if entries[work.fault.name, scenario].error
+    ]
+    if again:
+        entries.update({(entry.fault, entry.scenario): entry for entry in _recorded(again, directory / "again")})
+    return entries
+
+
+def _recorded(works: Sequence[Work], directory: Path) -> Iterator[Entry]:
+    for recorded in record(KERNEL, works, directory):
+        yield Entry.of(KERNEL, recorded).judged()
 
 
 def _require_compiler() -> None:

@@ -27,10 +27,10 @@ SAMPLES: Final = (
                   amount=amount, every=every, tested_in=tested)
         for size, amount, every, tested in (
             ("5 us", 5, 1, ()),
-            ("20 us", 20, 1, ("rtt-40ms", "short-connections")),
+            ("20 us", 20, 1, ("rtt-40ms", "short-connections", "direct")),
             ("200 us", 200, 1, ("bbr", "loss")),
             ("1 ms", 1_000, 1, ()),
-            ("100 ms", 100_000, 1, ("bbr",)),
+            ("100 ms", 100_000, 1, ("bbr", "direct")),
             ("200 us, one in 20", 200, 20, ()),
             ("1 ms, one in 10", 1_000, 10, ("bbr",)),
         )
@@ -246,7 +246,7 @@ SOUND: Final = RealFault(
     what="the module's probes are in place, and none changes anything",
     layer=None,
     does="none",
-    tested_in=("rtt-40ms", "loss", "bbr", "rate-queue", "short-connections"),
+    tested_in=("rtt-40ms", "loss", "bbr", "rate-queue", "short-connections", "direct"),
 )
 
 FAULTS: Final = tuple(fault for _, family in FAMILIES for fault in family)
@@ -267,6 +267,17 @@ _MORE: Final[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
             "back": "10ms",
             # Where the backoff is kept, each timeout takes twice as long as the one before.
             "traffic": {"kind": "paced", "interval": "5ms", "count": 40, "size": 600, "deadline": "60min"},
+        },
+        # netem on the ends' own interfaces: captures come after it.
+        "direct": {
+            "rtt": "40ms",
+            "jitter": "4ms",
+            "loss": "3%",
+            "topology": "direct",
+            "traffic": "paced",
+            "interval": "2ms",
+            "count": 200,
+            "size": 1_000,
         },
     }
 )

@@ -7,11 +7,14 @@ clone beside the original that some callers use. A probe by name would then sile
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
 from rttcheck.collect.probe.btf import Prototype, kernel_btf
+from rttcheck.collect.probe.libbpf import Refused
+from rttcheck.errors import CapabilityError
 
 FUNCTION: Final = "tcp_ack_update_rtt"
 
@@ -85,6 +88,12 @@ def proven_symbol() -> str:
     if not VMLINUX.exists():
         raise Unproven(f"the kernel has no BTF ({VMLINUX} is missing; it needs CONFIG_DEBUG_INFO_BTF)")
     return _proven_with(_loaded_modules())
+
+
+def look_ahead() -> None:
+    """Look the symbol up for later calls in this process, if there is one."""
+    with suppress(CapabilityError, Refused, Unproven):
+        proven_symbol()
 
 
 def _loaded_modules() -> frozenset[tuple[str, str]]:

@@ -7,7 +7,7 @@ in which the kernel stamps packets, to the monotonic clock, in which TCP measure
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
@@ -31,7 +31,6 @@ MOST_FRAMES: Final = 131_072
 """32 MiB a ring, 128 MiB a lab; as pcapng 90 MiB (`PACKET_MOST` bytes each), before the recording compresses it."""
 
 _READINGS = 8
-_LINK = (Point.LINK_NEAR, Point.LINK_FAR)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +54,8 @@ class Wire:
     """dtype ``WIRE``, by point, in the order in which they passed each."""
     facts: dict[str, Any]
     """``points``: a `PointCount` a point as a table, ``clock_step_ns``: how far the wall clock was set meanwhile,
-    ``unread``: for the link's points, when non-TCP packets left there (ns), and their lengths (bytes)."""
+    ``unread``: for the points where packets leave the link, when non-TCP packets did (ns), and their lengths (bytes).
+    """
     pcapng: bytes = b""
     """The same packets as a file for Wireshark, with times in CLOCK_REALTIME; empty when it was not asked for."""
 
@@ -65,6 +65,7 @@ class LabCapture:
 
     def __init__(self, rings: dict[Point, tuple[str, CaptureRing]]) -> None:
         self._rings = rings
+        self._leaving = _leaving(rings)
         self._offset_ns = clock_offset_ns()
         self._started_ns = time.clock_gettime_ns(time.CLOCK_REALTIME)
 
@@ -91,7 +92,7 @@ class LabCapture:
                     damaged=parsed.damaged,
                 )
             )
-            if point in _LINK:
+            if point in self._leaving:
                 # Packets that share the link with TCP, and with a rate delay it.
                 left = np.setdiff1d(np.flatnonzero(frames.outgoing), parsed.kept)[:MOST_UNREAD]
                 times_ns, lengths = frames.realtime_ns[left] - offset_ns, frames.lengths[left]
@@ -119,9 +120,10 @@ def open_capture(lab: Lab, *, frames: int = LEAST_FRAMES) -> Iterator[LabCapture
     ``frames`` is how many packets each point can hold. Raises CaptureError when the kernel refuses.
     """
     points = _points(lab)
+    leaving = _leaving([point for point, _, _ in points])
 
     def opened(point: Point, host: Host, interface: str) -> CaptureRing:
-        return CaptureRing(host.namespace, interface, frames=frames, only_tcp=point not in _LINK)
+        return CaptureRing(host.namespace, interface, frames=frames, only_tcp=point not in leaving)
 
     # Opening and closing wait for grace periods of RCU, some 35 ms a point in real time: all points wait together.
     with ThreadPoolExecutor(len(points)) as together, ExitStack() as resources:
@@ -161,6 +163,12 @@ def clock_offset_ns() -> int:
         least = offset if least is None else min(least, offset)
     assert least is not None
     return least
+
+
+def _leaving(points: Collection[Point]) -> tuple[Point, ...]:
+    """Return the points where packets leave the link: its own, or the ends if they impair what they send."""
+    link = (Point.LINK_NEAR, Point.LINK_FAR)
+    return link if link[0] in points else (Point.CLIENT, Point.SERVER)
 
 
 def _points(lab: Lab) -> list[tuple[Point, Host, str]]:

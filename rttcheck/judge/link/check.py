@@ -85,7 +85,7 @@ def check_link(evidence: Evidence) -> LinkChecks:
     points = evidence.capture_points
     if not points:
         return LinkChecks()
-    if evidence.scenario.topology == "direct":
+    if evidence.own_queues:
         return LinkChecks(
             notes=(
                 "netem runs at the ends, where captures see packets only after it: one-way times, loss and other "

@@ -38,8 +38,8 @@ class Slack:
     """What a burst adds to the samples of its own last segments; 0 for traffic that waits for each ACK.
 
     All segments of a burst carry the time at which it began (``tcp_write_xmit()``), and the last one is sent after all
-    others. The control run shows how long the machine needs for all of the traffic's segments: twice that is allowed,
-    as the delayed run arms a timer for each.
+    others. The control run shows how long the machine needs for a burst's segments: twice that is allowed, as the
+    delayed run arms a timer for each.
     """
     drift_us: int = 0
     """The significant difference between the medians of the control runs before and after; else 0."""
@@ -73,7 +73,11 @@ class Slack:
         apart = [slice(first, last) for first, last in pairwise(edges) if kept[first:last].any()]
         burst_us = 0
         if scenario.bursts and apart:
-            burst_us = 2 * max(_burst_ns(control[run], kept[run]) for run in apart) // 1_000
+            ours = from_hosts(control, clients)
+            burst_us = max(
+                _burst_us(scenario, control[run][kept[run]], values[run][kept[run]], ours[run][kept[run]])
+                for run in apart
+            )
         return cls(
             values[kept],
             _concurrent(scenario),
@@ -127,11 +131,39 @@ class Slack:
         return text + (f", the link's timers {self.link_us} us" if self.link_us else "")
 
 
-def _burst_ns(control: np.ndarray, kept: np.ndarray) -> int:
-    """Return how long a control run's traffic took since its first data segment left, without connecting."""
-    data = control[kept]
-    begun_ns = (data["timestamp_ns"].astype(np.int64) - values_us(data).astype(np.int64) * 1_000).min()
-    return int(control["timestamp_ns"].max()) - int(begun_ns)
+def _burst_us(scenario: Scenario, data: np.ndarray, values: npt.NDArray[np.int64], ours: npt.NDArray[np.bool_]) -> int:
+    """Return what a burst may add by a control run's ``data`` events, their ``values`` and which are of the clients.
+
+    Traffic that never pauses is one burst, from its first data segment on. Other traffic is one burst a write, and as
+    many wait together as may be in flight.
+    """
+    ended_ns = data["timestamp_ns"].astype(np.int64)
+    begun_ns = ended_ns - values * 1_000
+    whole_ns = int(ended_ns.max() - begun_ns.min())
+    traffic = scenario.traffic
+    if traffic.kind in ("bulk", "oneway"):
+        return 2 * whole_ns // 1_000
+    at_once = _in_flight(scenario) if traffic.interval_us else 1
+    longest_ns = max(_longest_ns(begun_ns[side], ended_ns[side]) for side in (ours, ~ours) if side.any())
+    return 2 * min(whole_ns, at_once * longest_ns) // 1_000
+
+
+def _in_flight(scenario: Scenario) -> int:
+    """Return how many writes of a flow may be in flight, or wait for the congestion window, at one time."""
+    traffic = scenario.traffic
+    highest = [trip.highest_us for trip in scenario_bounds(scenario)]
+    if any(each is None for each in highest):
+        return traffic.count
+    return min(traffic.count, 1 + max(-(-(each or 0) // traffic.interval_us) for each in highest))
+
+
+def _longest_ns(begun_ns: npt.NDArray[np.int64], ended_ns: npt.NDArray[np.int64]) -> int:
+    """Return the longest time without a pause: the longest of the joined intervals."""
+    order = np.argsort(begun_ns, kind="stable")
+    begun_ns, ended_ns = begun_ns[order], np.maximum.accumulate(ended_ns[order])
+    begins = np.flatnonzero(np.append(True, begun_ns[1:] > ended_ns[:-1]))
+    ends = np.append(begins[1:], len(order)) - 1
+    return int((ended_ns[ends] - begun_ns[begins]).max())
 
 
 def _drift_us(runs: Sequence[npt.NDArray[np.int64]]) -> int:

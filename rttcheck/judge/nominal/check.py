@@ -167,6 +167,8 @@ def _above_exactly(evidence: Evidence, values: Microseconds, excess: Microsecond
     """Check the upper bound in virtual time, where only the kernel adds time; what is `explained` is inconclusive."""
     slack = evidence.slack
     expected = f"at most {most} + {slack.upper_us} us ({slack.render()})"
+    held = int(evidence.held_us.max(initial=0))
+    expected += f", of it up to {held} us in which the receiver delayed its ACK" if held else ""
     late = excess > slack.upper_us
     if not late.any():
         message = f"{len(values)} samples, at most {int(excess.max())} us above the link's own bound"

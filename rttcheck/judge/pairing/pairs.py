@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rttcheck.judge.pairing.advance import advance
+from rttcheck.judge.pairing.backlog import without_merged
 from rttcheck.judge.pairing.calls import Calls, acks_of
 from rttcheck.judge.pairing.ends import Arrivals, Booleans, Ends, Places, Rows, keys, sequence_keys
 from rttcheck.judge.pairing.lives import lives_of, portions
@@ -73,6 +74,8 @@ def _pair_lives(pairs: Pairs, events: np.ndarray, event: Places, life: Rows, end
     """Fill in ``pairs`` for ``event``, the events of lives ``start`` to ``stop`` - 1; return their unreported ACKs."""
     calls = _calls(events, event, life, ends.initial, start)
     sent, came = ends.directions(start, stop)
+    if _every_ack(events):
+        came = without_merged(ends.wire, came, calls, events["owned"][event])
     at = acks_of(calls, came)
     if not _every_ack(events):
         at, before = advance(calls, at, came)

@@ -293,7 +293,7 @@ def own_queue_ns(evidence: Evidence) -> npt.NDArray[np.int64] | None:
     None where there is no upper bound; 0 where the delay is in the middle.
     """
     queued = np.zeros(len(Side), dtype=np.int64)
-    if evidence.scenario.topology != "direct":
+    if not evidence.own_queues:
         return queued
     loads = load_of(evidence.scenario)
     for side, way in ((Side.CLIENT, 0), (Side.SERVER, 1)):

@@ -45,7 +45,7 @@ PAIRED: Final = Check(
     against="packets at the sender's own interface",
     tolerance="none",
     needs=VALUES,
-    quality=Quality.PACKETS_AND_EVENTS,
+    quality=Quality.END_CAPTURES,
 )
 NOT_BELOW: Final = Check(
     id="sample.not-below-wire",
@@ -76,7 +76,7 @@ def check_wire(evidence: Evidence) -> WireChecks:
     run, control = evidence.observation, evidence.control
     assert run is not None  # there are wire times
     overhead, waits = check_overhead(evidence, run)
-    queued = evidence.scenario.topology == "direct"
+    queued = evidence.own_queues
     findings = (
         _whole(evidence),
         _paired(evidence, wire_times),

@@ -146,13 +146,13 @@ def test_a_second_reading_remembers_what_was_dropped() -> None:
         assert count | {"dropped": first[point]["dropped"]} == first[point], point
 
 
-def test_a_direct_lab_has_two_points_and_only_tcp_is_captured() -> None:
+def test_a_direct_lab_has_two_points_where_packets_leave_the_link() -> None:
     with netns.direct() as lab, open_capture(lab) as capture:
         packets, points = captured(lab, Scenario.make(name="wire", count=5, topology="direct"), capture)
     assert set(points) == {"client", "server"}
     assert not np.isin(packets["point"], LINK).any()
-    # The drain's markers are UDP.
-    assert [count["others"] for count in points.values()] == [0, 0]
+    # The drain's markers are UDP: as many came in as left.
+    assert all(count["others"] >= 2 for count in points.values())
 
 
 def test_what_is_no_tcp_and_leaves_the_link_is_told_with_time_and_length() -> None:

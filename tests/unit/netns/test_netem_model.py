@@ -118,6 +118,17 @@ def test_the_limit_is_checked_against_the_slower_of_the_rates() -> None:
     Netem(delay_ns=300 * MS).check_limit("out")
 
 
+def test_small_writes_at_a_pace_are_many_packets() -> None:
+    asked = Netem(delay_ns=1_000 * MS)
+    with pytest.raises(LimitTooSmall, match=r"800000 bytes/s delayed by up to 1000 ms are 4001 packets of 200 bytes"):
+        asked.check_limit("out", expected_rate_bytes=800_000, expected_packet_bytes=200)
+    asked.check_limit("out", expected_rate_bytes=800_000)
+    # Where netem's own rate is the slower one, packets are as large as they can be.
+    Netem(delay_ns=1_000 * MS, rate_bytes=700_000).check_limit(
+        "out", expected_rate_bytes=800_000, expected_packet_bytes=200
+    )
+
+
 def test_jitter_and_its_table_count_towards_the_packets_in_flight() -> None:
     spread = Netem(delay_ns=50 * MS, jitter_ns=40 * MS, distribution=Distribution.named("pareto"))
     assert spread.highest_delay_ns() == 50 * MS + 32767 * 40 * MS // 8192

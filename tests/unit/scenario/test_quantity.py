@@ -20,7 +20,7 @@ def test_a_rate_is_read_in_bits_a_second(text: str, bits: int) -> None:
         (20, "has no unit"),
         ("20", "has no unit"),
         ("20mbps", 'write bits a second, such as rate="20mbit"'),
-        ("0mbit", "is less than a byte a second"),
+        ("7bit", "is less than a byte a second"),
         ("-1mbit", "is less than a byte a second"),
         ("fast", "rate='fast' is not understood: write a string such as rate=\"20mbit\""),
         (True, "is not understood"),
@@ -62,3 +62,13 @@ def test_a_flag_is_true_or_false_and_nothing_else() -> None:
     assert parse_flag(False, what="offloads") is False
     with pytest.raises(ScenarioError, match="neither true nor false"):
         parse_flag("no", what="offloads")
+
+
+def test_a_rate_of_nothing_is_no_limit() -> None:
+    assert parse_rate("0mbit", what="rate") == 0
+
+
+def test_a_share_that_netem_rounds_to_none_is_refused() -> None:
+    with pytest.raises(ScenarioError, match=r"loss='0.00000001%' is less than netem can tell from none.* or leave it"):
+        parse_percent("0.00000001%", what="loss")
+    assert parse_percent("0.00000003%", what="loss") > 0

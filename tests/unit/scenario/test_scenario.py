@@ -219,3 +219,23 @@ def test_correlated_knobs_are_taken_and_said_not_to_be_asserted() -> None:
 
 def test_none_counts_as_not_given() -> None:
     assert Scenario.make(rtt="40ms", jitter=None, out=None) == Scenario.make(rtt="40ms")
+
+
+@pytest.mark.parametrize(
+    ("word", "value"),
+    [
+        ("jitter", "0ms"), ("loss", "0%"), ("duplicate", "0%"), ("reorder", "0%"), ("corrupt", "0%"), ("rate", "0mbit"),
+        ("gap", 0), ("cell_size", 0), ("packet_overhead", 0), ("delay_correlation", "0%"), ("loss_correlation", "0%"),
+    ],
+)  # fmt: skip
+def test_zero_is_the_same_as_not_given(word: str, value: object) -> None:
+    for keywords in ({"rtt": "20ms", word: value}, {"out": {"delay": "20ms", word: value}}):
+        without = {name: each for name, each in keywords.items() if name != word}
+        if "out" in without:
+            without["out"] = {"delay": "20ms"}
+        assert Scenario.make(**keywords) == Scenario.make(**without)
+
+
+def test_what_needs_another_word_needs_more_than_zero_of_it() -> None:
+    with pytest.raises(ScenarioError, match="gap does nothing without reorder"):
+        Scenario.make(rtt="20ms", reorder="0%", gap=5)

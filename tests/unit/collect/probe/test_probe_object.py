@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from rttcheck.collect.probe.probe import OBJECT
+from rttcheck.collect.wire.queued import QUEUED
 from rttcheck.record.event import CONFIG, COUNTS, EVENT, MINMAX_SAMPLE
 from rttcheck.record.stamp import STAMP
 from tests.support.object_btf import object_btf
@@ -20,15 +21,13 @@ BPF = OBJECT.parent.resolve()
 STRUCTURES = {"rtt_event": EVENT, "rtt_config": CONFIG, "rtt_counts": COUNTS, "rtt_minmax_sample": MINMAX_SAMPLE}
 
 
-STAMP_STRUCTURES = {"rtt_stamp": STAMP}
+OTHER_STRUCTURES = {"rtt_stamp.bpf.o": {"rtt_stamp": STAMP}, "rtt_queued.bpf.o": {"rtt_queued": QUEUED}}
 
 OBJECTS = tuple(sorted(BPF.glob("*.bpf.o")))
 
 
 LAYOUTS = [
-    (path, name, dtype)
-    for path in OBJECTS
-    for name, dtype in (STAMP_STRUCTURES if path.name.startswith("rtt_stamp") else STRUCTURES).items()
+    (path, name, dtype) for path in OBJECTS for name, dtype in OTHER_STRUCTURES.get(path.name, STRUCTURES).items()
 ]
 
 

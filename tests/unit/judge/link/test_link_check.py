@@ -332,15 +332,26 @@ def test_a_link_that_nothing_passed_is_not_passed() -> None:
 
 
 def test_a_link_that_was_not_captured_gives_a_note_and_no_finding() -> None:
+    # As in recordings of older versions: since then packets are seen before netem, and the link is judged.
+    points = linked().wire_facts["points"]
+    at_the_ends = {"points": {name: point for name, point in points.items() if not name.startswith("link")}}
     for recording, words in (
         (with_packets(), "no packets were captured at the link"),
-        (linked(topology="direct"), "netem runs at the ends"),
+        (dataclasses.replace(linked(topology="direct"), wire_facts=at_the_ends), "netem runs at the ends"),
         (dataclasses.replace(linked(), engine="carrier pigeons"), "no model of the engine carrier pigeons"),
     ):
         checks = checked(recording)
         assert checks.findings == ()
         assert any(words in note for note in checks.notes), words
     assert checked(record()).notes == ()
+
+
+def test_a_link_at_the_ends_is_judged_like_one_in_the_middle() -> None:
+    found = checked(linked(topology="direct")).findings
+    assert found
+    assert {finding.check: finding.outcome for finding in found} == {
+        finding.check: finding.outcome for finding in checked(linked()).findings
+    }
 
 
 def test_slots_have_a_lower_bound_only() -> None:

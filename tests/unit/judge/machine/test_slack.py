@@ -46,6 +46,20 @@ def test_a_burst_adds_twice_the_time_of_the_control_run() -> None:
     assert Slack.of(Scenario.make(rtt="20ms"), control).burst_us == 0
 
 
+def test_pauses_between_writes_are_no_part_of_a_burst() -> None:
+    """Three writes a second apart, of three segments each that are in flight together."""
+    control = np.concatenate([socket_events([300, 400, 500], start_ns=second * 10**9) for second in (100, 101, 102)])
+    control["timestamp_ns"] = np.repeat([10**9, 2 * 10**9, 3 * 10**9], 3) + np.tile([400, 500, 600], 3) * 1_000
+    one_us = 600 - 100
+    paced = {"traffic": "paced", "interval": "1s", "size": 4_000, "count": 3}
+    assert Slack.of(Scenario.make(rtt="20ms", **paced), control).burst_us == 2 * 2 * one_us
+    # Three round trips long, all of them may leave together; so they may where a lost ACK holds them back.
+    assert Slack.of(Scenario.make(rtt="3s", **paced), control).burst_us == 2 * 3 * one_us
+    assert Slack.of(Scenario.make(rtt="20ms", loss="1%", **paced), control).burst_us == 2 * 3 * one_us
+    # Each exchange is waited for.
+    assert Slack.of(Scenario.make(rtt="20ms", size=4_000), control).burst_us == 2 * one_us
+
+
 def test_delayed_acks_of_the_control_run_do_not_count() -> None:
     control = np.concatenate(
         [socket_events([40] * 5), socket_events([40_000] * 5, own=(SERVER, 5_000), peer=(CLIENT, 40_000))]
