@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.exchange import NEWS_NS, NONE, Exchange, Traffic
-from rttcheck.judge.samples import address_bytes
+from rttcheck.judge.address import address_bytes
 from rttcheck.record.event import EVENT, FLAG_SYN_ACKED, TcpState
 from rttcheck.record.packet import ACK, SYN, WIRE, Point
 

@@ -23,7 +23,7 @@ from rttcheck.judge.evidence import Evidence
 from rttcheck.judge.pairing.scoreboard import NONE
 from rttcheck.judge.pairing.transit import identities
 from rttcheck.judge.pairing.wire_times import MICROSECOND_NS, Booleans, Integers, WireTimes
-from rttcheck.judge.sample.overhead import SampleOverhead, passing_of
+from rttcheck.judge.sample.overhead import SampleOverhead
 from rttcheck.judge.samples import SampleSource
 from rttcheck.record.packet import Point
 
@@ -50,7 +50,7 @@ class Paths:
     def of(cls, evidence: Evidence, wire_times: WireTimes) -> Paths:
         """Return the stages of every sample of a recording; ``wire_times`` are the evidence's."""
         wire, account = evidence.recording.wire, wire_times.exact[0]
-        own = SampleOverhead.of(account, evidence.events, passing_of(wire))
+        own = SampleOverhead.of(account, evidence.events)
         pairs, event = wire_times.pairs, account.event
         sacked = (evidence.sources[event] == SampleSource.SACK) | (pairs.first[event] == NONE)
         segment = np.where(sacked, pairs.sack[event], pairs.first[event]).astype(np.intp)

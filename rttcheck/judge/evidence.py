@@ -14,6 +14,7 @@ from typing import Any, Final, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from rttcheck.judge.arithmetic.steps import Steps
 from rttcheck.judge.check import CALLS
 from rttcheck.judge.eligibility.expectations import expectations_at
 from rttcheck.judge.eligibility.part import EXPECTATION
@@ -36,6 +37,7 @@ from rttcheck.judge.samples import (
     sources,
     values_us,
 )
+from rttcheck.judge.table import EVENT_COLUMNS, WIRE_COLUMNS, Table
 from rttcheck.record.histogram import Unit
 from rttcheck.record.recording import Recording
 from rttcheck.scenario.model import Scenario
@@ -71,6 +73,9 @@ class Evidence:
     recording: Recording
     scenario: Scenario
     events: np.ndarray
+    """The run's events, as a `Table`."""
+    wire: np.ndarray
+    """The run's packets, as a `Table`; those that were sent are in the `observation`."""
     kinds: npt.NDArray[np.uint8]
     sources: npt.NDArray[np.uint8]
     connections: npt.NDArray[np.intp]
@@ -98,14 +103,15 @@ class Evidence:
     def of(cls, recording: Recording) -> Evidence:
         """Compute the arrays of ``recording``. Raises ScenarioError when this version does not know its scenario."""
         scenario = Scenario.make(**recording.scenario)
-        events = recording.events
+        events = Table.of(recording.events, EVENT_COLUMNS)
+        wire = Table.of(recording.wire, WIRE_COLUMNS)
         flows = addresses(recording.flows)
         connections, sides = connections_of(events, flows)
         found = sources(events)
         bounds = scenario_bounds(scenario)
         lowest, highest = _in_force(recording, events, bounds)
         control = Observation.of_control(recording) if len(recording.control_wire) else None
-        overheads = LinkOverhead.of(recording)
+        overheads = LinkOverhead.of(recording, wire)
         slack = Slack.of(
             scenario,
             recording.control,
@@ -114,8 +120,8 @@ class Evidence:
             most_us=_most_us(control) if control is not None else None,
             link_us=_link_us(recording, overheads) if recording.clock == "virtual" else 0,
         )
-        sent = _sent(recording, scenario)
-        observation = Observation.of_run(recording, sides, sent) if recording.wire_facts else None
+        sent = _sent(recording, wire, scenario)
+        observation = Observation.of_run(recording, sides, sent, events) if recording.wire_facts else None
         held = np.zeros(len(events), dtype=np.int64)
         if observation is not None and not scenario.quickack and not scenario.traffic.server_writes:
             held = _held_us(observation)
@@ -127,6 +133,7 @@ class Evidence:
             recording=recording,
             scenario=scenario,
             events=events,
+            wire=wire,
             kinds=classify(events),
             sources=found,
             connections=connections,
@@ -176,6 +183,11 @@ class Evidence:
         keys = self.connections * _SIDES + self.sides
         order = np.argsort(keys, kind="stable")
         return order, keys[order]
+
+    @cached_property
+    def steps(self) -> Steps:
+        """The previous event of each event's socket, where the probe sees every sample."""
+        return Steps.of(self.events)
 
     @property
     def unit(self) -> Unit:
@@ -278,12 +290,13 @@ def _most_us(control: Observation) -> Microseconds:
     return most
 
 
-def _sent(recording: Recording, scenario: Scenario) -> tuple[np.ndarray, np.ndarray]:
+def _sent(recording: Recording, wire: np.ndarray, scenario: Scenario) -> tuple[np.ndarray, np.ndarray]:
     """Return the packets and their stamps, at the ends without those that TCP takes as not sent."""
     if scenario.topology != "direct" or "link_near" not in recording.wire_facts.get("points", {}):
-        return recording.wire, recording.stamps
+        return wire, recording.stamps
     limits = [min(link[way].limit for link in scenario.links) for way in (0, 1)]
-    return without_refused(recording.wire, recording.stamps, limits)
+    sent, stamps = without_refused(wire, recording.stamps, limits)
+    return sent if sent is wire else Table.of(sent, WIRE_COLUMNS), stamps
 
 
 def _held_us(observation: Observation) -> Microseconds:

@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from rttcheck.judge.address import Address
 from rttcheck.judge.pairing.ends import Ends
 from rttcheck.judge.pairing.sockets import Sockets
 from rttcheck.judge.pairing.stamps import UNKNOWN, stamps_of
 from rttcheck.judge.pairing.wire_times import Booleans, Integers, TimedValues, WireTimes
-from rttcheck.judge.samples import Address, connections_of
+from rttcheck.judge.samples import connections_of
 from rttcheck.record.recording import Recording
 
 
@@ -46,13 +47,16 @@ class Observation:
         recording: Recording,
         sides: npt.NDArray[np.uint8] | None = None,
         sent: tuple[np.ndarray, np.ndarray] | None = None,
+        events: np.ndarray | None = None,
     ) -> Observation:
         """Return the observation of the run itself; ``sides`` are those of its events, where they are known.
 
-        ``sent`` are its packets and their stamps, if not all that were recorded were sent.
+        ``sent`` are its packets and their stamps, if not all that were recorded were sent, or if there is a `Table` of
+        them; ``events`` is the `Table` of its events, where there is one.
         """
         wire, stamps = (recording.wire, recording.stamps) if sent is None else sent
-        return cls._of(recording.events, wire, recording.flows, stamps, recording.writes, False, sides)
+        events = recording.events if events is None else events
+        return cls._of(events, wire, recording.flows, stamps, recording.writes, False, sides)
 
     @classmethod
     def of_control(cls, recording: Recording) -> Observation:

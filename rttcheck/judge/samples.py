@@ -6,21 +6,17 @@ derived from the event's own fields, for whole arrays at a time.
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Sequence
 from enum import IntEnum
 
 import numpy as np
 import numpy.typing as npt
 
+from rttcheck.judge.address import Address
+from rttcheck.judge.pairing.sockets import UNKNOWN_SOCKET, Sockets
 from rttcheck.record.event import FLAG_SYN_ACKED, Hook, TcpState
 
-Address = tuple[str, int]
-"""An IP address as text, IPv4 or IPv6, and a port."""
-
 _OWN_FIN_IN_FLIGHT = (TcpState.FIN_WAIT1, TcpState.CLOSING, TcpState.LAST_ACK)
-
-_TUPLE = np.dtype([("saddr", "u1", (16,)), ("daddr", "u1", (16,)), ("sport", "<u2"), ("dport", "<u2")])
 
 
 class Kind(IntEnum):
@@ -107,22 +103,6 @@ def visible_to_nettrace(events: np.ndarray) -> npt.NDArray[np.bool_]:
     return visible
 
 
-def address_bytes(address: str) -> bytes:
-    """Return an address as in events: 16 bytes in network order, IPv4 as ``::ffff:a.b.c.d``.
-
-    Raises OSError when the text is not an address.
-    """
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    return socket.inet_pton(socket.AF_INET6, f"::ffff:{address}" if family == socket.AF_INET else address)
-
-
-def address_text(packed: bytes) -> str:
-    """Return the text of the 16-byte address of an event, IPv4 in its own notation."""
-    if packed.startswith(b"\x00" * 10 + b"\xff\xff"):
-        return socket.inet_ntop(socket.AF_INET, packed[12:])
-    return socket.inet_ntop(socket.AF_INET6, packed)
-
-
 def connections_of(
     events: np.ndarray, connections: Sequence[tuple[Address, Address]]
 ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.uint8]]:
@@ -134,26 +114,9 @@ def connections_of(
     side = np.full(len(events), Side.NEITHER, dtype=np.uint8)
     if not len(connections):
         return index, side
-    known = np.zeros(2 * len(connections), dtype=_TUPLE)
-    for place, (client, server) in enumerate(connections):
-        for row, (own, peer) in ((2 * place, (client, server)), (2 * place + 1, (server, client))):
-            known[row] = (
-                list(address_bytes(own[0])),
-                list(address_bytes(peer[0])),
-                own[1],
-                peer[1],
-            )
-    seen = np.zeros(len(events), dtype=_TUPLE)
-    for name in _TUPLE.names or ():
-        seen[name] = events[name]
-    as_bytes = np.dtype((np.void, _TUPLE.itemsize))
-    order = np.argsort(known.view(as_bytes), kind="stable")
-    in_order = known.view(as_bytes)[order]
-    wanted = seen.view(as_bytes)
-    # Voids compare bytewise: a sorted search finds the row of each event without a loop.
-    place_of = np.minimum(np.searchsorted(in_order, wanted), len(in_order) - 1)
-    hit = in_order[place_of] == wanted
-    row_of = order[place_of]
-    index[hit] = row_of[hit] // 2
-    side[hit] = np.where(row_of[hit] % 2 == 0, Side.CLIENT, Side.SERVER)
+    flows = [{"client": client, "server": server} for client, server in connections]
+    socket = Sockets(flows).of(events["saddr"], events["daddr"], events["sport"], events["dport"])
+    hit = np.flatnonzero(socket != UNKNOWN_SOCKET)
+    index[hit] = socket[hit] // 2
+    side[hit] = np.where(socket[hit] % 2 == 0, Side.CLIENT, Side.SERVER)
     return index, side

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rttcheck.judge.samples import Kind, SampleSource, address_text, classify, sources, visible_to_nettrace
+from rttcheck.judge.address import address_text
+from rttcheck.judge.samples import Kind, SampleSource, classify, sources, visible_to_nettrace
 from rttcheck.nettrace.event_line import EMPHASIS, ERROR, WARNING, Circumstances, Endpoint, EventLine, Timer
 from rttcheck.nettrace.message import AnalyzerError, Dialect, RttMessage
 from rttcheck.nettrace.trace_point import Level, ReturnRule, TraceMode, TracePoint

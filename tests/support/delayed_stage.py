@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from rttcheck.compare.path import STAGES
 from rttcheck.judge.evidence import Evidence
-from rttcheck.judge.sample.overhead import SampleOverhead, passing_of
+from rttcheck.judge.sample.overhead import SampleOverhead
 from rttcheck.judge.samples import Kind, Side
 from rttcheck.record.packet import Point
 from rttcheck.record.recording import Recording
@@ -50,7 +50,7 @@ def _moments(stage: str, recording: Recording) -> Integers:
     evidence = Evidence.of(recording)
     assert evidence.wire_times is not None
     account = evidence.wire_times.exact[0]
-    own = SampleOverhead.of(account, evidence.events, passing_of(recording.wire))
+    own = SampleOverhead.of(account, evidence.events)
     chosen = (evidence.sides[account.event] == Side.CLIENT) & (evidence.kinds[account.event] == Kind.DATA)
     wire = recording.wire
     at_server, data = wire["point"] == Point.SERVER, wire["payload"] > 0

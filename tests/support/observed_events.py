@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from rttcheck.judge.samples import Address, address_bytes
+from rttcheck.judge.address import Address, address_bytes
 from rttcheck.record.event import EVENT, FLAG_DATA_ACKED, CaState, PendingTimer, TcpState
 
 CLIENT: Address = ("10.9.0.1", 42952)

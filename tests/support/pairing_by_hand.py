@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from rttcheck.judge.samples import address_bytes
+from rttcheck.judge.address import address_bytes
 from rttcheck.record.event import FLAG_SYN_ACKED
 from rttcheck.record.packet import ACK, FIN, RST, SYN, Point
 

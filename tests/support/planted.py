@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from rttcheck.judge.samples import address_bytes, visible_to_nettrace
+from rttcheck.judge.address import address_bytes
+from rttcheck.judge.samples import visible_to_nettrace
 from rttcheck.record.event import (
     EVENT,
     FLAG_ACK_MAYBE_DELAYED,

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from rttcheck.judge.address import address_bytes
 from rttcheck.judge.eligibility.expectations import expectations_of
 from rttcheck.judge.eligibility.part import EXPECTATION, NEW_DATA, Part
-from rttcheck.judge.samples import address_bytes
 from rttcheck.record.event import EVENT, FLAG_DATA_ACKED, FLAG_SYN_ACKED, Owned
 from rttcheck.record.packet import ACK, FIN, SYN, WIRE, Point
 from tests.support.planted import CLIENT, SECOND, SERVER

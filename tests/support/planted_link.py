@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
+from rttcheck.judge.address import address_bytes
 from rttcheck.judge.data_quality import apply_data_quality
 from rttcheck.judge.evidence import Evidence
 from rttcheck.judge.findings import Finding
 from rttcheck.judge.link.check import LinkChecks, check_link
-from rttcheck.judge.samples import address_bytes
 from rttcheck.record.packet import ACK, WIRE, Point
 from rttcheck.record.recording import Recording, StepTaken
 from rttcheck.record.tick import TICK

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from rttcheck.judge.address import address_bytes
 from rttcheck.judge.observation import Observation
-from rttcheck.judge.samples import address_bytes
 from rttcheck.record.event import EVENT, FLAG_DATA_ACKED, Owned, TcpState
 from rttcheck.record.packet import ACK, SYN, WIRE, Point
 from rttcheck.record.recording import Recording

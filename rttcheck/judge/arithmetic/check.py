@@ -54,15 +54,17 @@ RTO: Final = Check(
 
 def check_arithmetic(evidence: Evidence) -> tuple[Finding, ...]:
     """Return the findings on estimator, timeout and minimum, in this order."""
-    steps = Steps.of(evidence.events, every_sample=evidence.recording.view.every_sample)
+    every_sample = evidence.recording.view.every_sample
+    steps = evidence.steps if every_sample else Steps.of(evidence.events, every_sample=False)
+    smoothed, timeout = _smoothed(evidence, steps)
+    return smoothed, timeout, check_minimum(evidence, steps, another_unit=smoothed.layer is Layer.OBSERVER)
+
+
+def _smoothed(evidence: Evidence, steps: Steps) -> tuple[Finding, Finding]:
+    """Return the findings on estimator and timeout; their columns are not held any longer."""
     state = State.of(evidence.events)
     bounds = Bounds.of(evidence.recording.sysctls, evidence.events["hz"].astype(np.int64))
-    smoothed = _estimator(evidence, steps, state, bounds)
-    return (
-        smoothed,
-        _timeout(evidence, steps, state, bounds),
-        check_minimum(evidence, steps, another_unit=smoothed.layer is Layer.OBSERVER),
-    )
+    return _estimator(evidence, steps, state, bounds), _timeout(evidence, steps, state, bounds)
 
 
 def _estimator(evidence: Evidence, steps: Steps, state: State, bounds: Bounds) -> Finding:

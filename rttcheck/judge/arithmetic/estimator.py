@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 import numpy.typing as npt
 
-from rttcheck.judge.arithmetic.steps import Steps
+from rttcheck.judge.arithmetic.steps import Steps, blocks
 
 Integers = npt.NDArray[np.int64]
 
@@ -40,7 +40,7 @@ class State:
         """Return one event's state, for a message."""
         return {name: int(getattr(self, name)[index]) for name in FIELDS}
 
-    def at(self, where: npt.NDArray[np.intp]) -> State:
+    def at(self, where: npt.NDArray[np.intp] | slice) -> State:
         """Return the rows ``where``."""
         return State(**{name: getattr(self, name)[where] for name in FIELDS})
 
@@ -83,7 +83,7 @@ class Sample:
             snd_nxt=events["snd_nxt"].astype(np.int64),
         )
 
-    def at(self, where: npt.NDArray[np.intp]) -> Sample:
+    def at(self, where: npt.NDArray[np.intp] | slice) -> Sample:
         """Return the rows ``where``."""
         return Sample(us=self.us[where], snd_una=self.snd_una[where], snd_nxt=self.snd_nxt[where])
 
@@ -138,7 +138,14 @@ def after_sample(before: State, sample: Sample, least_us: Integers, formula: For
 
     Source: ``tcp_rtt_estimator()`` of net/ipv4/tcp_input.c, 5.10 to 7.3; it differs from RFC 6298 section 2.
     """
-    took_us = sample.us - sample.us % formula.grain_us
+    parts = [
+        _after_sample(before.at(rows), sample.at(rows), least_us[rows], formula) for rows in blocks(len(sample.us))
+    ]
+    return State(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in FIELDS})
+
+
+def _after_sample(before: State, sample: Sample, least_us: Integers, formula: Formula) -> State:
+    took_us = sample.us - sample.us % formula.grain_us if formula.grain_us > 1 else sample.us
     error = took_us - (before.srtt_us >> 3)
     srtt = before.srtt_us + _scaled(error, 3 - formula.srtt_gain)
     change = np.abs(error) - (before.mdev_us >> 2)

@@ -9,11 +9,11 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from rttcheck.judge.address import address_text
 from rttcheck.judge.arithmetic.steps import Steps
 from rttcheck.judge.check import Check
 from rttcheck.judge.evidence import Evidence
 from rttcheck.judge.findings import Finding, Layer, Outcome
-from rttcheck.judge.samples import address_text
 
 Booleans = npt.NDArray[np.bool_]
 Integers = npt.NDArray[np.int64]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +14,9 @@ from rttcheck.record.event import FLAG_SYN_ACKED, TcpState
 
 Booleans = npt.NDArray[np.bool_]
 Places = npt.NDArray[np.intp]
+
+_BLOCK: Final = 1 << 14
+"""Rows at a time: what is computed in between stays in the processor's cache."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -50,6 +55,12 @@ class Steps:
     def known(self) -> Booleans:
         """Whether the state before the call is known."""
         return self.opening | (self.previous >= 0)
+
+
+def blocks(rows: int) -> Iterator[slice]:
+    """Yield all of ``rows`` in blocks, and one empty block for none."""
+    for at in range(0, max(rows, 1), _BLOCK):
+        yield slice(at, min(at + _BLOCK, rows))
 
 
 def _adjoining(events: np.ndarray, previous: Places) -> Booleans:

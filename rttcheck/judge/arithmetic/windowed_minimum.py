@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rttcheck.judge.arithmetic.rto import us_of_jiffies
-from rttcheck.judge.arithmetic.steps import Steps
+from rttcheck.judge.arithmetic.steps import Steps, blocks
 from rttcheck.record.event import FLAG_ACK_MAYBE_DELAYED, Hook
 
 Integers = npt.NDArray[np.int64]
@@ -41,7 +41,7 @@ class Candidates:
         """Return the candidates after each event."""
         return cls(t=events["min_rtt"]["t"].astype(np.int64), us=events["min_rtt"]["v"].astype(np.int64))
 
-    def at(self, where: npt.NDArray[np.intp]) -> Candidates:
+    def at(self, where: npt.NDArray[np.intp] | slice) -> Candidates:
         """Return the rows ``where``."""
         return Candidates(t=self.t[where], us=self.us[where])
 
@@ -103,7 +103,7 @@ class Feed:
             hz=events["hz"].astype(np.int64),
         )
 
-    def at(self, where: npt.NDArray[np.intp]) -> Feed:
+    def at(self, where: npt.NDArray[np.intp] | slice) -> Feed:
         """Return the rows ``where``."""
         return Feed(us=self.us[where], maybe_delayed=self.maybe_delayed[where], hz=self.hz[where])
 
@@ -114,6 +114,11 @@ def after_sample(before: Candidates, feed: Feed, now: Integers, window: Integers
     Source: ``tcp_update_rtt_min()`` of net/ipv4/tcp_input.c; ``minmax_running_min()``, ``minmax_subwin_update()`` of
     lib/win_minmax.c; 5.10 to 7.3.
     """
+    parts = [_after_sample(before.at(rows), feed.at(rows), now[rows], window[rows], rule) for rows in blocks(len(now))]
+    return Candidates(t=np.concatenate([part.t for part in parts]), us=np.concatenate([part.us for part in parts]))
+
+
+def _after_sample(before: Candidates, feed: Feed, now: Integers, window: Integers, rule: Rule) -> Candidates:
     span = window if rule.ends else np.full_like(window, NOTHING_US)
     value = np.where(feed.us == 0, us_of_jiffies(1, feed.hz), feed.us) if rule.zero_is_a_jiffy else feed.us
     times = [before.t[:, place].copy() for place in range(_PLACES)]

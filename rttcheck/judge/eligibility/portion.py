@@ -15,7 +15,6 @@ from rttcheck.judge.pairing.ends import (
     Ends,
     Places,
     Rows,
-    packets_of,
     sequence_keys,
 )
 from rttcheck.judge.pairing.lives import portions
@@ -90,9 +89,11 @@ def _calls(events: np.ndarray, event: Places, life: Rows, initial: np.ndarray) -
 def _opened(ends: Ends, start: int, stop: int) -> Booleans:
     """Return the lives with a SYN of their own."""
     opened = np.zeros(stop - start, dtype=np.bool_)
+    flags, outgoing = ends.wire["flags"], ends.wire["outgoing"]
     low, high = int(ends.bounds[start]), int(ends.bounds[stop])
     for at in range(low, high, _BLOCK):
-        packets = packets_of(ends.wire, ends.row[at : min(at + _BLOCK, high)])
-        syn = np.flatnonzero(((packets["flags"] & packet.SYN) != 0) & (packets["outgoing"] != 0))
+        row = ends.row[at : min(at + _BLOCK, high)]
+        syn = np.flatnonzero((flags[row] & packet.SYN) != 0)
+        syn = syn[outgoing[row[syn]] != 0]
         opened[np.searchsorted(ends.bounds, syn + at, side="right") - 1 - start] = True
     return opened

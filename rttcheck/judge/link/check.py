@@ -111,6 +111,8 @@ def check_link(evidence: Evidence) -> LinkChecks:
         *_early(evidence),
         *check_relay_account(ways, recording),
     )
+    for way in ways:
+        way.overhead.busy.forget()
     return LinkChecks(
         findings=tuple(found),
         notes=(*_notes(ways), *notes),

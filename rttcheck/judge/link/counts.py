@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from math import exp
 from typing import Final
 
@@ -31,6 +32,9 @@ Booleans = npt.NDArray[np.bool_]
 
 SUSPECT: Final = 1e-4
 """The probability of an inconclusive result by chance for a run without any event, where events are configured."""
+
+_EVERY: Final = 64
+"""Packets between two at which the length of a queue is bounded."""
 
 _DEFAULT_LIMIT = Netem().limit
 
@@ -208,13 +212,14 @@ def _lost(ways: Sequence[Way]) -> tuple[Finding | None, str]:
     for way in ways:
         gone = np.zeros(len(way.transit.entered), dtype=np.bool_)
         gone[way.transit.gone] = True
-        waiting = _waiting(way)
+        waiting, crowded = cache(partial(packets_waiting, way)), most_waiting(way)
         for place, netem in enumerate(way.netems):
             here = _settled(way, place)
-            full = here & (waiting >= netem.limit - way.unseen)
+            room = netem.limit - way.unseen
+            full = here & (waiting() >= room) if crowded >= room else np.zeros_like(here)
             dropped = int((gone & full).sum())
             if dropped:
-                overflow.append(f"{dropped} {way.name} with {int(waiting[gone & full].min())} waiting")
+                overflow.append(f"{dropped} {way.name} with {int(waiting()[gone & full].min())} waiting")
                 unasked += dropped if netem.limit == _DEFAULT_LIMIT and netem.loss is None else 0
             chain = way.engine.vanishing(netem)
             if chain is None or _why_not_lost(way, netem):
@@ -246,7 +251,7 @@ def _likeness(ways: Sequence[Way]) -> str:
     """Return a hint at a queue's limit where packets are lost only while the same number waits, else empty."""
     for way in ways:
         if len(way.transit.gone):
-            waiting = _waiting(way)
+            waiting = packets_waiting(way)
             lost = waiting[way.transit.gone]
             if len(lost) > 1 and lost.min() >= waiting.max() - 1 and waiting.max() > 1:
                 limits = " and ".join(str(netem.limit) for netem in dict.fromkeys(way.netems))
@@ -265,13 +270,26 @@ def _settled(way: Way, place: int) -> Booleans:
     return here
 
 
-def _waiting(way: Way) -> npt.NDArray[np.int64]:
+def packets_waiting(way: Way) -> npt.NDArray[np.int64]:
     """Return how many packets that left later were in the link when each packet came in."""
     transit = way.transit
-    came = np.sort(transit.entered_ns[transit.earliest[transit.matched]])
+    came = np.sort(transit.entered_ns[transit.earliest[transit.matched]], kind="stable")
     before = np.searchsorted(came, transit.entered_ns, side="left")
     waiting: npt.NDArray[np.int64] = before - np.searchsorted(way.left_ns, transit.entered_ns, side="right")
     return waiting
+
+
+def most_waiting(way: Way) -> int:
+    """Return a number that no packet finds more than waiting: of every few packets, what the most of them may find."""
+    transit = way.transit
+    edges = np.append(transit.entered_ns[::_EVERY], transit.entered_ns[-1:])
+    came = transit.entered_ns[transit.earliest[transit.matched]]
+    if not len(came):
+        return 0
+    if (came[1:] < came[:-1]).any():
+        came = np.sort(came, kind="stable")
+    before = np.searchsorted(came, edges, side="left")
+    return int((before[1:] - np.searchsorted(way.left_ns, edges[:-1], side="right")).max())
 
 
 def _doubled(ways: Sequence[Way]) -> tuple[Finding | None, str]:
@@ -340,7 +358,9 @@ def _order(ways: Sequence[Way], *, virtual: bool) -> Finding:
                 continue
             chosen = np.flatnonzero(sure & (way.setting == place))
             connection = way.connection[chosen]
-            order = np.argsort(connection, kind="stable")
+            # NumPy sorts 16-bit numbers by counting.
+            few = int(connection.max(initial=0)) < 1 << 16
+            order = np.argsort(connection.astype(np.uint16) if few else connection, kind="stable")
             came, within = first[chosen][order].astype(np.int64), 0
             if not virtual:
                 # A processor that captured a packet may be delayed before the link gets it, while another processor's

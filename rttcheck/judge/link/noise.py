@@ -136,7 +136,7 @@ def _beyond_ns(way: Way) -> Integers:
 
 def _others(way: Way, late_ns: Integers) -> Integers:
     """Return how many packets passed between when each was due and when it left."""
-    busy = way.overhead.busy_ns
+    busy = way.overhead.busy.time_ns
     passed = np.searchsorted(busy, way.left_ns, side="left")
     others: Integers = np.maximum(passed - np.searchsorted(busy, way.left_ns - late_ns, side="right"), 0)
     return others
@@ -144,7 +144,7 @@ def _others(way: Way, late_ns: Integers) -> Integers:
 
 def _groups(way: Way, each: Booleans) -> list[tuple[str, Booleans, bool]]:
     """Return packets without work on others, by size; all of a direction where these are too few."""
-    busy, due_ns = way.overhead.busy_ns, way.left_ns - _late_ns(way)
+    busy, due_ns = way.overhead.busy.time_ns, way.left_ns - _late_ns(way)
     quiet = np.searchsorted(busy, due_ns - HALF_NS, side="left")
     alone = each & (np.searchsorted(busy, np.minimum(way.left_ns, due_ns + HALF_NS), side="left") <= quiet)
     found = [(f"{size}with no other at the same time ", group, True) for size, group in sizes(way, alone)]

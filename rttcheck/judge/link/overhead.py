@@ -32,6 +32,7 @@ exceeds the first bound, and a netem that makes one in ten packets 20 us late ex
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 import numpy as np
@@ -43,7 +44,7 @@ from rttcheck.record.recording import Recording
 
 Integers = npt.NDArray[np.int64]
 Booleans = npt.NDArray[np.bool_]
-Bytes = npt.NDArray[np.uint8]
+Places = npt.NDArray[np.intp]
 
 _US: Final = 1_000
 
@@ -67,6 +68,58 @@ ENOUGH: Final = 10
 """The fewest packets of a control run from which forwarding is measured."""
 
 
+class Busy:
+    """The packets that passed any capture point of the lab, in order of time. Computed when it is first asked for.
+
+    All of it is large, and only the checks of the link read it: they `forget` it at the end.
+    """
+
+    def __init__(self, wire: np.ndarray) -> None:
+        self._wire = wire
+
+    @cached_property
+    def _columns(self) -> tuple[Integers, Booleans, Booleans]:
+        # Three columns in order of time: whole rows would be another table.
+        order = np.argsort(self._wire["time_ns"], kind="stable")
+        point, outgoing = self._wire["point"][order], self._wire["outgoing"][order]
+        arrived = ((point == Point.CLIENT) | (point == Point.SERVER)) & (outgoing == 0)
+        answered = np.zeros(len(order), dtype=np.bool_)
+        answered[:-1] = arrived[:-1] & (outgoing[1:] == 1) & (point[1:] == point[:-1])
+        return self._wire["time_ns"][order], arrived, answered
+
+    @property
+    def time_ns(self) -> Integers:
+        """When they passed, ascending."""
+        return self._columns[0]
+
+    @property
+    def arrived(self) -> Booleans:
+        """Which of these arrived at an end."""
+        return self._columns[1]
+
+    @property
+    def answered(self) -> Booleans:
+        """Which of these arrived at an end whose answer is the next packet that passed."""
+        return self._columns[2]
+
+    @cached_property
+    def work_ns(self) -> Integers:
+        """The known work of the processor until each of these, accumulated: from packets' arrival at an end to its
+        answer, where no other packet passed in between.
+
+        ``tcp_v4_rcv()`` answers from the softirq that has the packet, and no qdisc releases a packet meanwhile.
+        """
+        worked = np.zeros(len(self.time_ns), dtype=np.int64)
+        np.subtract(self.time_ns[1:], self.time_ns[:-1], out=worked[1:], where=self.answered[:-1])
+        np.cumsum(worked, out=worked)
+        return worked
+
+    def forget(self) -> None:
+        """Free the memory."""
+        for name in ("_columns", "work_ns"):
+            self.__dict__.pop(name, None)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class LinkOverhead:
     """What the machine adds to a packet's delay, nanoseconds; times are CLOCK_MONOTONIC."""
@@ -79,17 +132,14 @@ class LinkOverhead:
     """The median lateness of timers on the idle kernel."""
     slowest_ns: int
     """The control run's slowest packet, of either direction."""
-    busy_ns: Integers
-    """When packets passed any capture point of the lab, ascending."""
-    arrived: Booleans
-    """Which of these arrived at an end."""
-    work_ns: Integers
-    """The known work of the processor until each of these, accumulated: from packets' arrival at an end to its
-    answer."""
+    busy: Busy
+    """The packets of the run, of both directions."""
 
     @classmethod
-    def of(cls, recording: Recording) -> dict[str, LinkOverhead]:
+    def of(cls, recording: Recording, wire: np.ndarray) -> dict[str, LinkOverhead]:
         """Return the overhead of each of `WAYS`, from the packets of the control run and the run, and the timers.
+
+        ``wire`` is the recording's table of packets.
 
         Older recordings have no timers, and a netem without delay in the control run: there one figure is forwarding
         and netem's own work together, and is used for the timer as well.
@@ -98,20 +148,14 @@ class LinkOverhead:
         both = np.concatenate(list(taken.values()))
         forward_ns = int(np.median(both)) if len(both) else 0
         timers = recording.timers["late_ns"]
-        # Three columns in order of time: whole rows would be another table.
-        order = np.argsort(recording.wire["time_ns"], kind="stable")
-        busy_ns, point, outgoing = (recording.wire[name][order] for name in ("time_ns", "point", "outgoing"))
-        arrived = ((point == Point.CLIENT) | (point == Point.SERVER)) & (outgoing == 0)
-        work_ns = _work_ns(busy_ns, arrived, point, outgoing)
+        busy = Busy(wire)
         return {
             way: cls(
                 forwarded_ns=forwarded_ns,
                 forward_ns=forward_ns,
                 timer_ns=int(np.median(timers)) if len(timers) else forward_ns,
                 slowest_ns=int(both.max(initial=0)),
-                busy_ns=busy_ns,
-                arrived=arrived,
-                work_ns=work_ns,
+                busy=busy,
             )
             for way, forwarded_ns in taken.items()
         }
@@ -146,9 +190,9 @@ class LinkOverhead:
 
         A packet that passes after the usual lateness does not count.
         """
-        quiet = np.searchsorted(self.busy_ns, due_ns - REST_NS, side="left")
+        quiet = np.searchsorted(self.busy.time_ns, due_ns - REST_NS, side="left")
         until_ns = np.minimum(left_ns, due_ns + self.usual_ns)
-        idle: Booleans = np.searchsorted(self.busy_ns, until_ns, side="left") <= quiet
+        idle: Booleans = np.searchsorted(self.busy.time_ns, until_ns, side="left") <= quiet
         return idle
 
     def others_ns(self, due_ns: Integers, left_ns: Integers, idle: Booleans) -> Integers:
@@ -156,18 +200,26 @@ class LinkOverhead:
 
         That is a unit for each, and the known longer work.
         """
-        before = np.searchsorted(self.busy_ns, left_ns, side="left")
-        others = np.maximum(before - np.searchsorted(self.busy_ns, due_ns, side="right"), 0)
-        known = self._worked(left_ns) - self._worked(due_ns)
-        work: Integers = np.where(idle, 0, others * self.unit_ns + known)
+        work = np.zeros(len(left_ns), dtype=np.int64)
+        busy = np.flatnonzero(~idle)
+        left_ns, due_ns = left_ns[busy], due_ns[busy]
+        before = np.searchsorted(self.busy.time_ns, left_ns, side="left")
+        after = np.searchsorted(self.busy.time_ns, due_ns, side="right")
+        known = self._worked(left_ns, before) - self._worked(due_ns, after)
+        work[busy] = np.maximum(before - after, 0) * self.unit_ns + known
         return work
 
-    def _worked(self, at_ns: Integers) -> Integers:
-        """Return the known work of the processor until each time, accumulated."""
-        if not len(self.busy_ns):
+    def _worked(self, at_ns: Integers, passed: Places) -> Integers:
+        """Return the known work of the processor until each time, accumulated; ``passed`` packets are before it.
+
+        Between a packet's arrival at an end and its answer there the processor works all the time, else not at all.
+        """
+        if not len(self.busy.time_ns):
             return np.zeros(len(at_ns), dtype=np.int64)
-        start = self.busy_ns[0]
-        worked: Integers = np.interp(at_ns - start, self.busy_ns - start, self.work_ns).astype(np.int64)
+        last = np.maximum(passed - 1, 0)
+        worked = self.busy.work_ns[last]
+        working = np.flatnonzero(self.busy.answered[last] & (passed > 0))
+        worked[working] += at_ns[working] - self.busy.time_ns[last[working]]
         return worked
 
     def unanswered_ns(self, due_ns: Integers, left_ns: Integers) -> Integers:
@@ -176,11 +228,13 @@ class LinkOverhead:
         That work is not visible: a client whose FIN was acknowledged answers nothing, and frees its memory in up to
         110 us. It is at most `REST_NS`, and 0 where another packet passed since, or the processor was idle.
         """
-        if not len(self.busy_ns):
+        if not len(self.busy.time_ns):
             return np.zeros(len(left_ns), dtype=np.int64)
-        last = np.maximum(np.searchsorted(self.busy_ns, left_ns, side="left") - 1, 0)
-        since_ns = np.minimum(left_ns - np.maximum(self.busy_ns[last], due_ns), REST_NS)
-        unanswered: Integers = np.where(self.arrived[last] & ~self.idle(due_ns, left_ns), np.maximum(since_ns, 0), 0)
+        last = np.maximum(np.searchsorted(self.busy.time_ns, left_ns, side="left") - 1, 0)
+        since_ns = np.minimum(left_ns - np.maximum(self.busy.time_ns[last], due_ns), REST_NS)
+        unanswered: Integers = np.where(
+            self.busy.arrived[last] & ~self.idle(due_ns, left_ns), np.maximum(since_ns, 0), 0
+        )
         return unanswered
 
     def allowed_ns(self, left_ns: Integers) -> Integers:
@@ -189,26 +243,15 @@ class LinkOverhead:
         The processor was busy since the first of the preceding packets without an idle time in between. A packet due
         before that would have left as on an idle processor.
         """
-        if not len(self.busy_ns) or not len(left_ns):
+        if not len(self.busy.time_ns) or not len(left_ns):
             return np.full(len(left_ns), self.single_ns, dtype=np.int64)
-        rested = np.concatenate(([True], np.diff(self.busy_ns) > REST_NS))
+        rested = np.concatenate(([True], np.diff(self.busy.time_ns) > REST_NS))
         start = np.maximum.accumulate(np.where(rested, np.arange(len(rested)), 0))
-        place = np.maximum(np.searchsorted(self.busy_ns, left_ns, side="left") - 1, 0)
-        since_ns = left_ns - self.busy_ns[start[place]]
+        place = np.maximum(np.searchsorted(self.busy.time_ns, left_ns, side="left") - 1, 0)
+        since_ns = left_ns - self.busy.time_ns[start[place]]
         work_ns = MOST_NS + (place - start[place]) * self.unit_ns
-        busy = left_ns - self.busy_ns[place] <= REST_NS
+        busy = left_ns - self.busy.time_ns[place] <= REST_NS
         allowed: Integers = np.where(
             busy, np.minimum(self.single_ns + np.maximum(since_ns, 0), work_ns), self.single_ns
         )
         return allowed
-
-
-def _work_ns(busy_ns: Integers, arrived: Booleans, point: Bytes, outgoing: Bytes) -> Integers:
-    """Return the accumulated time from arrivals at an end to its answers, where no other packet passed in between.
-
-    ``tcp_v4_rcv()`` answers from the softirq that has the packet, and no qdisc releases a packet meanwhile.
-    """
-    worked = np.zeros(len(busy_ns), dtype=np.int64)
-    answered = arrived[:-1] & (outgoing[1:] == 1) & (point[1:] == point[:-1])
-    np.cumsum(np.where(answered, busy_ns[1:] - busy_ns[:-1], 0), out=worked[1:])
-    return worked

@@ -18,7 +18,8 @@ from rttcheck.judge.link.account import relay_due_of
 from rttcheck.judge.link.bounds import packet_time_ns
 from rttcheck.judge.link.model import ENGINES, Delay, EngineModel, frame_lengths
 from rttcheck.judge.link.overhead import LinkOverhead
-from rttcheck.judge.link.seed import due_by_seed, off_by_ns, seed_is_usable
+from rttcheck.judge.link.seed import due_by_seed, off_by_ns, replayable, seed_is_usable
+from rttcheck.judge.pairing.ends import packets_of
 from rttcheck.judge.pairing.transit import UNMATCHED, WAYS, Transit, identities
 from rttcheck.record.recording import Recording
 from rttcheck_netns.netem import Netem
@@ -26,6 +27,12 @@ from rttcheck_netns.netem import Netem
 Integers = npt.NDArray[np.int64]
 Places = npt.NDArray[np.intp]
 Booleans = npt.NDArray[np.bool_]
+Settings = npt.NDArray[np.int16]
+
+_UPPER_BITS = 16
+
+_AT_ONCE = 1 << 13
+"""Rows that fit into a processor's cache."""
 
 _SHORTEST_FRAME = 42
 """Ethernet, IPv4 and UDP without data; ARP has the same length."""
@@ -45,9 +52,9 @@ class Way:
     delays: tuple[Delay, ...]
     changes_ns: Integers
     """When each setting but the first came into force."""
-    entered_setting: Places
+    entered_setting: Settings
     """The index in ``netems`` when each packet came in; a row for each packet that came in."""
-    setting: Places
+    setting: Settings
     """The index in ``netems`` that each packet passed under; `UNMATCHED` for one in flight during a change."""
     ahead: Booleans
     """Whether each packet was sent ahead: it took less than any delay of a setting that sends packets ahead."""
@@ -89,30 +96,29 @@ class Way:
         """Compute one direction. The recording's engine must be one of `ENGINES`."""
         recording, scenario = evidence.recording, evidence.scenario
         engine = ENGINES[recording.engine]
-        transit = Transit.of(recording.wire, name)
+        transit = Transit.of(evidence.wire, name)
         in_force = (0, *(step.index + 1 for step in recording.steps))
         netems = tuple(scenario.links[link][name == "back"] for link in in_force)
         delays = tuple(engine.delay(netem) for netem in netems)
         changes = np.array([step.at_ns for step in recording.steps], dtype=np.int64)
-        entered_setting = np.searchsorted(changes, transit.entered_ns, side="right")
+        entered_setting = _settings(changes, transit.entered_ns)
         matched = transit.matched
-        first, last = transit.earliest[matched], transit.latest[matched]
-        left_ns = transit.left_ns[matched]
-        setting = entered_setting[last].astype(np.intp)
-        setting[(setting != np.searchsorted(changes, left_ns, side="right")) | (setting != entered_setting[first])] = (
-            UNMATCHED
-        )
+        first = transit.earliest[matched]
+        last = first if transit.latest is transit.earliest else transit.latest[matched]
+        left_ns = transit.left_ns[matched] if len(matched) < len(transit.left_ns) else transit.left_ns
+        setting = entered_setting[last]
+        setting[(setting != _settings(changes, left_ns)) | (setting != entered_setting[first])] = UNMATCHED
         entered = transit.entered[first]
-        # Column by column: whole rows would be another table.
-        columns = {name: recording.wire[name][entered] for name in ("payload", "sack_blocks", "has_ts", "flags")}
-        least, most = frame_lengths(columns, family=scenario.family, mtu=scenario.mtu)
+        payload, least, most = _lengths(evidence.wire, entered, family=scenario.family, mtu=scenario.mtu)
         overhead = evidence.overheads[name]
+        longest_ns = transit.longest_ns
+        shortest_ns = longest_ns if last is first else transit.shortest_ns
         ahead = np.zeros(len(matched), dtype=np.bool_)
-        due_first, due_last = transit.entered_ns[first].copy(), transit.entered_ns[last].copy()
+        due_first, due_last = transit.entered_ns[first], transit.entered_ns[last]
         for place, (netem, delay) in enumerate(zip(netems, delays, strict=True)):
             here = setting == place
             if netem.reorder:
-                ahead |= here & (transit.shortest_ns < delay.lowest_ns)
+                ahead |= here & (shortest_ns < delay.lowest_ns)
             held = here & ~ahead
             if netem.rate_bytes and not evidence.virtual:
                 due_first[held], due_last[held] = _as_served(due_first[held], due_last[held], overhead.handing_ns)
@@ -127,7 +133,11 @@ class Way:
         drawn_ns, unfitting, off_ns = _drawn(recording, name, netems, transit)
         drawn_ns = drawn_ns[first]
         relay_due_ns[(setting == UNMATCHED) | (first != last)] = drawn_ns[(setting == UNMATCHED) | (first != last)] = 0
-        due_first, due_last = (np.where(drawn_ns > 0, drawn_ns, each) for each in (due_first, due_last))
+        if drawn_ns.any():
+            due_first, due_last = (np.where(drawn_ns > 0, drawn_ns, each) for each in (due_first, due_last))
+        if np.array_equal(due_first, due_last):
+            # Mostly: then they are held once.
+            due_last = due_first
         statistics = recording.netem.get("statistics", {}).get(name, {})
         under_last = setting == len(netems) - 1
         unseen_bytes = max(int(statistics.get("bytes", 0)) - int(least[under_last].sum()), 0)
@@ -145,11 +155,11 @@ class Way:
             entered_setting=entered_setting,
             setting=setting,
             ahead=ahead,
-            payload=columns["payload"].astype(np.int64),
-            connection=_connections(recording.wire, transit.left[matched]),
+            payload=payload,
+            connection=_connections(evidence.wire, transit.left[matched]),
             left_ns=left_ns,
-            longest_ns=transit.longest_ns,
-            shortest_ns=transit.shortest_ns,
+            longest_ns=longest_ns,
+            shortest_ns=shortest_ns,
             due_first_ns=due_first,
             due_last_ns=due_last,
             constant=constant[setting],
@@ -218,7 +228,7 @@ def _drawn(
 ) -> tuple[Integers, bool, int | None]:
     """Return when each packet was due by netem's seed (0: unknown), and `Way`'s ``unfitting`` and ``off_ns``."""
     unknown = np.zeros(len(transit.entered_ns), dtype=np.int64)
-    if recording.engine != "netem" or len(netems) > 1:
+    if recording.engine != "netem" or len(netems) > 1 or not replayable(netems[0]):
         return unknown, False, None
     matched = transit.matched
     places, sure = transit.earliest[matched], transit.earliest[matched] == transit.latest[matched]
@@ -245,7 +255,8 @@ def _fill(
     held_ns: int, chosen: Places,
 ) -> None:  # fmt: skip
     """Replace the arrival times of the ``chosen`` packets by due times; a rate serves them in order of arrival."""
-    order = chosen[np.argsort(due_ns[chosen], kind="stable")]
+    times = due_ns[chosen]
+    order = chosen if (times[1:] >= times[:-1]).all() else chosen[np.argsort(times, kind="stable")]
     due_ns[order] = model(netem, due_ns[order], lengths[order], held_ns)
 
 
@@ -264,7 +275,36 @@ def _as_served(first_ns: Integers, last_ns: Integers, within_ns: int) -> tuple[I
     )
 
 
-def _connections(wire: np.ndarray, rows: Places) -> Integers:
+def _settings(changes_ns: Integers, times_ns: Integers) -> Settings:
+    """Return the setting that was in force at each time."""
+    if not len(changes_ns):
+        return np.zeros(len(times_ns), dtype=np.int16)
+    return np.searchsorted(changes_ns, times_ns, side="right").astype(np.int16)
+
+
+def _lengths(
+    wire: np.ndarray, rows: npt.NDArray[np.integer], *, family: int, mtu: int
+) -> tuple[Integers, Integers, Integers]:
+    """Return the payload of the packets ``rows``, and `frame_lengths`."""
+    payload, least, most = (np.empty(len(rows), dtype=np.int64) for _ in range(3))
+    for at in range(0, len(rows), _AT_ONCE):
+        some = slice(at, at + _AT_ONCE)
+        packets = packets_of(wire, rows[some])
+        payload[some] = packets["payload"]
+        least[some], most[some] = frame_lengths(packets, family=family, mtu=mtu)
+    return payload, least, most
+
+
+def _connections(wire: np.ndarray, rows: npt.NDArray[np.integer]) -> Integers:
     ends = ("src", "dst", "sport", "dport")
     names = identities(wire, rows, apart=tuple(name for name in wire.dtype.names or () if name not in ends))
-    return np.unique(names, return_inverse=True)[1].astype(np.int64)
+    # Few connections: mostly the upper bits of their names tell them apart, and nothing is sorted.
+    upper = (names >> np.uint64(64 - _UPPER_BITS)).astype(np.int64)
+    held = np.zeros(1 << _UPPER_BITS, dtype=np.uint64)
+    held[upper] = names
+    if (held[upper] != names).any():
+        return np.unique(names, return_inverse=True)[1].astype(np.int64)
+    used = np.zeros(1 << _UPPER_BITS, dtype=np.bool_)
+    used[upper] = True
+    numbers: Integers = (np.cumsum(used) - 1)[upper]
+    return numbers

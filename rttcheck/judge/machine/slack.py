@@ -14,8 +14,9 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from rttcheck.judge.address import address_bytes
 from rttcheck.judge.link.bounds import scenario_bounds
-from rttcheck.judge.samples import Kind, address_bytes, classify, shown_us, values_us
+from rttcheck.judge.samples import Kind, classify, shown_us, values_us
 from rttcheck.scenario.model import Scenario
 
 FALSE_ALARM: Final = 1e-6

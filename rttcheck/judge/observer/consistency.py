@@ -98,7 +98,7 @@ def check_consistency(evidence: Evidence) -> tuple[Finding, ...]:
     """Return all findings on the probe's data, in no order; two of them need packets."""
     found, wire_times = [_possible(evidence), _shown_state(evidence)], evidence.wire_times
     if wire_times is not None:
-        steps = Steps.of(evidence.events)
+        steps = evidence.steps
         state = State.of(evidence.events)
         found.append(_used(evidence, wire_times, steps, state))
         if evidence.expectations is not None:
@@ -148,7 +148,7 @@ def _repeated(events: np.ndarray) -> Booleans:
 
 def _used(evidence: Evidence, wire_times: WireTimes, steps: Steps, state: State) -> Finding:
     """Compare each event's sample with the one that the change of srtt gives; the other fields must confirm it."""
-    events, wire, pairs = evidence.events, evidence.recording.wire, wire_times.pairs
+    events, wire, pairs = evidence.events, evidence.wire, wire_times.pairs
     before = state.before(steps)
     used_us = np.where(before.srtt_us == 0, state.srtt_us >> 3, state.srtt_us - before.srtt_us + (before.srtt_us >> 3))
     bounds = Bounds.of(evidence.recording.sysctls, events["hz"].astype(np.int64))
@@ -258,7 +258,7 @@ def _outside(held: Integers, name: str, low_us: int, high_us: int) -> Booleans:
 
 def _unseen(evidence: Evidence, expectations: np.ndarray, steps: Steps, state: State) -> Finding:
     """Find missing events: an expected sample has no event, and the state has changed by the socket's next event."""
-    events, recording = evidence.events, evidence.recording
+    events = evidence.events
     missing = expectations[(expectations["event"] == NONE) & (expectations["expected"] & Part.TAKEN != 0)]
     after = np.zeros(len(events), dtype=np.bool_)
     moved = after
@@ -266,7 +266,7 @@ def _unseen(evidence: Evidence, expectations: np.ndarray, steps: Steps, state: S
         moved = _moved(evidence, steps, state)
         socket = evidence.connections * 2 + (evidence.sides == Side.SERVER)
         times: npt.NDArray[np.int64] = events["timestamp_ns"].astype(np.int64)
-        after[_next_events(socket, times, missing["socket"], recording.wire["time_ns"][missing["ack"]])] = True
+        after[_next_events(socket, times, missing["socket"], evidence.wire["time_ns"][missing["ack"]])] = True
     # A kernel with another formula is wrong at every step, not only where an event is missing.
     bad = int((moved & after).sum()) if not (moved & ~after).any() else 0
     message = (

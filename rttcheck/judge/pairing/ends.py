@@ -8,7 +8,8 @@ caches.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,8 +17,11 @@ import numpy.typing as npt
 from rttcheck.judge.pairing.sockets import UNKNOWN_SOCKET, Integers, Sockets
 from rttcheck.record.packet import ACK, FIN, RST, SYN, Point
 
-_BLOCK = 1 << 15
-"""Rows at a time: three megabytes of the table."""
+_BLOCK = 1 << 13
+"""Rows at a time: less than a megabyte of the table."""
+
+_SENDS, _ACKS, _SACKS = 1, 2, 4
+"""Flags of a packet: it leaves and occupies sequence numbers, it is an incoming ACK, it has SACK blocks."""
 
 REACH = 1 << 40
 """Most bytes in either direction that a key has room for; the keys of longer connections are clipped."""
@@ -69,6 +73,12 @@ class Ends:
     wire: np.ndarray
     sockets: Sockets
     row: Rows
+    kind: npt.NDArray[np.uint8]
+    """Of each packet: `_SENDS`, `_ACKS` and `_SACKS`."""
+    number: npt.NDArray[np.uint32]
+    """Of each packet: the sequence number of an outgoing one, the ACK number of an incoming one."""
+    length: npt.NDArray[np.uint32]
+    """Of each packet: the sequence numbers that it occupies."""
     bounds: Places
     """Life n is ``row[bounds[n] : bounds[n + 1]]``."""
     socket: Rows
@@ -77,24 +87,33 @@ class Ends:
     """Time of each life's first packet."""
     initial: npt.NDArray[np.uint32]
     """Each life's own initial sequence number: from its SYN, else implied by its first packets."""
+    known_lives: list[tuple[np.ndarray, Any]] = field(default_factory=list)
+    """The last events whose lives were asked for, and these (`lives_of`): the same events are asked for several times.
+    """
 
     @classmethod
     def of(cls, wire: np.ndarray, sockets: Sockets) -> Ends:
         """Sort ``wire`` (dtype ``WIRE``). A SYN with another sequence number begins a new life of the same socket."""
-        row, socket, syn = _found(wire, sockets)
+        found = _Found.of(wire, sockets)
+        row, socket, kind, number, length = found.row, found.socket, found.kind, found.number, found.length
         order = by_group_and_time(socket, wire["time_ns"], row)
         if order is not None:
             row, socket = row[order], socket[order]
-        syn = _positions(syn, order, len(row))
+            kind, number, length = kind[order], number[order], length[order]
+        syn = _positions(found.syn, order, len(row))
+        del found, order
         begins = np.flatnonzero(np.append(True, socket[1:] != socket[:-1])[: len(socket)])
         opening = syn[(wire["flags"][row[syn]] & ACK) == 0]
-        number = wire["seq"][row[opening]]
-        again = (socket[opening[1:]] == socket[opening[:-1]]) & (number[1:] != number[:-1])
+        initial = wire["seq"][row[opening]]
+        again = (socket[opening[1:]] == socket[opening[:-1]]) & (initial[1:] != initial[:-1])
         begins = np.union1d(begins, opening[1:][again])
         ends = cls(
             wire=wire,
             sockets=sockets,
             row=row,
+            kind=kind,
+            number=number,
+            length=length,
             bounds=np.append(begins, len(row)),
             socket=socket[begins],
             begun_ns=wire["time_ns"][row[begins]],
@@ -110,34 +129,23 @@ class Ends:
 
     def directions(self, first: int, last: int) -> tuple[Departures, Arrivals]:
         """Return the outgoing and the incoming packets of the lives from ``first`` to ``last`` - 1."""
-        start, stop = int(self.bounds[first]), int(self.bounds[last])
+        mine = slice(int(self.bounds[first]), int(self.bounds[last]))
         lives = np.repeat(np.arange(last - first, dtype=np.int32), np.diff(self.bounds[first : last + 1]))
-        left, came = _Columns(stop - start), _Columns(stop - start)
-        length = np.empty(stop - start, dtype=np.uint32)
-        sacks = [np.zeros(0, dtype=np.intp)]
-        for at, row, packets in _blocks(self.wire, self.row[start:stop]):
-            flags, out = packets["flags"], packets["outgoing"] != 0
-            taken = packets["payload"] + ((flags & (SYN | FIN)) != 0)
-            sends = np.flatnonzero(out & (taken > 0))
-            length[left.filled : left.filled + len(sends)] = taken[sends]
-            acks = np.flatnonzero(~out & ((flags & (ACK | RST)) == ACK))
-            sacks.append(np.flatnonzero(packets["sack_blocks"][acks]) + came.filled)
-            for columns, chosen, number in ((left, sends, "seq"), (came, acks, "ack")):
-                columns.add(row[chosen], lives[at + chosen], packets["time_ns"][chosen], packets[number][chosen])
-        del lives
-        initial = self.initial[first:last]
-        left.cut()
-        came.cut()
-        begin = sequence_keys(left.number, left.life, initial)
+        time_ns, initial, kind = self.wire["time_ns"], self.initial[first:last], self.kind[mine]
+        sends, acks = np.flatnonzero(kind & _SENDS), np.flatnonzero(kind & _ACKS)
+        row, life = self.row[mine][sends], lives[sends]
+        begin = sequence_keys(self.number[mine][sends], life, initial)
         departures = Departures(
-            row=left.row, life=left.life, time_ns=left.time_ns, start=begin, end=begin + length[: len(begin)]
+            row=row, life=life, time_ns=time_ns[row], start=begin, end=begin + self.length[mine][sends]
         )
+        del sends
+        row, life = self.row[mine][acks], lives[acks]
         arrivals = Arrivals(
-            row=came.row,
-            life=came.life,
-            time_ns=came.time_ns,
-            ack=sequence_keys(came.number, came.life, initial),
-            sacks=np.concatenate(sacks),
+            row=row,
+            life=life,
+            time_ns=time_ns[row],
+            ack=sequence_keys(self.number[mine][acks], life, initial),
+            sacks=np.flatnonzero(kind[acks] & _SACKS),
         )
         return departures, arrivals
 
@@ -178,29 +186,6 @@ class Ends:
         return 0 if acked is None else acked
 
 
-class _Columns:
-    """Columns that are filled block by block; unused memory is never touched."""
-
-    __slots__ = ("filled", "life", "number", "row", "time_ns")
-
-    def __init__(self, most: int) -> None:
-        self.filled = 0
-        self.row = np.empty(most, dtype=np.int32)
-        self.life = np.empty(most, dtype=np.int32)
-        self.time_ns = np.empty(most, dtype=np.int64)
-        self.number = np.empty(most, dtype=np.uint32)
-
-    def add(self, row: Rows, life: Rows, time_ns: Integers, number: npt.NDArray[np.uint32]) -> None:
-        room = slice(self.filled, self.filled + len(row))
-        self.row[room], self.life[room], self.time_ns[room], self.number[room] = row, life, time_ns, number
-        self.filled = room.stop
-
-    def cut(self) -> None:
-        """Cut the columns to the filled part."""
-        self.row, self.life = self.row[: self.filled], self.life[: self.filled]
-        self.time_ns, self.number = self.time_ns[: self.filled], self.number[: self.filled]
-
-
 def _blocks(wire: np.ndarray, rows: Rows) -> Iterator[tuple[int, Rows, np.ndarray]]:
     """Yield ``rows`` in blocks: the place of each, its rows, and their packets."""
     for at in range(0, len(rows), _BLOCK):
@@ -235,6 +220,7 @@ def sequence_keys(numbers: npt.NDArray[np.uint32], life: Rows, initial: npt.NDAr
 
 def packets_of(wire: np.ndarray, row: npt.NDArray[np.integer]) -> np.ndarray:
     """Return the packets of ``row``; a view where the rows are consecutive."""
+    wire = np.asarray(wire)
     if len(row) and int(row[-1]) - int(row[0]) == len(row) - 1 and (row[1:] > row[:-1]).all():
         return wire[int(row[0]) : int(row[-1]) + 1]
     # As bytes: NumPy copies records field by field.
@@ -242,28 +228,50 @@ def packets_of(wire: np.ndarray, row: npt.NDArray[np.integer]) -> np.ndarray:
     return packets
 
 
-def _found(wire: np.ndarray, sockets: Sockets) -> tuple[Rows, Rows, Places]:
-    """Return the rows of packets at the ends of known connections, their sockets, and the places of SYNs."""
-    row = np.empty(len(wire), dtype=np.int32)
-    socket = np.empty(len(wire), dtype=np.int32)
-    filled, syns = 0, []
-    for at in range(0, len(wire), _BLOCK):
-        packets = wire[at : at + _BLOCK]
-        point = packets["point"]
-        here = np.flatnonzero((point == Point.CLIENT) | (point == Point.SERVER))
-        if not len(here):
-            continue
-        if len(here) < len(packets):
-            packets = packets_of(packets, here)
-        whose = sockets.at(packets)
-        known = np.flatnonzero(whose != UNKNOWN_SOCKET)
-        if len(known) < len(here):
-            here, whose, packets = here[known], whose[known], packets_of(packets, known)
-        room = slice(filled, filled + len(here))
-        row[room], socket[room] = here + at, whose
-        syns.append(np.flatnonzero(packets["flags"] & SYN) + filled)
-        filled = room.stop
-    return row[:filled], socket[:filled], np.concatenate(syns) if syns else np.zeros(0, dtype=np.intp)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Found:
+    """The packets at the ends of known connections, in the order of the table; columns as in `Ends`."""
+
+    row: Rows
+    socket: Rows
+    kind: npt.NDArray[np.uint8]
+    number: npt.NDArray[np.uint32]
+    length: npt.NDArray[np.uint32]
+    syn: Places
+    """Places of SYNs."""
+
+    @classmethod
+    def of(cls, wire: np.ndarray, sockets: Sockets) -> _Found:
+        # Memory that is not written to is never used.
+        row, socket = (np.empty(len(wire), dtype=np.int32) for _ in range(2))
+        number, length = (np.empty(len(wire), dtype=np.uint32) for _ in range(2))
+        kind = np.empty(len(wire), dtype=np.uint8)
+        filled, syns = 0, [np.zeros(0, dtype=np.intp)]
+        for at in range(0, len(wire), _BLOCK):
+            packets = wire[at : at + _BLOCK]
+            point = packets["point"]
+            here = np.flatnonzero((point == Point.CLIENT) | (point == Point.SERVER))
+            if not len(here):
+                continue
+            if len(here) < len(packets):
+                packets = packets_of(packets, here)
+            whose = sockets.at(packets)
+            known = np.flatnonzero(whose != UNKNOWN_SOCKET)
+            if len(known) < len(here):
+                here, whose, packets = here[known], whose[known], packets_of(packets, known)
+            room = slice(filled, filled + len(here))
+            row[room], socket[room] = here + at, whose
+            flags, out = packets["flags"], packets["outgoing"] != 0
+            taken = packets["payload"] + ((flags & (SYN | FIN)) != 0)
+            number[room], length[room] = np.where(out, packets["seq"], packets["ack"]), taken
+            kind[room] = np.where(out, (taken > 0) * np.uint8(_SENDS), ((flags & (ACK | RST)) == ACK) * np.uint8(_ACKS))
+            kind[room] |= (packets["sack_blocks"] != 0) * np.uint8(_SACKS)
+            syns.append(np.flatnonzero(flags & SYN) + filled)
+            filled = room.stop
+        return cls(
+            row=row[:filled], socket=socket[:filled], kind=kind[:filled], number=number[:filled],
+            length=length[:filled], syn=np.concatenate(syns),
+        )  # fmt: skip
 
 
 def by_group_and_time(group: Rows, time: np.ndarray, row: npt.NDArray[np.integer] | None = None) -> Places | None:

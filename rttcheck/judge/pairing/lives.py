@@ -34,6 +34,16 @@ def lives_of(events: np.ndarray, ends: Ends) -> tuple[Rows, Places, Places]:
 
     Returns their lives, their rows in ``events``, and the rows of the events without a life.
     """
+    for asked, found in ends.known_lives:
+        if asked is events:
+            lives: tuple[Rows, Places, Places] = found
+            return lives
+    lives = _lives(events, ends)
+    ends.known_lives[:] = [(events, lives)]
+    return lives
+
+
+def _lives(events: np.ndarray, ends: Ends) -> tuple[Rows, Places, Places]:
     socket = ends.sockets.of(events["saddr"], events["daddr"], events["sport"], events["dport"])
     moments = np.sort(ends.begun_ns)
     rank = len(moments) + 1

@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from rttcheck.judge.samples import address_bytes
+from rttcheck.judge.address import address_bytes
 
 Integers = npt.NDArray[np.int64]
 Words = npt.NDArray[np.uint64]

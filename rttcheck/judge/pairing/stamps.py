@@ -1,6 +1,7 @@
 """TCP's stamp of each outgoing packet: join the table of stamps to the table of packets.
 
-The join is by all fields that both tables have, and by order where several packets are equal.
+The join is by all fields that both tables have, and by order where several packets are equal. Mostly every packet that
+left an end has its stamp, in the same order: then both tables are only compared.
 """
 
 from __future__ import annotations
@@ -11,14 +12,17 @@ import numpy as np
 import numpy.typing as npt
 
 from rttcheck.judge.pairing.ends import packets_of
-from rttcheck.judge.pairing.transit import Integers, Places, Words, identities
+from rttcheck.judge.pairing.transit import Integers, Places, Words, by_time, identities
 from rttcheck.record.packet import Point
 
 UNKNOWN: Final = 0
 """The stamp of packets that came in, passed the link, or have no stamp."""
 
-_AT_ONCE: Final = 1 << 14
-"""Rows whose names are made at a time."""
+_AT_ONCE: Final = 1 << 13
+"""Rows that are compared, or whose names are made, at a time: they stay in the processor's cache."""
+
+_FIELDS: Final = ("seq", "ack", "payload", "sport", "dport", "flags")
+"""Beside the end itself, what a packet and its stamp have in common."""
 
 _NAME = np.dtype([("numbers", "<u8"), ("ends", "<u8"), ("rest", "<u8")])
 
@@ -29,20 +33,36 @@ def stamps_of(wire: np.ndarray, stamps: np.ndarray) -> Integers:
     ``stamps`` has dtype ``STAMP``. Equal packets (sent twice without a timestamp) are joined in the order in which
     they left: the program that reads stamps sees a packet right after the capture does.
     """
-    found = np.full(len(wire), UNKNOWN, dtype=np.int64)
-    if not len(stamps):
-        return found
-    point = wire["point"]
-    left = np.flatnonzero((wire["outgoing"] != 0) & ((point == Point.CLIENT) | (point == Point.SERVER)))
-    if not len(left):
-        return found
-    order, names = _in_order(_names(stamps, np.arange(len(stamps))), stamps["time_ns"])
-    ours, wanted = _in_order(_names(wire, left), wire["time_ns"][left])
-    place = np.searchsorted(names, wanted) + _rank(wanted)
-    known = np.append(names, 0)[np.minimum(place, len(names))] == wanted
-    known &= place < len(names)
-    found[left[ours[known]]] = stamps["stamp_ns"][order[place[known]]]
+    found = np.zeros(len(wire), dtype=np.int64)
+    for point in (Point.CLIENT, Point.SERVER):
+        left = by_time(wire, np.flatnonzero((wire["outgoing"] != 0) & (wire["point"] == point)))
+        known = by_time(stamps, np.flatnonzero(stamps["point"] == point))
+        if _in_step(wire, left, stamps, known):
+            found[left] = stamps["stamp_ns"][known]
+        elif len(left) and len(known):
+            _join(found, wire, left, stamps, known)
     return found
+
+
+def _in_step(wire: np.ndarray, left: Places, stamps: np.ndarray, known: Places) -> bool:
+    """Return whether the packets ``left`` and the stamps ``known`` are the same ones in the same order."""
+    if len(left) != len(known):
+        return False
+    for at in range(0, len(left), _AT_ONCE):
+        ours, theirs = left[at : at + _AT_ONCE], known[at : at + _AT_ONCE]
+        if any((wire[name][ours] != stamps[name][theirs]).any() for name in _FIELDS):
+            return False
+    return True
+
+
+def _join(found: Integers, wire: np.ndarray, left: Places, stamps: np.ndarray, known: Places) -> None:
+    """Fill in ``found`` for the packets ``left`` of one end; both ``left`` and ``known`` are in order of time."""
+    order, names = _in_order(_names(stamps, known))
+    ours, wanted = _in_order(_names(wire, left))
+    place = np.searchsorted(names, wanted) + _rank(wanted)
+    have = np.append(names, 0)[np.minimum(place, len(names))] == wanted
+    have &= place < len(names)
+    found[left[ours[have]]] = stamps["stamp_ns"][known[order[place[have]]]]
 
 
 def _names(packets: np.ndarray, rows: Places) -> Words:
@@ -59,11 +79,9 @@ def _names(packets: np.ndarray, rows: Places) -> Words:
     return names
 
 
-def _in_order(names: Words, time_ns: Integers) -> tuple[Places, Words]:
-    """Return the order by name, then by time, and the names in it."""
+def _in_order(names: Words) -> tuple[Places, Words]:
+    """Return the order by name, and the names in it."""
     order = np.argsort(names, kind="stable")
-    if len(order) and (np.diff(time_ns) < 0).any():
-        order = np.lexsort((time_ns, names))
     return order, names[order]
 
 

@@ -12,7 +12,7 @@ the link's favour.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,8 @@ from rttcheck.record.packet import Point
 
 Integers = npt.NDArray[np.int64]
 Places = npt.NDArray[np.intp]
+Rows = npt.NDArray[np.int32]
+Numbers = TypeVar("Numbers", npt.NDArray[np.intp], npt.NDArray[np.int32])
 Booleans = npt.NDArray[np.bool_]
 Words = npt.NDArray[np.uint64]
 
@@ -30,8 +32,14 @@ WAYS: Final = {"out": (Point.LINK_NEAR, Point.LINK_FAR), "back": (Point.LINK_FAR
 
 UNMATCHED: Final = -1
 
-_MIX = (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0x27D4EB2F165667C5)
-_STEP = 0x2545F4914F6CDD1D
+_MIX: Final = np.random.Generator(np.random.PCG64(1)).integers(0, 1 << 64, 64, dtype=np.uint64) | np.uint64(1)
+"""Odd factors, one for each word of a row."""
+
+_STEP: Final = np.uint64(0x2545F4914F6CDD1D)
+
+_SPARSE: Final = 4
+"""Slots for each packet, so that few packets share one."""
+
 _AT_ONCE = 4_096
 """Rows that fit into a processor's cache."""
 
@@ -47,9 +55,9 @@ class Transit:
     second and later pieces of a split packet. Nearly always the two are equal.
     """
 
-    entered: Places
+    entered: Rows
     entered_ns: Integers
-    left: Places
+    left: Rows
     left_ns: Integers
     earliest: Places
     latest: Places
@@ -67,37 +75,53 @@ class Transit:
     @classmethod
     def of(cls, wire: np.ndarray, way: str) -> Transit:
         """Match the packets (dtype ``WIRE``) of one of `WAYS`. Linear in their number but for one sort."""
-        first, last = WAYS[way]
-        entered = _passing(wire, first, outgoing=0)
-        left = _passing(wire, last, outgoing=1)
-        names = identities(wire, np.concatenate((entered, left)))
-        group, sizes_in, sizes_out = _groups(names, len(entered))
+        near, far = WAYS[way]
+        entered = _passing(wire, near, outgoing=0)
+        left = _passing(wire, far, outgoing=1)
         entered_ns, left_ns = wire["time_ns"][entered], wire["time_ns"][left]
-        ours, theirs = group[: len(entered)], group[len(entered) :]
+        names_in, names_out = identities(wire, entered), identities(wire, left)
+        earliest = _unlike(names_in, names_out)
+        # The others: lost ones, duplicates, equal ones, and some that only share a slot.
+        alone = np.zeros(len(entered), dtype=np.bool_)
+        alone[earliest[earliest != UNMATCHED]] = True
+        others_in, others_out = np.flatnonzero(~alone), np.flatnonzero(earliest == UNMATCHED)
+        group, sizes_in, sizes_out = _groups(
+            np.concatenate((names_in[others_in], names_out[others_out])), len(others_in)
+        )
+        del names_in, names_out
+        ours, theirs = group[: len(others_in)], group[len(others_in) :]
         ranked, starts = _ranked(ours, len(sizes_in))
         rank_out = _ranks(theirs, len(sizes_in))
         known = sizes_in[theirs] > 0
-        earliest = np.full(len(left), UNMATCHED, dtype=np.intp)
-        latest = earliest.copy()
-        latest[known] = earliest[known] = ranked[starts[theirs[known]]]
+        first = np.full(len(others_out), UNMATCHED, dtype=np.intp)
+        last = first.copy()
+        last[known] = first[known] = ranked[starts[theirs[known]]]
         # Equal packets: in order where each left before the next entered, else any that had entered by then.
+        came_ns, went_ns = entered_ns[others_in], left_ns[others_out]
         several = np.flatnonzero(known & (sizes_in[theirs] > 1))
-        apart = _apart(several, theirs, rank_out, ranked, starts, sizes_in, sizes_out, entered_ns, left_ns)
-        earliest[several[apart]] = ranked[starts[theirs[several[apart]]] + rank_out[several[apart]]]
-        latest[several[apart]] = earliest[several[apart]]
+        apart = _apart(several, theirs, rank_out, ranked, starts, sizes_in, sizes_out, came_ns, went_ns)
+        first[several[apart]] = ranked[starts[theirs[several[apart]]] + rank_out[several[apart]]]
+        last[several[apart]] = first[several[apart]]
         for place in several[~apart].tolist():
             start = starts[theirs[place]]
             alike = ranked[start : start + sizes_in[theirs[place]]]
-            by_then = int(np.searchsorted(entered_ns[alike], left_ns[place], side="right"))
-            latest[place] = alike[max(by_then - 1, 0)]
+            by_then = int(np.searchsorted(came_ns[alike], went_ns[place], side="right"))
+            last[place] = alike[max(by_then - 1, 0)]
+        earliest[others_out[known]] = others_in[first[known]]
+        # Mostly no two packets are equal: then it is the same array.
+        latest = earliest
+        if not np.array_equal(first, last):
+            latest = earliest.copy()
+            latest[others_out[known]] = others_in[last[known]]
         # Each packet leaves at most twice: at least half of those that left, rounded up, got through.
         most_lost = sizes_in - (sizes_out + 1) // 2
         hidden = np.maximum(most_lost - np.maximum(sizes_in - sizes_out, 0), 0)
-        rank_in = np.empty(len(entered), dtype=np.intp)
-        rank_in[ranked] = np.arange(len(entered)) - np.repeat(starts, sizes_in)
-        gone = np.flatnonzero(rank_in >= sizes_out[ours])
-        pieces, found, part = _pieces(wire, entered, left, gone, np.flatnonzero(~known))
-        earliest[found] = latest[found] = pieces
+        rank_in = np.empty(len(others_in), dtype=np.intp)
+        rank_in[ranked] = np.arange(len(others_in)) - np.repeat(starts, sizes_in)
+        gone = others_in[rank_in >= sizes_out[ours]]
+        pieces, found, part = _pieces(wire, entered, left, gone, others_out[~known])
+        if len(found):
+            earliest[found] = latest[found] = pieces
         gone = gone[~np.isin(gone, pieces)] if len(pieces) else gone
         return cls(
             entered=entered,
@@ -107,7 +131,7 @@ class Transit:
             earliest=earliest,
             latest=latest,
             gone=gone,
-            extra=np.flatnonzero(known & (rank_out >= sizes_in[theirs])),
+            extra=others_out[known & (rank_out >= sizes_in[theirs])],
             hidden=int(hidden.sum()),
             pieces=len(pieces),
             strangers=int((~known).sum()) - part,
@@ -129,7 +153,7 @@ class Transit:
         return self.left_ns[self.matched] - self.entered_ns[self.latest[self.matched]]
 
 
-def identities(wire: np.ndarray, places: Places, *, apart: tuple[str, ...] = _WHEN_AND_WHERE) -> Words:
+def identities(wire: np.ndarray, places: npt.NDArray[np.integer], *, apart: tuple[str, ...] = _WHEN_AND_WHERE) -> Words:
     """Return a 64-bit number for each packet, the same for packets that are equal in all fields except ``apart``.
 
     Two packets that differ get the same number once in 1.8e19 pairs.
@@ -144,27 +168,65 @@ def identities(wire: np.ndarray, places: Places, *, apart: tuple[str, ...] = _WH
     for start in range(0, len(places), _AT_ONCE):
         words = packets_of(wire, places[start : start + _AT_ONCE]).view(np.uint64).reshape(-1, len(mask))
         mixed = np.zeros(len(words), dtype=np.uint64)
-        for number, column in enumerate(columns):
-            mixed = _mixed(mixed, words[:, column] & mask[column], number)
-        names[start : start + _AT_ONCE] = mixed
+        for column in columns:
+            word = words[:, column] & mask[column]
+            # A word of zeros adds nothing: of most packets the SACK blocks.
+            if word.any():
+                mixed += _mixed(word, _MIX[column % len(_MIX)])
+        names[start : start + _AT_ONCE] = _mixed(mixed, _STEP)
     return names
 
 
-def _mixed(state: Words, words: Words, number: int) -> Words:
-    """Mix one word in, not linearly: equal differences in two fields must not cancel out."""
-    state = (state ^ words) * np.uint64(_MIX[number % len(_MIX)])
-    state ^= state >> np.uint64(29)
-    state *= np.uint64(_STEP)
-    result: Words = state ^ (state >> np.uint64(32))
-    return result
+def _mixed(words: Words, factor: np.uint64) -> Words:
+    """Mix each word, not linearly: equal differences in two fields must not cancel out."""
+    words *= factor
+    words ^= words >> np.uint64(32)
+    words *= _STEP
+    return words
 
 
-def _passing(wire: np.ndarray, point: Point, *, outgoing: int) -> Places:
+def _passing(wire: np.ndarray, point: Point, *, outgoing: int) -> Rows:
     rows = np.flatnonzero((wire["point"] == point) & (wire["outgoing"] == outgoing))
-    times = wire["time_ns"][rows]
+    # As in `Ends`, there are fewer than 2^31 rows.
+    return by_time(wire, rows.astype(np.int32))
+
+
+def by_time(table: np.ndarray, rows: Numbers) -> Numbers:
+    """Return ``rows`` of a table in order of time; those of the same time stay in their order."""
+    times = table["time_ns"][rows]
     if len(rows) and (times[1:] < times[:-1]).any():
         rows = rows[np.argsort(times, kind="stable")]
     return rows
+
+
+def _unlike(entered: Words, left: Words) -> Places:
+    """Return for each name in ``left`` its place in ``entered``, if each of the two has it once; else `UNMATCHED`.
+
+    Names are put into slots by their upper bits. A name that shares its slot with another one in ``entered`` counts as
+    if it was there twice: sorting those few is quicker than sorting all.
+    """
+    found = np.full(len(left), UNMATCHED, dtype=np.intp)
+    if not len(entered) or not len(left):
+        return found
+    bits = (_SPARSE * len(entered)).bit_length()
+    shift, places = np.uint64(64 - bits), np.arange(len(entered), dtype=np.int32)
+    holder = np.full(1 << bits, UNMATCHED, dtype=np.int32)
+    slot = (entered >> shift).astype(np.int64)
+    holder[slot] = places
+    # Of several in a slot the last one is held.
+    shared = slot[holder[slot] != places]
+    holder[shared] = UNMATCHED
+    del slot
+    place = holder[(left >> shift).astype(np.int64)]
+    del holder
+    hit = np.flatnonzero(place != UNMATCHED)
+    place = place[hit]
+    same = entered[place] == left[hit]
+    hit, place = hit[same], place[same]
+    once = np.bincount(place, minlength=len(entered)) == 1
+    once = once[place]
+    found[hit[once]] = place[once]
+    return found
 
 
 def _groups(names: Words, entered: int) -> tuple[Places, Integers, Integers]:
@@ -216,9 +278,7 @@ def _apart(
     return result
 
 
-def _pieces(
-    wire: np.ndarray, entered: Places, left: Places, gone: Places, strange: Places
-) -> tuple[Places, Places, int]:
+def _pieces(wire: np.ndarray, entered: Rows, left: Rows, gone: Places, strange: Places) -> tuple[Places, Places, int]:
     """Return packets of ``gone`` that left in pieces, the first piece of each (place in ``left``), and how many pieces.
 
     Pieces continue the sequence numbers and share all other fields but flags and length (``tcp_gso_segment()``).

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -58,7 +58,8 @@ class TimedValues:
     def same_times(self, other: TimedValues) -> bool:
         """Return whether the other one has the same values of the same events and segments."""
         return self.grain_ns == other.grain_ns and all(
-            np.array_equal(getattr(self, name), getattr(other, name)) for name in ("event", "segment", "value_us")
+            getattr(self, name) is getattr(other, name) or np.array_equal(getattr(self, name), getattr(other, name))
+            for name in ("event", "segment", "value_us")
         )
 
     def render(self, at: int) -> str:
@@ -108,13 +109,13 @@ class WireTimes:
             ("rtt_min", "last_rtt_us", events["last_rtt_us"] >= 0, pairs.last),
             ("SACK time", "sack_rtt_us", events["sack_rtt_us"] >= 0, pairs.sack),
         ]
+        found: list[TimedValues] = []
+        for name, field, chosen, row in exact:
+            found.append(_timed_values(name, field, events, wire, chosen, pairs.ack, row, MICROSECOND_NS, found))
         return cls(
             pairs=pairs,
             events=repaired,
-            exact=tuple(
-                _timed_values(name, field, events, wire, chosen, pairs.ack, row, MICROSECOND_NS)
-                for name, field, chosen, row in exact
-            ),
+            exact=tuple(found),
             coarse=_timed_values(
                 "timestamp sample", "sample_us", events, wire, coarse, pairs.ack, pairs.echoed, MILLISECOND_NS
             ),
@@ -140,17 +141,28 @@ def _timed_values(
     ack: npt.NDArray[np.int32],
     segment: npt.NDArray[np.int32],
     grain_ns: int,
+    others: Sequence[TimedValues] = (),
 ) -> TimedValues:
+    """Return the ``chosen`` values; what equals that of one of the ``others`` is not held twice."""
     whole = chosen & (ack != NONE) & (segment != NONE)
+    unpaired = np.flatnonzero(chosen & ~whole)
+    event = np.flatnonzero(whole)
+    rows = segment[event]
+    value_us = events[field][event].astype(np.int64, copy=False)
+    for other in others:
+        if np.array_equal(other.event, event) and np.array_equal(other.segment, rows):
+            same = np.array_equal(other.value_us, value_us)
+            value_us = other.value_us if same else value_us
+            return replace(other, name=name, value_us=value_us, unpaired=unpaired, grain_ns=grain_ns)
     return TimedValues(
         name=name,
-        event=np.flatnonzero(whole),
-        segment=segment[whole],
-        value_us=events[field][whole].astype(np.int64),
-        departed_ns=wire["time_ns"][segment[whole]],
-        arrived_ns=wire["time_ns"][ack[whole]],
-        point=wire["point"][ack[whole]],
-        unpaired=np.flatnonzero(chosen & ~whole),
+        event=event,
+        segment=rows,
+        value_us=value_us,
+        departed_ns=wire["time_ns"][rows],
+        arrived_ns=wire["time_ns"][ack[event]],
+        point=wire["point"][ack[event]],
+        unpaired=unpaired,
         grain_ns=grain_ns,
     )
 

@@ -17,6 +17,7 @@ burst, and no segment is ahead of the first.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -26,37 +27,49 @@ from rttcheck.judge.pairing.wire_times import MICROSECOND_NS, Booleans, Integers
 from rttcheck.record.event import Owned
 
 Words = npt.NDArray[np.uint64]
+Places = npt.NDArray[np.intp]
 
 _ODD = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F], dtype=np.uint64)
 """Odd factors that spread addresses and times over 64 bits."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+# No slots: `cached_property` keeps its value in the instance's dictionary.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Passing:
+    """When any packet passed any point: one processor handles both ends and the link."""
+
+    wire: np.ndarray
+
+    @cached_property
+    def time_ns(self) -> Integers:
+        """The times, ascending; sorted when they are first needed, as a sound run does not need them."""
+        # Captures are in order of time at each point: a stable sort merges them.
+        times: Integers = np.sort(self.wire["time_ns"], kind="stable")
+        return times
+
+
+# No slots: `cached_property` keeps its value in the instance's dictionary.
+@dataclass(frozen=True, kw_only=True, eq=False)
 class SampleOverhead:
     """One row per value, in nanoseconds."""
 
+    timed: TimedValues
+    events: np.ndarray
     lead_ns: Integers
     lag_ns: Integers
-    quiet_lead_ns: Integers
-    """The longest gap within the lead in which no packet passed any point."""
-    quiet_lag_ns: Integers
     passive: Booleans
     """Samples of passive handshakes: their "now" is not kept (``tcp_synack_rtt_meas()``). The event's time is used; the
     child socket is made before it: the lead is too small and the lag too large by that work."""
-    opens: Booleans
-    """Of the values with the same stamp, the one whose segment left first."""
     owned: npt.NDArray[np.uint8]
     """See `Owned`."""
     now_after_call: Booleans
     """Whether the kernel's "now" is later than the call that used it."""
 
     @classmethod
-    def of(
-        cls, timed: TimedValues, events: np.ndarray, passing: Integers, stamp_ns: Integers | None = None
-    ) -> SampleOverhead:
+    def of(cls, timed: TimedValues, events: np.ndarray, stamp_ns: Integers | None = None) -> SampleOverhead:
         """Compute lead and lag of every value of ``timed``, whose rows refer to ``events``.
 
-        ``passing`` is from `passing_of`. ``stamp_ns`` has the stamps on the values' segments; where one is `UNKNOWN`,
+        ``stamp_ns`` has the stamps on the values' segments; where one is `UNKNOWN`,
         the stamp is computed from the value.
         """
         # Column by column: whole rows would be copied for a few of their fields.
@@ -69,32 +82,36 @@ class SampleOverhead:
         if stamp_ns is not None:
             lead_ns = np.where(stamp_ns != UNKNOWN, timed.departed_ns - stamp_ns, lead_ns)
         return cls(
+            timed=timed,
+            events=events,
             lead_ns=lead_ns,
             lag_ns=now_ns - timed.arrived_ns,
-            quiet_lead_ns=longest_gap(passing, timed.departed_ns - lead_ns, timed.departed_ns),
-            quiet_lag_ns=longest_gap(passing, timed.arrived_ns, now_ns),
             passive=passive,
-            opens=_opening(
-                events["sk"][chosen],
-                events["generation"][chosen],
-                (timed.departed_ns - lead_ns) // MICROSECOND_NS,
-                lead_ns,
-            ),
             owned=events["owned"][chosen],
             now_after_call=kept_ns > called_ns,
         )
+
+    @cached_property
+    def opens(self) -> Booleans:
+        """Of the values with the same stamp, the one whose segment left first."""
+        sk, generation = (self.events[name][self.timed.event] for name in ("sk", "generation"))
+        return _opening(sk, generation, (self.timed.departed_ns - self.lead_ns) // MICROSECOND_NS, self.lead_ns)
+
+    def quiet_lead_ns(self, passing: Passing, rows: Places) -> Integers:
+        """Return the longest gap within the lead of the values ``rows`` in which no packet passed any point."""
+        departed_ns = self.timed.departed_ns[rows]
+        return longest_gap(passing.time_ns, departed_ns - self.lead_ns[rows], departed_ns)
+
+    def quiet_lag_ns(self, passing: Passing, rows: Places) -> Integers:
+        """Return the same of the lag."""
+        arrived_ns = self.timed.arrived_ns[rows]
+        return longest_gap(passing.time_ns, arrived_ns, arrived_ns + self.lag_ns[rows])
 
     @property
     def at_once(self) -> Booleans:
         """Return the values of ACKs processed on arrival: no thread owned the socket, and it existed before."""
         at_once: Booleans = (self.owned == Owned.NO) & ~self.passive
         return at_once
-
-
-def passing_of(wire: np.ndarray) -> Integers:
-    """Return when any packet passed any point, sorted: one processor handles both ends and the link."""
-    passing: Integers = np.sort(wire["time_ns"])
-    return passing
 
 
 def _opening(sk: Words, generation: Words, stamp_us: Integers, lead_ns: Integers) -> Booleans:
@@ -113,7 +130,7 @@ def _opening(sk: Words, generation: Words, stamp_us: Integers, lead_ns: Integers
 def longest_gap(passing_ns: Integers, begin_ns: Integers, end_ns: Integers) -> Integers:
     """Return the longest gap between begin, the packets that pass strictly between, and end, for each row.
 
-    ``passing_ns`` is sorted. The result is negative where the end is before the begin.
+    ``passing_ns`` is sorted. A gap is at most the whole time. The result is negative where the end is before the begin.
     """
     first = np.searchsorted(passing_ns, begin_ns, side="right")
     beyond = np.searchsorted(passing_ns, end_ns, side="left")

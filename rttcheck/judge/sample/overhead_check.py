@@ -30,7 +30,7 @@ from rttcheck.judge.machine.noise import Late
 from rttcheck.judge.machine.stall import at_few_moments, unless_stalled
 from rttcheck.judge.observation import Observation
 from rttcheck.judge.pairing.wire_times import MICROSECOND_NS, Booleans, Integers, TimedValues, spread_us
-from rttcheck.judge.sample.overhead import SampleOverhead, passing_of
+from rttcheck.judge.sample.overhead import Passing, SampleOverhead
 from rttcheck.judge.samples import Side
 from rttcheck.record.event import Owned
 
@@ -71,17 +71,17 @@ LAG: Final = Check(
 def check_overhead(evidence: Evidence, observation: Observation) -> tuple[tuple[Finding, ...], str]:
     """Return both findings of a run, and a note on ACKs that waited; empty without any."""
     wire_times = observation.wire_times
-    passing = passing_of(observation.wire)
     exact: list[tuple[TimedValues, SampleOverhead]] = []
     for timed in wire_times.exact:
         # Mostly the sample is the first-acked time and the last-acked one too: they have one overhead.
         known = next((overhead for other, overhead in exact if timed.same_times(other)), None)
         stamp_ns = observation.stamp_ns[timed.segment] if known is None else None
-        exact.append((timed, known or SampleOverhead.of(timed, observation.events, passing, stamp_ns)))
+        exact.append((timed, known or SampleOverhead.of(timed, observation.events, stamp_ns)))
     limits = _Limits.of(evidence, observation)
+    passing = Passing(wire=observation.wire)
     findings = (
-        _lead(evidence, observation, exact, limits),
-        _lag(evidence, observation, *exact[0], limits),
+        _lead(evidence, observation, exact, passing, limits),
+        _lag(evidence, observation, *exact[0], passing, limits),
     )
     return findings, _waits(exact[0][1])
 
@@ -122,8 +122,9 @@ def _waits(part: SampleOverhead) -> str:
 
 
 def _lead(
-    evidence: Evidence, observation: Observation, parts: Sequence[tuple[TimedValues, SampleOverhead]], limits: _Limits
-) -> Finding:
+    evidence: Evidence, observation: Observation, parts: Sequence[tuple[TimedValues, SampleOverhead]],
+    passing: Passing, limits: _Limits,
+) -> Finding:  # fmt: skip
     total = sum(len(timed.event) for timed, _ in parts)
     seen = f"stamped {spread_us(parts[0][1].lead_ns)} before the segment left"
     expected = limits.render("stamps from before the segment leaves")
@@ -137,7 +138,12 @@ def _lead(
     if limits.single_ns is not None:
         lates = []
         for timed, part in parts:
-            excess_ns = part.quiet_lead_ns - queued[observation.sides[timed.event]]
+            queued_ns = queued[observation.sides[timed.event]]
+            excess_ns = part.lead_ns - queued_ns
+            # No gap is longer than the lead itself.
+            long = np.flatnonzero(excess_ns > limits.single_ns)
+            if len(long):
+                excess_ns[long] = part.quiet_lead_ns(passing, long) - queued_ns[long]
             lates.append(_Over(timed, part.lead_ns, excess_ns, excess_ns > limits.single_ns, departing=True))
         if any(late.chosen.any() for late in lates):
             message = observation.where + _worst(lates, "{lead} us before the segment left")
@@ -153,8 +159,9 @@ def _lead(
 
 
 def _lag(
-    evidence: Evidence, observation: Observation, timed: TimedValues, part: SampleOverhead, limits: _Limits
-) -> Finding:
+    evidence: Evidence, observation: Observation, timed: TimedValues, part: SampleOverhead, passing: Passing,
+    limits: _Limits,
+) -> Finding:  # fmt: skip
     chosen = part.at_once
     total = int(chosen.sum())
     seen = f"{spread_us(part.lag_ns[chosen])} after the ACK came in"
@@ -176,14 +183,19 @@ def _lag(
     expected = limits.render("ACKs processed after they came in")
     found = []
     if limits.single_ns is not None:
-        late = chosen & (part.quiet_lag_ns > limits.single_ns)
+        quiet_lag_ns = part.lag_ns.copy()
+        # No gap is longer than the lag itself.
+        long = np.flatnonzero(chosen & (quiet_lag_ns > limits.single_ns))
+        if len(long):
+            quiet_lag_ns[long] = part.quiet_lag_ns(passing, long)
+        late = chosen & (quiet_lag_ns > limits.single_ns)
         if late.any():
-            at = int(np.flatnonzero(late)[part.quiet_lag_ns[late].argmax()])
+            at = int(np.flatnonzero(late)[quiet_lag_ns[late].argmax()])
             message = (
                 f"{observation.where}{int(late.sum())} of {total} ACKs that did not wait were processed late, the "
                 f"worst {part.lag_ns[at] / MICROSECOND_NS:.1f} us after it came in: {timed.render(at)}"
             )
-            each = _Over(timed, part.lag_ns, part.quiet_lag_ns, late, departing=False).late(total)
+            each = _Over(timed, part.lag_ns, quiet_lag_ns, late, departing=False).late(total)
             found.append(unless_stalled(message, each, None, preemption=evidence.thread_preemption))
     # For passive handshakes the call's own time replaces the kernel's now: it is after the child socket was made.
     groups = ((chosen, limits.half_ns, ""), (part.passive, MOST_NS, "(handshakes) "))

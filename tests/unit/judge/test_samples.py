@@ -9,18 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rttcheck.judge.samples import (
-    Address,
-    Kind,
-    SampleSource,
-    Side,
-    address_bytes,
-    address_text,
-    classify,
-    connections_of,
-    sources,
-    visible_to_nettrace,
-)
+from rttcheck.judge.address import Address, address_bytes, address_text
+from rttcheck.judge.samples import Kind, SampleSource, Side, classify, connections_of, sources, visible_to_nettrace
 from rttcheck.record.event import EVENT, FLAG_DATA_ACKED, FLAG_SYN_ACKED, TcpState
 from tests.support.observed_events import CLIENT, FROM_SACK, FROM_TIMESTAMP, NOTHING_TAKEN, SERVER, event, events
 

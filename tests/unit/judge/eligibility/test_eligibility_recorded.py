@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from rttcheck.judge.address import address_bytes
 from rttcheck.judge.eligibility.expectations import expectations_of
 from rttcheck.judge.eligibility.part import Part, reported_by
-from rttcheck.judge.samples import address_bytes
 from rttcheck.record.event import EVENT
 from rttcheck.record.packet import MOST_SACK_BLOCKS, WIRE
 from tests.support.planted import CLIENT, SERVER

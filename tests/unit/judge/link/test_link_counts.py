@@ -9,7 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from rttcheck.judge.evidence import Evidence
 from rttcheck.judge.findings import Outcome
+from rttcheck.judge.link.counts import most_waiting, packets_waiting
+from rttcheck.judge.link.way import Way
 from rttcheck_netns.netem import Netem
 from tests.support.planted_link import Fate, checked, facts, failed, finding, linked, netem_by_hand, shifted
 
@@ -215,3 +218,12 @@ def test_dropped_captures_make_losses_inconclusive() -> None:
     recording = linked(truth={"rtt": "20ms", "loss": "20%"})
     found = finding(checked(dataclasses.replace(recording, wire_facts=facts(dropped=9))), LOST)
     assert found.outcome is Outcome.INCONCLUSIVE
+
+
+@pytest.mark.parametrize("settings", [{}, {"loss": "5%"}, {"jitter": "5ms"}, {"rate": "1mbit"}, {"count": 1}])
+def test_no_packet_finds_more_waiting_than_the_bound_that_saves_counting(settings: dict[str, Any]) -> None:
+    evidence = Evidence.of(linked(**settings))
+    for name in ("out", "back"):
+        way = Way.of(evidence, name)
+        waiting = packets_waiting(way)
+        assert waiting.max() <= most_waiting(way) <= len(waiting)

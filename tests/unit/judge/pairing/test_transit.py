@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from rttcheck.judge.pairing import transit as module
 from rttcheck.judge.pairing.transit import UNMATCHED, Transit, identities
 from rttcheck.record.packet import SYN, Point
 from tests.support.planted_link import in_order, packet
@@ -118,3 +119,25 @@ def test_rows_out_of_order_are_put_in_order() -> None:
     found = Transit.of(rows, "out")
     assert found.entered_ns.tolist() == [0, 20]
     assert taken(found) == [(110, 110), (150, 150)]
+
+
+def test_what_is_found_without_sorting_is_what_sorting_finds(monkeypatch: pytest.MonkeyPatch) -> None:
+    dice = np.random.default_rng(11)
+    tables = []
+    for _ in range(40):
+        numbers = dice.integers(1, 12, size=int(dice.integers(1, 20)))
+        rows = [came(10 * place, int(number)) for place, number in enumerate(numbers)]
+        # Lost, in order or overtaken, doubled, or of nobody.
+        rows += [
+            went(10 * place + int(dice.integers(15, 90)), int(number))
+            for place, number in enumerate(numbers)
+            for _ in range(int(dice.choice([0, 1, 1, 1, 1, 2])))
+        ]
+        rows += [went(95, 50)] * int(dice.integers(0, 2))
+        tables.append(in_order(rows))
+    found = [Transit.of(table, "out") for table in tables]
+    monkeypatch.setattr(module, "_unlike", lambda _, left: np.full(len(left), UNMATCHED, dtype=np.intp))
+    for table, one in zip(tables, found, strict=True):
+        other = Transit.of(table, "out")
+        for name in ("entered", "left", "earliest", "latest", "gone", "extra", "hidden", "pieces", "strangers"):
+            assert np.array_equal(getattr(one, name), getattr(other, name)), name

@@ -10,7 +10,7 @@ import pytest
 
 from rttcheck.judge.pairing.stamps import UNKNOWN
 from rttcheck.judge.pairing.wire_times import Integers
-from rttcheck.judge.sample.overhead import SampleOverhead, longest_gap, passing_of
+from rttcheck.judge.sample.overhead import Passing, SampleOverhead, longest_gap
 from rttcheck.judge.sample.overhead_check import work_ns
 from rttcheck.record.packet import WIRE, Point
 from tests.support.planted_wire import PlantedWire
@@ -72,7 +72,7 @@ def test_without_packets_the_least_is_left() -> None:
     assert work_ns(np.zeros(0, dtype=WIRE)) == 12_000
 
 
-def split(stamps_us: list[int | None]) -> SampleOverhead:
+def split(stamps_us: list[int | None]) -> tuple[SampleOverhead, Passing]:
     """Segments that leave at 100, 104, 108 us and so on acknowledged one by one, each ACK processed after 2 us."""
     planted = PlantedWire()
     planted.handshake()
@@ -88,18 +88,18 @@ def split(stamps_us: list[int | None]) -> SampleOverhead:
         [UNKNOWN if stamp is None else planted.start_ns + stamp * 1_000 for stamp in stamps_us], dtype=np.int64
     )
     account = observation.wire_times.exact[0]
-    return SampleOverhead.of(account, observation.events, passing_of(observation.wire), stamp_ns)
+    return SampleOverhead.of(account, observation.events, stamp_ns), Passing(wire=observation.wire)
 
 
 def test_the_lead_is_from_the_stamp_where_it_is_known_and_else_from_the_value() -> None:
-    overhead = split([97, None, 96])
+    overhead, passing = split([97, None, 96])
     assert overhead.lead_ns.tolist() == [3_000, 9_000, 12_000]
     assert overhead.lag_ns.tolist() == [2_000] * 3
     # Other packets of the burst pass meanwhile.
-    assert overhead.quiet_lead_ns.tolist() == [3_000, 5_000, 4_000]
+    assert overhead.quiet_lead_ns(passing, np.arange(3)).tolist() == [3_000, 5_000, 4_000]
 
 
 def test_of_those_with_one_stamp_the_first_to_leave_opens() -> None:
-    assert split([95, 95, 95]).opens.tolist() == [True, False, False]
-    assert split([95, 95, 106]).opens.tolist() == [True, False, True]
-    assert split([None, None, None]).opens.tolist() == [True, False, False]
+    assert split([95, 95, 95])[0].opens.tolist() == [True, False, False]
+    assert split([95, 95, 106])[0].opens.tolist() == [True, False, True]
+    assert split([None, None, None])[0].opens.tolist() == [True, False, False]
