@@ -155,6 +155,12 @@ class Evidence:
         """The wire time of each sample; None where nothing was captured."""
         return self.observation.wire_times if self.observation is not None else None
 
+    @property
+    def sent(self) -> np.ndarray:
+        """The packets whose rows pairs and expectations name: ``wire`` without what a sender's own queue refused."""
+        assert self.observation is not None, "there are pairs only where packets were captured"
+        return self.observation.wire
+
     @cached_property
     def expectations(self) -> np.ndarray | None:
         """Return the samples that the packets imply beside those that events report (dtype `EXPECTATION`).

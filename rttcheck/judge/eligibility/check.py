@@ -145,21 +145,15 @@ class _Checks:
             outcome = Outcome.FAILED
         return check.finding(outcome, message, expected, seen, total)
 
-    @property
-    def _wire(self) -> np.ndarray:
-        """The packets that rows count in."""
-        assert self.evidence.observation is not None  # there are expectations
-        return self.evidence.observation.wire
-
     def _times_ns(self, rows: np.ndarray) -> Integers:
         """Return when each row's ACK came in or, without an ACK, when its event was reported, CLOCK_MONOTONIC ns."""
         times: Integers = self.evidence.events["timestamp_ns"][rows["event"]].astype(np.int64)
         acked = rows["ack"] != NONE
-        times[acked] = self._wire["time_ns"][rows["ack"][acked]]
+        times[acked] = self.evidence.sent["time_ns"][rows["ack"][acked]]
         return times
 
     def _described(self, row: np.void) -> str:
-        wire, events = self._wire, self.evidence.events
+        wire, events = self.evidence.sent, self.evidence.events
         ms = (int(self._times_ns(row.reshape(1))[0]) - int(wire["time_ns"].min(initial=2**62))) / 1e6
         socket = int(row["socket"])
         side = "client" if socket % 2 == 0 else "server"

@@ -148,7 +148,7 @@ def _repeated(events: np.ndarray) -> Booleans:
 
 def _used(evidence: Evidence, wire_times: WireTimes, steps: Steps, state: State) -> Finding:
     """Compare each event's sample with the one that the change of srtt gives; the other fields must confirm it."""
-    events, wire, pairs = evidence.events, evidence.wire, wire_times.pairs
+    events, wire, pairs = evidence.events, evidence.sent, wire_times.pairs
     before = state.before(steps)
     used_us = np.where(before.srtt_us == 0, state.srtt_us >> 3, state.srtt_us - before.srtt_us + (before.srtt_us >> 3))
     bounds = Bounds.of(evidence.recording.sysctls, events["hz"].astype(np.int64))
@@ -266,7 +266,7 @@ def _unseen(evidence: Evidence, expectations: np.ndarray, steps: Steps, state: S
         moved = _moved(evidence, steps, state)
         socket = evidence.connections * 2 + (evidence.sides == Side.SERVER)
         times: npt.NDArray[np.int64] = events["timestamp_ns"].astype(np.int64)
-        after[_next_events(socket, times, missing["socket"], evidence.wire["time_ns"][missing["ack"]])] = True
+        after[_next_events(socket, times, missing["socket"], evidence.sent["time_ns"][missing["ack"]])] = True
     # A kernel with another formula is wrong at every step, not only where an event is missing.
     bad = int((moved & after).sum()) if not (moved & ~after).any() else 0
     message = (
