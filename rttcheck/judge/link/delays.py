@@ -81,7 +81,8 @@ def samples_of(way: Way, *, virtual: bool) -> tuple[DelaySample, ...]:
         if netem.reorder and delay.lowest_ns <= MOST_NS:
             continue
         chosen = np.flatnonzero(way.under(place))
-        chosen = chosen[np.argsort(way.transit.entered_ns[way.transit.latest[way.transit.matched[chosen]]])]
+        entered_ns = way.transit.entered_ns[way.transit.latest[way.transit.matched[chosen]]]
+        chosen = chosen[np.argsort(entered_ns, kind="stable")]
         if virtual and not way.overhead.known:
             added = way.shortest_ns[chosen]
         elif virtual:
