@@ -1,7 +1,8 @@
-"""Packets that a full queue on their sender's own interface refused: TCP is told, and takes them as not sent.
+"""Find the packets that were dropped because the queue of their sender's own interface was full.
 
-``netem_enqueue()`` returns NET_XMIT_DROP where ``qlen >= limit``, and ``tcp_write_xmit()`` then leaves the segment in
-the write queue (5.10 to 7.3). A packet that netem loses by chance, or that a node in the middle drops, was sent.
+The kernel reports such a drop to TCP, which then treats the segment as not sent: ``netem_enqueue()`` returns
+NET_XMIT_DROP where ``qlen >= limit``, and ``tcp_write_xmit()`` leaves the segment in the write queue (5.10 to 7.3). A
+packet that netem loses at random, or that another node drops, counts as sent.
 """
 
 from __future__ import annotations

@@ -69,22 +69,20 @@ def test_acks_that_did_not_wait_are_not_merged(owned: Owned) -> None:
     assert pairs.sack[event] == NONE, "a fault would be hidden: its ACK SACKs nothing new"
 
 
-def test_an_ack_that_was_processed_before_the_next_one_came_is_not_merged() -> None:
+@pytest.mark.parametrize(
+    ("came_us", "processed_us"),
+    [
+        # Processed before the next one came in.
+        ((200, 400), (300, 500)),
+        # Both waited, and both have an event: the first was a copy made by netem, into which the kernel merges nothing.
+        ((200, 203), (300, 330)),
+    ],
+)
+def test_acks_with_an_event_each_are_not_merged(came_us: tuple[int, int], processed_us: tuple[int, int]) -> None:
     planted = traffic()
-    one = planted.came(200, 1, HIGH)
-    two = planted.came(400, 11, HIGH)
-    events = [planted.event(300, 1, last=170, sack=170), planted.event(500, 11, first=200, last=200)]
-    pairs = rows(planted, [Owned.YES, Owned.YES])
-    assert pairs.ack[events].tolist() == [one, two]
-    assert pairs.sack[events].tolist() == [5, NONE]
-
-
-def test_acks_that_waited_together_with_an_event_each_are_not_merged() -> None:
-    # The first was a copy that netem made: the kernel does not merge into one that others hold, too.
-    planted = traffic()
-    one = planted.came(200, 1, HIGH)
-    two = planted.came(203, 11, HIGH)
-    events = [planted.event(300, 1, last=170, sack=170), planted.event(330, 11, first=200, last=200)]
+    one, two = planted.came(came_us[0], 1, HIGH), planted.came(came_us[1], 11, HIGH)
+    first = planted.event(processed_us[0], 1, last=170, sack=170)
+    events = [first, planted.event(processed_us[1], 11, first=200, last=200)]
     pairs = rows(planted, [Owned.YES, Owned.YES])
     assert pairs.ack[events].tolist() == [one, two]
     assert pairs.sack[events].tolist() == [5, NONE]
